@@ -1,0 +1,36 @@
+"""unconv undoes convolutions: adjoints, pseudo-inverses and damped inverses, exactly, on PyTorch.
+
+Start with `ConvOperator`, or with the one-call functions `conv2d_pinv` and `conv2d_adjoint`.
+"""
+
+from importlib.metadata import version
+
+from .functional import (
+    conv1d_adjoint,
+    conv1d_pinv,
+    conv2d_adjoint,
+    conv2d_pinv,
+    conv3d_adjoint,
+    conv3d_pinv,
+)
+from .inverse import Certificate, InverseOperator, LstsqResult, Plan
+from .linear_operator import LinearOperator, MemoryLimitError
+from .operator import ConvOperator
+
+__version__ = version("unconv")
+
+__all__ = [
+    "Certificate",
+    "ConvOperator",
+    "InverseOperator",
+    "LinearOperator",
+    "LstsqResult",
+    "MemoryLimitError",
+    "Plan",
+    "conv1d_adjoint",
+    "conv1d_pinv",
+    "conv2d_adjoint",
+    "conv2d_pinv",
+    "conv3d_adjoint",
+    "conv3d_pinv",
+]

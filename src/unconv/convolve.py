@@ -1,0 +1,310 @@
+"""The arithmetic of C and Cᵀ: one map, several engines, the cheapest taken by shape.
+
+Which of torch's convolutions is fastest depends on shape, dtype and backend by up to 30 times:
+float32 on a CPU is blocked by 16 channels, float64 builds the im2col matrix (k^nd copies of the
+image), depthwise kernels are fast only backwards, large kernels belong to the FFT.  The ladder of
+`choose_engine`, in order:
+
+1. anything but a CPU: `direct`, except kernels that the cost model gives to `fft`;
+2. the cost model finds the FFT cheaper: `fft`;
+3. depthwise, float32, more than 81 taps, stride 1: `backward` (the gradient kernel is vectorised);
+4. otherwise `direct`, in slabs whose im2col matrix fits the allocator's cache.
+
+The transposed map at stride 1 is again a correlation, with the flipped, channel-swapped kernel, and
+climbs the same ladder; where torch's gradient kernel is at least as fast (float32 from 16 channels
+a group, depthwise, stride > 1) that is taken.  `benchmarks/bench_adjoint.py` shows both against
+every alternative.
+
+Everything here is differentiable torch code, in forward and reverse mode.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from scipy.fft import next_fast_len
+from torch import Tensor
+from torch.nn import grad as conv_grad
+
+from .geometry import Axis, Geometry
+from .precision import ieee_arithmetic, working_dtype
+from .torus import Torus, multiply
+
+_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_CONV_INPUT = {1: conv_grad.conv1d_input, 2: conv_grad.conv2d_input, 3: conv_grad.conv3d_input}
+
+# glibc returns blocks above 32 MiB to the system when they are freed, and faulting them in again
+# costs more than the arithmetic (measured: 37 MB im2col, 6 ms of products, 18 ms of page faults).
+_SLAB_BYTES = 6 * 2**20
+
+
+def correlate(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+    """C x for zero-padded axes: `F.conv*d` with any (before, after) padding.
+
+    Parameters
+    ----------
+    x : (N, c_in, *n)
+    weight : (c_out, c_in/g, *k), or (N, c_out, c_in/g, *k) with one kernel a sample
+
+    Returns
+    -------
+    (N, c_out, *m) of dtype `torch.result_type(weight, x)`.
+    """
+    return _compute(_correlate_real, _correlate_fft, x, weight, geometry)
+
+
+def correlate_transpose(y: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+    """Cᵀ y, the transpose (no conjugate) of `correlate` for the same weight and geometry.
+
+    y : (N, c_out, *m) -> (N, c_in, *n)
+    """
+    turned = _turned_geometry(geometry)
+    if turned is not None and not _backward_is_fastest(y, weight, geometry):
+        return correlate(y, _turned_weight(weight, geometry), turned)
+    return _compute(_transpose_real, _transpose_fft, y, weight, geometry)
+
+
+_RealEngine = Callable[[Tensor, Tensor, Geometry], Tensor]
+
+
+def _compute(
+    direct: _RealEngine, fft: _RealEngine, x: Tensor, weight: Tensor, geometry: Geometry
+) -> Tensor:
+    """Dtypes around the engines: half precisions in float32, complex numbers from real parts."""
+    dtype = torch.result_type(weight, x)
+    x, weight = (t.to(working_dtype(t.dtype, dtype)) for t in (x, weight))
+    with ieee_arithmetic(x.device.type):
+        if fft_is_cheaper(x.shape[0], geometry, weight.dtype, x.device):
+            return fft(x, weight, geometry).to(dtype)
+        return _from_real_parts(direct, x, weight, geometry).to(dtype)
+
+
+def _from_real_parts(engine: _RealEngine, x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+    """A complex convolution as real ones: Re x and Im x as a batch, Re w and Im w in turn."""
+    if not (x.is_complex() or weight.is_complex()):
+        return engine(x, weight, geometry)
+    N = x.shape[0]
+    parts = torch.cat([x.real, x.imag]) if x.is_complex() else x
+
+    def real_product(w: Tensor) -> Tensor:  # real w times x, as (N, c, *m)
+        per_sample = w.ndim == geometry.nd + 3
+        y = engine(parts, torch.cat([w, w]) if per_sample and x.is_complex() else w, geometry)
+        return torch.complex(y[:N], y[N:]) if x.is_complex() else y
+
+    if not weight.is_complex():
+        return real_product(weight)
+    real, imag = real_product(weight.real), real_product(weight.imag)
+    if x.is_complex():
+        return torch.complex(real.real - imag.imag, real.imag + imag.real)
+    return torch.complex(real, imag)
+
+
+# --- direct engines: real x and weight ------------------------------------------------------------
+
+
+def _fold_samples(x: Tensor, weight: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor, int]:
+    """Per-sample kernels as groups of one large convolution."""
+    if weight.ndim == geometry.nd + 2:
+        return x, weight, geometry.groups
+    N = x.shape[0]
+    return x.flatten(0, 1)[None], weight.flatten(0, 1), geometry.groups * N
+
+
+def _correlate_real(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+    if _is_large_depthwise(x, weight, geometry):
+        turned = _turned_geometry(geometry)
+        if turned is not None:
+            return _transpose_real(x, _turned_weight(weight, geometry), turned)
+    N = x.shape[0]
+    x, weight, groups = _fold_samples(x, weight, geometry)
+    slabs = _slabs(x, weight, geometry)
+    out = [
+        torch.cat([_direct(sample, weight, geometry, groups, rows) for rows in slabs], 2)
+        if len(slabs) > 1
+        else _direct(sample, weight, geometry, groups, slabs[0])
+        for sample in (x.split(1) if _one_by_one(x) else [x])
+    ]
+    y = torch.cat(out) if len(out) > 1 else out[0]
+    return y.reshape(geometry.batch_of_outputs(N))
+
+
+def _direct(
+    x: Tensor, weight: Tensor, geometry: Geometry, groups: int, rows: tuple[int, int]
+) -> Tensor:
+    """Output rows [start, stop) of the first axis by torch's own convolution."""
+    first = geometry.axes[0]
+    low = rows[0] * first.stride - first.before
+    high = (rows[1] - 1) * first.stride - first.before + first.extent
+    start = min(max(low, 0), first.n)
+    stop = min(max(high, start), first.n)
+    x = x.narrow(2, start, stop - start)
+    front = min(max(-low, 0), high - low)  # a slab may lie in the padding altogether
+    margins = [(front, high - low - front - (stop - start))]
+    margins += [(a.before, max(a.after - a.tail, 0)) for a in geometry.axes[1:]]
+    common = [min(m) for m in margins]  # what torch's symmetric padding can do
+    if any(max(m) > c for m, c in zip(margins, common, strict=True)):
+        rest = [(m[0] - c, m[1] - c) for m, c in zip(margins, common, strict=True)]
+        x = F.pad(x, [p for pair in reversed(rest) for p in pair])
+    strides = [a.stride for a in geometry.axes]
+    dilations = [a.dilation for a in geometry.axes]
+    y = _CONV[geometry.nd](x, weight, None, strides, common, dilations, groups)
+    for dim, axis in enumerate(geometry.axes[1:], start=3):  # `tail` may hide whole outputs
+        y = y.narrow(dim, 0, axis.m)
+    return y
+
+
+def _slabs(x: Tensor, weight: Tensor, geometry: Geometry) -> list[tuple[int, int]]:
+    m = geometry.axes[0].m
+    if x.device.type != "cpu" or x.dtype != torch.float64:
+        return [(0, m)]
+    outputs = math.prod(a.m for a in geometry.axes)
+    im2col = x.element_size() * math.prod(weight.shape[1:]) * outputs
+    rows = max(1, math.ceil(m / max(1, round(im2col / _SLAB_BYTES)))) if im2col > 24e6 else m
+    return [(i, min(i + rows, m)) for i in range(0, m, rows)]
+
+
+def _one_by_one(x: Tensor) -> bool:
+    """Whether torch would build one im2col matrix for the whole batch."""
+    return x.device.type == "cpu" and x.dtype == torch.float64 and x.shape[0] > 1
+
+
+def _transpose_real(y: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+    """Cᵀ y by torch's gradient kernel."""
+    N = y.shape[0]
+    shape = geometry.batch_of_inputs(N)
+    y, weight, groups = _fold_samples(y, weight, geometry)
+    common = [min(a.before, a.after) for a in geometry.axes]
+    padded = [a.padded - 2 * c for a, c in zip(geometry.axes, common, strict=True)]
+    strides = [a.stride for a in geometry.axes]
+    dilations = [a.dilation for a in geometry.axes]
+    # The gradient kernel insists on all outputs that its input size allows.
+    full = [
+        (p + 2 * c - a.extent) // a.stride + 1
+        for p, c, a in zip(padded, common, geometry.axes, strict=True)
+    ]
+    missing = [f - a.m for f, a in zip(full, geometry.axes, strict=True)]
+    if any(missing):
+        y = F.pad(y, [p for f in reversed(missing) for p in (0, f)])
+    size = (y.shape[0], weight.shape[1] * groups, *padded)
+    x = _CONV_INPUT[geometry.nd](size, weight, y, strides, common, dilations, groups)
+    for dim, (axis, c) in enumerate(zip(geometry.axes, common, strict=True), start=2):
+        x = x.narrow(dim, axis.before - c, axis.n)
+    return x.reshape(shape)
+
+
+# --- the transposed map as a correlation ----------------------------------------------------------
+
+
+def _turned_geometry(geometry: Geometry) -> Geometry | None:
+    """Geometry of Cᵀ as a correlation; None where it is not one (stride, padding beyond full)."""
+    axes = []
+    for a in geometry.axes:
+        before = a.extent - 1 - a.before
+        after = a.n - a.m + a.before
+        if a.stride != 1 or before < 0 or after < 0:
+            return None
+        axes.append(Axis(a.m, a.n, a.k, 1, a.dilation, before, after, "zeros"))
+    return replace(geometry, axes=tuple(axes), c_in=geometry.c_out, c_out=geometry.c_in)
+
+
+def _turned_weight(weight: Tensor, geometry: Geometry) -> Tensor:
+    """The kernel of Cᵀ: taps flipped, channels of each group swapped."""
+    nd, g = geometry.nd, geometry.groups
+    channels = weight.ndim - nd - 2
+    flipped = weight.flip(tuple(range(-nd, 0))).unflatten(channels, (g, -1))
+    return flipped.transpose(channels + 1, channels + 2).flatten(channels, channels + 1)
+
+
+def _channels_a_group(geometry: Geometry) -> int:
+    return min(geometry.c_in, geometry.c_out) // geometry.groups
+
+
+def _is_depthwise(geometry: Geometry) -> bool:
+    return geometry.groups > 1 and geometry.c_in == geometry.c_out == geometry.groups
+
+
+def _is_large_depthwise(x: Tensor, weight: Tensor, geometry: Geometry) -> bool:
+    taps = math.prod(a.k for a in geometry.axes)
+    single = x.device.type == "cpu" and x.dtype == torch.float32
+    return single and _is_depthwise(geometry) and taps > 81
+
+
+def _backward_is_fastest(y: Tensor, weight: Tensor, geometry: Geometry) -> bool:
+    if y.device.type != "cpu":
+        return True
+    if torch.result_type(weight, y).to_real() != torch.float64:
+        return _is_depthwise(geometry) or _channels_a_group(geometry) >= 16
+    # float64: the gradient kernel holds one im2col matrix a sample and wins while that is small.
+    taps = math.prod(a.k for a in geometry.axes) * geometry.c_in // geometry.groups
+    small = 8 * taps * math.prod(a.m for a in geometry.axes) < 24e6
+    return small and _channels_a_group(geometry) < 8
+
+
+# --- FFT engine -----------------------------------------------------------------------------------
+
+
+def _engine_torus(geometry: Geometry, real: bool) -> Torus:
+    """The cheapest periodic grid on which nothing wraps onto an output."""
+    coarse = []
+    for a in geometry.axes:
+        reach = max(0, (a.m - 1) * a.stride + a.extent - a.before - a.n)  # samples read behind n
+        least = max(a.n + max(a.before, reach), a.m * a.stride)
+        coarse.append(next_fast_len(-(-least // a.stride), real=True))
+    return Torus(tuple(coarse), tuple(a.stride for a in geometry.axes), real)
+
+
+def grouped(weight: Tensor, geometry: Geometry) -> Tensor:
+    """The weight as (B, g, c_out/g, c_in/g, *k); B = 1 when the samples share it."""
+    if weight.ndim == geometry.nd + 2:
+        weight = weight[None]
+    return weight.unflatten(1, (geometry.groups, -1))
+
+
+def _correlate_fft(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+    if x.is_complex() and not weight.is_complex():
+        return _from_real_parts(_correlate_fft, x, weight, geometry)
+    torus = _engine_torus(geometry, real=not weight.is_complex())
+    blocks = torus.spectrum(grouped(weight, geometry), geometry)
+    y = torus.inverse_transform(multiply(blocks, torus.transform(torus.to_phases(x))))
+    for dim, axis in enumerate(geometry.axes, start=2):
+        y = y.narrow(dim, 0, axis.m)
+    return y.contiguous()
+
+
+def _transpose_fft(y: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+    if y.is_complex() and not weight.is_complex():
+        return _from_real_parts(_transpose_fft, y, weight, geometry)
+    torus = _engine_torus(geometry, real=not weight.is_complex())
+    blocks = torus.spectrum(grouped(weight.conj().resolve_conj(), geometry), geometry)
+    x = torus.inverse_transform(multiply(blocks, torus.transform(y), adjoint=True))
+    x = torus.from_phases(x)
+    for dim, axis in enumerate(geometry.axes, start=2):
+        x = x.narrow(dim, 0, axis.n)
+    return x.contiguous()
+
+
+def fft_is_cheaper(N: int, geometry: Geometry, dtype: torch.dtype, device: torch.device) -> bool:
+    """Compare predicted times; constants fitted to two cores, only their ratios matter."""
+    torus = _engine_torus(geometry, real=True)
+    c, g = _channels_a_group(geometry), geometry.groups
+    pairs = geometry.c_in * geometry.c_out // g
+    taps = math.prod(a.k for a in geometry.axes)
+    double = dtype.to_real() == torch.float64
+    # products a nanosecond: blocked kernels fill with channels, single channels do not
+    rate = (35 * c / (c + 8)) if double else 13 * min(c, 16)
+    if not double and _is_depthwise(geometry):
+        rate = 120 if all(a.stride == 1 for a in geometry.axes) else 20
+    if device.type != "cpu":
+        rate *= 4
+    direct = 2 * N * pairs * taps * math.prod(a.m for a in geometry.axes) / rate + 2e4
+    points = math.prod(torus.coarse)
+    images = geometry.c_in * torus.phases + geometry.c_out
+    unit = 0.23 if double else 0.13
+    transforms = N * images * points * math.log2(max(points, 2)) * unit
+    spectrum = pairs * torus.phases * points * (1 + 0.1 * geometry.axes[-1].k) * 10 * unit
+    products = N * pairs * torus.phases * points * (1 if c == 1 else 4) * unit
+    return 1.2 * (transforms + spectrum + products + 1e5) < direct

@@ -1,0 +1,20 @@
+"""Factor A once, apply its inverse at the price of a few products, and certify the answer.
+
+`plan` climbs the ladder, a rung's module factors, `certificate` says how well it went.
+"""
+
+from .base import InverseOperator
+from .certificate import Certificate
+from .plan import Plan, factorize, make_plan, positive_damp
+from .solve import LstsqResult, solve
+
+__all__ = [
+    "Certificate",
+    "InverseOperator",
+    "LstsqResult",
+    "Plan",
+    "factorize",
+    "make_plan",
+    "positive_damp",
+    "solve",
+]

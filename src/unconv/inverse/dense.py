@@ -1,0 +1,125 @@
+"""The *dense* rung: any small operator, by the SVD of its matrix.
+
+    A = U Σ Vᴴ,   A⁺ = V Σ⁺ Uᴴ,   (AᴴA + λ)⁻¹Aᴴ = V Σ(Σ² + λ)⁻¹ Uᴴ
+
+Cost: O(m·n·min(m, n)) once, two products with thin matrices an apply.  It is the oracle that the
+other rungs are held against, and the answer for every operator too small to deserve better.
+
+Source: Golub & Van Loan, "Matrix Computations", 4th ed., §5.5.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..linear_operator import LinearOperator
+from ..operator import ConvOperator
+from ..precision import real_working_dtype
+from .base import InverseOperator, Options, SpectrumSummary
+
+LIMIT = 4096
+"""Largest min(m, n) that `auto` gives to an SVD (about a minute on two cores)."""
+
+
+def obstacle(op: ConvOperator) -> str | None:
+    """Why the rung is not taken by itself for `op`, or None."""
+    m, n = op.shape
+    if min(m, n) > LIMIT:
+        return f"min(m, n) = {min(m, n):,} is above {LIMIT:,}; its SVD takes {flops(op):.1e} flop"
+    return None
+
+
+def flops(op: ConvOperator) -> float:
+    """Floating-point operations of the thin SVD with both factors (divide and conquer)."""
+    m, n = op.shape
+    small, large = sorted((m, n))
+    return (6.0 * large + 20.0 * small) * small**2 * (4 if op.dtype.is_complex else 1)
+
+
+def memory(op: ConvOperator) -> int:
+    """Bytes at the peak of the SVD: A, its copy, U, Vᴴ and LAPACK's workspace, in float64."""
+    m, n = op.shape
+    small = min(m, n)
+    entries = 3 * m * n + (m + n) * small + 3 * small * small
+    return entries * (16 if op.dtype.is_complex else 8) * (op.batch_size or 1)
+
+
+def operations(op: ConvOperator) -> tuple[float, float]:
+    """Floating-point operations of (the factorisation, one apply to one image)."""
+    m, n = op.shape
+    per_product = 8 if op.dtype.is_complex else 2
+    return flops(op), per_product * float(m + n) * min(m, n)
+
+
+def factor(op: ConvOperator, options: Options, check_finite: bool) -> InverseOperator:
+    """SVD of the matrix in double precision."""
+    with torch.no_grad():
+        wide = torch.complex128 if op.dtype.is_complex else torch.float64
+        doubled = op.with_weight(op.weight.detach().to(wide))
+        A = LinearOperator.to_dense(doubled, memory_limit=float("inf"))
+        U, S, Vh = torch.linalg.svd(A if A.ndim == 3 else A[None], full_matrices=False)
+        sigma_max = S[:, 0]
+        keep = options.cutoff(op, sigma_max)[:, None] < S
+        safe = torch.where(keep, S, 1.0)
+        gains = torch.where(keep, 1 / (safe + options.damp * (options.damp / safe)), 0.0)
+        lost = torch.where(keep, 0.0, S).amax(1)
+        smallest = torch.where(keep, S, torch.inf).amin(1)
+        curved = torch.where(keep.all(1) | (options.damp == 0), smallest, 0.0)
+    summary = SpectrumSummary(
+        norm=sigma_max,
+        curvature=curved**2 + options.damp**2,
+        rank=None if options.damp else keep.sum(1),
+        gap=torch.where(lost > 0, smallest / lost, torch.inf),
+        rank_how="not needed: damp > 0" if options.damp else "SVD of the matrix",
+        dropped=torch.zeros_like(keep.sum(1)) if options.damp else (~keep).sum(1),
+    )
+    return DenseInverse(op, (U, gains, Vh), options, summary, check_finite)
+
+
+class DenseInverse(InverseOperator):
+    """A⁺ or a damped inverse as V · diag(gains) · Uᴴ."""
+
+    method = "dense"
+    U: Tensor
+    gains: Tensor
+    Vh: Tensor
+
+    def __init__(
+        self,
+        op: ConvOperator,
+        factors: tuple[Tensor, Tensor, Tensor],
+        options: Options,
+        summary: SpectrumSummary,
+        check_finite: bool,
+    ) -> None:
+        super().__init__(op, options, summary, check_finite)
+        real = real_working_dtype(op.dtype)
+        U, gains, Vh = factors
+        working = real.to_complex() if op.dtype.is_complex else real
+        self.register_buffer("U", U.to(working))
+        self.register_buffer("gains", gains.to(real))
+        self.register_buffer("Vh", Vh.to(working))
+        self._dtype = op.dtype
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the operator that was inverted."""
+        return self._dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the factor."""
+        return self.U.device
+
+    def _solve(self, y: Tensor) -> Tensor:
+        return self._filter(y, self.U, self.Vh.mH, self.range_shape)
+
+    def _solve_adjoint(self, x: Tensor) -> Tensor:
+        return self._filter(x, self.Vh.mH, self.U, self.domain_shape)
+
+    def _filter(self, v: Tensor, left: Tensor, right: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """right · diag(gains) · leftᴴ v, row vectors a sample."""
+        rows = v.reshape(-1, 1, left.shape[-2]) if self.batch_size else v.flatten(1)[None]
+        out = ((rows @ left.conj()) * self.gains[:, None]) @ right.mT
+        return out.reshape(len(v), *shape)

@@ -1,0 +1,150 @@
+"""The *fourier* rung: circular convolutions, exactly, by one small inverse a frequency.
+
+On its own periodic grid A is block-diagonal: Y(ω) = C(ω) X(ω) with one block of
+(c_out/g) × (s^nd·c_in/g) a frequency and group (torus.py), so
+
+    A⁺ = 𝓕⁻¹ · C(ω)⁺ · 𝓕,      (AᴴA + λ)⁻¹Aᴴ = 𝓕⁻¹ · (CᴴC + λ)⁻¹Cᴴ · 𝓕,
+
+every block cut against the one global σ_max.  Blocks are inverted by LU where they are square and
+by QR otherwise; only a block that could hold a singular value under the cut-off (judged by
+σ_min ≥ 1/‖C⁻¹‖_F) pays for an SVD.  Damping enters as QR of [C; √λ·I].  No singular value is ever
+squared: the Gram matrix would lose half of the digits.
+
+Cost: F·c³ once, then one FFT pair and F·c² an apply; memory F·c² complex numbers.
+Not for: ghosts or missing outputs (any other boundary, stride that does not divide the size).
+
+Source: Sedghi, Gupta & Long, "The singular values of convolutional layers", ICLR 2019, §2, extended
+to strides, groups, dilation and rectangular blocks.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..convolve import grouped
+from ..operator import ConvOperator
+from ..precision import real_working_dtype
+from ..torus import Torus, multiply
+from .base import InverseOperator, Options
+from .small_blocks import BlockInverse, invert_blocks
+
+# One image of 32 channels at 128² is 4 MB; more than this at once only costs fresh memory.
+_SLICE_BYTES = 64 * 2**20
+
+
+def obstacle(op: ConvOperator) -> str | None:
+    """Why the rung cannot serve `op`, or None."""
+    for i, a in enumerate(op.geometry.axes):
+        if a.mode != "circular":
+            return f"the boundary is {a.mode!r}, not 'circular'"
+        if not a.on_torus:
+            return (
+                f"axis {i} is not its own periodic grid: {a.m} outputs of stride {a.stride} "
+                f"against {a.n} samples"
+            )
+    return None
+
+
+def torus_of(op: ConvOperator) -> Torus:
+    """The periodic grid of a circular operator."""
+    axes = op.geometry.axes
+    coarse, stride = tuple(a.m for a in axes), tuple(a.stride for a in axes)
+    return Torus(coarse, stride, real=not op.dtype.is_complex)
+
+
+def block_shape(op: ConvOperator) -> tuple[int, int, int, int, int]:
+    """(F, B, g, r, c) of the blocks of `op`, without computing them."""
+    g, torus = op.geometry, torus_of(op)
+    rows, columns = g.c_out // g.groups, g.c_in // g.groups * torus.phases
+    return torus.frequencies, op.batch_size or 1, g.groups, rows, columns
+
+
+def memory(op: ConvOperator) -> int:
+    """Bytes at the peak of the factorisation: blocks and inverses in complex128."""
+    F, B, g, r, c = block_shape(op)
+    return 2 * 16 * F * B * g * r * c + 64 * 2**20
+
+
+def operations(op: ConvOperator) -> tuple[float, float]:
+    """Floating-point operations of (the factorisation, one apply to one image)."""
+    F, B, g, r, c = block_shape(op)
+    points = F * (2 if torus_of(op).real else 1)
+    fft = 5 * points * max(points, 2).bit_length() * g * (r + c) / 2
+    return 8 * F * B * g * max(r, c) * min(r, c) ** 2 * 3, fft + 8 * F * g * r * c
+
+
+def factor(op: ConvOperator, options: Options, check_finite: bool) -> InverseOperator:
+    """Invert the block of every frequency."""
+    torus = torus_of(op)
+    working = real_working_dtype(op.dtype).to_complex()
+    with torch.no_grad():
+        taps = op.taps.detach()
+        if op.transposed:  # A = Cᵀ = (conj C)ᴴ, so A⁺ is the adjoint of (conj C)⁺
+            taps = taps.conj().resolve_conj()
+        weight = grouped(taps.to(_double(taps.dtype)), op.geometry)
+        scale = weight.abs().flatten(1).amax(1)  # the result must not depend on the weight's unit
+        scale = torch.where(scale > 0, scale, 1.0)
+        unit = weight / scale.reshape(-1, *[1] * (weight.ndim - 1))
+        blocks = torus.spectrum(unit, op.geometry)
+        counts = torus.multiplicity(blocks.device)
+        found = invert_blocks(blocks, scale, counts, op, options, working)
+        torus.symmetrize_(found.inverse)
+    return FourierInverse(op, torus, found, options, check_finite)
+
+
+class FourierInverse(InverseOperator):
+    """A⁺ or a damped inverse of a block-circulant operator, one block a frequency."""
+
+    method = "fourier"
+    blocks: Tensor
+
+    def __init__(
+        self,
+        op: ConvOperator,
+        torus: Torus,
+        found: BlockInverse,
+        options: Options,
+        check_finite: bool,
+    ) -> None:
+        super().__init__(op, options, found.summary, check_finite)
+        self.torus, self.transposed = torus, op.transposed
+        self.register_buffer("blocks", found.inverse)  # (F, B, g, c, r)
+        self._dtype = op.dtype
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the operator that was inverted."""
+        return self._dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the factor."""
+        return self.blocks.device
+
+    def _solve(self, y: Tensor) -> Tensor:
+        return self._in_slices(y, to_fine=not self.transposed)
+
+    def _solve_adjoint(self, x: Tensor) -> Tensor:
+        return self._in_slices(x, to_fine=self.transposed)
+
+    def _in_slices(self, v: Tensor, to_fine: bool) -> Tensor:
+        turn = self._coarse_to_fine if to_fine else self._fine_to_coarse
+        count = max(1, _SLICE_BYTES // max(1, v[:1].numel() * v.element_size()))
+        if self.batch_size or len(v) <= count:
+            return turn(v)
+        return torch.cat([turn(part) for part in v.split(count)])
+
+    def _coarse_to_fine(self, y: Tensor) -> Tensor:
+        torus = self.torus
+        X = multiply(self.blocks, torus.transform(y))
+        return torus.from_phases(torus.inverse_transform(X))
+
+    def _fine_to_coarse(self, x: Tensor) -> Tensor:
+        torus = self.torus
+        X = torus.transform(torus.to_phases(x))
+        return torus.inverse_transform(multiply(self.blocks, X, adjoint=True))
+
+
+def _double(dtype: torch.dtype) -> torch.dtype:
+    return torch.complex128 if dtype.is_complex else torch.float64

@@ -1,0 +1,259 @@
+"""Pseudo-inverses of thousands of small matrices with one cut-off for all of them.
+
+For blocks C of r × c, tall (wide ones are turned by the conjugate transpose, with which both the
+pseudo-inverse and its damped form commute):
+
+    C⁺ = C⁻¹ (LU) or R⁻¹Qᴴ (QR),      (CᴴC + λ)⁻¹Cᴴ = R⁻¹Q₁ᴴ with [C; √λ·I] = [Q₁; Q₂]·R.
+
+Either inverse bounds its block's smallest singular value, 1/‖R⁻¹‖_F ≤ σ_min ≤ √c/‖R⁻¹‖_F.  Blocks
+whose bound does not clear the cut-off are decided by their SVD.
+
+Batched LAPACK on matrices this small is slower on two threads than on one (by up to ten times): the
+work is dealt to Python threads in slices that fit the cache, each single-threaded inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..operator import ConvOperator
+from .base import Options, SpectrumSummary
+
+_SLICE_BYTES = 4 * 2**20
+_EXACT = 32  # blocks whose singular values are computed to sharpen a global bound
+
+
+@dataclass(frozen=True)
+class BlockInverse:
+    """(F, B, g, c, r) inverses and what they tell about the spectrum."""
+
+    inverse: Tensor
+    summary: SpectrumSummary
+
+
+def invert_blocks(
+    blocks: Tensor,
+    scale: Tensor,
+    multiplicity: Tensor,
+    op: ConvOperator,
+    options: Options,
+    dtype: torch.dtype,
+) -> BlockInverse:
+    """Pseudo- or damped inverses of all blocks, cut against the largest singular value.
+
+    Parameters
+    ----------
+    blocks : (F, B, g, r, c) complex128, in units of `scale`
+    scale : (B,) what the blocks of each kernel were divided by; `options` are not
+    multiplicity : (F,) how often each stored frequency counts in the whole spectrum
+    dtype : complex dtype of the inverses; they are computed in complex128
+    """
+    F, B, g, r, c = blocks.shape
+    inverse = torch.empty(B, F, g, c, r, dtype=dtype, device=blocks.device).transpose(0, 1)
+    if r == c == 1:  # as the blocks themselves: frequency last in memory
+        inverse = torch.empty(B, g, c, r, F, dtype=dtype, device=blocks.device).movedim(-1, 0)
+    facts = []
+    for b, unit in enumerate(scale.tolist()):
+        mine = Options(options.damp / unit, options.rtol, options.atol / unit)
+        facts.append(_invert_kernel(blocks[:, b], inverse[:, b], unit, multiplicity, op, mine))
+    norm, curvature, rank, gap, dropped = (torch.stack(v) for v in zip(*facts, strict=True))
+    summary = SpectrumSummary(
+        norm=norm * scale,
+        curvature=curvature * scale**2,
+        rank=None if options.damp else rank,
+        gap=gap,
+        rank_how="not needed: damp > 0" if options.damp else "singular values near the cut-off",
+        dropped=torch.zeros_like(dropped) if options.damp else dropped,
+    )
+    return BlockInverse(inverse, summary)
+
+
+_Facts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # norm, curvature, rank, gap, dropped
+
+
+def _invert_kernel(
+    blocks: Tensor,
+    inverse: Tensor,
+    unit: float,
+    multiplicity: Tensor,
+    op: ConvOperator,
+    options: Options,
+) -> _Facts:
+    """Fill (F, g, c, r) `inverse` of one kernel's blocks (F, g, r, c); facts in units of `unit`."""
+    F, g, r, c = blocks.shape
+    if min(r, c) == 1:
+        return _invert_vectors(blocks, inverse, unit, multiplicity, op, options)
+    flat, inverse = blocks.reshape(F * g, r, c), inverse.view(F * g, c, r)
+    counts = multiplicity.repeat_interleave(g)
+    floor, sizes = _invert_regular(flat, inverse, unit, options.damp)
+    norm, ceiling = _bracket_norm(flat, sizes)
+    doubtful = ~(floor > 2 * options.cutoff(op, ceiling)) & (counts > 0)
+    rank = min(r, c) * counts.sum()
+    dropped = torch.zeros_like(rank)
+    gap = torch.full_like(norm, torch.inf)
+    if not options.damp and doubtful.any():
+        norm = _largest_singular_value(flat, norm)
+        doubt = doubtful.nonzero()[:, 0]
+        kept, lost = _invert_singular(flat, inverse, unit, doubt, options.cutoff(op, norm))
+        dropped = (lost.isfinite() * counts[doubt, None]).sum()
+        floor[doubt] = kept.amin(1)
+        if dropped:
+            gap = floor[counts > 0].amin() / torch.where(lost.isfinite(), lost, 0.0).amax()
+    curvature = _smallest_curvature(flat, floor, counts, options.damp, dropped)
+    return norm, curvature, rank - dropped, gap, dropped
+
+
+def _invert_vectors(
+    blocks: Tensor,
+    inverse: Tensor,
+    unit: float,
+    multiplicity: Tensor,
+    op: ConvOperator,
+    options: Options,
+) -> _Facts:
+    """Blocks with one row or column have one singular value, their length s: C⁺ = Cᴴ/s²."""
+    s = torch.linalg.vector_norm(blocks, dim=(-2, -1))  # (F, g)
+    norm = s.amax()
+    keep = s > options.cutoff(op, norm)
+    safe = torch.where(keep, s, 1.0)
+    # Cᴴ/s · s/(s² + damp²), and s² never alone: it underflows
+    gain = torch.where(keep, 1.0 / (safe + options.damp * (options.damp / safe)), 0.0)
+    inverse.copy_(blocks.mH * (gain / safe / unit)[..., None, None])
+    counts = multiplicity[:, None].expand_as(s)
+    rank, dropped = (keep * counts).sum(), (~keep * counts).sum()
+    smallest = torch.where(keep, s, torch.inf).amin()
+    lost = torch.where(keep, 0.0, s).amax()
+    gap = smallest / lost if dropped else torch.full_like(norm, torch.inf)
+    if options.damp and dropped:  # damped directions with σ = 0 are curved by damp² alone
+        smallest = torch.zeros_like(smallest)
+    return norm, smallest**2 + options.damp**2, rank, gap, dropped
+
+
+def _invert_regular(
+    flat: Tensor, inverse: Tensor, unit: float, damp: float
+) -> tuple[Tensor, Tensor]:
+    """Fill `inverse` as if every block had full rank.
+
+    Returns lower bounds of sqrt(σ_min² + damp²) and the Frobenius norms, block by block.
+    """
+    floor = torch.empty(len(flat), dtype=flat.real.dtype, device=flat.device)
+    sizes = torch.empty_like(floor)
+
+    def invert(part: slice) -> None:
+        X, floor[part] = _regular_inverse(flat[part], damp)
+        sizes[part] = torch.linalg.matrix_norm(flat[part])
+        inverse[part] = X.div_(unit)
+
+    step = max(1, _SLICE_BYTES // max(1, flat[:1].numel() * flat.element_size()))
+    _run_in_slices(invert, len(flat), step, flat.device)
+    return floor, sizes
+
+
+def _regular_inverse(C: Tensor, damp: float) -> tuple[Tensor, Tensor]:
+    r, c = C.shape[-2:]
+    if r < c:
+        X, floor = _regular_inverse(C.mH, damp)
+        return X.mH.resolve_conj(), floor
+    if r == c and not damp:
+        X, info = torch.linalg.inv_ex(C)
+        floor = 1 / torch.linalg.matrix_norm(X)
+        return X, torch.where((info == 0) & floor.isfinite(), floor, 0.0)
+    if damp:
+        eye = damp * torch.eye(c, dtype=C.dtype, device=C.device)
+        C = torch.cat([C, eye.expand(len(C), c, c)], -2)
+    Q, R = torch.linalg.qr(C)
+    eye = torch.eye(c, dtype=C.dtype, device=C.device)
+    R_inverse = torch.linalg.solve_triangular(R, eye, upper=True)
+    floor = 1 / torch.linalg.matrix_norm(R_inverse)
+    return R_inverse @ Q[:, :r].mH, torch.where(floor.isfinite(), floor, 0.0)
+
+
+def _invert_singular(
+    flat: Tensor, inverse: Tensor, unit: float, doubt: Tensor, cutoff: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Overwrite the doubtful inverses by SVDs; kept and dropped singular values, inf elsewhere."""
+    kept = torch.empty(len(doubt), min(flat.shape[1:]), dtype=cutoff.dtype, device=flat.device)
+    lost = torch.empty_like(kept)
+
+    def invert(part: slice) -> None:
+        U, S, Vh = torch.linalg.svd(flat[doubt[part]], full_matrices=False)
+        keep = cutoff < S
+        gains = torch.where(keep, 1 / torch.where(keep, S, 1.0), 0.0) / unit
+        inverse[doubt[part]] = ((Vh.mH * gains[:, None]) @ U.mH).to(inverse.dtype)
+        kept[part] = torch.where(keep, S, torch.inf)
+        lost[part] = torch.where(keep, torch.inf, S)
+
+    _run_in_slices(invert, len(doubt), 64, flat.device)
+    return kept, lost
+
+
+def _bracket_norm(flat: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
+    """σ_max between the best of the largest blocks and the largest Frobenius norm."""
+    order = sizes.argsort(descending=True)[:_EXACT]
+    with single_threaded(flat.device):
+        return torch.linalg.svdvals(flat[order]).amax(), sizes.amax()
+
+
+def _largest_singular_value(flat: Tensor, known: Tensor) -> Tensor:
+    """Exact σ_max: SVDs in the order of an upper bound until no block can exceed the best.
+
+    σ_max ≤ ‖(CᴴC)²‖_F^(1/4), which is at most c^(1/8) too large.
+    """
+    G = flat.mH @ flat if flat.shape[-1] <= flat.shape[-2] else flat @ flat.mH
+    bound = torch.linalg.matrix_norm(G @ G) ** 0.25
+    order = bound.argsort(descending=True)
+    best = known
+    with single_threaded(flat.device):
+        for part in order.split(4 * _EXACT):
+            if bound[part[0]] * (1 + 1e-12) < best:
+                break
+            best = torch.maximum(best, torch.linalg.svdvals(flat[part]).amax())
+    return best
+
+
+def _smallest_curvature(
+    flat: Tensor, floor: Tensor, counts: Tensor, damp: float, dropped: Tensor
+) -> Tensor:
+    """Lower bound of σ_r² + damp²: exact for the weakest blocks, their bounds for the rest."""
+    floor = torch.where(counts > 0, floor, torch.inf)
+    order = floor.argsort()
+    if dropped:  # the weakest blocks went through the SVD: their floors are exact already
+        return floor.amin() ** 2
+    weakest, rest = order[:_EXACT], order[_EXACT : _EXACT + 1]
+    with single_threaded(flat.device):
+        exact = torch.linalg.svdvals(flat[weakest]).amin() ** 2 + damp**2
+    return torch.cat([exact[None], floor[rest] ** 2]).amin()
+
+
+def _run_in_slices(
+    work: Callable[[slice], None], count: int, step: int, device: torch.device
+) -> None:
+    """`work` on consecutive slices of range(count), one thread each (see the module's text)."""
+    slices = [slice(i, min(i + step, count)) for i in range(0, count, step)]
+    if device.type != "cpu" or len(slices) < 2:
+        for part in slices:
+            work(part)
+        return
+    workers = torch.get_num_threads()
+    with single_threaded(device), ThreadPoolExecutor(workers) as pool:
+        list(pool.map(work, slices))
+
+
+@contextmanager
+def single_threaded(device: torch.device) -> Iterator[None]:
+    """One intra-op thread on a CPU: see the module's first page."""
+    before = torch.get_num_threads()
+    if device.type != "cpu" or before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

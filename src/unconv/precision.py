@@ -1,0 +1,61 @@
+"""Which arithmetic a computation uses: working dtypes, and no silent TF32 or bfloat16 inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+_HALF = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
+
+
+def real_working_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The real dtype to compute in: at least float32."""
+    real = dtype.to_real()
+    return _HALF.get(real, real)
+
+
+def working_dtype(own: torch.dtype, result: torch.dtype) -> torch.dtype:
+    """The dtype in which an operand of dtype `own` takes part in a computation of `result`.
+
+    A real operand stays real beside complex ones; both have the precision of the result.
+    """
+    real = real_working_dtype(result)
+    return real.to_complex() if own.is_complex else real
+
+
+def result_dtype(*tensors: torch.Tensor) -> torch.dtype:
+    """`torch.result_type` of any number of tensors."""
+    dtype = tensors[0].dtype
+    for t in tensors[1:]:
+        dtype = torch.promote_types(dtype, t.dtype)
+    return dtype
+
+
+def _loose_slots(device_type: str) -> list[Any]:
+    """torch's switches that let float32 products on this device round to TF32 or bfloat16."""
+    backends: Any = torch.backends  # the switches are attributes that torch's stubs do not list
+    slots = {
+        "cuda": (backends.cuda.matmul, backends.cudnn.conv),
+        "cpu": (backends.mkldnn.matmul, backends.mkldnn.conv),
+    }.get(device_type, ())
+    return [slot for slot in slots if slot.fp32_precision not in ("none", "ieee")]
+
+
+@contextmanager
+def ieee_arithmetic(device_type: str) -> Iterator[None]:
+    """Products in the operands' own precision, whatever the process allows elsewhere.
+
+    TF32 keeps 10 bits of mantissa: an adjoint would hold to 1e-3 instead of 1e-7.
+    """
+    slots = _loose_slots(device_type)
+    before = [slot.fp32_precision for slot in slots]
+    try:
+        for slot in slots:
+            slot.fp32_precision = "ieee"
+        yield
+    finally:
+        for slot, value in zip(slots, before, strict=True):
+            slot.fp32_precision = value

@@ -1,0 +1,212 @@
+"""C on the periodic grid: Fourier transforms, phases and the spectrum of a kernel.
+
+On a periodic grid of N = s·M samples an axis, correlation with stride s is block-diagonal after
+the fine samples are dealt into s^nd interleaved phases x_r[j] = x[s·j + r] on the coarse grid of M:
+
+    y[i] = Σ_t w[t] x[s·i + d·t − p],     d·t − p = s·q_t + r_t,  0 ≤ r_t < s
+    Y(ω) = Σ_t w[t] e^{+2πi ω q_t / M} X_{r_t}(ω)
+
+so every coarse frequency ω has one (c_out/g) × (s^nd · c_in/g) block a group.  Kernels longer than
+the grid alias harmlessly: q_t counts modulo M.  The exponentials come from integers modulo M and
+are exact to round-off for every grid size.
+
+Cost of the spectrum: the taps enter one axis at a time as matrix products, O(k · M^nd) per pair of
+channels, which for kernels much smaller than the grid is less than a zero-padded FFT.
+
+Real data keep the half spectrum of the last axis (M//2 + 1 columns).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .geometry import Geometry
+
+
+@dataclass(frozen=True, slots=True)
+class Torus:
+    """A periodic grid: coarse sizes M, strides s and whether the half spectrum suffices."""
+
+    coarse: tuple[int, ...]
+    stride: tuple[int, ...]
+    real: bool
+
+    @property
+    def fine(self) -> tuple[int, ...]:
+        """Samples of the domain's grid, N = s·M."""
+        return tuple(s * m for s, m in zip(self.stride, self.coarse, strict=True))
+
+    @property
+    def phases(self) -> int:
+        """Number of interleaved phases, s^nd."""
+        return math.prod(self.stride)
+
+    @property
+    def spectrum_shape(self) -> tuple[int, ...]:
+        """Stored frequencies an axis."""
+        if not self.real:
+            return self.coarse
+        return (*self.coarse[:-1], self.coarse[-1] // 2 + 1)
+
+    @property
+    def frequencies(self) -> int:
+        """Number of stored frequencies."""
+        return math.prod(self.spectrum_shape)
+
+    def transform(self, y: Tensor) -> Tensor:  # (N, C, *<=coarse) -> (N, C, *spectrum)
+        """Fourier transform of coarse data, zero-padded to the grid."""
+        dims = tuple(range(-len(self.coarse), 0))
+        transform = torch.fft.rfftn if self.real else torch.fft.fftn
+        return transform(y, s=self.coarse, dim=dims)
+
+    def inverse_transform(self, spectrum: Tensor) -> Tensor:  # -> (N, C, *coarse)
+        """Inverse of `transform` on the whole grid."""
+        dims = tuple(range(-len(self.coarse), 0))
+        transform = torch.fft.irfftn if self.real else torch.fft.ifftn
+        return transform(spectrum, s=self.coarse, dim=dims)
+
+    def to_phases(self, x: Tensor) -> Tensor:  # (N, C, *<=fine) -> (N, C·phases, *<=coarse)
+        """Deal fine samples into their phases; channels stay outermost."""
+        if self.phases == 1:
+            return x
+        nd = len(self.coarse)
+        behind = [(-n) % s for n, s in zip(x.shape[2:], self.stride, strict=True)]
+        x = torch.nn.functional.pad(x, [p for b in reversed(behind) for p in (0, b)])
+        pairs = zip(x.shape[2:], self.stride, strict=True)
+        x = x.reshape(*x.shape[:2], *(v for n, s in pairs for v in (n // s, s)))
+        coarse_dims, phase_dims = range(2, 2 + 2 * nd, 2), range(3, 3 + 2 * nd, 2)
+        return x.permute(0, 1, *phase_dims, *coarse_dims).flatten(1, 1 + nd)
+
+    def from_phases(self, x: Tensor) -> Tensor:  # (N, C·phases, *coarse) -> (N, C, *fine)
+        """Inverse of `to_phases` on the whole grid."""
+        if self.phases == 1:
+            return x
+        nd = len(self.coarse)
+        x = x.unflatten(1, (-1, *self.stride))
+        order = [d for a in range(nd) for d in (2 + nd + a, 2 + a)]
+        return x.permute(0, 1, *order).reshape(x.shape[0], x.shape[1], *self.fine)
+
+    def spectrum(self, weight: Tensor, geometry: Geometry) -> Tensor:
+        """The blocks of C at every stored frequency.
+
+        Parameters
+        ----------
+        weight : (B, g, c_out/g, c_in/g, *k), floating point or complex
+        geometry
+            Dilation and `before` of each axis place the taps.
+
+        Returns
+        -------
+        (F, B, g, c_out/g, c_in/g · phases), complex.  Blocks of one entry lie frequency-last in
+        memory, beside the data that they multiply; larger ones frequency-first, as batches of
+        matrices want them.
+        """
+        nd = len(self.coarse)
+        taps = weight.to(weight.dtype.to_complex())
+        frequency_first = math.prod(weight.shape[2:4]) * self.phases > 1
+        if frequency_first:
+            taps = taps.movedim(tuple(range(-nd, 0)), tuple(range(nd))).contiguous()
+        done = 1  # entries of the axes that are frequencies already
+        for a in range(nd) if frequency_first else reversed(range(nd)):
+            E = self._exponentials(a, geometry).to(taps.device, taps.dtype)  # (s·F, k)
+            rows, k = E.shape
+            ahead = done if frequency_first else taps.numel() // k // done
+            taps = E @ taps.reshape(ahead, k, -1)
+            done *= rows
+        if not frequency_first:
+            return taps.reshape(*weight.shape[:4], self.frequencies).movedim(-1, 0)
+        split = [v for s, f in zip(self.stride, self.spectrum_shape, strict=True) for v in (s, f)]
+        taps = taps.reshape(*split, *weight.shape[:4])
+        phase_dims, frequency_dims = range(0, 2 * nd, 2), range(1, 2 * nd, 2)
+        taps = taps.permute(*frequency_dims, *range(2 * nd, 2 * nd + 4), *phase_dims)
+        return taps.flatten(0, nd - 1).flatten(4)
+
+    def multiplicity(self, device: torch.device) -> Tensor:
+        """How often each stored frequency stands in the whole spectrum, (F,) integers.
+
+        Half spectrum: 2 for a frequency that stands for its conjugate too; in the self-conjugate
+        columns (0 and the Nyquist frequency of the last axis) one of each conjugate pair stands
+        for both and the other counts 0; 1 where a frequency is its own conjugate.
+        """
+        count = torch.full(self.spectrum_shape, 2 if self.real else 1, device=device)
+        for column in self._self_conjugate_columns():
+            index = torch.arange(count[..., column].numel(), device=device)
+            index = index.reshape(count.shape[:-1])
+            mirror = self._mirror(index)
+            count[..., column] = (index <= mirror).long() + (index < mirror).long()
+        return count.flatten()
+
+    def symmetrize_(self, blocks: Tensor) -> None:
+        """Make blocks (F, ...) those of a real operator, in place.
+
+        Round-off and cut-offs may treat ω and −ω differently; the frequency that `multiplicity`
+        counts decides for both, and a frequency that is its own conjugate becomes real.
+        """
+        grid = blocks.unflatten(0, self.spectrum_shape)
+        nd = len(self.coarse)
+        for column in self._self_conjugate_columns():
+            values = grid.select(nd - 1, column)
+            shape = values.shape[: nd - 1]
+            index = torch.arange(shape.numel(), device=blocks.device).reshape(shape)
+            mirror = self._mirror(index).flatten()
+            lead = index.flatten() <= mirror
+            flat = values.reshape(-1, *blocks.shape[1:])
+            lead = lead.reshape(-1, *[1] * (flat.ndim - 1))
+            flat = torch.where(lead, flat, flat[mirror].conj())
+            own = (index.flatten() == mirror).reshape(lead.shape)
+            flat = torch.where(own, flat.real.to(flat.dtype), flat)
+            grid.select(nd - 1, column).copy_(flat.reshape(values.shape))
+
+    def _self_conjugate_columns(self) -> list[int]:
+        M = self.coarse[-1]
+        return [] if not self.real else [0] if M % 2 or M == 1 else [0, M // 2]
+
+    @staticmethod
+    def _mirror(index: Tensor) -> Tensor:  # the entry of −ω, axis by axis
+        if index.ndim == 0:
+            return index
+        dims = tuple(range(index.ndim))
+        return index.flip(dims).roll([1] * index.ndim, dims)
+
+    def _exponentials(self, a: int, geometry: Geometry) -> Tensor:  # (s·F, k), r outermost
+        axis, s, M = geometry.axes[a], self.stride[a], self.coarse[a]
+        offset = torch.arange(axis.k) * axis.dilation - axis.before
+        turns = torch.div(offset, s, rounding_mode="floor")
+        mine = torch.arange(s)[:, None] == (offset - s * turns)  # (s, k)
+        angle = torch.arange(self.spectrum_shape[a])[:, None] * turns % M  # exact in integers
+        angle = angle.double() * (2 * math.pi / M)
+        E = torch.polar(torch.ones_like(angle), angle)
+        return (mine[:, None] * E).flatten(0, 1)
+
+
+def multiply(blocks: Tensor, X: Tensor, *, adjoint: bool = False) -> Tensor:
+    """Every frequency's block times every frequency's vector.
+
+    Parameters
+    ----------
+    blocks : (F, B, g, r, c)
+        B = 1, or one set of blocks a sample.
+    X : (N, g·c, *spectrum), complex; adjoint: (N, g·r, *spectrum)
+    adjoint
+        Multiply by the conjugate transposes.
+
+    Returns
+    -------
+    (N, g·r, *spectrum); adjoint: (N, g·c, *spectrum)
+    """
+    F, B, g, r, c = blocks.shape
+    N, spectrum = X.shape[0], X.shape[2:]
+    if adjoint:  # Bᴴ X = conj(Bᵀ conj(X)): conjugates the vectors, never the much larger blocks
+        return multiply(blocks.mT, X.conj().resolve_conj()).conj().resolve_conj()
+    if r == c == 1:
+        return X * blocks[..., 0, 0].permute(1, 2, 0).reshape(B, g, *spectrum)
+    if B > 1:
+        return torch.cat([multiply(blocks[:, b : b + 1], X[b : b + 1]) for b in range(B)])
+    # Contiguous vectors: batched products of strided ones are eight times slower.
+    X = X.reshape(N, g, c, F).permute(3, 1, 2, 0).contiguous()
+    Y = blocks[:, 0] @ X  # (F, g, r, N)
+    return Y.permute(3, 1, 2, 0).reshape(N, g * r, *spectrum)

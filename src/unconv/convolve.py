@@ -23,22 +23,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from scipy.fft import next_fast_len
 from torch import Tensor
-from torch.nn import grad as conv_grad
 
 from .geometry import Axis, Geometry
 from .precision import ieee_arithmetic, working_dtype
 from .torus import Torus, multiply
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-_CONV_INPUT = {1: conv_grad.conv1d_input, 2: conv_grad.conv2d_input, 3: conv_grad.conv3d_input}
 
 # glibc returns blocks above 32 MiB to the system when they are freed, and faulting them in again
 # costs more than the arithmetic (measured: 37 MB im2col, 6 ms of products, 18 ms of page faults).
+# What would come near that is worked off in slabs of the size that measured best.
+_LARGEST_KEPT = 24e6
 _SLAB_BYTES = 6 * 2**20
 
 
@@ -68,6 +70,16 @@ def correlate_transpose(y: Tensor, weight: Tensor, geometry: Geometry) -> Tensor
     return _compute(_transpose_real, _transpose_fft, y, weight, geometry)
 
 
+# Products a nanosecond on two cores, (is float64, nd): with one channel a group, and at most.
+_DIRECT_RATES = {
+    (False, 1): (3.5, 150.0),
+    (False, 2): (12.0, 200.0),
+    (False, 3): (3.5, 14.0),
+    (True, 1): (3.5, 32.0),
+    (True, 2): (6.5, 35.0),
+    (True, 3): (2.2, 28.0),
+}
+
 _RealEngine = Callable[[Tensor, Tensor, Geometry], Tensor]
 
 
@@ -78,7 +90,7 @@ def _compute(
     dtype = torch.result_type(weight, x)
     x, weight = (t.to(working_dtype(t.dtype, dtype)) for t in (x, weight))
     with ieee_arithmetic(x.device.type):
-        if fft_is_cheaper(x.shape[0], geometry, weight.dtype, x.device):
+        if fft_is_cheaper(x.shape[0], geometry, weight.dtype, x.device.type):
             return fft(x, weight, geometry).to(dtype)
         return _from_real_parts(direct, x, weight, geometry).to(dtype)
 
@@ -132,38 +144,62 @@ def _correlate_real(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     return y.reshape(geometry.batch_of_outputs(N))
 
 
+class _DirectCall(NamedTuple):
+    """How torch's own convolution gives output rows [start, stop) of the first axis."""
+
+    rows: tuple[int, int]  # samples of the first axis that are read
+    margins: list[int]  # what torch's symmetric padding cannot do, for F.pad
+    padding: list[int]
+    stride: list[int]
+    dilation: list[int]
+
+
+@lru_cache(maxsize=1024)
+def _direct_call(geometry: Geometry, start: int, stop: int) -> _DirectCall:
+    first = geometry.axes[0]
+    low = start * first.stride - first.before
+    high = (stop - 1) * first.stride - first.before + first.extent
+    begin = min(max(low, 0), first.n)
+    end = min(max(high, begin), first.n)
+    front = min(max(-low, 0), high - low)  # a slab may lie in the padding altogether
+    margins = [(front, high - low - front - (end - begin))]
+    margins += [(a.before, max(a.after - a.tail, 0)) for a in geometry.axes[1:]]
+    padding = [min(m) for m in margins]
+    rest = [(m[0] - p, m[1] - p) for m, p in zip(margins, padding, strict=True)]
+    return _DirectCall(
+        (begin, end - begin),
+        [p for pair in reversed(rest) for p in pair],
+        padding,
+        [a.stride for a in geometry.axes],
+        [a.dilation for a in geometry.axes],
+    )
+
+
 def _direct(
     x: Tensor, weight: Tensor, geometry: Geometry, groups: int, rows: tuple[int, int]
 ) -> Tensor:
-    """Output rows [start, stop) of the first axis by torch's own convolution."""
-    first = geometry.axes[0]
-    low = rows[0] * first.stride - first.before
-    high = (rows[1] - 1) * first.stride - first.before + first.extent
-    start = min(max(low, 0), first.n)
-    stop = min(max(high, start), first.n)
-    x = x.narrow(2, start, stop - start)
-    front = min(max(-low, 0), high - low)  # a slab may lie in the padding altogether
-    margins = [(front, high - low - front - (stop - start))]
-    margins += [(a.before, max(a.after - a.tail, 0)) for a in geometry.axes[1:]]
-    common = [min(m) for m in margins]  # what torch's symmetric padding can do
-    if any(max(m) > c for m, c in zip(margins, common, strict=True)):
-        rest = [(m[0] - c, m[1] - c) for m, c in zip(margins, common, strict=True)]
-        x = F.pad(x, [p for pair in reversed(rest) for p in pair])
-    strides = [a.stride for a in geometry.axes]
-    dilations = [a.dilation for a in geometry.axes]
-    y = _CONV[geometry.nd](x, weight, None, strides, common, dilations, groups)
+    call = _direct_call(geometry, *rows)
+    if call.rows != (0, x.shape[2]):
+        x = x.narrow(2, *call.rows)
+    if any(call.margins):
+        x = F.pad(x, call.margins)
+    y = _CONV[geometry.nd](x, weight, None, call.stride, call.padding, call.dilation, groups)
     for dim, axis in enumerate(geometry.axes[1:], start=3):  # `tail` may hide whole outputs
-        y = y.narrow(dim, 0, axis.m)
+        if y.shape[dim] != axis.m:
+            y = y.narrow(dim, 0, axis.m)
     return y
 
 
 def _slabs(x: Tensor, weight: Tensor, geometry: Geometry) -> list[tuple[int, int]]:
+    """Ranges of output rows whose im2col matrices are small enough."""
     m = geometry.axes[0].m
     if x.device.type != "cpu" or x.dtype != torch.float64:
         return [(0, m)]
     outputs = math.prod(a.m for a in geometry.axes)
     im2col = x.element_size() * math.prod(weight.shape[1:]) * outputs
-    rows = max(1, math.ceil(m / max(1, round(im2col / _SLAB_BYTES)))) if im2col > 24e6 else m
+    if im2col <= _LARGEST_KEPT:
+        return [(0, m)]
+    rows = max(1, -(-m // round(im2col / _SLAB_BYTES)))
     return [(i, min(i + rows, m)) for i in range(0, m, rows)]
 
 
@@ -172,33 +208,60 @@ def _one_by_one(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype == torch.float64 and x.shape[0] > 1
 
 
+class _GradientCall(NamedTuple):
+    """How torch's gradient kernel gives Cᵀ on an input padded symmetrically."""
+
+    size: list[int]  # spatial size of that input
+    missing: list[int]  # outputs that it would have and y lacks, for F.pad
+    padding: list[int]
+    stride: list[int]
+    dilation: list[int]
+
+
+@lru_cache(maxsize=1024)
+def _gradient_call(geometry: Geometry) -> _GradientCall:
+    axes = geometry.axes
+    padding = [min(a.before, a.after) for a in axes]
+    size = [a.padded - 2 * p for a, p in zip(axes, padding, strict=True)]
+    full = [(a.padded - a.extent) // a.stride + 1 for a in axes]
+    missing = [p for f, a in zip(reversed(full), reversed(axes), strict=True) for p in (0, f - a.m)]
+    return _GradientCall(
+        size, missing, padding, [a.stride for a in axes], [a.dilation for a in axes]
+    )
+
+
 def _transpose_real(y: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """Cᵀ y by torch's gradient kernel."""
-    N = y.shape[0]
-    shape = geometry.batch_of_inputs(N)
+    shape = geometry.batch_of_inputs(len(y))
+    call = _gradient_call(geometry)
     y, weight, groups = _fold_samples(y, weight, geometry)
-    common = [min(a.before, a.after) for a in geometry.axes]
-    padded = [a.padded - 2 * c for a, c in zip(geometry.axes, common, strict=True)]
-    strides = [a.stride for a in geometry.axes]
-    dilations = [a.dilation for a in geometry.axes]
-    # The gradient kernel insists on all outputs that its input size allows.
-    full = [
-        (p + 2 * c - a.extent) // a.stride + 1
-        for p, c, a in zip(padded, common, geometry.axes, strict=True)
-    ]
-    missing = [f - a.m for f, a in zip(full, geometry.axes, strict=True)]
-    if any(missing):
-        y = F.pad(y, [p for f in reversed(missing) for p in (0, f)])
-    size = (y.shape[0], weight.shape[1] * groups, *padded)
-    x = _CONV_INPUT[geometry.nd](size, weight, y, strides, common, dilations, groups)
-    for dim, (axis, c) in enumerate(zip(geometry.axes, common, strict=True), start=2):
-        x = x.narrow(dim, axis.before - c, axis.n)
+    if any(call.missing):
+        y = F.pad(y, call.missing)
+    # Its values are never read, but torch.nn.grad's expanded scalar would be copied to full size.
+    unread = y.new_empty(len(y), weight.shape[1] * groups, *call.size)
+    x = torch.ops.aten.convolution_backward(
+        y,
+        unread,
+        weight,
+        None,
+        call.stride,
+        call.padding,
+        call.dilation,
+        False,
+        [0] * geometry.nd,
+        groups,
+        [True, False, False],
+    )[0]
+    for dim, (axis, p) in enumerate(zip(geometry.axes, call.padding, strict=True), start=2):
+        if x.shape[dim] != axis.n:
+            x = x.narrow(dim, axis.before - p, axis.n)
     return x.reshape(shape)
 
 
 # --- the transposed map as a correlation ----------------------------------------------------------
 
 
+@lru_cache(maxsize=1024)
 def _turned_geometry(geometry: Geometry) -> Geometry | None:
     """Geometry of Cᵀ as a correlation; None where it is not one (stride, padding beyond full)."""
     axes = []
@@ -240,13 +303,13 @@ def _backward_is_fastest(y: Tensor, weight: Tensor, geometry: Geometry) -> bool:
         return _is_depthwise(geometry) or _channels_a_group(geometry) >= 16
     # float64: the gradient kernel holds one im2col matrix a sample and wins while that is small.
     taps = math.prod(a.k for a in geometry.axes) * geometry.c_in // geometry.groups
-    small = 8 * taps * math.prod(a.m for a in geometry.axes) < 24e6
-    return small and _channels_a_group(geometry) < 8
+    return 8 * taps * math.prod(a.m for a in geometry.axes) < _LARGEST_KEPT
 
 
 # --- FFT engine -----------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=1024)
 def _engine_torus(geometry: Geometry, real: bool) -> Torus:
     """The cheapest periodic grid on which nothing wraps onto an output."""
     coarse = []
@@ -268,43 +331,65 @@ def _correlate_fft(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     if x.is_complex() and not weight.is_complex():
         return _from_real_parts(_correlate_fft, x, weight, geometry)
     torus = _engine_torus(geometry, real=not weight.is_complex())
-    blocks = torus.spectrum(grouped(weight, geometry), geometry)
-    y = torus.inverse_transform(multiply(blocks, torus.transform(torus.to_phases(x))))
-    for dim, axis in enumerate(geometry.axes, start=2):
-        y = y.narrow(dim, 0, axis.m)
-    return y.contiguous()
+
+    def part(x: Tensor, weight: Tensor) -> Tensor:
+        blocks = torus.spectrum(weight, geometry)
+        y = torus.inverse_transform(multiply(blocks, torus.transform(torus.to_phases(x))))
+        for dim, axis in enumerate(geometry.axes, start=2):
+            y = y.narrow(dim, 0, axis.m)
+        return y.contiguous()
+
+    return _by_groups(part, x, grouped(weight, geometry), torus)
 
 
 def _transpose_fft(y: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     if y.is_complex() and not weight.is_complex():
         return _from_real_parts(_transpose_fft, y, weight, geometry)
     torus = _engine_torus(geometry, real=not weight.is_complex())
-    blocks = torus.spectrum(grouped(weight.conj().resolve_conj(), geometry), geometry)
-    x = torus.inverse_transform(multiply(blocks, torus.transform(y), adjoint=True))
-    x = torus.from_phases(x)
-    for dim, axis in enumerate(geometry.axes, start=2):
-        x = x.narrow(dim, 0, axis.n)
-    return x.contiguous()
+
+    def part(y: Tensor, weight: Tensor) -> Tensor:
+        blocks = torus.spectrum(weight, geometry)
+        x = torus.inverse_transform(multiply(blocks, torus.transform(y), adjoint=True))
+        x = torus.from_phases(x)
+        for dim, axis in enumerate(geometry.axes, start=2):
+            x = x.narrow(dim, 0, axis.n)
+        return x.contiguous()
+
+    return _by_groups(part, y, grouped(weight.conj().resolve_conj(), geometry), torus)
 
 
-def fft_is_cheaper(N: int, geometry: Geometry, dtype: torch.dtype, device: torch.device) -> bool:
-    """Compare predicted times; constants fitted to two cores, only their ratios matter."""
+def _by_groups(
+    part: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor, torus: Torus
+) -> Tensor:
+    """Work off independent groups in slices that the allocator keeps."""
+    g = weight.shape[1]
+    bytes_a_group = math.prod(torus.fine) * x.element_size() * len(x) * x.shape[1] // g
+    count = max(1, int(_SLAB_BYTES // max(1, bytes_a_group)))
+    if count >= g:
+        return part(x, weight)
+    pairs = zip(x.split(x.shape[1] // g * count, 1), weight.split(count, 1), strict=True)
+    return torch.cat([part(channels, kernels) for channels, kernels in pairs], 1)
+
+
+@lru_cache(maxsize=1024)
+def fft_is_cheaper(N: int, geometry: Geometry, dtype: torch.dtype, device_type: str) -> bool:
+    """Compare predicted times in nanoseconds; only the ratio of the constants matters."""
     torus = _engine_torus(geometry, real=True)
-    c, g = _channels_a_group(geometry), geometry.groups
-    pairs = geometry.c_in * geometry.c_out // g
-    taps = math.prod(a.k for a in geometry.axes)
+    c, pairs = _channels_a_group(geometry), geometry.c_in * geometry.c_out // geometry.groups
     double = dtype.to_real() == torch.float64
-    # products a nanosecond: blocked kernels fill with channels, single channels do not
-    rate = (35 * c / (c + 8)) if double else 13 * min(c, 16)
-    if not double and _is_depthwise(geometry):
-        rate = 120 if all(a.stride == 1 for a in geometry.axes) else 20
-    if device.type != "cpu":
-        rate *= 4
-    direct = 2 * N * pairs * taps * math.prod(a.m for a in geometry.axes) / rate + 2e4
+    rate, ceiling = _DIRECT_RATES[double, geometry.nd]
+    rate = min(rate * c, ceiling)
+    if _is_depthwise(geometry) and not double:
+        rate = 100.0
+    if device_type != "cpu":
+        rate *= 4  # an accelerator is worth more to dense products than to transforms
+    taps = math.prod(a.k for a in geometry.axes)
+    direct = 2 * N * pairs * taps * math.prod(a.m for a in geometry.axes) / rate
     points = math.prod(torus.coarse)
     images = geometry.c_in * torus.phases + geometry.c_out
-    unit = 0.23 if double else 0.13
-    transforms = N * images * points * math.log2(max(points, 2)) * unit
-    spectrum = pairs * torus.phases * points * (1 + 0.1 * geometry.axes[-1].k) * 10 * unit
-    products = N * pairs * torus.phases * points * (1 if c == 1 else 4) * unit
-    return 1.2 * (transforms + spectrum + products + 1e5) < direct
+    transforms = N * images * points * math.log2(points + 1) * 0.1
+    entries = pairs * torus.phases * points  # of all blocks, half of them stored
+    mixing = entries * (0.25 * (1 + min(geometry.axes[-1].k, 32) / 16) + 0.5 * N)
+    if entries * dtype.itemsize > _LARGEST_KEPT:
+        mixing *= 2.5
+    return (1.5 if double else 1.0) * (transforms + mixing) + 3e5 < direct

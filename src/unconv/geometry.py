@@ -12,8 +12,10 @@ Source of the conventions: `torch.nn.Conv2d` and `torch.nn.ConvTranspose2d`.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 MODES = ("zeros", "circular", "reflect", "replicate", "symmetric")
 
@@ -111,16 +113,22 @@ class Geometry:
         )
 
 
+def _integers(name: str, value: object, repeat: int) -> tuple[int, ...]:
+    """A sequence of integers, or one `repeat` times; NumPy's integers count, bools do not."""
+    entries: list[Any] = list(value) if isinstance(value, Sequence) else [value] * repeat
+    if any(isinstance(v, bool) or not hasattr(v, "__index__") for v in entries):
+        raise TypeError(f"{name}={value!r} must be an integer or a tuple of integers.")
+    return tuple(operator.index(v) for v in entries)
+
+
 def per_axis(name: str, value: PerAxis, nd: int, least: int) -> tuple[int, ...]:
     """`value` as one integer an axis, each at least `least`."""
-    values = (value,) * nd if isinstance(value, int) else tuple(value)
+    values = _integers(name, value, nd)
     if len(values) != nd:
         raise ValueError(
             f"{name}={value!r} has {len(values)} entries, but input_shape has {nd} axes; "
             f"give one integer or {nd} of them."
         )
-    if not all(isinstance(v, int) and not isinstance(v, bool) for v in values):
-        raise TypeError(f"{name}={value!r} must be an integer or a tuple of integers.")
     if min(values) < least:
         raise ValueError(f"{name}={value!r} must be at least {least} along every axis.")
     return values
@@ -154,28 +162,20 @@ def padding_pairs(
             f"padding={padding!r} is not known; use 'valid', 'same', 'full', an integer, one "
             "integer an axis, or one (before, after) pair an axis."
         )
-    if isinstance(padding, int):
-        padding = (padding,) * nd
-    entries = list(padding)
+    entries = list(padding) if isinstance(padding, Sequence) else [padding] * nd
     if len(entries) != nd:
         raise ValueError(
             f"padding={padding!r} has {len(entries)} entries, but input_shape has {nd} axes; give "
             f"one integer, {nd} integers or {nd} (before, after) pairs."
         )
-    pairs = [_pair(entry) for entry in entries]
-    if not all(len(p) == 2 and all(isinstance(v, int) for v in p) for p in pairs):
+    pairs = [_integers("padding", entry, 2) for entry in entries]
+    if any(len(p) != 2 for p in pairs):
         raise TypeError(
             f"padding={padding!r} must hold integers or (before, after) pairs of integers."
         )
     if min(min(p) for p in pairs) < 0:
         raise ValueError(f"padding={padding!r} must not be negative; crop the input instead.")
     return tuple((p[0], p[1]) for p in pairs)
-
-
-def _pair(entry: object) -> tuple[int, ...]:
-    if isinstance(entry, int):
-        return (entry, entry)
-    return tuple(entry) if isinstance(entry, Sequence) and not isinstance(entry, str) else ()
 
 
 def _check_mode(mode: str, n: int, before: int, after: int, axis: int) -> None:
@@ -259,8 +259,9 @@ def build_geometry(
     nd = len(input_shape)
     kernel = tuple(weight_shape[2:])
     sizes = per_axis("input_shape", tuple(input_shape), nd, 1)
-    if not isinstance(groups, int) or groups < 1:
-        raise ValueError(f"groups={groups!r} must be a positive integer.")
+    (groups,) = _integers("groups", groups, 1)
+    if groups < 1:
+        raise ValueError(f"groups={groups} must be a positive integer.")
     if min(weight_shape) < 1:
         raise ValueError(
             f"weight has shape {tuple(weight_shape)}, which is empty; every size must be >= 1."

@@ -321,13 +321,17 @@ class ConvOperator(LinearOperator):
                     f"bias must have shape ({self.range_shape[0]},), one value an output channel, "
                     f"got {tuple(bias.shape)}."
                 )
+            if bias.device != self.device:
+                raise ValueError(
+                    f"bias is on {bias.device}, weight on {self.device}; move one with .to(device)."
+                )
         return bias
 
 
 def _check_dimensions(weight: Tensor, input_shape: Sequence[int]) -> int:
-    if isinstance(input_shape, int):
+    if not isinstance(input_shape, Sequence) or isinstance(input_shape, str):
         raise TypeError(
-            f"input_shape={input_shape} must be a tuple of spatial sizes, such as (128, 128)."
+            f"input_shape={input_shape!r} must be a tuple of spatial sizes, such as (128, 128)."
         )
     nd = len(input_shape)
     if nd not in (1, 2, 3):
@@ -346,9 +350,13 @@ def _check_dimensions(weight: Tensor, input_shape: Sequence[int]) -> int:
 
 def _convolve(x: Tensor, taps: Tensor, geometry: Geometry) -> Tensor:
     """P C E x."""
-    return correlate(extend(x, geometry), taps, geometry.extended())
+    if geometry.needs_extension:
+        return correlate(extend(x, geometry), taps, geometry.extended())
+    return correlate(x, taps, geometry)
 
 
 def _convolve_transpose(y: Tensor, taps: Tensor, geometry: Geometry) -> Tensor:
     """Eᵀ Cᵀ Pᵀ y, no conjugate."""
-    return extend_adjoint(correlate_transpose(y, taps, geometry.extended()), geometry)
+    if geometry.needs_extension:
+        return extend_adjoint(correlate_transpose(y, taps, geometry.extended()), geometry)
+    return correlate_transpose(y, taps, geometry)

@@ -7,11 +7,11 @@ the fine samples are dealt into s^nd interleaved phases x_r[j] = x[s·j + r] on 
     Y(ω) = Σ_t w[t] e^{+2πi ω q_t / M} X_{r_t}(ω)
 
 so every coarse frequency ω has one (c_out/g) × (s^nd · c_in/g) block a group.  Kernels longer than
-the grid alias harmlessly: q_t counts modulo M.  The exponentials come from integers modulo M and
-are exact to round-off for every grid size.
+the grid alias harmlessly: q_t counts modulo M.
 
-Cost of the spectrum: the taps enter one axis at a time as matrix products, O(k · M^nd) per pair of
-channels, which for kernels much smaller than the grid is less than a zero-padded FFT.
+Cost of the spectrum: the taps enter one axis at a time as products with k columns of the DFT
+matrix, O(k · M^nd) per pair of channels, which for small kernels is less than a zero-padded FFT;
+long kernels take that FFT along their axis.
 
 Real data keep the half spectrum of the last axis (M//2 + 1 columns).
 """
@@ -25,6 +25,8 @@ import torch
 from torch import Tensor
 
 from .geometry import Geometry
+
+_MATRIX_TAPS = 24  # above, and for few columns, an FFT of the axis is cheaper than DFT matrices
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +114,10 @@ class Torus:
             taps = taps.movedim(tuple(range(-nd, 0)), tuple(range(nd))).contiguous()
         done = 1  # entries of the axes that are frequencies already
         for a in range(nd) if frequency_first else reversed(range(nd)):
-            E = self._exponentials(a, geometry).to(taps.device, taps.dtype)  # (s·F, k)
-            rows, k = E.shape
+            k = geometry.axes[a].k
             ahead = done if frequency_first else taps.numel() // k // done
-            taps = E @ taps.reshape(ahead, k, -1)
-            done *= rows
+            taps = self._along_axis(taps.reshape(ahead, k, -1), a, geometry)
+            done *= self.stride[a] * self.spectrum_shape[a]
         if not frequency_first:
             return taps.reshape(*weight.shape[:4], self.frequencies).movedim(-1, 0)
         split = [v for s, f in zip(self.stride, self.spectrum_shape, strict=True) for v in (s, f)]
@@ -172,15 +173,22 @@ class Torus:
         dims = tuple(range(index.ndim))
         return index.flip(dims).roll([1] * index.ndim, dims)
 
-    def _exponentials(self, a: int, geometry: Geometry) -> Tensor:  # (s·F, k), r outermost
-        axis, s, M = geometry.axes[a], self.stride[a], self.coarse[a]
-        offset = torch.arange(axis.k) * axis.dilation - axis.before
+    def _along_axis(self, taps: Tensor, a: int, geometry: Geometry) -> Tensor:
+        """Turn the k taps of (ahead, k, rest) into s·F phases and frequencies, phases outermost."""
+        axis, s, M, F = geometry.axes[a], self.stride[a], self.coarse[a], self.spectrum_shape[a]
+        offset = torch.arange(axis.k, device=taps.device) * axis.dilation - axis.before
         turns = torch.div(offset, s, rounding_mode="floor")
-        mine = torch.arange(s)[:, None] == (offset - s * turns)  # (s, k)
-        angle = torch.arange(self.spectrum_shape[a])[:, None] * turns % M  # exact in integers
-        angle = angle.double() * (2 * math.pi / M)
-        E = torch.polar(torch.ones_like(angle), angle)
-        return (mine[:, None] * E).flatten(0, 1)
+        phase = offset - s * turns
+        if axis.k > min(_MATRIX_TAPS, taps.numel() // axis.k):
+            ahead, _, rest = taps.shape
+            lines = taps.new_zeros(ahead, s * M, rest).index_add(1, phase * M + turns % M, taps)
+            lines = torch.fft.ifft(lines.unflatten(1, (s, M)), dim=2, norm="forward")
+            return lines[:, :, :F].flatten(1, 2)
+        roots = torch.arange(M, device=taps.device).double() * (2 * math.pi / M)
+        roots = torch.polar(torch.ones_like(roots), roots).to(taps.dtype)
+        E = roots[torch.arange(F, device=taps.device)[:, None] * turns % M]  # exact powers, (F, k)
+        mine = torch.arange(s, device=taps.device)[:, None] == phase  # (s, k)
+        return (mine[:, None] * E).flatten(0, 1) @ taps
 
 
 def multiply(blocks: Tensor, X: Tensor, *, adjoint: bool = False) -> Tensor:

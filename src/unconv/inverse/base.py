@@ -50,14 +50,14 @@ class SpectrumSummary:
     Attributes
     ----------
     norm : (B,) lower bound of σ_max, within a few percent of it as a rule
-    curvature : (B,) lower bound of σ_r² + damp² over the kept directions; inf if there are none
+    floor : (B,) lower bound of √(σ_r² + damp²) over the kept directions; inf if there are none
     rank : (B,) number of kept singular values, None where damp > 0 made it moot
     gap : (B,) lower bound of σ_r/σ_{r+1}, inf when nothing was dropped
     rank_how : how the rank is known
     """
 
     norm: Tensor
-    curvature: Tensor
+    floor: Tensor
     rank: Tensor | None
     gap: Tensor
     rank_how: str
@@ -83,8 +83,14 @@ class InverseOperator(LinearOperator):
         self.domain_shape, self.range_shape = op.range_shape, op.domain_shape
         self.batch_size = op.batch_size
         self.damp, self.summary, self.check_finite = options.damp, summary, check_finite
+        self._dtype = op.dtype
         # A tuple keeps the weight out of the module's parameters: the factor is what moves.
         self._live_weight = (op.weight,) if op.weight.requires_grad else ()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the operator that was inverted."""
+        return self._dtype
 
     # --- to be given by a rung, for tensors of the factor's dtype
     def _solve(self, y: Tensor) -> Tensor:  # A⁺ y
@@ -94,11 +100,31 @@ class InverseOperator(LinearOperator):
         raise NotImplementedError
 
     def _matvec(self, x: Tensor) -> Tensor:
-        return _ConstantFactor.apply(self._in_factor_dtype(self._solve, x), *self._live_weight)
+        return self._guarded(self._in_factor_dtype(self._solve, x))
 
     def _rmatvec(self, y: Tensor) -> Tensor:
-        solution = self._in_factor_dtype(self._solve_adjoint, y)
-        return _ConstantFactor.apply(solution, *self._live_weight)
+        return self._guarded(self._in_factor_dtype(self._solve_adjoint, y))
+
+    def _guarded(self, solution: Tensor) -> Tensor:
+        """Make a gradient in the weight an error: without it, it would silently be zero."""
+        if self._live_weight and torch.is_grad_enabled():
+            return solution + _NoWeightGradient.apply(*self._live_weight).to(solution.dtype)
+        return solution
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> InverseOperator:
+        """`.to`, `.double`, …: a real dtype changes a complex factor's precision, not its kind.
+
+        The factor stays in float32 at least, and an inverse of a real operator stays real.
+        """
+        probe = fn(torch.empty(0, dtype=self._dtype.to_real(), device=self.device))
+        real = probe.dtype.to_real()
+        self._dtype = real.to_complex() if self._dtype.is_complex else real
+        working = real_working_dtype(real)
+        for name, buffer in self._buffers.items():
+            if buffer is not None:
+                dtype = working.to_complex() if buffer.is_complex() else working
+                self._buffers[name] = buffer.to(probe.device, dtype)
+        return self
 
     def _in_factor_dtype(self, apply: Callable[[Tensor], Tensor], y: Tensor) -> Tensor:
         if self.check_finite:
@@ -113,26 +139,24 @@ class InverseOperator(LinearOperator):
         return apply(y.to(real.to_complex() if self.dtype.is_complex else real)).to(result)
 
 
-class _ConstantFactor(torch.autograd.Function):
-    """Identity that lets gradients through to the data and refuses them to the weight.
-
-    A factor is computed from the weight's value once; a gradient that silently lacked the weight's
-    share would train a network wrongly.
-    """
+class _NoWeightGradient(torch.autograd.Function):
+    """Zero, with a backward that is only reached when the weight's gradient is asked for."""
 
     @staticmethod
-    def forward(x: Tensor, *weight: Tensor) -> Tensor:
-        return x.view_as(x)
+    def forward(weight: Tensor) -> Tensor:
+        return weight.new_zeros(())
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.weight_needs_grad = any(ctx.needs_input_grad[1:])
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        """Nothing is kept."""
 
     @staticmethod
-    def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor | None, ...]:
-        if ctx.weight_needs_grad:
-            raise NotImplementedError(
-                "an inverse is not differentiable in the weight yet, only in the data; build the "
-                "operator from weight.detach() if the weight is a constant here."
-            )
-        return (*grad, None)[: 1 + ctx.weight_needs_grad]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        raise NotImplementedError(
+            "an inverse is not differentiable in the weight yet, only in the data; build the "
+            "operator from weight.detach() if the weight is a constant here."
+        )
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        return _NoWeightGradient.backward(ctx, tangent)

@@ -79,21 +79,9 @@ class Certificate:
 
 def certify(op: ConvOperator, inverse: InverseOperator, x: Tensor, y: Tensor) -> Certificate:
     """Judge x as the solution of min ‖Ax − y‖² + damp²‖x‖²."""
-    facts, damp = inverse.summary, inverse.damp
+    facts = inverse.summary
     with torch.no_grad():
-        A = op.with_weight(_doubled(op.weight.detach()))
-        xd, yd = _doubled(x.detach()), _doubled(y.detach())
-        r = yd - A(xd)
-        g = A.H(r) - damp**2 * xd
-        norm_r, norm_y, norm_x = _norms(r), _norms(yd), _norms(xd)
-        # Rounding of g itself is part of the evidence, so the projection only ever removes.
-        norm_g = _norms(g)
-        if bool(facts.dropped.any()):
-            kept = _doubled(inverse(A(g).to(y.dtype)))
-            norm_g = torch.minimum(norm_g, _norms(kept))
-        norm_A = facts.norm
-        optimality = _ratio(norm_g, norm_A * (norm_A * norm_x + norm_y))
-        error_bound = _ratio(norm_g, facts.curvature * norm_x)
+        residual, optimality, error_bound = _evidence(op, inverse, x.detach(), y.detach())
         converged = optimality <= 100 * torch.finfo(x.dtype).eps
     N = len(x)
     return Certificate(
@@ -101,8 +89,8 @@ def certify(op: ConvOperator, inverse: InverseOperator, x: Tensor, y: Tensor) ->
         rank=None if facts.rank is None else facts.rank.expand(N),
         rank_how=facts.rank_how,
         gap=facts.gap.expand(N),
-        damp=damp,
-        residual=_ratio(norm_r, norm_y),
+        damp=inverse.damp,
+        residual=residual,
         optimality=optimality,
         error_bound=error_bound,
         iterations=0,
@@ -113,12 +101,51 @@ def certify(op: ConvOperator, inverse: InverseOperator, x: Tensor, y: Tensor) ->
     )
 
 
+def _evidence(
+    op: ConvOperator, inverse: InverseOperator, x: Tensor, y: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(residual, optimality, error_bound), in units in which A and every y are of order one.
+
+    Weights of 1e-170 or data of 1e200 must neither pass nor fail for their unit: no norm may
+    underflow to a perfect zero.
+    """
+    facts = inverse.summary
+    A = op.with_weight(_doubled(op.weight.detach()))
+    unit_A = _unit(A.weight.abs().amax())
+    A = A.with_weight(A.weight / unit_A)
+    yd = _doubled(y)
+    unit_y = _unit(_largest(yd)).reshape(-1, *[1] * (y.ndim - 1))
+    yd = yd / unit_y
+    xd = _doubled(x) / unit_y * unit_A
+    damp, norm_A, floor = (v / unit_A for v in (inverse.damp, facts.norm, facts.floor))
+    r = yd - A(xd)
+    g = A.H(r) - damp * (damp * xd)
+    norm_r, norm_y, norm_x, norm_g = (_norms(t) for t in (r, yd, xd, g))
+    if bool(facts.dropped.any()):
+        # Rounding of g itself is part of the evidence, so the projection only ever removes.
+        kept = inverse((A(g) * unit_A).to(y.dtype))
+        norm_g = torch.minimum(norm_g, _norms(_doubled(kept)))
+    optimality = _ratio(_ratio(norm_g, norm_A), norm_A * norm_x + norm_y)
+    return _ratio(norm_r, norm_y), optimality, _ratio(_ratio(_ratio(norm_g, floor), floor), norm_x)
+
+
 def _doubled(t: Tensor) -> Tensor:
     return t.to(torch.complex128 if t.is_complex() else torch.float64)
 
 
+def _largest(t: Tensor) -> Tensor:  # (N, ...) -> (N,)
+    return t.abs().flatten(1).amax(1) if len(t) else t.new_ones(0, dtype=torch.float64)
+
+
+def _unit(size: Tensor) -> Tensor:
+    return torch.where((size > 0) & size.isfinite(), size, 1.0)
+
+
 def _norms(t: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(t.flatten(1), dim=1)
+    """Euclidean norms of (N, ...), safe from under- and overflow of squares."""
+    size = _unit(_largest(t))
+    scaled = t / size.reshape(-1, *[1] * (t.ndim - 1))
+    return torch.linalg.vector_norm(scaled.flatten(1), dim=1) * size
 
 
 def _ratio(a: Tensor, b: Tensor) -> Tensor:

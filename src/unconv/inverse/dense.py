@@ -65,12 +65,13 @@ def factor(op: ConvOperator, options: Options, check_finite: bool) -> InverseOpe
         gains = torch.where(keep, 1 / (safe + options.damp * (options.damp / safe)), 0.0)
         lost = torch.where(keep, 0.0, S).amax(1)
         smallest = torch.where(keep, S, torch.inf).amin(1)
-        curved = torch.where(keep.all(1) | (options.damp == 0), smallest, 0.0)
+        if options.damp:  # directions with σ = 0 are curved by damp² alone
+            smallest = torch.where(keep.all(1), smallest, 0.0)
     summary = SpectrumSummary(
         norm=sigma_max,
-        curvature=curved**2 + options.damp**2,
+        floor=torch.hypot(smallest, torch.full_like(smallest, options.damp)),
         rank=None if options.damp else keep.sum(1),
-        gap=torch.where(lost > 0, smallest / lost, torch.inf),
+        gap=torch.where((lost > 0) & (options.damp == 0), smallest / lost, torch.inf),
         rank_how="not needed: damp > 0" if options.damp else "SVD of the matrix",
         dropped=torch.zeros_like(keep.sum(1)) if options.damp else (~keep).sum(1),
     )
@@ -100,12 +101,6 @@ class DenseInverse(InverseOperator):
         self.register_buffer("U", U.to(working))
         self.register_buffer("gains", gains.to(real))
         self.register_buffer("Vh", Vh.to(working))
-        self._dtype = op.dtype
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Dtype of the operator that was inverted."""
-        return self._dtype
 
     @property
     def device(self) -> torch.device:

@@ -61,9 +61,10 @@ def block_shape(op: ConvOperator) -> tuple[int, int, int, int, int]:
 
 
 def memory(op: ConvOperator) -> int:
-    """Bytes at the peak of the factorisation: blocks and inverses in complex128."""
+    """Bytes at the peak of the factorisation: blocks and inverses in complex128, and slices."""
     F, B, g, r, c = block_shape(op)
-    return 2 * 16 * F * B * g * r * c + 64 * 2**20
+    blocks = 16 * F * B * g * r * c
+    return 2 * blocks + min(4 * blocks, 64 * 2**20)
 
 
 def operations(op: ConvOperator) -> tuple[float, float]:
@@ -110,12 +111,6 @@ class FourierInverse(InverseOperator):
         super().__init__(op, options, found.summary, check_finite)
         self.torus, self.transposed = torus, op.transposed
         self.register_buffer("blocks", found.inverse)  # (F, B, g, c, r)
-        self._dtype = op.dtype
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Dtype of the operator that was inverted."""
-        return self._dtype
 
     @property
     def device(self) -> torch.device:

@@ -88,7 +88,7 @@ def make_plan(
     op: ConvOperator, damp: float, method: str, memory_limit: float, expected_solves: int
 ) -> Plan:
     """Climb the ladder."""
-    _check_damp(damp)
+    _check_number("damp", damp)
     rung, reason, rejected = _choose(op, method, memory_limit)
     setup, apply = rung.operations(op)
     working = real_working_dtype(op.dtype)
@@ -114,10 +114,10 @@ def factorize(
     check_finite: bool,
 ) -> InverseOperator:
     """Factor `op` on the rung that the ladder gives it."""
-    _check_damp(damp)
+    _check_number("damp", damp)
     for name, value in (("rtol", rtol), ("atol", atol)):
-        if value is not None and not (0 <= value < math.inf):
-            raise ValueError(f"{name}={value!r} must be a finite number >= 0.")
+        if value is not None:
+            _check_number(name, value)
     rung, _, _ = _choose(op, method, memory_limit)
     if check_finite:
         check_all_finite("weight", op.weight.detach())
@@ -126,17 +126,17 @@ def factorize(
 
 def positive_damp(damp: float) -> float:
     """`damp` for a method that is defined by it."""
-    _check_damp(damp)
+    _check_number("damp", damp)
     if damp == 0:
         raise ValueError("damp=0 has no Tikhonov inverse; use pinv() for the pseudo-inverse.")
     return float(damp)
 
 
-def _check_damp(damp: object) -> None:
-    if isinstance(damp, bool) or not isinstance(damp, int | float):
-        raise TypeError(f"damp must be a number, got {type(damp).__name__}; use float(damp).")
-    if not (0 <= damp < math.inf):
-        raise ValueError(f"damp={damp!r} must be a finite number >= 0.")
+def _check_number(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}; use float({name}).")
+    if not (0 <= value < math.inf):
+        raise ValueError(f"{name}={value!r} must be a finite number >= 0.")
 
 
 def _choose(

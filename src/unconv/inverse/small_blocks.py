@@ -62,10 +62,10 @@ def invert_blocks(
     for b, unit in enumerate(scale.tolist()):
         mine = Options(options.damp / unit, options.rtol, options.atol / unit)
         facts.append(_invert_kernel(blocks[:, b], inverse[:, b], unit, multiplicity, op, mine))
-    norm, curvature, rank, gap, dropped = (torch.stack(v) for v in zip(*facts, strict=True))
+    norm, floor, rank, gap, dropped = (torch.stack(v) for v in zip(*facts, strict=True))
     summary = SpectrumSummary(
         norm=norm * scale,
-        curvature=curvature * scale**2,
+        floor=floor * scale,
         rank=None if options.damp else rank,
         gap=gap,
         rank_how="not needed: damp > 0" if options.damp else "singular values near the cut-off",
@@ -74,7 +74,7 @@ def invert_blocks(
     return BlockInverse(inverse, summary)
 
 
-_Facts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # norm, curvature, rank, gap, dropped
+_Facts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # norm, floor, rank, gap, dropped
 
 
 def _invert_kernel(
@@ -97,16 +97,19 @@ def _invert_kernel(
     rank = min(r, c) * counts.sum()
     dropped = torch.zeros_like(rank)
     gap = torch.full_like(norm, torch.inf)
+    cutoff = torch.zeros_like(norm)
     if not options.damp and doubtful.any():
         norm = _largest_singular_value(flat, norm)
+        cutoff = options.cutoff(op, norm)
         doubt = doubtful.nonzero()[:, 0]
-        kept, lost = _invert_singular(flat, inverse, unit, doubt, options.cutoff(op, norm))
+        kept, lost = _invert_singular(flat, inverse, unit, doubt, cutoff)
         dropped = (lost.isfinite() * counts[doubt, None]).sum()
         floor[doubt] = kept.amin(1)
-        if dropped:
-            gap = floor[counts > 0].amin() / torch.where(lost.isfinite(), lost, 0.0).amax()
-    curvature = _smallest_curvature(flat, floor, counts, options.damp, dropped)
-    return norm, curvature, rank - dropped, gap, dropped
+    floor = torch.where(counts > 0, floor, torch.inf)
+    smallest = _sharpened_floor(flat, floor, cutoff, options.damp)
+    if dropped:
+        gap = smallest / torch.where(lost.isfinite(), lost, 0.0).amax()
+    return norm, smallest, rank - dropped, gap, dropped
 
 
 def _invert_vectors(
@@ -132,7 +135,8 @@ def _invert_vectors(
     gap = smallest / lost if dropped else torch.full_like(norm, torch.inf)
     if options.damp and dropped:  # damped directions with σ = 0 are curved by damp² alone
         smallest = torch.zeros_like(smallest)
-    return norm, smallest**2 + options.damp**2, rank, gap, dropped
+    floor = torch.hypot(smallest, torch.full_like(smallest, options.damp))
+    return norm, floor, rank, gap, dropped
 
 
 def _invert_regular(
@@ -217,18 +221,17 @@ def _largest_singular_value(flat: Tensor, known: Tensor) -> Tensor:
     return best
 
 
-def _smallest_curvature(
-    flat: Tensor, floor: Tensor, counts: Tensor, damp: float, dropped: Tensor
-) -> Tensor:
-    """Lower bound of σ_r² + damp²: exact for the weakest blocks, their bounds for the rest."""
-    floor = torch.where(counts > 0, floor, torch.inf)
+def _sharpened_floor(flat: Tensor, floor: Tensor, cutoff: Tensor, damp: float) -> Tensor:
+    """Lower bound of √(σ_r² + damp²): exact for the weakest blocks, their bounds for the rest."""
     order = floor.argsort()
-    if dropped:  # the weakest blocks went through the SVD: their floors are exact already
-        return floor.amin() ** 2
     weakest, rest = order[:_EXACT], order[_EXACT : _EXACT + 1]
     with single_threaded(flat.device):
-        exact = torch.linalg.svdvals(flat[weakest]).amin() ** 2 + damp**2
-    return torch.cat([exact[None], floor[rest] ** 2]).amin()
+        S = torch.linalg.svdvals(flat[weakest])
+    exact = torch.hypot(S, torch.full_like(S, damp))
+    if not damp:
+        exact = torch.where(cutoff < S, exact, torch.inf)
+    exact = torch.where(floor[weakest, None].isfinite(), exact, torch.inf)  # uncounted, or all cut
+    return torch.cat([exact.flatten(), floor[rest]]).amin()
 
 
 def _run_in_slices(

@@ -1,0 +1,27 @@
+"""`make bench`: print every table, fail when a figure is missed."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import torch
+
+from .common import THREADS
+
+BENCHES = ("adjoint", "fourier")
+
+
+def main() -> int:
+    """Run the named benchmarks, or all."""
+    torch.set_num_threads(THREADS)
+    names = sys.argv[1:] or list(BENCHES)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    results = {n: importlib.import_module(f"benchmarks.bench_{n}").main() for n in names}
+    missed = [n for n, good in results.items() if not good]
+    print(f"\nmissed figures in: {', '.join(missed)}" if missed else "\nall figures reached")
+    return bool(missed)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,116 @@
+"""Numbers and switches that every test uses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import Tensor
+
+import unconv.convolve
+from unconv import ConvOperator, LinearOperator
+
+F64, C128 = torch.float64, torch.complex128
+DOUBLES = [F64, C128]
+HALVES = [torch.float16, torch.bfloat16]
+SINGLES = [torch.float32, torch.complex64]
+
+# Relative to ‖w‖₁‖x‖, the scale of the sums: round-off of the dtype with a little for the FFT.
+ROUND_OFF = {
+    torch.float64: 1e-14,
+    torch.complex128: 1e-14,
+    torch.float32: 2e-6,
+    torch.complex64: 2e-6,
+    torch.float16: 2e-3,
+    torch.bfloat16: 1.6e-2,
+}
+
+ENGINES = ["auto", "direct", "gradient", "fft", "slabs", "byte limits", "fft, byte limits"]
+
+
+def randn(*shape: int, dtype: torch.dtype = F64, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def doubled(t: Tensor) -> Tensor:
+    return t.to(C128 if t.is_complex() else F64)
+
+
+def relative(found: Tensor, expected: Tensor, scale: Tensor | float | None = None) -> float:
+    """‖found − expected‖ / scale, by default relative to ‖expected‖; 0/0 = 0."""
+    assert found.shape == expected.shape, (found.shape, expected.shape)
+    common = torch.promote_types(doubled(found).dtype, doubled(expected).dtype)
+    expected = expected.detach().to(common)
+    error = torch.linalg.norm((found.detach().to(common) - expected).flatten())
+    size = torch.linalg.norm(expected.flatten()) if scale is None else scale
+    return float(error) / float(size) if error != 0 else 0.0
+
+
+def data(
+    shape: Sequence[int], op: LinearOperator, N: int = 2, dtype: torch.dtype | None = None, seed=1
+) -> Tensor:
+    """A Gaussian batch of this shape that `op` can take."""
+    return randn(op.batch_size or N, *shape, dtype=dtype or op.dtype, seed=seed)
+
+
+def apply_matrix(A: Tensor, x: Tensor, shape: Sequence[int]) -> Tensor:
+    """A x for a batch, with one matrix or one a sample."""
+    common = torch.promote_types(A.dtype, doubled(x).dtype)
+    return (A.to(common) @ x.flatten(1).to(common)[..., None])[..., 0].reshape(-1, *shape)
+
+
+def scale_of(op: ConvOperator, x: Tensor) -> float:
+    """‖w‖₁‖E‖‖x‖ for the kernel with the most weight: what an absolute error is relative to."""
+    weight = doubled(op.weight.detach()).abs()
+    heaviest = weight.flatten(1).sum(1).amax() if op.batch_size else weight.sum()
+    copies = [1 + a.before + a.after for a in op.geometry.axes if a.mode != "zeros"]
+    return float(heaviest * torch.linalg.norm(doubled(x).flatten())) * math.prod(copies) ** 0.5
+
+
+GAP = 1e-8  # a cut-off that `has_gap` keeps clear of every singular value
+
+
+def has_gap(A: Tensor) -> bool:
+    """Whether every singular value is clearly there (cond ≤ 1e4) or clearly zero."""
+    S = torch.linalg.svdvals(A)
+    ratio = S / S.amax(-1, keepdim=True)
+    zero = max(A.shape[-2:]) * torch.finfo(S.dtype).eps / 4
+    return bool(((ratio > 1e-4) | (ratio < zero)).all())
+
+
+def near_identity(*shape: int, dtype: torch.dtype = F64, seed: int = 0) -> Tensor:
+    """A square kernel (c, c, *k) with cond under about 5 on every periodic grid."""
+    w = randn(*shape, dtype=dtype, seed=seed)
+    w = 0.4 * w / doubled(w).abs().sum(tuple(range(1, w.ndim))).amax()
+    w[(range(shape[0]), range(shape[0]), *(k // 2 for k in shape[2:]))] += 1
+    return w.to(dtype)
+
+
+@contextmanager
+def engine(name: str) -> Iterator[None]:
+    """Force one of the engines of unconv.convolve."""
+    with pytest.MonkeyPatch.context() as patch:
+        if name != "auto":
+            fft, gradient = name.startswith("fft"), name == "gradient"
+            patch.setattr(unconv.convolve, "fft_is_cheaper", lambda *_: fft)
+            patch.setattr(unconv.convolve, "_backward_is_fastest", lambda *_: gradient)
+        if name == "slabs":  # whatever the dtype
+            patch.setattr(unconv.convolve, "_slabs", _single_rows)
+        if name.endswith("byte limits"):  # where the library itself would split
+            patch.setattr(unconv.convolve, "_LARGEST_KEPT", 0)
+            patch.setattr(unconv.convolve, "_SLAB_BYTES", 1)
+        yield
+
+
+def _single_rows(x: Tensor, weight: Tensor, geometry) -> list[tuple[int, int]]:
+    return [(i, i + 1) for i in range(geometry.axes[0].m)]
+
+
+def assert_says(error: pytest.ExceptionInfo, *parts: str) -> None:
+    """Expected, got and remedy are all in the sentence."""
+    message = str(error.value)
+    for part in parts:
+        assert part in message, f"{part!r} is not in {message!r}"

@@ -1,0 +1,80 @@
+"""Working dtypes, and no silent TF32 or bfloat16 inside."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from unconv.precision import ieee_arithmetic, real_working_dtype, result_dtype, working_dtype
+
+HALF, BRAIN, F32, F64 = torch.float16, torch.bfloat16, torch.float32, torch.float64
+C64, C128 = torch.complex64, torch.complex128
+
+
+@pytest.mark.parametrize(
+    ("dtype", "real"),
+    [(HALF, F32), (BRAIN, F32), (F32, F32), (F64, F64), (C64, F32), (C128, F64)],
+)
+def test_at_least_single(dtype, real):
+    assert real_working_dtype(dtype) == real
+
+
+@pytest.mark.parametrize(
+    ("own", "result", "working"),
+    [
+        (HALF, HALF, F32),
+        (HALF, F64, F64),
+        (F32, C64, F32),
+        (F32, C128, F64),
+        (C64, C128, C128),
+        (BRAIN, C64, F32),
+        (C64, C64, C64),
+    ],
+)
+def test_real_operands_stay_real(own, result, working):
+    assert working_dtype(own, result) == working
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "result"),
+    [((HALF,), HALF), ((HALF, BRAIN), F32), ((F32, C64), C64), ((F64, C64, HALF), C128)],
+)
+def test_result_dtype(dtypes, result):
+    tensors = [torch.zeros(1, dtype=d) for d in dtypes]
+    assert result_dtype(*tensors) == result
+
+
+@pytest.fixture
+def loose():
+    slots = torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv
+    before = [slot.fp32_precision for slot in slots]
+    for slot in slots:
+        slot.fp32_precision = "bf16"
+    yield slots
+    for slot, value in zip(slots, before, strict=True):
+        slot.fp32_precision = value
+
+
+def test_switches_are_tightened_and_put_back(loose):
+    with ieee_arithmetic("cpu"):
+        assert [slot.fp32_precision for slot in loose] == ["ieee", "ieee"]
+    assert [slot.fp32_precision for slot in loose] == ["bf16", "bf16"]
+
+
+def test_switches_are_put_back_after_an_error(loose):
+    with pytest.raises(KeyError), ieee_arithmetic("cpu"):
+        raise KeyError
+    assert [slot.fp32_precision for slot in loose] == ["bf16", "bf16"]
+
+
+def test_convolution_ignores_loose_switches(loose):
+    from unconv import ConvOperator
+    from unconv.testing import dot_test
+
+    op = ConvOperator(torch.randn(32, 32, 3, 3), (16, 16), padding=1)
+    assert dot_test(op) < 1e-6
+
+
+def test_unknown_devices_have_no_switches():
+    with ieee_arithmetic("meta"):
+        pass

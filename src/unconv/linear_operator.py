@@ -66,8 +66,10 @@ class LinearOperator(nn.Module):
 
     Attributes
     ----------
-    domain_shape, range_shape : tuple of int
-        (channels, *spatial) of one x and of one y.
+    domain_shape : tuple of int
+        (channels, *spatial) of one x.
+    range_shape : tuple of int
+        (channels, *spatial) of one y.
     batch_size : int or None
         None if one operator serves the whole batch, B if every sample has its own.
     """

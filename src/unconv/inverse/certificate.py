@@ -38,7 +38,9 @@ class Certificate:
     rank_how : how the rank is known
     gap : (N,) lower bound of σ_r/σ_{r+1}; under 10 the cut-off, not the data, decides x
     damp : the damping that was used
-    residual, optimality, error_bound : (N,) float64, see above; error_bound is inf where unknown
+    residual : (N,) ‖Ax − y‖/‖y‖
+    optimality : (N,) ‖g‖/(‖A‖(‖A‖‖x‖ + ‖y‖)) with g = Aᴴ(y − Ax) − damp²x
+    error_bound : (N,) ‖g‖/((damp² + σ_r²)‖x‖) ≥ ‖x − x*‖/‖x‖, σ_r the least σ that counts
     iterations, refinements : numbers of iterations and of refinement steps
     dropped : (N,) number of singular values that were cut
     converged : (N,) whether optimality is at most 100·eps of the solution's dtype

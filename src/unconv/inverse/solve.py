@@ -13,7 +13,13 @@ from .plan import factorize
 
 
 class LstsqResult(NamedTuple):
-    """solution : (N, *domain_shape); certificate : one entry an image."""
+    """A solution and the evidence for it.
+
+    Attributes
+    ----------
+    solution : (N, *domain_shape)
+    certificate : one entry an image
+    """
 
     solution: Tensor
     certificate: Certificate

@@ -1,0 +1,43 @@
+# Every target makes its own environment in .venv; nothing else need be installed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test test-all lint docs bench clean
+
+demo: $(VENV)/.ready
+	$(BIN)/unconv demo --output demo.png
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest -n 2
+
+test-all: $(VENV)/.ready
+	$(BIN)/python -m pytest -n 2 -m "slow or not slow"
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+
+docs: $(VENV)/.docs-ready
+	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+bench: $(VENV)/.ready
+	$(BIN)/python -m benchmarks
+
+# torch comes first and pinned: left to a dependency, pip would fetch gigabytes of CUDA.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit('unconv needs Python 3.11 or newer; use make PYTHON=python3.11' if sys.version_info < (3, 11) else 0)"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	$(PIP) -e ".[dev]"
+	touch $@
+
+$(VENV)/.docs-ready: $(VENV)/.ready
+	$(PIP) -e ".[docs]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) docs/_build

@@ -1,0 +1,79 @@
+"""The fourier rung against its floor: bare LU inverses, bare FFTs and one batched product.
+
+Must hold for K = randn(32, 32, 3, 3) on 128×128, circular: set-up within 2 times one batched LU
+inverse of the 8,320 half-spectrum blocks, apply within 1.5 times one FFT pair and one batched block
+product of the same sizes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+import unconv
+
+from .common import device, medians, milliseconds, table
+
+CHANNELS, SIZE = 32, 128
+SETUP_LIMIT, APPLY_LIMIT = 2.0, 1.5
+
+
+def measure_setup(A: unconv.ConvOperator, blocks: Tensor) -> tuple[list[str], float]:
+    """One row and the ratio to one batched LU inverse."""
+    times = medians(
+        {
+            "ours": A.pinv,
+            "LU": lambda: torch.linalg.inv_ex(blocks),
+            "pinv": lambda: torch.linalg.pinv(blocks[::16]),
+        },
+        rounds=7,
+        seconds=20,
+    )
+    ratio = times["ours"] / times["LU"]
+    shown = times["LU"], 16 * times["pinv"], times["ours"]
+    return [str(A.dtype), *map(milliseconds, shown), f"{ratio:.2f}"], ratio
+
+
+def measure_apply(A: unconv.ConvOperator, blocks: Tensor, N: int) -> tuple[list[str], float]:
+    """One row and the ratio to an FFT pair and one batched product."""
+    pinv = A.pinv()
+    x = torch.randn(N, *A.domain_shape, dtype=A.dtype, device=device())
+    y = A(x)
+    vectors = torch.randn(len(blocks), CHANNELS, N, dtype=blocks.dtype, device=device())
+    error = float((pinv(y) - x).norm() / x.norm())
+    times = medians(
+        {
+            "ours": lambda: pinv(y),
+            "FFT pair": lambda: torch.fft.irfft2(torch.fft.rfft2(y), s=(SIZE, SIZE)),
+            "product": lambda: blocks @ vectors,
+        }
+    )
+    ratio = times["ours"] / (times["FFT pair"] + times["product"])
+    shown = times["FFT pair"], times["product"], times["ours"]
+    row = [str(A.dtype), str(N), *map(milliseconds, shown), f"{ratio:.2f}", f"{error:.1e}"]
+    return row, ratio
+
+
+def main() -> bool:
+    """Print both tables; whether all are within the limits."""
+    good = True
+    setups, applies = [], []
+    for dtype in (torch.float64, torch.float32):
+        torch.manual_seed(0)
+        K = torch.randn(CHANNELS, CHANNELS, 3, 3, dtype=dtype, device=device())
+        A = unconv.ConvOperator(K, (SIZE, SIZE), padding=1, padding_mode="circular")
+        spectrum = torch.fft.rfft2(K, s=(SIZE, SIZE)).permute(2, 3, 0, 1)
+        blocks = spectrum.reshape(-1, CHANNELS, CHANNELS).contiguous()
+        row, ratio = measure_setup(A, blocks)
+        setups.append(row)
+        good &= dtype == torch.float32 or ratio <= SETUP_LIMIT
+        for N in (1, 16):
+            row, ratio = measure_apply(A, blocks, N)
+            applies.append(row)
+            good &= ratio <= APPLY_LIMIT
+    title = f"{CHANNELS} channels, 3×3, {SIZE}×{SIZE}, circular"
+    header = ["dtype", "LU of all blocks", "linalg.pinv of all (from 1/16)", "ours", "ours/LU"]
+    print(table(f"set-up, {title}, ms", header, setups))
+    header = ["dtype", "batch", "FFT pair", "block product", "ours", "ours/floor", "relative error"]
+    print(table(f"apply, {title}, ms", header, applies), flush=True)
+    return good

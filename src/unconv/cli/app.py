@@ -1,0 +1,38 @@
+"""All commands in one place."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from . import blur, deblur, demo
+from .common import EXIT_CODES
+
+app = typer.Typer(
+    name="unconv",
+    help="Undo convolutions: restore a blurred picture, exactly and with a certificate.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("deblur", epilog=EXIT_CODES)(deblur.deblur)
+app.command("blur", epilog=EXIT_CODES)(blur.blur)
+app.command("demo", epilog=EXIT_CODES)(demo.demo)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"unconv {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """Options before the command's name."""

@@ -1,0 +1,140 @@
+"""What the commands share: options, errors, progress, and the two ways to report."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from torch import Tensor
+
+from .. import psf
+from ..images import PictureError, read_picture
+from ..linear_operator import MemoryLimitError
+
+EXIT_CODES = (
+    "Exit codes: 0 done, 2 wrong option or input, 3 a file cannot be read or written, "
+    "4 refused for its memory, 5 written but not certified, 130 interrupted."
+)
+BAD_INPUT, BAD_FILE, TOO_LARGE, UNCERTIFIED = 2, 3, 4, 5
+
+PsfOption = Annotated[
+    str,
+    typer.Option(
+        help="gaussian:SIGMA, motion:LENGTH,ANGLE (pixels, degrees counter-clockwise), "
+        "disk:RADIUS, or a grey picture or NPY file; scaled to sum 1, centre (h//2, w//2).",
+    ),
+]
+BoundaryOption = Annotated[
+    str,
+    typer.Option(
+        help="What lies outside the picture: circular, zeros, reflect, replicate, symmetric, or "
+        "valid (a larger scene). All but circular are for small pictures so far."
+    ),
+]
+OutputOption = Annotated[
+    Path, typer.Option("--output", "-o", help="PNG, JPEG, TIFF or NPY, by its ending.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
+MaxPixelsOption = Annotated[
+    int, typer.Option(min=1, help="Refuse pictures with more pixels than this.")
+]
+
+_SHAPES: Mapping[str, tuple[str, Callable[..., Tensor], int]] = {
+    "gaussian": ("gaussian:SIGMA", psf.gaussian, 1),
+    "motion": ("motion:LENGTH,ANGLE", psf.motion, 2),
+    "disk": ("disk:RADIUS", psf.disk, 1),
+}
+
+_Command = TypeVar("_Command", bound=Callable[..., None])
+
+
+def parse_psf(text: str) -> Tensor:  # -> (h, w) float64, sum 1
+    """A psf from its short description, or from a file."""
+    name, colon, arguments = text.partition(":")
+    known = ", ".join(usage for usage, _, _ in _SHAPES.values())
+    if colon and name in _SHAPES:
+        usage, make, count = _SHAPES[name]
+        try:
+            numbers = [float(v) for v in arguments.split(",")]
+        except ValueError:
+            numbers = []
+        if len(numbers) != count:
+            raise ValueError(f"psf {text!r} must be written {usage} with numbers.")
+        return make(*numbers)
+    if colon or not Path(text).exists():
+        close = difflib.get_close_matches(name, _SHAPES, n=1)
+        hint = f"; did you mean {_SHAPES[close[0]][0]}?" if close else "."
+        raise ValueError(f"psf {text!r} is neither a file nor one of {known}{hint}")
+    planes = torch.from_numpy(read_picture(text).planes)
+    if len(planes) != 1 and not all(torch.equal(p, planes[0]) for p in planes):
+        raise ValueError(f"psf {text!r} has colours; a psf is a grey picture, convert it first.")
+    return psf.measured(planes[0])
+
+
+def friendly(command: _Command) -> _Command:
+    """One sentence and an exit code instead of a traceback, for everything that input can cause."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        as_json = bool(kwargs.get("as_json"))
+        try:
+            command(*args, **kwargs)
+        except PictureError as error:
+            _fail(str(error), BAD_FILE, as_json)
+        except MemoryLimitError as error:
+            _fail(str(error), TOO_LARGE, as_json)
+        except (ValueError, TypeError, NotImplementedError) as error:
+            _fail(str(error), BAD_INPUT, as_json)
+        except KeyboardInterrupt:
+            _fail("interrupted; nothing was written.", 130, as_json)
+
+    return run  # type: ignore[return-value]  # functools.wraps keeps the signature for typer
+
+
+def _fail(message: str, code: int, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"error": message, "exit_code": code}))
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {message}", markup=False)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """A spinner with the current step and the seconds, on a terminal only; gone afterwards."""
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as p:
+        task = p.add_task("starting", total=None)
+        yield lambda step: p.update(task, description=step)
+
+
+def report(title: str, facts: Mapping[str, Any], as_json: bool) -> None:
+    """Print facts as a table, or as one JSON object."""
+    if as_json:
+        print(json.dumps(dict(facts)))
+        return
+    table = Table(title=title, show_header=False, title_justify="left", box=None)
+    for name, value in facts.items():
+        table.add_row(name.replace("_", " "), _shown(value))
+    Console(highlight=False, soft_wrap=True).print(table)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_shown(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_shown, value))
+    return str(value)

@@ -1,0 +1,182 @@
+"""Blur and restore pictures: the operator, the damp and the mean, put together.
+
+A picture y is the true convolution of a sharp one with a psf, plus noise.  Restored is
+
+    x = argmin ‖A x − y‖² + damp² ‖x − x₀‖²,      x₀ = the mean of y, constant,
+
+so that damping pulls detail towards grey and never the picture towards black.  The colours of a
+picture are a batch of grey ones that share the psf, its factor and the damp.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .inverse import Certificate, Plan
+from .linear_operator import DEFAULT_MEMORY_LIMIT, check_tensor
+from .operator import ConvOperator
+from .regularize import minimum_risk_damp
+
+BOUNDARIES = ("circular", "zeros", "reflect", "replicate", "symmetric", "valid")
+
+
+class Restored(NamedTuple):
+    """A restored picture and the evidence.
+
+    Attributes
+    ----------
+    planes : (C, H, W)
+    damp : as given or chosen
+    plan, certificate : of the solve, one entry a plane
+    """
+
+    planes: Tensor
+    damp: float
+    plan: Plan
+    certificate: Certificate
+
+
+def blur_operator(psf: Tensor, size: tuple[int, int], boundary: str = "circular") -> ConvOperator:
+    """The operator that blurs grey pictures into (H, W) = `size`.
+
+    Parameters
+    ----------
+    psf : (h, w), its centre the sample (h//2, w//2)
+    boundary
+        What lies outside the picture: itself again ('circular'), black ('zeros'), its mirror image
+        ('reflect', 'symmetric'), its edge ('replicate'), or a larger scene that is restored too
+        ('valid': x then has h−1 and w−1 samples more than y).
+
+    Raises
+    ------
+    ValueError
+        If the psf is not 2-D or larger than the picture, or the boundary is unknown.
+    """
+    check_tensor("psf", psf)
+    if psf.ndim != 2:
+        raise ValueError(f"a psf must be a 2-D grey array, got shape {tuple(psf.shape)}.")
+    if boundary not in BOUNDARIES:
+        known = ", ".join(BOUNDARIES)
+        raise ValueError(f"boundary={boundary!r} is not known; use one of {known}.")
+    h, w = psf.shape
+    if h > size[0] or w > size[1]:
+        raise ValueError(
+            f"the psf ({h} × {w}) is larger than the picture ({size[0]} × {size[1]}); crop the psf "
+            "or check its unit."
+        )
+    kernel = psf[None, None]
+    if boundary == "valid":
+        larger = size[0] + h - 1, size[1] + w - 1
+        return ConvOperator(kernel, larger, padding="valid", flip=True)
+    # Flipped, the middle sample h//2 meets the output when ⌊(h−1)/2⌋ samples are padded before.
+    return ConvOperator(kernel, size, padding="same", padding_mode=boundary, flip=True)
+
+
+def blur(
+    planes: Tensor,
+    psf: Tensor,
+    *,
+    boundary: str = "circular",
+    noise_std: float = 0.0,
+    seed: int = 0,
+) -> Tensor:
+    """A picture as a camera with this psf would see it.
+
+    Parameters
+    ----------
+    planes : (C, H, W), floating point
+    psf : (h, w)
+    boundary : as in `blur_operator`; 'valid' gives the smaller picture that needs no outside
+    noise_std : standard deviation of white Gaussian noise, in the unit of the planes
+    seed : of the noise
+
+    Returns
+    -------
+    (C, H, W), with 'valid' (C, H−h+1, W−w+1)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unconv.psf import disk
+    >>> blur(torch.ones(3, 20, 20).double(), disk(2.5), boundary="valid").shape
+    torch.Size([3, 16, 16])
+    """
+    if not (0 <= noise_std < float("inf")):
+        raise ValueError(f"noise_std={noise_std} must be a finite number >= 0.")
+    H, W = _picture_size(planes)
+    if boundary == "valid":
+        H, W = H - psf.shape[0] + 1, W - psf.shape[1] + 1
+    op = blur_operator(psf.to(planes), (H, W), boundary)
+    blurred = op(planes[:, None])[:, 0]
+    if noise_std:
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(blurred.shape, generator=generator, dtype=torch.float64)
+        blurred = blurred + noise_std * noise.to(blurred)
+    return blurred
+
+
+def deblur(
+    planes: Tensor,
+    psf: Tensor,
+    *,
+    damp: float | None = None,
+    boundary: str = "circular",
+    noise_std: float | None = None,
+    memory_limit: float = DEFAULT_MEMORY_LIMIT,
+) -> Restored:
+    """Restore a blurred picture.
+
+    Parameters
+    ----------
+    planes : (C, H, W), floating point
+    psf : (h, w); it should sum to 1
+    damp
+        None chooses it by `minimum_risk_damp` on the circular operator of the same psf.
+    boundary : as in `blur_operator`
+    noise_std : standard deviation of the noise in the unit of the planes, if known
+
+    Returns
+    -------
+    Restored(planes, damp, plan, certificate); planes (C, H, W)
+
+    Raises
+    ------
+    ValueError, MemoryLimitError
+        One sentence: what was expected, what came, the remedy.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unconv.psf import gaussian
+    >>> x = torch.rand(1, 32, 32).double()
+    >>> y = blur(x, gaussian(0.6))
+    >>> bool(torch.allclose(deblur(y, gaussian(0.6), damp=1e-9).planes, x))
+    True
+    """
+    size = _picture_size(planes)
+    y, kernel = planes[:, None], psf.to(planes)
+    op = blur_operator(kernel, size, boundary)
+    plan = op.plan(memory_limit=memory_limit, expected_solves=len(y))
+    if damp is None:
+        circular = blur_operator(kernel, size, "circular")
+        damp = minimum_risk_damp(circular, y - y.mean((-2, -1), keepdim=True), noise_std)
+    mean = y.mean((-2, -1), keepdim=True).expand(-1, *op.domain_shape)
+    detail, certificate = op.lstsq(y - op(mean), damp, memory_limit=memory_limit)
+    x = (mean + detail)[:, 0]
+    if boundary == "valid":  # the frame that was photographed, out of the scene around it
+        top, left = (psf.shape[0] - 1) // 2, (psf.shape[1] - 1) // 2
+        x = x[:, top : top + size[0], left : left + size[1]]
+    return Restored(x, damp, plan, certificate)
+
+
+def _picture_size(planes: Tensor) -> tuple[int, int]:
+    check_tensor("planes", planes)
+    if planes.ndim != 3 or planes.numel() == 0:
+        raise ValueError(
+            f"a picture must have shape (C, H, W), got {tuple(planes.shape)}; add the channel axis "
+            "of a grey one with planes[None]."
+        )
+    return planes.shape[1], planes.shape[2]

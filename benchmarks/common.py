@@ -13,7 +13,7 @@ THREADS = 2
 
 
 def medians(
-    candidates: dict[str, Callable[[], object]], *, rounds: int = 41, seconds: float = 3.0
+    candidates: dict[str, Callable[[], object]], *, rounds: int = 41, seconds: float = 2.0
 ) -> dict[str, float]:
     """Median seconds of each candidate.
 

@@ -12,6 +12,7 @@ from unconv.geometry import (
     Axis,
     build_geometry,
     count,
+    extended,
     padding_pairs,
     per_axis,
     smallest_domain,
@@ -117,7 +118,7 @@ def test_properties_of_an_axis():
 
 def test_extension_is_needed_only_with_ghosts():
     def needs(**options):
-        return build_geometry((1, 1, 3), (5,), **options).needs_extension
+        return extended(build_geometry((1, 1, 3), (5,), **options)) is not None
 
     assert not needs(padding=1)
     assert not needs(padding=0, padding_mode="reflect")

@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 MODES = ("zeros", "circular", "reflect", "replicate", "symmetric")
@@ -66,12 +67,20 @@ class Geometry:
     """All axes of a convolution, its channels and groups.
 
     It describes the map x → y of `conv`; a transposed operator reads the same record backwards.
+    Its hash is kept: decisions by shape are looked up several times a call.
     """
 
     axes: tuple[Axis, ...]
     c_in: int
     c_out: int
     groups: int
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.axes, self.c_in, self.c_out, self.groups)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @property
     def nd(self) -> int:
@@ -101,16 +110,14 @@ class Geometry:
         """Whether every axis is its own periodic grid, so that A is block-circulant."""
         return all(a.on_torus for a in self.axes)
 
-    @property
-    def needs_extension(self) -> bool:
-        """Whether E does more than append zeros."""
-        return any(a.mode != "zeros" and (a.before or a.after) for a in self.axes)
 
-    def extended(self) -> Geometry:
-        """The geometry of C alone, acting on the extended domain."""
-        return replace(
-            self, axes=tuple(a if a.mode == "zeros" else a.extended() for a in self.axes)
-        )
+@lru_cache(maxsize=1024)
+def extended(geometry: Geometry) -> Geometry | None:
+    """The geometry of C alone, acting on the extended domain; None if E only appends zeros."""
+    if all(a.mode == "zeros" or not (a.before or a.after) for a in geometry.axes):
+        return None
+    axes = tuple(a if a.mode == "zeros" else a.extended() for a in geometry.axes)
+    return replace(geometry, axes=axes)
 
 
 def _integers(name: str, value: object, repeat: int) -> tuple[int, ...]:

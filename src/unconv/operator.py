@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .boundary import extend, extend_adjoint
 from .convolve import correlate, correlate_transpose
-from .geometry import Geometry, Padding, PerAxis, build_geometry
+from .geometry import Geometry, Padding, PerAxis, build_geometry, extended
 from .linear_operator import DEFAULT_MEMORY_LIMIT, LinearOperator, check_tensor
 
 if TYPE_CHECKING:
@@ -350,13 +350,15 @@ def _check_dimensions(weight: Tensor, input_shape: Sequence[int]) -> int:
 
 def _convolve(x: Tensor, taps: Tensor, geometry: Geometry) -> Tensor:
     """P C E x."""
-    if geometry.needs_extension:
-        return correlate(extend(x, geometry), taps, geometry.extended())
-    return correlate(x, taps, geometry)
+    inner = extended(geometry)
+    if inner is None:
+        return correlate(x, taps, geometry)
+    return correlate(extend(x, geometry), taps, inner)
 
 
 def _convolve_transpose(y: Tensor, taps: Tensor, geometry: Geometry) -> Tensor:
     """Eᵀ Cᵀ Pᵀ y, no conjugate."""
-    if geometry.needs_extension:
-        return extend_adjoint(correlate_transpose(y, taps, geometry.extended()), geometry)
-    return correlate_transpose(y, taps, geometry)
+    inner = extended(geometry)
+    if inner is None:
+        return correlate_transpose(y, taps, geometry)
+    return extend_adjoint(correlate_transpose(y, taps, inner), geometry)

@@ -79,16 +79,18 @@ def minimum_risk_damp(op: ConvOperator, y: Tensor, noise_std: float | None = Non
     check_all_finite("y", y)
     if noise_std is not None and not (0 <= noise_std < math.inf):
         raise ValueError(f"noise_std={noise_std} must be a finite number >= 0.")
-    gain, power, radius, counts, averaged = _spectra(op, y)
+    unit = float(y.abs().max()) or 1.0  # squares of very small or large data leave float64's range
+    gain, power, radius, counts, averaged = _spectra(op, y / unit)
     top = float(gain.max())
     if top == 0:
         raise ValueError("the kernel is zero everywhere: no damp can be chosen; check the psf.")
-    noise = noise_std**2 if noise_std is not None else _noise_power(gain, power, averaged)
+    gain = gain / top
+    noise = _noise_power(gain, power, averaged) if noise_std is None else (noise_std / unit) ** 2
     signal = _power_law(gain, power - noise, radius, counts, noise)
     squares = gain**2
 
     def risk(log_damp: float) -> float:
-        lam = top * top * math.exp(2 * log_damp)
+        lam = math.exp(2 * log_damp)
         return float((counts * (lam**2 * signal + noise * squares) / (squares + lam) ** 2).sum())
 
     return top * math.exp(_minimise(risk))

@@ -1,0 +1,162 @@
+"""TIFF, by tifffile: one page of uint8, uint16 or float, grey or RGB, with or without alpha."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+import os
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from .checks import need, require_size
+from .metadata import EXIF_PREFIX
+from .picture import DTYPES, Array, PictureError
+
+_ORIENTATION = 274
+# ImageDescription, Make, Model, Software, DateTime, Artist, Copyright
+_TEXT_TAGS = (270, 271, 272, 305, 306, 315, 33432)
+# none, LZW, JPEG, deflate, PackBits, deflate, LZMA, zstd: JPEG's size is checked first, and the
+# decoders of the others are told how many bytes to expect
+_COMPRESSIONS = (1, 5, 7, 8, 32773, 32946, 34925, 50000)
+
+
+def read(file: BinaryIO, max_pixels: int) -> tuple[Array, dict[str, Any]]:
+    """The pixels as stored, (H, W) or (H, W, C), and the metadata."""
+    with need("tifffile").TiffFile(file) as tif:
+        page = _only_page(file, tif)
+        require_size(file, page.imagewidth, page.imagelength, max_pixels)
+        if page.is_tiled:
+            require_size(file, page.tilewidth, page.tilelength * page.tiledepth, max_pixels)
+        if objection := _objection(page):
+            raise PictureError(
+                f"{file.name}: {objection}, and only uint8, uint16 and float TIFF in grey or RGB, "
+                "with or without alpha, is read; convert it"
+            )
+        _require_strips(file, page)
+        if page.compression != 1:
+            need("imagecodecs")  # tifffile's substitutes do not bound what they inflate
+        if page.compression == 7:
+            _require_jpeg_sizes(file, page, max_pixels)
+        pixels = page.asarray(maxworkers=1)
+        metadata = _metadata(tif, page)
+    if page.axes == "SYX":  # one plane after the other
+        pixels = np.moveaxis(pixels, 0, -1)
+    if page.photometric == 0:  # white is zero
+        grey = (..., 0) if page.extrasamples else ...
+        pixels[grey] = np.iinfo(pixels.dtype).max - pixels[grey]
+    return pixels, metadata
+
+
+def _only_page(file: BinaryIO, tif: Any) -> Any:
+    many = 1000  # look no further: the pages of a damaged file can go round in a ring
+    pages = [*itertools.islice(tif.pages, many)]
+    pages = [page for page in pages if not (page.is_reduced or page.is_mask)] or pages[:1]
+    if not pages:
+        raise PictureError(f"{file.name} is a TIFF without a page; get a fresh copy")
+    images = (tif.imagej_metadata or {}).get("images", 1)  # ImageJ counts them only in its text
+    count = max(len(pages), pages[0].imagedepth, images)
+    if count > 1:
+        raise PictureError(
+            f"{file.name} is a TIFF of {'at least ' if count == many else ''}{count} pages, "
+            "expected one; save each to its own file"
+        )
+    return pages[0]
+
+
+def _objection(page: Any) -> str | None:
+    colours = page.samplesperpixel - len(page.extrasamples)
+    jpeg = page.photometric == 6 and page.compression == 7  # the codec turns YCbCr into RGB
+    if page.photometric not in (0, 1, 2) and not jpeg:
+        return f"its colours are {getattr(page.photometric, 'name', page.photometric)}"
+    if page.compression not in _COMPRESSIONS:
+        return f"its compression is {getattr(page.compression, 'name', page.compression)}"
+    if page.dtype is None or page.dtype.name not in DTYPES:
+        return f"its pixels are {page.dtype}"
+    if page.bitspersample != 8 * page.dtype.itemsize:
+        return f"its pixels have {page.bitspersample} bits"
+    if page.photometric == 0 and page.dtype.kind == "f":
+        return "its float pixels count from white"
+    if colours != (1 if page.photometric in (0, 1) else 3) or len(page.extrasamples) > 1:
+        return f"it has {page.samplesperpixel} channels, {len(page.extrasamples)} of them extra"
+    return None
+
+
+def _require_strips(file: BinaryIO, page: Any) -> None:
+    """All strips or tiles are there and inside the file; tifffile would read others as zeros."""
+    size = os.fstat(file.fileno()).st_size
+    strips = [*zip(page.dataoffsets, page.databytecounts, strict=True)]
+    if any(offset + count > size for offset, count in strips):
+        raise PictureError(f"{file.name} is cut short at {size} bytes; get a fresh copy")
+    stored = sum(offset > 0 and count > 0 for offset, count in strips)
+    if stored < (expected := math.prod(page.chunked)):
+        raise PictureError(
+            f"{file.name} has only {stored} of its {expected} strips or tiles; get a fresh copy"
+        )
+
+
+def _require_jpeg_sizes(file: BinaryIO, page: Any, max_pixels: int) -> None:
+    """Each strip or tile is a JPEG file with a size of its own, which the codec would believe."""
+    plugin = need("PIL.JpegImagePlugin")
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        file.seek(offset)
+        image = plugin.JpegImageFile(io.BytesIO(file.read(count)))  # reads the header only
+        require_size(file, image.width, image.height, max_pixels)
+
+
+def _metadata(tif: Any, page: Any) -> dict[str, Any]:
+    """EXIF is a TIFF directory, so the common tags of this one become an EXIF block."""
+    exif = need("PIL.Image").Exif()
+    for tag in (*_TEXT_TAGS, _ORIENTATION):
+        # tifffile and ImageJ keep the array's shape in the description, which is theirs to write
+        if tag in page.tags and not (tag == 270 and (tif.is_shaped or tif.is_imagej)):
+            value = page.tags[tag].value
+            exif[tag] = value.encode() if isinstance(value, str) else value
+    metadata: dict[str, Any] = {"tiff": {"compressed": page.compression != 1}}
+    if page.extrasamples:
+        metadata["tiff"]["extrasamples"] = [int(kind) for kind in page.extrasamples]
+    if len(exif):
+        metadata["exif"] = exif.tobytes().removeprefix(EXIF_PREFIX)
+    for key, tag in (("icc_profile", 34675), ("xmp", 700)):
+        if tag in page.tags:
+            metadata[key] = bytes(page.tags[tag].value)
+    if 282 in page.tags and page.tags.valueof(296, default=2) in (2, 3):  # inch, centimetre
+        metadata["dpi"] = tuple(page.get_resolution("inch"))
+    return metadata
+
+
+def write(file: BinaryIO, pixels: Array, metadata: Mapping[str, Any]) -> None:
+    """Write pixels (H, W) or (H, W, C) as they are, and the metadata."""
+    exif = need("PIL.Image").Exif()
+    exif.load(metadata.get("exif", b""))
+    tags: list[tuple[int, str, int, Any, bool]] = []
+    for tag in _TEXT_TAGS:
+        if tag in exif:  # Pillow reads text as Latin-1, and so the bytes come back as they were
+            tags.append((tag, "s", 0, str(exif[tag]).encode("latin-1", "replace"), True))
+    if _ORIENTATION in exif:
+        tags.append((_ORIENTATION, "H", 1, exif[_ORIENTATION], True))
+    if "xmp" in metadata:
+        tags.append((700, "B", len(metadata["xmp"]), metadata["xmp"], True))
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    options: dict[str, Any] = {}
+    if channels in (2, 4):  # 2: not premultiplied
+        options["extrasamples"] = metadata.get("tiff", {}).get("extrasamples", [2])
+    if metadata.get("tiff", {}).get("compressed"):
+        options |= {"compression": "zlib", "predictor": pixels.dtype.kind == "u"}
+    if "dpi" in metadata:
+        options |= {"resolution": metadata["dpi"], "resolutionunit": "INCH"}
+    need("tifffile").imwrite(
+        file,
+        pixels,
+        bigtiff=pixels.nbytes > 2**32 - 2**25,
+        byteorder="<",
+        photometric="rgb" if channels >= 3 else "minisblack",
+        planarconfig="contig" if channels > 1 else None,
+        iccprofile=metadata.get("icc_profile"),
+        extratags=tags,
+        metadata=None,  # no description of tifffile's own
+        software=False,
+        **options,
+    )

@@ -95,13 +95,13 @@ def engine(name: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if name != "auto":
             fft, gradient = name.startswith("fft"), name == "gradient"
-            patch.setattr(unconv.convolve, "fft_is_cheaper", lambda *_: fft)
-            patch.setattr(unconv.convolve, "_backward_is_fastest", lambda *_: gradient)
+            patch.setattr(unconv.convolve.choice, "fft_is_cheaper", lambda *_: fft)
+            patch.setattr(unconv.convolve.choice, "backward_is_fastest", lambda *_: gradient)
         if name == "slabs":  # whatever the dtype
-            patch.setattr(unconv.convolve, "_slabs", _single_rows)
+            patch.setattr(unconv.convolve.direct, "_slabs", _single_rows)
         if name.endswith("byte limits"):  # where the library itself would split
-            patch.setattr(unconv.convolve, "_LARGEST_KEPT", 0)
-            patch.setattr(unconv.convolve, "_SLAB_BYTES", 1)
+            patch.setattr(unconv.convolve.memory, "LARGEST_KEPT", 0)
+            patch.setattr(unconv.convolve.memory, "SLAB_BYTES", 1)
         yield
 
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 
 import unconv.convolve
 from unconv import ConvOperator
-from unconv.convolve import correlate, correlate_transpose, fft_is_cheaper
+from unconv.convolve import correlate, correlate_transpose
+from unconv.convolve.choice import fft_is_cheaper
 from unconv.geometry import MODES, build_geometry
 from unconv.testing import dense_twin
 
@@ -80,11 +81,11 @@ def test_mixed_dtypes_promote(name, own, other, case: Case):
 
 
 FORCED = {
-    "direct": "_correlate_real",
-    "gradient": "_transpose_real",
-    "fft": "_correlate_fft",
-    "fft, byte limits": "_by_groups",
-    "byte limits": "_direct",
+    "direct": (unconv.convolve, "correlate_real"),
+    "gradient": (unconv.convolve, "transpose_real"),
+    "fft": (unconv.convolve, "correlate_fft"),
+    "fft, byte limits": (unconv.convolve.by_fft, "_by_groups"),
+    "byte limits": (unconv.convolve.direct, "_direct"),
 }
 
 
@@ -92,10 +93,8 @@ FORCED = {
 def test_engines_can_be_forced(name, monkeypatch):
     """Or the tests above would all run the same one."""
     calls = []
-    real = getattr(unconv.convolve, FORCED[name])
-    monkeypatch.setattr(
-        unconv.convolve, FORCED[name], lambda *args: (calls.append(args), real(*args))[1]
-    )
+    real = getattr(*FORCED[name])
+    monkeypatch.setattr(*FORCED[name], lambda *args: (calls.append(args), real(*args))[1])
     op = ConvOperator(randn(2, 1, 3), (5,), padding=1, groups=2)
     with engine(name):
         op(randn(1, 2, 5))
@@ -146,7 +145,7 @@ def test_natural_slabs_and_sample_loop():
     """An im2col matrix of 38 MB goes in slabs by itself, a batch one by one."""
     x, w = randn(2, 1, 150, 140), randn(1, 1, 15, 15, seed=3)
     op = ConvOperator(w, (150, 140), padding=(7, 0))
-    assert len(unconv.convolve._slabs(x, w, op.geometry)) > 1
+    assert len(unconv.convolve.direct._slabs(x, w, op.geometry)) > 1
     with engine("direct"):
         y = op(x)
     torch_y = torch.nn.functional.conv2d(x, w, padding=(7, 0))

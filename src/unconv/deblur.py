@@ -10,13 +10,14 @@ picture are a batch of grey ones that share the psf, its factor and the damp.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .inverse import Certificate, Plan
-from .linear_operator import DEFAULT_MEMORY_LIMIT, check_tensor
+from .linear_operator import DEFAULT_MEMORY_LIMIT, check_all_finite, check_tensor
 from .operator import ConvOperator
 from .regularize import minimum_risk_damp
 
@@ -53,20 +54,12 @@ def blur_operator(psf: Tensor, size: tuple[int, int], boundary: str = "circular"
     Raises
     ------
     ValueError
-        If the psf is not 2-D or larger than the picture, or the boundary is unknown.
+        If the psf is not 2-D or the boundary is unknown.
     """
-    check_tensor("psf", psf)
-    if psf.ndim != 2:
-        raise ValueError(f"a psf must be a 2-D grey array, got shape {tuple(psf.shape)}.")
+    h, w = _psf_size(psf)
     if boundary not in BOUNDARIES:
         known = ", ".join(BOUNDARIES)
         raise ValueError(f"boundary={boundary!r} is not known; use one of {known}.")
-    h, w = psf.shape
-    if h > size[0] or w > size[1]:
-        raise ValueError(
-            f"the psf ({h} × {w}) is larger than the picture ({size[0]} × {size[1]}); crop the psf "
-            "or check its unit."
-        )
     kernel = psf[None, None]
     if boundary == "valid":
         larger = size[0] + h - 1, size[1] + w - 1
@@ -104,9 +97,10 @@ def blur(
     >>> blur(torch.ones(3, 20, 20).double(), disk(2.5), boundary="valid").shape
     torch.Size([3, 16, 16])
     """
-    if not (0 <= noise_std < float("inf")):
-        raise ValueError(f"noise_std={noise_std} must be a finite number >= 0.")
-    H, W = _picture_size(planes)
+    _check_noise(noise_std)
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed={seed} must be an integer from 0 to 2^63 − 1.")
+    H, W = _check_sizes(planes, psf)
     if boundary == "valid":
         H, W = H - psf.shape[0] + 1, W - psf.shape[1] + 1
     op = blur_operator(psf.to(planes), (H, W), boundary)
@@ -156,10 +150,12 @@ def deblur(
     >>> bool(torch.allclose(deblur(y, gaussian(0.6), damp=1e-9).planes, x))
     True
     """
-    size = _picture_size(planes)
+    size = _check_sizes(planes, psf)
+    _check_noise(noise_std or 0.0)
+    check_all_finite("the picture", planes, "remove them first")
     y, kernel = planes[:, None], psf.to(planes)
     op = blur_operator(kernel, size, boundary)
-    plan = op.plan(memory_limit=memory_limit, expected_solves=len(y))
+    plan = _plan(op, boundary, memory_limit, len(y))
     if damp is None:
         circular = blur_operator(kernel, size, "circular")
         damp = minimum_risk_damp(circular, y - y.mean((-2, -1), keepdim=True), noise_std)
@@ -172,11 +168,43 @@ def deblur(
     return Restored(x, damp, plan, certificate)
 
 
-def _picture_size(planes: Tensor) -> tuple[int, int]:
+def _plan(op: ConvOperator, boundary: str, memory_limit: float, solves: int) -> Plan:
+    try:
+        return op.plan(memory_limit=memory_limit, expected_solves=solves)
+    except ValueError as why:
+        if boundary == "circular":
+            raise
+        raise type(why)(
+            f"boundary={boundary!r} is too large for this picture: {why} For pictures of this size "
+            "only boundary='circular' is served; crop the picture or use that."
+        ) from why
+
+
+def _check_sizes(planes: Tensor, psf: Tensor) -> tuple[int, int]:
+    """(H, W) of a picture that is at least as large as the psf."""
     check_tensor("planes", planes)
     if planes.ndim != 3 or planes.numel() == 0:
         raise ValueError(
             f"a picture must have shape (C, H, W), got {tuple(planes.shape)}; add the channel axis "
             "of a grey one with planes[None]."
         )
-    return planes.shape[1], planes.shape[2]
+    (h, w), (H, W) = _psf_size(psf), planes.shape[1:]
+    if h > H or w > W:
+        raise ValueError(
+            f"the psf ({h} × {w}) is larger than the picture ({H} × {W}); crop the psf or check "
+            "its unit."
+        )
+    return H, W
+
+
+def _psf_size(psf: Tensor) -> tuple[int, int]:
+    if check_tensor("psf", psf).is_complex():
+        raise TypeError("a psf must be real, got a complex tensor; take its real part or modulus.")
+    if psf.ndim != 2:
+        raise ValueError(f"a psf must be a 2-D grey array, got shape {tuple(psf.shape)}.")
+    return psf.shape[0], psf.shape[1]
+
+
+def _check_noise(noise_std: float) -> None:
+    if not (0 <= noise_std < math.inf):
+        raise ValueError(f"noise_std={noise_std} must be a finite number >= 0.")

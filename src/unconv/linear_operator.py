@@ -48,7 +48,11 @@ def check_tensor(name: str, value: object) -> Tensor:
     return value
 
 
-def check_all_finite(name: str, value: Tensor) -> None:
+def check_all_finite(
+    name: str,
+    value: Tensor,
+    remedy: str = "remove them, or pass check_finite=False to let them spread",
+) -> None:
     """Refuse NaN and Inf: a transform would spread one of them over the whole result."""
     if torch.isfinite(value.detach().sum()):  # one pass and no memory; only overflow needs a look
         return
@@ -57,7 +61,7 @@ def check_all_finite(name: str, value: Tensor) -> None:
         first = tuple(bad.nonzero()[0].tolist())
         raise ValueError(
             f"{name} holds {int(bad.sum())} NaN or infinite values, the first at index {first}; "
-            "remove them, or pass check_finite=False to let them spread."
+            f"{remedy}."
         )
 
 

@@ -2,7 +2,7 @@
 
     A = P · C · E        Aᴴ = Eᴴ · Cᴴ · Pᴴ
 
-E pads (boundary.py), C correlates and P keeps the outputs that exist (convolve.py); a transposed
+E pads (boundary.py), C correlates and P keeps the outputs that exist (convolve/); a transposed
 operator is the transpose of such a product.  What undoes A is behind one-line doors.
 """
 

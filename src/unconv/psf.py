@@ -56,7 +56,9 @@ def disk(radius: float) -> Tensor:
     (torch.Size([7, 7]), True)
     """
     _positive("radius", radius)
-    reach = _radius("disk", math.ceil(radius - 0.5))
+    reach = _radius("disk", math.ceil(min(radius - 0.5, _LARGEST)))
+    if reach == 0:
+        return torch.ones(1, 1, dtype=torch.float64)
     edges = torch.arange(-reach, reach + 2, dtype=torch.float64) - 0.5
     corner = _disk_corner(edges[:, None], edges[None, :], radius)
     area = corner[1:, 1:] - corner[:-1, 1:] - corner[1:, :-1] + corner[:-1, :-1]
@@ -98,7 +100,11 @@ def motion(length: float, angle: float) -> Tensor:
     c, s = (math.cos(math.radians(angle)), math.sin(math.radians(angle)))
     c, s = (0.0 if abs(v) < 1e-12 else v for v in (c, s))  # 90° is vertical, not almost
     half = length / 2
-    reach_x, reach_y = (_radius("motion", math.ceil(half * abs(v) - 0.5)) for v in (c, s))
+    # an end on the edge of a pixel, but for round-off, does not reach into the next one
+    ends = (min(half * abs(v) * (1 - 1e-12) - 0.5, _LARGEST) for v in (c, s))
+    reach_x, reach_y = (_radius("motion", math.ceil(end)) for end in ends)
+    if reach_x == reach_y == 0:
+        return torch.ones(1, 1, dtype=torch.float64)
     cuts = [-half, half]  # path parameters at which the path enters another pixel
     for direction, reach in ((c, reach_x), (s, reach_y)):
         if direction:
@@ -107,8 +113,8 @@ def motion(length: float, angle: float) -> Tensor:
     middle, pieces = (t[1:] + t[:-1]) / 2, t[1:] - t[:-1]
     crossed = pieces > 1e-12 * length  # a path through a corner crosses two edges at once
     middle, pieces = middle[crossed], pieces[crossed]
-    column = torch.round(middle * c).long() + reach_x
-    row = torch.round(-middle * s).long() + reach_y  # rows grow downwards
+    column = torch.round(middle * c).long().clamp(-reach_x, reach_x) + reach_x
+    row = torch.round(-middle * s).long().clamp(-reach_y, reach_y) + reach_y  # rows grow downwards
     path = torch.zeros(2 * reach_y + 1, 2 * reach_x + 1, dtype=torch.float64)
     path.index_put_((row, column), pieces, accumulate=True)
     return path / path.sum()
@@ -126,6 +132,9 @@ def measured(values: Tensor) -> Tensor:
     ValueError
         If it is not a finite 2-D array or its sum is not positive.
     """
+    if not isinstance(values, Tensor) or values.is_complex():
+        kind = str(getattr(values, "dtype", type(values).__name__))
+        raise TypeError(f"a psf must be a real torch.Tensor, got {kind}; convert it first.")
     if values.ndim != 2 or values.numel() == 0:
         raise ValueError(f"a psf must be a 2-D grey array, got shape {tuple(values.shape)}.")
     values = values.to(torch.float64)
@@ -145,10 +154,9 @@ def _positive(name: str, value: float) -> None:
 
 
 def _radius(name: str, reach: float) -> int:
-    radius = max(0, math.floor(reach))
-    if 2 * radius + 1 > _LARGEST:
+    if reach >= _LARGEST / 2:
         raise ValueError(
-            f"the {name} psf would have {2 * radius + 1} samples along a side, more than "
-            f"{_LARGEST}; sizes are in pixels."
+            f"the {name} psf would have more than {_LARGEST} samples along a side; sizes are in "
+            "pixels."
         )
-    return radius
+    return max(0, math.floor(reach))

@@ -45,6 +45,11 @@ def blur(
     with progress() as step:
         step(f"reading {picture.name}")
         source = read_picture(picture, max_pixels=max_pixels)
+        if boundary == "valid" and source.alpha is not None:
+            raise ValueError(
+                "boundary valid makes a smaller picture, which cannot keep its alpha channel; "
+                "remove the alpha channel or use another boundary."
+            )
         step("blurring")
         planes = library.blur(
             torch.from_numpy(source.planes),

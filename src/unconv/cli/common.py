@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor
 
 from .. import psf
@@ -72,7 +74,7 @@ def parse_psf(text: str) -> Tensor:  # -> (h, w) float64, sum 1
         if len(numbers) != count:
             raise ValueError(f"psf {text!r} must be written {usage} with numbers.")
         return make(*numbers)
-    if colon or not Path(text).exists():
+    if not _exists(text):
         close = difflib.get_close_matches(name, _SHAPES, n=1)
         hint = f"; did you mean {_SHAPES[close[0]][0]}?" if close else "."
         raise ValueError(f"psf {text!r} is neither a file nor one of {known}{hint}")
@@ -80,6 +82,13 @@ def parse_psf(text: str) -> Tensor:  # -> (h, w) float64, sum 1
     if len(planes) != 1 and not all(torch.equal(p, planes[0]) for p in planes):
         raise ValueError(f"psf {text!r} has colours; a psf is a grey picture, convert it first.")
     return psf.measured(planes[0])
+
+
+def _exists(path: str) -> bool:
+    try:
+        return bool(path) and Path(path).exists()
+    except OSError:  # a name that no file can have
+        return False
 
 
 def friendly(command: _Command) -> _Command:
@@ -105,14 +114,14 @@ def friendly(command: _Command) -> _Command:
 def _fail(message: str, code: int, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"error": message, "exit_code": code}))
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {message}", markup=False)
+    print(f"error: {message}", file=sys.stderr)
     raise typer.Exit(code)
 
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
     """A spinner with the current step and the seconds, on a terminal only; gone afterwards."""
-    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as p:
         task = p.add_task("starting", total=None)
@@ -122,12 +131,24 @@ def progress() -> Iterator[Callable[[str], None]]:
 def report(title: str, facts: Mapping[str, Any], as_json: bool) -> None:
     """Print facts as a table, or as one JSON object."""
     if as_json:
-        print(json.dumps(dict(facts)))
+        print(json.dumps(_finite(facts), allow_nan=False))
         return
     table = Table(title=title, show_header=False, title_justify="left", box=None)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")  # a path is copied from here: never shorten it
     for name, value in facts.items():
-        table.add_row(name.replace("_", " "), _shown(value))
-    Console(highlight=False, soft_wrap=True).print(table)
+        table.add_row(name.replace("_", " "), Text(_shown(value)))  # Text: names are no markup
+    width = None if sys.stdout.isatty() else 1000  # in a pipe every fact keeps its line
+    Console(highlight=False, soft_wrap=True, width=width).print(table)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity: null instead."""
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _shown(value: Any) -> str:

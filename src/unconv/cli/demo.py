@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ import typer
 from torch import Tensor
 
 from .. import deblur as library
-from ..images import PictureError
+from ..images import PictureError, check_writable
 from ..images.atomic import replacing
 from .common import JsonOption, PsfOption, friendly, parse_psf, progress, report
 from .figure import comparison
@@ -39,8 +40,7 @@ def demo(
     """
     if output.suffix.lower() != ".png":
         raise PictureError(f"the demo's figure is a PNG, got {output.name!r}; end it in .png.")
-    if not output.absolute().parent.is_dir():
-        raise PictureError(f"{output.absolute().parent} is not a directory; create it first.")
+    check_writable(output)
     kernel = parse_psf(psf)
     with progress() as step:
         step(f"loading {picture}")
@@ -93,7 +93,8 @@ def _scores(reference: Tensor, picture: Tensor) -> dict[str, Any]:
     from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
     truth, shown = reference.numpy(), picture.clamp(0, 1).numpy()
+    same = bool((truth == shown).all())
     return {
-        "psnr": float(peak_signal_noise_ratio(truth, shown, data_range=1.0)),
+        "psnr": math.inf if same else float(peak_signal_noise_ratio(truth, shown, data_range=1.0)),
         "ssim": float(structural_similarity(truth, shown, data_range=1.0, channel_axis=0)),
     }

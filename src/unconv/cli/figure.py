@@ -17,7 +17,7 @@ def comparison(file: IO[bytes], title: str, panels: list[Panel]) -> None:
     """Draw (name, planes (C, H, W), scores) side by side into a PNG."""
     figure = Figure(figsize=(13.5, 8.9), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=13)
+    figure.suptitle(title, fontsize=13, parse_math=False)  # psf names may hold dollars
     axes = figure.subplots(2, len(panels))
     spectra = [_log_power(planes) for _, planes, _ in panels]
     low, high = np.percentile(spectra[0], [1, 99.9])

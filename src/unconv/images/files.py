@@ -103,6 +103,12 @@ def check_writable(path: PathLike) -> None:
         known = " ".join(_SUFFIXES)
         raise PictureError(f"{path}: unknown extension {path.suffix!r}; use one of {known}")
     target = Path(os.path.realpath(path))  # a link is written through, as by open()
+    try:
+        exists = target.exists()
+    except OSError as exc:
+        raise PictureError(
+            f"{path} cannot be written ({_brief(exc)}); choose another name"
+        ) from exc
     if target.is_dir():
         raise PictureError(f"{path} is a directory; give the name of a file")
     if not target.parent.is_dir():
@@ -111,7 +117,7 @@ def check_writable(path: PathLike) -> None:
         raise PictureError(
             f"{path}: the directory {target.parent} is not writable; choose another place"
         )
-    if target.exists() and not os.access(target, os.W_OK):
+    if exists and not os.access(target, os.W_OK):
         raise PictureError(f"{path} is read-only; choose another name or change its permissions")
 
 

@@ -76,16 +76,22 @@ def minimum_risk_damp(op: ConvOperator, y: Tensor, noise_std: float | None = Non
     """
     _check_operator(op)
     op._check(y, op.range_shape)
-    check_all_finite("y", y)
+    check_all_finite("y", y, "remove them first")
     if noise_std is not None and not (0 <= noise_std < math.inf):
         raise ValueError(f"noise_std={noise_std} must be a finite number >= 0.")
+    if len(y) == 0:
+        raise ValueError("y holds no picture: no damp can be chosen; give at least one.")
     unit = float(y.abs().max()) or 1.0  # squares of very small or large data leave float64's range
     gain, power, radius, counts, averaged = _spectra(op, y / unit)
     top = float(gain.max())
     if top == 0:
         raise ValueError("the kernel is zero everywhere: no damp can be chosen; check the psf.")
     gain = gain / top
-    noise = _noise_power(gain, power, averaged) if noise_std is None else (noise_std / unit) ** 2
+    noise = (
+        _noise_power(gain, power, averaged)
+        if noise_std is None
+        else min(noise_std / unit, 1e150) ** 2
+    )
     signal = _power_law(gain, power - noise, radius, counts, noise)
     squares = gain**2
 
@@ -93,7 +99,7 @@ def minimum_risk_damp(op: ConvOperator, y: Tensor, noise_std: float | None = Non
         lam = math.exp(2 * log_damp)
         return float((counts * (lam**2 * signal + noise * squares) / (squares + lam) ** 2).sum())
 
-    return top * math.exp(_minimise(risk))
+    return top * min(max(math.exp(_minimise(risk)), _SMALLEST), _LARGEST)
 
 
 def _check_operator(op: ConvOperator) -> None:
@@ -168,7 +174,9 @@ def _power_law(
 
 
 def _minimise(risk: Callable[[float], float]) -> float:
-    grid = torch.linspace(math.log(_SMALLEST), math.log(_LARGEST), _GRID).tolist()
+    grid = torch.linspace(
+        math.log(_SMALLEST), math.log(_LARGEST), _GRID, dtype=torch.float64
+    ).tolist()
     values = [risk(v) for v in grid]
     best = min(range(_GRID), key=values.__getitem__)
     low, high = grid[max(best - 1, 0)], grid[min(best + 1, _GRID - 1)]

@@ -1,0 +1,90 @@
+"""Which engine is cheapest for a shape: integers and dtypes in, yes or no out.
+
+The constants were fitted to two cores; only their ratios matter.  `benchmarks/bench_adjoint.py`
+holds every choice against its alternatives.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+
+from ..geometry import Geometry
+from .by_fft import engine_torus
+from .memory import LARGEST_KEPT
+
+# Products a nanosecond on two cores, (is float64, nd): with one channel a group, and at most.
+_DIRECT_RATES = {
+    (False, 1): (3.5, 150.0),
+    (False, 2): (12.0, 200.0),
+    (False, 3): (3.5, 14.0),
+    (True, 1): (3.5, 32.0),
+    (True, 2): (6.5, 35.0),
+    (True, 3): (2.2, 28.0),
+}
+
+
+def channels_a_group(geometry: Geometry) -> int:
+    """The smaller number of channels that a group reads or writes."""
+    return min(geometry.c_in, geometry.c_out) // geometry.groups
+
+
+def is_depthwise(geometry: Geometry) -> bool:
+    """Whether every channel has a kernel of its own."""
+    return geometry.groups > 1 and geometry.c_in == geometry.c_out == geometry.groups
+
+
+@lru_cache(maxsize=1024)
+def is_large_depthwise(geometry: Geometry, dtype: torch.dtype, device_type: str) -> bool:
+    """Depthwise kernels whose forward convolution torch leaves unvectorised (20 times slower)."""
+    taps = math.prod(a.k for a in geometry.axes)
+    single = device_type == "cpu" and dtype == torch.float32
+    return single and is_depthwise(geometry) and taps > 81
+
+
+@lru_cache(maxsize=1024)
+def backward_is_fastest(geometry: Geometry, dtype: torch.dtype, device_type: str) -> bool:
+    """Whether torch's transposed kernels beat a correlation with the turned weight."""
+    if device_type != "cpu":
+        return True
+    if dtype.to_real() != torch.float64:
+        wide = geometry.groups == 1 and channels_a_group(geometry) >= 16
+        return wide or is_depthwise(geometry)
+    # float64: the gradient kernel holds one im2col matrix a sample and wins while that is small.
+    taps = math.prod(a.k for a in geometry.axes) * geometry.c_in // geometry.groups
+    im2col = 8 * taps * math.prod(a.m for a in geometry.axes)
+    return im2col < LARGEST_KEPT and channels_a_group(geometry) * geometry.groups > 1
+
+
+@lru_cache(maxsize=1024)
+def gradient_is_fastest(geometry: Geometry, dtype: torch.dtype, device_type: str) -> bool:
+    """Whether torch's gradient kernel beats its transposed convolution."""
+    if device_type != "cpu" or any(a.tail >= a.stride for a in geometry.axes):
+        return False  # the kernel insists on every output that its input size allows
+    return is_depthwise(geometry) if dtype != torch.float64 else geometry.nd < 3
+
+
+@lru_cache(maxsize=1024)
+def fft_is_cheaper(N: int, geometry: Geometry, dtype: torch.dtype, device_type: str) -> bool:
+    """Compare predicted times in nanoseconds; only the ratio of the constants matters."""
+    torus = engine_torus(geometry, real=True)
+    c, pairs = channels_a_group(geometry), geometry.c_in * geometry.c_out // geometry.groups
+    double = dtype.to_real() == torch.float64
+    rate, ceiling = _DIRECT_RATES[double, geometry.nd]
+    rate = min(rate * c, ceiling)
+    if is_depthwise(geometry) and not double:
+        rate = 100.0
+    if device_type != "cpu":
+        rate *= 4  # an accelerator is worth more to dense products than to transforms
+    taps = math.prod(a.k for a in geometry.axes)
+    direct = 2 * N * pairs * taps * math.prod(a.m for a in geometry.axes) / rate
+    points = math.prod(torus.coarse)
+    images = geometry.c_in * torus.phases + geometry.c_out
+    transforms = N * images * points * math.log2(points + 1) * 0.1
+    entries = pairs * torus.phases * points  # of all blocks, half of them stored
+    mixing = entries * (0.25 * (1 + min(geometry.axes[-1].k, 32) / 16) + 0.5 * N)
+    if entries * dtype.itemsize > LARGEST_KEPT:
+        mixing *= 2.5
+    return (1.8 if double else 1.2) * (transforms + mixing) + 3e5 < direct

@@ -1,0 +1,338 @@
+"""What the commands share, and how all of them fail: one sentence, a code, and nothing written."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("typer")
+
+from typer.testing import CliRunner, Result
+
+from unconv import ConvOperator, psf
+from unconv.cli.app import app
+from unconv.cli.common import EXIT_CODES, parse_psf
+from unconv.images import Picture, write_picture
+
+
+def run(*args: object) -> Result:
+    """`unconv` with these arguments, in this process."""
+    return CliRunner().invoke(app, [str(a) for a in args])
+
+
+def succeed(*args: object) -> dict:
+    """Run with --json: nothing but one object is said."""
+    result = run(*args, "--json")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    assert result.stdout.count("\n") == 1
+    return json.loads(result.stdout)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+
+
+def fail(folder: Path, code: int, *args: object, says: tuple[str, ...]) -> None:
+    """Run with and without --json: the code, the sentence, and an untouched folder."""
+    before = contents(folder)
+    for as_json in (False, True):
+        result = run(*args, *(["--json"] if as_json else []))
+        assert isinstance(result.exception, SystemExit), repr(result.exception)
+        assert result.exit_code == code, result.output
+        assert "Traceback" not in result.output
+        sentence = result.stderr.removeprefix("error: ").removesuffix("\n")
+        assert result.stderr == f"error: {sentence}\n"
+        assert "\n" not in sentence
+        for part in says:
+            assert part in sentence, f"{part!r} is not in {sentence!r}"
+        if as_json:
+            assert json.loads(result.stdout) == {"error": sentence, "exit_code": code}
+        else:
+            assert result.stdout == ""
+        assert contents(folder) == before
+
+
+def pixels(*shape: int, seed: int = 0) -> np.ndarray:
+    """Squares of light on grey, (C, H, W) in [0, 1]."""
+    rng = np.random.default_rng(seed)
+    x = np.full(shape, 0.3)
+    for _ in range(12):
+        top, left = (int(rng.integers(n)) for n in shape[1:])
+        colour = rng.random((shape[0], 1, 1))
+        x[:, top : top + shape[1] // 3, left : left + shape[2] // 4] = colour
+    return x
+
+
+def save(path: Path, *shape: int, dtype: str = "uint8", alpha: bool = False, **metadata) -> Path:
+    """A picture of that shape in that file."""
+    plane = np.arange(shape[1] * shape[2]).reshape(shape[1:]).astype(dtype) if alpha else None
+    write_picture(path, Picture(pixels(*shape), plane, np.dtype(dtype), metadata))
+    return path
+
+
+# psf descriptions
+
+
+def test_parse_psf():
+    assert torch.equal(parse_psf("gaussian:1.5"), psf.gaussian(1.5))
+    assert torch.equal(parse_psf("motion:15,30"), psf.motion(15, 30))
+    assert torch.equal(parse_psf("motion: 15 , -3e1"), psf.motion(15, -30))
+    assert torch.equal(parse_psf("disk:4"), psf.disk(4))
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".png", ".tif"])
+def test_psf_from_a_file(tmp_path: Path, suffix):
+    values = np.array([[0, 51, 102], [0, 0, 102]], dtype=np.uint8)
+    write_picture(tmp_path / f"k{suffix}", Picture(values[None] / 255, dtype=np.dtype("uint8")))
+    expected = torch.from_numpy(values / 255)
+    torch.testing.assert_close(parse_psf(str(tmp_path / f"k{suffix}")), expected)
+
+
+def test_psf_from_an_rgb_file_that_is_grey(tmp_path: Path):
+    grey = np.repeat(pixels(1, 3, 5), 3, axis=0)
+    write_picture(tmp_path / "k.npy", Picture(grey))
+    torch.testing.assert_close(
+        parse_psf(str(tmp_path / "k.npy")), psf.measured(torch.from_numpy(grey[0]))
+    )
+
+
+def test_psf_file_wins_over_nothing_else(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("disk.npy", np.ones((3, 3)))
+    assert parse_psf("disk.npy").shape == (3, 3)
+    assert parse_psf("disk:0.3").shape == (1, 1)
+
+
+def test_psf_file_with_a_colon(tmp_path: Path):
+    np.save(tmp_path / "k:1.npy", np.ones((3, 3)))
+    assert parse_psf(str(tmp_path / "k:1.npy")).shape == (3, 3)
+
+
+PSF_FAILURES = [
+    ("gausian:2", 2, ("'gausian:2'", "did you mean gaussian:SIGMA?")),
+    ("Disk:2", 2, ("'Disk:2'", "did you mean disk:RADIUS?")),
+    ("box:2", 2, ("neither a file", "gaussian:SIGMA", "motion:LENGTH,ANGLE", "disk:RADIUS")),
+    ("missing.npy", 2, ("'missing.npy'", "neither a file")),
+    ("gaussian", 2, ("did you mean gaussian:SIGMA?",)),
+    ("gaussian:", 2, ("must be written gaussian:SIGMA with numbers",)),
+    ("gaussian:two", 2, ("must be written gaussian:SIGMA with numbers",)),
+    ("gaussian:1,2", 2, ("must be written gaussian:SIGMA",)),
+    ("motion:15", 2, ("must be written motion:LENGTH,ANGLE",)),
+    ("disk:3:4", 2, ("must be written disk:RADIUS",)),
+    ("gaussian:0", 2, ("sigma=0.0", "> 0")),
+    ("gaussian:-1", 2, ("sigma=-1.0", "> 0")),
+    ("disk:nan", 2, ("radius=nan", "> 0")),
+    ("motion:15,inf", 2, ("angle=inf", "degrees")),
+    ("disk:9999", 2, ("samples along a side", "pixels")),
+    ("disk:30", 2, ("61 × 61", "20 × 24", "crop")),
+    ("zero.npy", 2, ("sums to 0", "positive")),
+    ("nan.npy", 3, ("NaN", "row 1, column 1")),
+    ("colour.png", 2, ("has colours", "convert")),
+    ("text.png", 3, ("not a PNG", "convert")),
+    ("psf.npz", 3, ("not a PNG",)),
+    (".", 3, ("directory",)),
+]
+
+
+@pytest.mark.parametrize("command", ["blur", "deblur"])
+@pytest.mark.parametrize(("text", "code", "says"), PSF_FAILURES)
+def test_bad_psf(tmp_path: Path, monkeypatch, command, text, code, says):
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "in.png", 1, 20, 24)
+    np.save("zero.npy", np.zeros((3, 3)))
+    np.save("nan.npy", np.where(np.eye(3) * [0, 1, 0], np.nan, 1))
+    np.savez("psf.npz", np.ones((3, 3)))
+    save(tmp_path / "colour.png", 3, 8, 8)
+    Path("text.png").write_text("no picture")
+    fail(tmp_path, code, command, "in.png", "-o", "out.png", "--psf", text, says=says)
+
+
+@pytest.mark.parametrize("text", ["gaussian:1e308", "x" * 300])
+def test_psf_that_leaves_a_traceback(tmp_path: Path, text):
+    save(tmp_path / "in.png", 1, 20, 24)
+    names = tmp_path / "in.png", "-o", tmp_path / "out.png"
+    fail(tmp_path, 2, "blur", *names, "--psf", text, says=("psf",))
+
+
+def test_the_sentence_quotes_the_psf(tmp_path: Path):
+    save(tmp_path / "in.png", 1, 20, 24)
+    names = tmp_path / "in.png", "-o", tmp_path / "out.png"
+    fail(tmp_path, 2, "blur", *names, "--psf", "disk:a:2", says=("'disk:a:2'",))
+
+
+# Files
+
+
+def write_inputs(folder: Path) -> None:
+    save(folder / "in.png", 1, 20, 24)
+    whole = (folder / "in.png").read_bytes()
+    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    flipped = bytearray(whole)
+    flipped[-20] ^= 255
+    (folder / "flipped.png").write_bytes(flipped)
+    (folder / "text.png").write_text("no picture\n")
+    (folder / "empty.png").write_bytes(b"")
+    bad = pixels(1, 20, 24)[0]
+    bad[3, 2] = np.nan
+    np.save(folder / "nan.npy", bad)
+    np.save(folder / "five.npy", np.zeros((20, 24, 5)))
+    np.save(folder / "pickle.npy", np.array([{}]), allow_pickle=True)
+    (folder / "sub").mkdir()
+
+
+INPUT_FAILURES = [
+    ("missing.png", ("missing.png", "cannot be opened", "check the name")),
+    ("cut.png", ("cut.png", "damaged")),
+    ("flipped.png", ("flipped.png", "damaged")),
+    ("text.png", ("text.png", "not a PNG, JPEG, TIFF or NPY")),
+    ("empty.png", ("empty.png", "not a PNG")),
+    ("nan.npy", ("nan.npy", "1 pixel values are NaN", "row 3, column 2")),
+    ("five.npy", ("five.npy", "(20, 24, 5)")),
+    ("pickle.npy", ("pickle.npy",)),
+    ("sub", ("sub", "cannot be opened")),
+]
+OUTPUT_FAILURES = [
+    ("nowhere/out.png", ("nowhere", "create it first")),
+    ("out.gif", ("unknown extension '.gif'", ".png .jpg")),
+    ("out", ("unknown extension ''",)),
+    ("sub.png", ("is a directory",)),
+]
+
+
+@pytest.mark.parametrize("existing", [False, True])
+@pytest.mark.parametrize("command", ["blur", "deblur"])
+@pytest.mark.parametrize(("name", "says"), INPUT_FAILURES)
+def test_bad_picture(tmp_path: Path, command, name, says, existing):
+    write_inputs(tmp_path)
+    if existing:
+        (tmp_path / "out.png").write_bytes(b"old")
+    arguments = tmp_path / name, "-o", tmp_path / "out.png", "--psf", "disk:1"
+    fail(tmp_path, 3, command, *arguments, says=says)
+
+
+@pytest.mark.parametrize("command", ["blur", "deblur"])
+@pytest.mark.parametrize(("name", "says"), OUTPUT_FAILURES)
+def test_bad_output(tmp_path: Path, command, name, says):
+    save(tmp_path / "in.png", 1, 20, 24)
+    (tmp_path / "sub.png").mkdir()
+    arguments = tmp_path / "in.png", "-o", tmp_path / name, "--psf", "disk:1"
+    fail(tmp_path, 3, command, *arguments, says=says)
+
+
+@pytest.mark.parametrize("command", ["blur", "deblur"])
+def test_output_is_checked_before_the_picture_is_read(tmp_path: Path, command):
+    arguments = tmp_path / "missing.png", "-o", tmp_path / "out.gif", "--psf", "nonsense"
+    fail(tmp_path, 3, command, *arguments, says=("unknown extension",))
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may do anything")
+@pytest.mark.parametrize("command", ["blur", "deblur"])
+def test_output_without_permission(tmp_path: Path, command):
+    save(tmp_path / "in.png", 1, 20, 24)
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    locked.chmod(0o500)
+    arguments = tmp_path / "in.png", "-o", locked / "out.png", "--psf", "disk:1"
+    fail(tmp_path, 3, command, *arguments, says=("not writable",))
+
+
+def test_output_with_a_name_that_is_too_long(tmp_path: Path):
+    save(tmp_path / "in.png", 1, 20, 24)
+    arguments = tmp_path / "in.png", "-o", tmp_path / ("x" * 300 + ".png"), "--psf", "disk:1"
+    fail(tmp_path, 3, "blur", *arguments, says=("too long",))
+
+
+@pytest.mark.parametrize("command", ["blur", "deblur"])
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        (("--max-pixels", "479"), 3, ("20 x 24 = 480 pixels", "max_pixels=479")),
+        (("--boundary", "mirror"), 2, ("'mirror'", "circular, zeros, reflect")),
+        (("--noise-std", "-1"), 2, ("noise_std=-1.0", ">= 0")),
+        (("--noise-std", "nan"), 2, ("noise_std=nan", ">= 0")),
+    ],
+)
+def test_bad_options(tmp_path: Path, command, options, code, says):
+    save(tmp_path / "in.png", 1, 24, 20)
+    (tmp_path / "out.png").write_bytes(b"old")
+    arguments = tmp_path / "in.png", "-o", tmp_path / "out.png", "--psf", "disk:1"
+    fail(tmp_path, code, command, *arguments, *options, says=says)
+
+
+@pytest.mark.parametrize("command", ["blur", "deblur"])
+def test_max_pixels_is_inclusive(tmp_path: Path, command):
+    save(tmp_path / "in.png", 1, 24, 20)
+    arguments = tmp_path / "in.png", "-o", tmp_path / "out.png", "--psf", "disk:1"
+    succeed(command, *arguments, "--max-pixels", 480)
+
+
+@pytest.mark.parametrize("command", ["blur", "deblur"])
+@pytest.mark.parametrize("options", [(), ("--psf", "disk:1", "--max-pixels", "0")])
+def test_wrong_usage(tmp_path: Path, command, options):
+    save(tmp_path / "in.png", 1, 24, 20)
+    result = run(command, tmp_path / "in.png", "-o", tmp_path / "out.png", *options)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    assert [*contents(tmp_path)] == ["in.png"]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize(("command", "method"), [("blur", "forward"), ("deblur", "lstsq")])
+def test_interrupted(tmp_path: Path, monkeypatch, command, method, as_json):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ConvOperator, method, interrupt)
+    save(tmp_path / "in.png", 1, 24, 20)
+    (tmp_path / "out.png").write_bytes(b"old")
+    arguments = tmp_path / "in.png", "-o", tmp_path / "out.png", "--psf", "disk:1"
+    fail(tmp_path, 130, command, *arguments, says=("interrupted; nothing was written.",))
+
+
+@pytest.mark.parametrize("command", ["blur", "deblur"])
+def test_interrupted_while_writing(tmp_path: Path, monkeypatch, command):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    save(tmp_path / "in.png", 1, 24, 20)
+    (tmp_path / "out.png").write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", interrupt)
+    arguments = tmp_path / "in.png", "-o", tmp_path / "out.png", "--psf", "disk:1"
+    fail(tmp_path, 130, command, *arguments, says=("interrupted",))
+
+
+def test_the_codes_are_told():
+    for command in ([], ["blur"], ["deblur"], ["demo"]):
+        result = run(*command, "--help")
+        assert result.exit_code == 0
+        said = " ".join(result.stdout.split())
+        assert all(part in said for part in EXIT_CODES.split()), said
+
+
+# Reports
+
+
+@pytest.mark.parametrize("command", ["blur", "deblur"])
+def test_table(tmp_path: Path, command):
+    save(tmp_path / "in.png", 3, 24, 20)
+    result = run(command, tmp_path / "in.png", "-o", tmp_path / "out.png", "--psf", "disk:1")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    for part in (command, "input", "20, 24, 3", "3, 3", "circular", str(tmp_path / "out.png")):
+        assert part in result.stdout
+
+
+@pytest.mark.parametrize("name", ["a[red]b.png", "a[/red].png"])
+def test_names_are_no_markup(tmp_path: Path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    Path(name).parent.mkdir(exist_ok=True)
+    save(Path("in.png"), 1, 24, 20)
+    result = run("blur", "in.png", "-o", name, "--psf", "disk:1")
+    assert result.exit_code == 0
+    assert name in result.stdout

@@ -1,0 +1,244 @@
+"""`unconv deblur`: what was blurred comes back, with all that belongs to the picture."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("typer")
+
+import unconv.deblur as library
+from unconv import psf
+from unconv.images import read_picture
+
+from .test_common import contents, fail, pixels, run, save, succeed
+
+PSF = "gaussian:0.6"
+KEYS = {
+    "input": str,
+    "output": str,
+    "size": list,
+    "psf": list,
+    "boundary": str,
+    "method": str,
+    "damp": float,
+    "damp_chosen": str,
+    "residual": list,
+    "optimality": list,
+    "error_bound": list,
+    "converged": bool,
+    "advice": str,
+}
+
+
+def decibels(planes: np.ndarray, truth: np.ndarray) -> float:
+    return -10 * math.log10(((planes - truth) ** 2).mean())
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "dtype", "least"),
+    [
+        ("a.png", 1, "uint8", 40),
+        ("a.png", 3, "uint8", 40),
+        ("a.png", 1, "uint16", 85),
+        ("a.png", 3, "uint16", 85),
+        ("a.tif", 3, "float32", 120),
+        ("a.tif", 1, "float64", 200),
+        ("a.tif", 3, "uint16", 85),
+        ("a.jpg", 1, "uint8", 30),
+        ("a.jpg", 3, "uint8", 30),
+        ("a.npy", 1, "float64", 200),
+        ("a.npy", 3, "float32", 120),
+    ],
+)
+def test_round_trip(tmp_path: Path, name, channels, dtype, least):
+    sharp = save(tmp_path / name, channels, 40, 36, dtype=dtype)
+    blurred, restored = tmp_path / f"blurred-{name}", tmp_path / f"restored-{name}"
+    assert run("blur", sharp, "-o", blurred, "--psf", PSF).exit_code == 0
+    facts = succeed("deblur", blurred, "-o", restored, "--psf", PSF, "--damp", 1e-9)
+    truth, before, after = (read_picture(p) for p in (sharp, blurred, restored))
+    assert after.dtype == truth.dtype
+    assert decibels(after.planes, truth.planes) > max(least, decibels(before.planes, truth.planes))
+    assert facts.keys() == KEYS.keys()
+    for key, kind in KEYS.items():
+        assert isinstance(facts[key], kind), key
+    assert facts["size"] == [36, 40, channels]
+    assert facts["psf"] == [5, 5]
+    assert (facts["method"], facts["damp"], facts["damp_chosen"]) == ("fourier", 1e-9, "given")
+    assert facts["converged"] is True
+    assert len(facts["residual"]) == len(facts["error_bound"]) == channels
+    assert set(contents(tmp_path)) == {name, blurred.name, restored.name}
+
+
+def test_damp_auto(tmp_path: Path):
+    sharp = save(tmp_path / "a.npy", 1, 64, 60, dtype="float64")
+    noisy, restored = tmp_path / "b.npy", tmp_path / "c.npy"
+    run("blur", sharp, "-o", noisy, "--psf", "disk:2", "--noise-std", 0.01)
+    chosen = succeed("deblur", noisy, "-o", restored, "--psf", "disk:2")
+    y = torch.from_numpy(read_picture(noisy).planes)
+    expected = library.deblur(y, psf.disk(2))
+    assert chosen["damp"] == expected.damp
+    assert chosen["damp_chosen"] == "by least expected error"
+    np.testing.assert_array_equal(read_picture(restored).planes, expected.planes.numpy())
+    known = succeed("deblur", noisy, "-o", restored, "--psf", "disk:2", "--noise-std", 0.1)
+    assert known["damp"] == library.deblur(y, psf.disk(2), noise_std=0.1).damp > chosen["damp"]
+
+
+@pytest.mark.parametrize("boundary", library.BOUNDARIES)
+def test_boundary(tmp_path: Path, boundary):
+    source = save(tmp_path / "a.npy", 1, 14, 12, dtype="float64")
+    options = "--psf", "disk:1", "--damp", 0.1, "--boundary", boundary
+    facts = succeed("deblur", source, "-o", tmp_path / "b.npy", *options)
+    y = torch.from_numpy(pixels(1, 14, 12))
+    expected = library.deblur(y, psf.disk(1), damp=0.1, boundary=boundary).planes
+    np.testing.assert_array_equal(read_picture(tmp_path / "b.npy").planes, expected.numpy())
+    assert facts["method"] == ("fourier" if boundary == "circular" else "dense")
+    assert facts["boundary"] == boundary
+    assert facts["size"] == [12, 14, 1]
+
+
+# What travels along
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "channels"),
+    [("a.png", "uint8", 3), ("a.png", "uint16", 3), ("a.png", "uint8", 1), ("a.tif", "float32", 3)],
+)
+@pytest.mark.parametrize("boundary", ["circular", "valid"])
+def test_alpha_is_kept(tmp_path: Path, name, dtype, channels, boundary):
+    source = save(tmp_path / name, channels, 12, 14, dtype=dtype, alpha=True)
+    target = tmp_path / f"out-{name}"
+    succeed("deblur", source, "-o", target, "--psf", "disk:1", "--boundary", boundary)
+    before, after = read_picture(source), read_picture(target)
+    assert before.alpha is not None
+    assert after.alpha is not None
+    np.testing.assert_array_equal(after.alpha, before.alpha)
+    assert after.alpha.dtype == before.alpha.dtype
+    assert not np.array_equal(after.planes, before.planes)
+
+
+def test_png_metadata_are_kept(tmp_path: Path):
+    Image = pytest.importorskip("PIL.Image")
+    PngImagePlugin = pytest.importorskip("PIL.PngImagePlugin")
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Title", "a test")
+    exif = Image.Exif()
+    exif[271] = "the camera"
+    grey = (255 * pixels(1, 24, 20)[0]).astype(np.uint8)
+    image = Image.fromarray(grey)
+    image.save(tmp_path / "a.png", pnginfo=info, dpi=(300, 300), exif=exif, icc_profile=b"colours")
+    succeed("deblur", tmp_path / "a.png", "-o", tmp_path / "b.png", "--psf", "disk:1")
+    with Image.open(tmp_path / "a.png") as a, Image.open(tmp_path / "b.png") as b:
+        assert b.text == a.text == {"Title": "a test"}
+        assert b.info["dpi"] == a.info["dpi"]
+        assert b.info["icc_profile"] == b"colours"
+        assert b.getexif()[271] == "the camera"
+        assert a.mode == b.mode == "L"
+
+
+def test_jpeg_metadata_are_kept(tmp_path: Path):
+    Image = pytest.importorskip("PIL.Image")
+    exif = Image.Exif()
+    exif[272] = "model"
+    rgb = np.moveaxis((255 * pixels(3, 24, 20)).astype(np.uint8), 0, -1)
+    Image.fromarray(rgb).save(tmp_path / "a.jpg", exif=exif, dpi=(72, 72), quality=91)
+    succeed("deblur", tmp_path / "a.jpg", "-o", tmp_path / "b.jpg", "--psf", "disk:1")
+    with Image.open(tmp_path / "a.jpg") as a, Image.open(tmp_path / "b.jpg") as b:
+        assert b.getexif()[272] == "model"
+        assert b.info["dpi"] == (72, 72)
+        assert a.quantization == b.quantization
+
+
+def test_tiff_metadata_are_kept(tmp_path: Path):
+    tifffile = pytest.importorskip("tifffile")
+    options = {"description": "a test", "resolution": (300, 300), "resolutionunit": "INCH"}
+    tifffile.imwrite(tmp_path / "a.tif", pixels(1, 24, 20)[0], metadata=None, **options)
+    succeed("deblur", tmp_path / "a.tif", "-o", tmp_path / "b.tif", "--psf", "disk:1")
+    with tifffile.TiffFile(tmp_path / "b.tif") as tif:
+        assert tif.pages[0].description == "a test"
+        assert tif.pages[0].get_resolution("inch") == (300, 300)
+        assert tif.pages[0].dtype == np.float64
+
+
+# Failures of its own
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        (("--damp", "high"), 2, ("'high'", "number >= 0 or auto")),
+        (("--damp", ""), 2, ("''", "number >= 0 or auto")),
+        (("--damp", "-1"), 2, ("damp=-1.0", ">= 0")),
+        (("--damp", "nan"), 2, ("damp=nan", ">= 0")),
+        (("--damp", "inf"), 2, ("damp=inf", ">= 0")),
+        (("--boundary", "zeros"), 2, ("6,600", "4,096", "circular")),
+        (("--boundary", "valid"), 2, ("6,600", "4,096", "circular")),
+    ],
+)
+def test_bad_options(tmp_path: Path, options, code, says):
+    source = save(tmp_path / "in.png", 1, 66, 100)
+    (tmp_path / "out.png").write_bytes(b"old")
+    arguments = source, "-o", tmp_path / "out.png", "--psf", "disk:1", *options
+    fail(tmp_path, code, "deblur", *arguments, says=says)
+
+
+def test_too_large_for_the_memory(tmp_path: Path, monkeypatch):
+    source = save(tmp_path / "in.png", 1, 24, 20)
+    restore = library.deblur
+    monkeypatch.setattr(library, "deblur", lambda *a, **k: restore(*a, **k, memory_limit=1000))
+    arguments = source, "-o", tmp_path / "out.png", "--psf", "disk:1"
+    fail(tmp_path, 4, "deblur", *arguments, says=("needs", "memory_limit is 1 kB"))
+
+
+def test_noise_std_beside_a_damp(tmp_path: Path):
+    source = save(tmp_path / "in.png", 1, 24, 20)
+    arguments = source, "-o", tmp_path / "out.png", "--psf", "disk:1", "--damp", 0.1
+    fail(tmp_path, 2, "deblur", *arguments, "--noise-std", -1, says=("noise",))
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_not_certified(tmp_path: Path, monkeypatch, as_json):
+    restore = library.deblur
+
+    def doubtful(*args, **kwargs):
+        restored = restore(*args, **kwargs)
+        converged = torch.tensor([True, False, True])
+        certificate = dataclasses.replace(
+            restored.certificate, converged=converged, advice="use float64"
+        )
+        return restored._replace(certificate=certificate)
+
+    monkeypatch.setattr(library, "deblur", doubtful)
+    source, target = save(tmp_path / "in.png", 3, 24, 20), tmp_path / "out.png"
+    options = ["--json"] if as_json else []
+    result = run("deblur", source, "-o", target, "--psf", "disk:1", *options)
+    assert result.exit_code == 5
+    assert "Traceback" not in result.output
+    assert read_picture(target).planes.shape == (3, 24, 20)  # written, not certified
+    if as_json:
+        facts = json.loads(result.stdout)
+        assert facts["converged"] is False
+        assert facts["advice"] == "use float64"
+    else:
+        assert "use float64" in result.stdout
+
+
+def test_in_a_process_of_its_own(tmp_path: Path):
+    command = [sys.executable, "-c", "from unconv.cli import main; main()", "deblur"]
+    source = save(tmp_path / "in.png", 1, 24, 20)
+    arguments = [source, "-o", tmp_path / "out.png", "--psf", "gausian:1"]
+    found = subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True)
+    assert found.returncode == 2
+    assert found.stdout == ""
+    assert found.stderr.startswith("error: ")
+    assert found.stderr.count("\n") == 1
+    assert "did you mean gaussian:SIGMA?" in found.stderr
+    assert [*contents(tmp_path)] == ["in.png"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unconv.precision import ieee_arithmetic, real_working_dtype, result_dtype, working_dtype
+from unconv.precision import ieee_arithmetic, real_working_dtype, working_dtype
 
 HALF, BRAIN, F32, F64 = torch.float16, torch.bfloat16, torch.float32, torch.float64
 C64, C128 = torch.complex64, torch.complex128
@@ -33,15 +33,6 @@ def test_at_least_single(dtype, real):
 )
 def test_real_operands_stay_real(own, result, working):
     assert working_dtype(own, result) == working
-
-
-@pytest.mark.parametrize(
-    ("dtypes", "result"),
-    [((HALF,), HALF), ((HALF, BRAIN), F32), ((F32, C64), C64), ((F64, C64, HALF), C128)],
-)
-def test_result_dtype(dtypes, result):
-    tensors = [torch.zeros(1, dtype=d) for d in dtypes]
-    assert result_dtype(*tensors) == result
 
 
 @pytest.fixture

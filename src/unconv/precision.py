@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -22,35 +22,43 @@ def working_dtype(own: torch.dtype, result: torch.dtype) -> torch.dtype:
 
     A real operand stays real beside complex ones; both have the precision of the result.
     """
+    if own == result and own not in _HALF:
+        return own
     real = real_working_dtype(result)
     return real.to_complex() if own.is_complex else real
 
 
-def result_dtype(*tensors: torch.Tensor) -> torch.dtype:
-    """`torch.result_type` of any number of tensors."""
-    dtype = tensors[0].dtype
-    for t in tensors[1:]:
-        dtype = torch.promote_types(dtype, t.dtype)
-    return dtype
+def ieee_arithmetic(
+    device_type: str, dtype: torch.dtype = torch.float32
+) -> AbstractContextManager[None]:
+    """Products in the operands' own precision, whatever the process allows elsewhere.
+
+    TF32 keeps 10 bits of mantissa: an adjoint would hold to 1e-3 instead of 1e-7.  The switches are
+    the process's own, so they are touched only where they would matter.
+    """
+    if dtype in (torch.float64, torch.complex128):
+        return _AS_IT_IS
+    slots = _loose_slots(device_type)
+    return _strict(slots) if slots else _AS_IT_IS
+
+
+_AS_IT_IS: AbstractContextManager[None] = nullcontext()
 
 
 def _loose_slots(device_type: str) -> list[Any]:
     """torch's switches that let float32 products on this device round to TF32 or bfloat16."""
     backends: Any = torch.backends  # the switches are attributes that torch's stubs do not list
-    slots = {
-        "cuda": (backends.cuda.matmul, backends.cudnn.conv),
-        "cpu": (backends.mkldnn.matmul, backends.mkldnn.conv),
-    }.get(device_type, ())
+    if device_type == "cpu":
+        slots = backends.mkldnn.matmul, backends.mkldnn.conv
+    elif device_type == "cuda":
+        slots = backends.cuda.matmul, backends.cudnn.conv
+    else:
+        return []
     return [slot for slot in slots if slot.fp32_precision not in ("none", "ieee")]
 
 
 @contextmanager
-def ieee_arithmetic(device_type: str) -> Iterator[None]:
-    """Products in the operands' own precision, whatever the process allows elsewhere.
-
-    TF32 keeps 10 bits of mantissa: an adjoint would hold to 1e-3 instead of 1e-7.
-    """
-    slots = _loose_slots(device_type)
+def _strict(slots: list[Any]) -> Iterator[None]:
     before = [slot.fp32_precision for slot in slots]
     try:
         for slot in slots:

@@ -63,10 +63,10 @@ def correlate_transpose(y: Tensor, weight: Tensor, geometry: Geometry) -> Tensor
 
 def _compute(direct: Engine, fft: Engine, x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """Dtypes around the engines: half precisions in float32, complex numbers from real parts."""
-    dtype = torch.result_type(weight, x)
+    dtype, device_type = torch.result_type(weight, x), x.device.type
     x, weight = (t.to(working_dtype(t.dtype, dtype)) for t in (x, weight))
-    with ieee_arithmetic(x.device.type):
-        if choice.fft_is_cheaper(x.shape[0], geometry, weight.dtype, x.device.type):
+    with ieee_arithmetic(device_type, dtype):
+        if choice.fft_is_cheaper(x.shape[0], geometry, weight.dtype, device_type):
             return fft(x, weight, geometry).to(dtype)
         return from_real_parts(direct, x, weight, geometry).to(dtype)
 

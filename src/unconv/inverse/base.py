@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..linear_operator import LinearOperator, check_all_finite
 from ..operator import ConvOperator
-from ..precision import real_working_dtype
+from ..precision import ieee_arithmetic, real_working_dtype
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,10 @@ class InverseOperator(LinearOperator):
     def _in_factor_dtype(self, apply: Callable[[Tensor], Tensor], y: Tensor) -> Tensor:
         if self.check_finite:
             check_all_finite("the data", y)
+        with ieee_arithmetic(y.device.type, self.dtype):
+            return self._applied(apply, y)
+
+    def _applied(self, apply: Callable[[Tensor], Tensor], y: Tensor) -> Tensor:
         result = torch.promote_types(self.dtype, y.dtype)
         real = real_working_dtype(self.dtype)
         if y.is_complex() and not self.dtype.is_complex:  # a real operator: Re and Im as a batch

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from unconv import ConvOperator
 from unconv.precision import ieee_arithmetic, real_working_dtype, working_dtype
+
+from .helpers import randn
 
 HALF, BRAIN, F32, F64 = torch.float16, torch.bfloat16, torch.float32, torch.float64
 C64, C128 = torch.complex64, torch.complex128
@@ -69,3 +72,13 @@ def test_convolution_ignores_loose_switches(loose):
 def test_unknown_devices_have_no_switches():
     with ieee_arithmetic("meta"):
         pass
+
+
+def test_autocast_does_not_reach_inside():
+    op = ConvOperator(randn(4, 4, 3, 3, dtype=F32), (8, 8), padding=1, padding_mode="circular")
+    x = randn(2, 4, 8, 8, dtype=F32)
+    y, inverse = op(x), op.pinv()
+    solution = inverse(y)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(op(x), y)
+        assert torch.equal(inverse(y), solution)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .inverse import Certificate, Plan
+from .inverse import Certificate, Plan, dense
 from .linear_operator import DEFAULT_MEMORY_LIMIT, check_all_finite, check_tensor
 from .operator import ConvOperator
 from .regularize import minimum_risk_damp
@@ -155,7 +155,8 @@ def deblur(
     check_all_finite("the picture", planes, "remove them first")
     y, kernel = planes[:, None], psf.to(planes)
     op = blur_operator(kernel, size, boundary)
-    plan = _plan(op, boundary, memory_limit, len(y))
+    _check_boundary(op, boundary)
+    plan = op.plan(memory_limit=memory_limit, expected_solves=len(y))
     if damp is None:
         circular = blur_operator(kernel, size, "circular")
         damp = minimum_risk_damp(circular, y - y.mean((-2, -1), keepdim=True), noise_std)
@@ -168,16 +169,13 @@ def deblur(
     return Restored(x, damp, plan, certificate)
 
 
-def _plan(op: ConvOperator, boundary: str, memory_limit: float, solves: int) -> Plan:
-    try:
-        return op.plan(memory_limit=memory_limit, expected_solves=solves)
-    except ValueError as why:
-        if boundary == "circular":
-            raise
-        raise type(why)(
-            f"boundary={boundary!r} is too large for this picture: {why} For pictures of this size "
-            "only boundary='circular' is served; crop the picture or use that."
-        ) from why
+def _check_boundary(op: ConvOperator, boundary: str) -> None:
+    unknowns = min(op.shape)
+    if boundary != "circular" and unknowns > dense.LIMIT:
+        raise ValueError(
+            f"boundary={boundary!r} is served up to {dense.LIMIT:,} pixels so far, the picture has "
+            f"{unknowns:,}; use boundary='circular' or crop the picture."
+        )
 
 
 def _check_sizes(planes: Tensor, psf: Tensor) -> tuple[int, int]:

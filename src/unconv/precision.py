@@ -33,13 +33,13 @@ def ieee_arithmetic(
 ) -> AbstractContextManager[None]:
     """Products in the operands' own precision, whatever the process allows elsewhere.
 
-    TF32 keeps 10 bits of mantissa: an adjoint would hold to 1e-3 instead of 1e-7.  The switches are
-    the process's own, so they are touched only where they would matter.
+    TF32 keeps 10 bits of mantissa, autocast 7: an adjoint would hold to 1e-3 instead of 1e-7.  The
+    switches are the process's own, so they are touched only where they would matter.
     """
     if dtype in (torch.float64, torch.complex128):
         return _AS_IT_IS
-    slots = _loose_slots(device_type)
-    return _strict(slots) if slots else _AS_IT_IS
+    slots, autocast = _loose_slots(device_type), _is_autocast(device_type)
+    return _strict(slots, device_type if autocast else None) if slots or autocast else _AS_IT_IS
 
 
 _AS_IT_IS: AbstractContextManager[None] = nullcontext()
@@ -57,13 +57,18 @@ def _loose_slots(device_type: str) -> list[Any]:
     return [slot for slot in slots if slot.fp32_precision not in ("none", "ieee")]
 
 
+def _is_autocast(device_type: str) -> bool:
+    return device_type in ("cpu", "cuda") and torch.is_autocast_enabled(device_type)
+
+
 @contextmanager
-def _strict(slots: list[Any]) -> Iterator[None]:
+def _strict(slots: list[Any], autocast: str | None) -> Iterator[None]:
     before = [slot.fp32_precision for slot in slots]
     try:
         for slot in slots:
             slot.fp32_precision = "ieee"
-        yield
+        with torch.autocast(autocast, enabled=False) if autocast else nullcontext():
+            yield
     finally:
         for slot, value in zip(slots, before, strict=True):
             slot.fp32_precision = value

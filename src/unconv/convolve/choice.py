@@ -52,10 +52,12 @@ def backward_is_fastest(geometry: Geometry, dtype: torch.dtype, device_type: str
     if dtype.to_real() != torch.float64:
         wide = geometry.groups == 1 and channels_a_group(geometry) >= 16
         return wide or is_depthwise(geometry)
-    # float64: the gradient kernel holds one im2col matrix a sample and wins while that is small.
-    taps = math.prod(a.k for a in geometry.axes) * geometry.c_in // geometry.groups
-    im2col = 8 * taps * math.prod(a.m for a in geometry.axes)
-    return im2col < LARGEST_KEPT and channels_a_group(geometry) * geometry.groups > 1
+    # float64: the gradient kernel holds one im2col matrix a sample and wins while that is small;
+    # one tap or one channel leave it nothing to win.
+    taps = math.prod(a.k for a in geometry.axes)
+    columns = taps * geometry.c_in // geometry.groups
+    im2col = 8 * columns * math.prod(a.m for a in geometry.axes)
+    return im2col < LARGEST_KEPT and taps > 1 and max(geometry.c_in, geometry.c_out) > 1
 
 
 @lru_cache(maxsize=1024)

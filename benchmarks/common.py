@@ -60,5 +60,6 @@ def table(title: str, header: list[str], rows: list[list[str]]) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """Three significant digits."""
-    return f"{seconds * 1e3:.3g}"
+    """Three significant digits, and no exponents."""
+    value = seconds * 1e3
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import pickle
 
 import pytest
 import torch
@@ -214,3 +216,10 @@ def test_no_domain_for_these_outputs():
     with pytest.raises(ValueError, match="no input has the output size") as error:
         smallest_domain((1,), (3,), stride=1, padding=2, dilation=1)
     assert_says(error, "(1,)", "padding=2", "pass input_shape")
+
+
+def test_pickles_without_its_hash():
+    geometry = build_geometry((4, 2, 3), (9,), groups=2, padding_mode="circular", padding=1)
+    constructor, arguments = geometry.__reduce__()
+    assert constructor(*arguments) == geometry
+    assert pickle.loads(pickle.dumps(geometry)) == geometry == copy.deepcopy(geometry)

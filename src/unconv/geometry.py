@@ -82,6 +82,9 @@ class Geometry:
     def __hash__(self) -> int:
         return self._hash
 
+    def __reduce__(self) -> tuple[Any, ...]:  # hashes of strings differ between processes
+        return Geometry, (self.axes, self.c_in, self.c_out, self.groups)
+
     @property
     def nd(self) -> int:
         """Number of spatial axes."""

@@ -105,6 +105,12 @@ class InverseOperator(LinearOperator):
     def _rmatvec(self, y: Tensor) -> Tensor:
         return self._guarded(self._in_factor_dtype(self._solve_adjoint, y))
 
+    def extra_repr(self) -> str:
+        """Shapes, damping and rank for `print(inverse)`."""
+        rank = self.summary.rank
+        known = "" if rank is None else f", rank={rank.tolist()}"
+        return f"{self.domain_shape} -> {self.range_shape}, damp={self.damp:g}{known}"
+
     def _guarded(self, solution: Tensor) -> Tensor:
         """Make a gradient in the weight an error: without it, it would silently be zero."""
         if self._live_weight and torch.is_grad_enabled():

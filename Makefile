@@ -27,11 +27,13 @@ docs: $(VENV)/.docs-ready
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks
 
-# torch comes first and pinned: left to a dependency, pip would fetch gigabytes of CUDA.
+# torch comes first and alone: `make TORCH_PIP="--index-url URL" demo` chooses its build, and where
+# pip's sources hold a CPU wheel it is taken; the default wheel for Linux brings CUDA with it.
+TORCH_PIP ?=
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit('unconv needs Python 3.11 or newer; use make PYTHON=python3.11' if sys.version_info < (3, 11) else 0)"
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) torch
+	$(PIP) $(TORCH_PIP) torch
 	$(PIP) -e ".[dev]"
 	touch $@
 

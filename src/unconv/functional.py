@@ -58,7 +58,7 @@ _PINV = """The pseudo-inverse of `F.conv{nd}d(·, weight, ...)` applied to y.
     weight : (c_out, c_in/groups, *k), or with a leading batch axis: one kernel a sample
     stride, padding, dilation, groups, padding_mode
         As in `ConvOperator`.
-    damp, rtol, method
+    damp, rtol, method, memory_limit, check_finite
         As in `ConvOperator.lstsq`, which also returns a certificate.
     input_shape
         Spatial sizes of x.  Default: the size that `conv_transpose{nd}d` with output_padding=0
@@ -138,12 +138,14 @@ def _pinv(
     damp: float,
     rtol: float | None,
     method: str,
+    memory_limit: float,
+    check_finite: bool,
     **options: Any,
 ) -> Tensor:
     op = _operator(nd, y, weight, input_shape, options)
     op._check(y, op.range_shape)
     op = in_precision_of(op, y)
-    return factorize(op, damp, rtol, 0.0, method, DEFAULT_MEMORY_LIMIT, True)(y)
+    return factorize(op, damp, rtol, 0.0, method, memory_limit, check_finite)(y)
 
 
 @_described(_ADJOINT, 1)
@@ -235,6 +237,8 @@ def conv1d_pinv(
     input_shape: Sequence[int] | None = None,
     rtol: float | None = None,
     method: str = "auto",
+    memory_limit: float = DEFAULT_MEMORY_LIMIT,
+    check_finite: bool = True,
 ) -> Tensor:
     return _pinv(
         1,
@@ -244,6 +248,8 @@ def conv1d_pinv(
         damp,
         rtol,
         method,
+        memory_limit,
+        check_finite,
         stride=stride,
         padding=padding,
         dilation=dilation,
@@ -266,6 +272,8 @@ def conv2d_pinv(
     input_shape: Sequence[int] | None = None,
     rtol: float | None = None,
     method: str = "auto",
+    memory_limit: float = DEFAULT_MEMORY_LIMIT,
+    check_finite: bool = True,
 ) -> Tensor:
     return _pinv(
         2,
@@ -275,6 +283,8 @@ def conv2d_pinv(
         damp,
         rtol,
         method,
+        memory_limit,
+        check_finite,
         stride=stride,
         padding=padding,
         dilation=dilation,
@@ -297,6 +307,8 @@ def conv3d_pinv(
     input_shape: Sequence[int] | None = None,
     rtol: float | None = None,
     method: str = "auto",
+    memory_limit: float = DEFAULT_MEMORY_LIMIT,
+    check_finite: bool = True,
 ) -> Tensor:
     return _pinv(
         3,
@@ -306,6 +318,8 @@ def conv3d_pinv(
         damp,
         rtol,
         method,
+        memory_limit,
+        check_finite,
         stride=stride,
         padding=padding,
         dilation=dilation,

@@ -54,8 +54,12 @@ class Axis:
 
     @property
     def on_torus(self) -> bool:
-        """Whether the axis is its own periodic grid: no ghosts, no missing outputs."""
-        return self.mode == "circular" and self.m * self.stride == self.n
+        """Whether the axis is its own periodic grid: no ghosts, no missing outputs.
+
+        Circular padding, or none at all under windows that do not overlap (patches, one tap).
+        """
+        apart = not (self.before or self.after) and self.extent <= self.stride
+        return (self.mode == "circular" or apart) and self.m * self.stride == self.n
 
     def extended(self) -> Axis:
         """The axis after E: the padded samples are domain samples, nothing is left to pad."""
@@ -126,9 +130,12 @@ def extended(geometry: Geometry) -> Geometry | None:
 def _integers(name: str, value: object, repeat: int) -> tuple[int, ...]:
     """A sequence of integers, or one `repeat` times; NumPy's integers count, bools do not."""
     entries: list[Any] = list(value) if isinstance(value, Sequence) else [value] * repeat
-    if any(isinstance(v, bool) or not hasattr(v, "__index__") for v in entries):
-        raise TypeError(f"{name}={value!r} must be an integer or a tuple of integers.")
-    return tuple(operator.index(v) for v in entries)
+    try:
+        if any(isinstance(v, bool) for v in entries):
+            raise TypeError
+        return tuple(operator.index(v) for v in entries)
+    except TypeError:
+        raise TypeError(f"{name}={value!r} must be an integer or a tuple of integers.") from None
 
 
 def per_axis(name: str, value: PerAxis, nd: int, least: int) -> tuple[int, ...]:
@@ -269,6 +276,8 @@ def build_geometry(
     nd = len(input_shape)
     kernel = tuple(weight_shape[2:])
     sizes = per_axis("input_shape", tuple(input_shape), nd, 1)
+    if isinstance(groups, Sequence):
+        raise TypeError(f"groups={groups!r} must be one positive integer.")
     (groups,) = _integers("groups", groups, 1)
     if groups < 1:
         raise ValueError(f"groups={groups} must be a positive integer.")

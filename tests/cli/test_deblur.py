@@ -62,8 +62,9 @@ def decibels(planes: np.ndarray, truth: np.ndarray) -> float:
 def test_round_trip(tmp_path: Path, name, channels, dtype, least):
     sharp = save(tmp_path / name, channels, 40, 36, dtype=dtype)
     blurred, restored = tmp_path / f"blurred-{name}", tmp_path / f"restored-{name}"
-    assert run("blur", sharp, "-o", blurred, "--psf", PSF).exit_code == 0
-    facts = succeed("deblur", blurred, "-o", restored, "--psf", PSF, "--damp", 1e-9)
+    options = "--psf", PSF, "--boundary", "circular"
+    assert run("blur", sharp, "-o", blurred, *options).exit_code == 0
+    facts = succeed("deblur", blurred, "-o", restored, "--damp", 1e-9, *options)
     truth, before, after = (read_picture(p) for p in (sharp, blurred, restored))
     assert after.dtype == truth.dtype
     assert decibels(after.planes, truth.planes) > max(least, decibels(before.planes, truth.planes))
@@ -179,8 +180,8 @@ def test_tiff_metadata_are_kept(tmp_path: Path):
         (("--damp", "-1"), 2, ("damp=-1.0", ">= 0")),
         (("--damp", "nan"), 2, ("damp=nan", ">= 0")),
         (("--damp", "inf"), 2, ("damp=inf", ">= 0")),
-        (("--boundary", "zeros"), 2, ("6,600", "4,096", "circular")),
-        (("--boundary", "valid"), 2, ("6,600", "4,096", "circular")),
+        (("--boundary", "zeros"), 2, ("6,600", "4,096", "smooth")),
+        (("--boundary", "valid"), 2, ("6,600", "4,096", "smooth")),
     ],
 )
 def test_bad_options(tmp_path: Path, options, code, says):

@@ -35,7 +35,9 @@ RUNG_OF = [
     ((3, 3, 3), (9,), CIRCULAR | {"padding": 2}, "dense"),  # outputs to spare
     ((3, 3, 3), (9,), CIRCULAR | {"padding": 1, "stride": 2}, "dense"),  # stride against size
     ((3, 3, 3), (9,), {"padding": 1}, "dense"),
-    ((3, 3, 1), (9,), {}, "dense"),
+    ((3, 3, 1), (9,), {}, "fourier"),  # one tap: no neighbours, whatever the boundary
+    ((6, 3, 2, 3), (8, 9), {"stride": (2, 3)}, "fourier"),  # patches that do not overlap
+    ((6, 3, 2, 3), (8, 10), {"stride": (2, 3)}, "dense"),  # with samples that no patch reads
     ((3, 3, 3), (9,), {"padding": 1, "padding_mode": "reflect"}, "dense"),
     ((3, 3, 3), (9,), {"padding": 1, "padding_mode": "replicate"}, "dense"),
     ((3, 3, 3), (9,), {"padding": 1, "padding_mode": "symmetric"}, "dense"),

@@ -10,7 +10,7 @@ import torch
 from unconv import ConvOperator
 from unconv.inverse import small_blocks
 from unconv.inverse.base import Options
-from unconv.inverse.small_blocks import invert_blocks, single_threaded
+from unconv.inverse.small_blocks import invert_blocks
 
 from ..helpers import C128, F64, randn, relative
 
@@ -147,14 +147,3 @@ def test_threads_change_no_bit(two_threads, monkeypatch):
     alone = run(blocks, rtol=1e-9)
     assert torch.equal(parallel.inverse, alone.inverse)
     assert torch.equal(parallel.summary.rank, alone.summary.rank)
-
-
-def test_single_threaded_puts_the_number_back(two_threads):
-    def fail() -> None:
-        with single_threaded(CPU):
-            assert torch.get_num_threads() == 1
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        fail()
-    assert torch.get_num_threads() == 2

@@ -31,7 +31,7 @@ def blur(
     noise_std: Annotated[
         float, typer.Option(help="Standard deviation of white Gaussian noise, white = 1.")
     ] = 0.0,
-    boundary: BoundaryOption = "circular",
+    boundary: BoundaryOption = "symmetric",
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     max_pixels: MaxPixelsOption = 100_000_000,
     as_json: JsonOption = False,

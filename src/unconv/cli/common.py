@@ -40,8 +40,9 @@ PsfOption = Annotated[
 BoundaryOption = Annotated[
     str,
     typer.Option(
-        help="What lies outside the picture: circular, zeros, reflect, replicate, symmetric, or "
-        "valid (a larger scene). All but circular are for small pictures so far."
+        help="What lies outside the picture: smooth (deblur only: unknown, continued smoothly), "
+        "circular, zeros, reflect, replicate, symmetric, or valid (a larger scene). deblur serves "
+        "all but smooth and circular for small pictures so far."
     ),
 ]
 OutputOption = Annotated[

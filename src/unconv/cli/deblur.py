@@ -40,7 +40,7 @@ def deblur(
         float | None,
         typer.Option(help="Standard deviation of the noise for auto, white = 1; else estimated."),
     ] = None,
-    boundary: BoundaryOption = "circular",
+    boundary: BoundaryOption = library.SMOOTH,
     max_pixels: MaxPixelsOption = 100_000_000,
     as_json: JsonOption = False,
 ) -> None:

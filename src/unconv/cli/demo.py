@@ -34,7 +34,7 @@ def demo(
     ] = 0.005,
     as_json: JsonOption = False,
 ) -> None:
-    """Blur a real photograph, restore it without telling the noise, measure, draw both.
+    """Blur a real photograph, restore it without telling noise or surroundings, measure, draw.
 
     Example: unconv demo -o demo.png --picture coffee --psf disk:4
     """
@@ -44,9 +44,10 @@ def demo(
     kernel = parse_psf(psf)
     with progress() as step:
         step(f"loading {picture}")
-        sharp = _photograph(picture)
+        scene = _photograph(picture)
         step("blurring")
-        blurred = library.blur(sharp, kernel, noise_std=noise_std)
+        blurred = library.blur(scene, kernel, boundary="valid", noise_std=noise_std)
+        sharp = library.frame(scene, kernel)
         step("restoring")
         began = time.perf_counter()
         restored = library.deblur(blurred, kernel)

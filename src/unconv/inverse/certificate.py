@@ -74,7 +74,7 @@ class Certificate:
         return Certificate(**plain)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain numbers and lists, ready for JSON."""
+        """Plain numbers and lists."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return {k: v.tolist() if isinstance(v, Tensor) else v for k, v in values.items()}
 
@@ -163,6 +163,7 @@ def _advice(converged: Tensor, error_bound: Tensor, gap: Tensor) -> str:
             f"x is decided by the cut-off (σ_r/σ_r+1 = {float(gap.min()):.2g}): "
             "choose rtol or damp yourself"
         )
-    if bool((error_bound > 1e-3).any()):
+    worst = float(error_bound.max()) if len(error_bound) else 0.0
+    if worst > 1e-3:
         return "the operator is ill-conditioned: x may be far off, consider damp > 0"
-    return "exact to round-off"
+    return "exact to round-off" if worst <= 1e-8 else f"x is known to {worst:.1e} of its norm"

@@ -36,7 +36,7 @@ _SLICE_BYTES = 16 * 2**20
 def obstacle(op: ConvOperator) -> str | None:
     """Why the rung cannot serve `op`, or None."""
     for i, a in enumerate(op.geometry.axes):
-        if a.mode != "circular":
+        if a.mode != "circular" and not a.on_torus:
             return f"the boundary is {a.mode!r}, not 'circular'"
         if not a.on_torus:
             return (
@@ -61,10 +61,13 @@ def block_shape(op: ConvOperator) -> tuple[int, int, int, int, int]:
 
 
 def memory(op: ConvOperator) -> int:
-    """Bytes at the peak of the factorisation: blocks and inverses in complex128, and slices."""
+    """Bytes at the peak of the factorisation, in multiples of its complex128 blocks.
+
+    Measured: blocks and inverses, the matrices that bound σ_max when some block is singular, and
+    for blocks of one row or column the lengths, gains and indices beside them.
+    """
     F, B, g, r, c = block_shape(op)
-    blocks = 16 * F * B * g * r * c
-    return 2 * blocks + min(4 * blocks, 64 * 2**20)
+    return (7 if min(r, c) == 1 else 5) * 16 * F * B * g * r * c
 
 
 def operations(op: ConvOperator) -> tuple[float, float]:

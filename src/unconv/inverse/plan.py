@@ -2,7 +2,8 @@
 
 In order, the first rung that applies and fits `memory_limit`:
 
-1. `fourier`: every axis circular, with stride dividing its size and no output missing;
+1. `fourier`: every axis circular, or unpadded under windows that do not overlap (one tap, patches),
+   with the stride dividing its size and no output missing;
 2. `dense`: min(m, n) ≤ 4,096.
 
 `method=` forces a rung (the size limit of `dense` then falls, its memory limit stays); an operator
@@ -121,7 +122,12 @@ def factorize(
     rung, _, _ = _choose(op, method, memory_limit)
     if check_finite:
         check_all_finite("weight", op.weight.detach())
-    return rung.factor(op, Options(float(damp), rtol, float(atol)), check_finite)
+    options = Options(float(damp), rtol, float(atol))
+    # A factor outlives the mode it was made in, and worker threads do not inherit it.
+    with torch.inference_mode(False), torch.no_grad():
+        if op.weight.is_inference():
+            op = op.with_weight(op.weight.clone())
+        return rung.factor(op, options, check_finite)
 
 
 def positive_damp(damp: float) -> float:

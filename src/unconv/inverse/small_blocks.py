@@ -14,9 +14,6 @@ work is dealt to Python threads in slices that fit the cache, each single-thread
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +21,7 @@ from torch import Tensor
 
 from ..operator import ConvOperator
 from .base import Options, SpectrumSummary
+from .workers import run_in_slices, singular_values
 
 _SLICE_BYTES = 4 * 2**20
 _EXACT = 32  # blocks whose singular values are computed to sharpen a global bound
@@ -155,7 +153,7 @@ def _invert_regular(
         inverse[part] = X.div_(unit)
 
     step = max(1, _SLICE_BYTES // max(1, flat[:1].numel() * flat.element_size()))
-    _run_in_slices(invert, len(flat), step, flat.device)
+    run_in_slices(invert, len(flat), step, flat.device)
     return floor, sizes
 
 
@@ -193,15 +191,14 @@ def _invert_singular(
         kept[part] = torch.where(keep, S, torch.inf)
         lost[part] = torch.where(keep, torch.inf, S)
 
-    _run_in_slices(invert, len(doubt), 64, flat.device)
+    run_in_slices(invert, len(doubt), 64, flat.device)
     return kept, lost
 
 
 def _bracket_norm(flat: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
     """σ_max between the best of the largest blocks and the largest Frobenius norm."""
     order = sizes.argsort(descending=True)[:_EXACT]
-    with single_threaded(flat.device):
-        return torch.linalg.svdvals(flat[order]).amax(), sizes.amax()
+    return singular_values(flat[order]).amax(), sizes.amax()
 
 
 def _largest_singular_value(flat: Tensor, known: Tensor) -> Tensor:
@@ -213,11 +210,10 @@ def _largest_singular_value(flat: Tensor, known: Tensor) -> Tensor:
     bound = torch.linalg.matrix_norm(G @ G) ** 0.25
     order = bound.argsort(descending=True)
     best = known
-    with single_threaded(flat.device):
-        for part in order.split(4 * _EXACT):
-            if bound[part[0]] * (1 + 1e-12) < best:
-                break
-            best = torch.maximum(best, torch.linalg.svdvals(flat[part]).amax())
+    for part in order.split(4 * _EXACT):
+        if bound[part[0]] * (1 + 1e-12) < best:
+            break
+        best = torch.maximum(best, singular_values(flat[part]).amax())
     return best
 
 
@@ -225,38 +221,9 @@ def _sharpened_floor(flat: Tensor, floor: Tensor, cutoff: Tensor, damp: float) -
     """Lower bound of √(σ_r² + damp²): exact for the weakest blocks, their bounds for the rest."""
     order = floor.argsort()
     weakest, rest = order[:_EXACT], order[_EXACT : _EXACT + 1]
-    with single_threaded(flat.device):
-        S = torch.linalg.svdvals(flat[weakest])
+    S = singular_values(flat[weakest])
     exact = torch.hypot(S, torch.full_like(S, damp))
     if not damp:
         exact = torch.where(cutoff < S, exact, torch.inf)
     exact = torch.where(floor[weakest, None].isfinite(), exact, torch.inf)  # uncounted, or all cut
     return torch.cat([exact.flatten(), floor[rest]]).amin()
-
-
-def _run_in_slices(
-    work: Callable[[slice], None], count: int, step: int, device: torch.device
-) -> None:
-    """`work` on consecutive slices of range(count), one thread each (see the module's text)."""
-    slices = [slice(i, min(i + step, count)) for i in range(0, count, step)]
-    if device.type != "cpu" or len(slices) < 2:
-        for part in slices:
-            work(part)
-        return
-    workers = torch.get_num_threads()
-    with single_threaded(device), ThreadPoolExecutor(workers) as pool:
-        list(pool.map(work, slices))
-
-
-@contextmanager
-def single_threaded(device: torch.device) -> Iterator[None]:
-    """One intra-op thread on a CPU: see the module's first page."""
-    before = torch.get_num_threads()
-    if device.type != "cpu" or before == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -1,0 +1,61 @@
+"""Batched LAPACK of small matrices, single-threaded inside and dealt to threads outside.
+
+Two OpenMP threads inside one 32×32 factorisation cost up to ten times what one does.  The team size
+is set in worker threads only: `torch.set_num_threads` would change the whole process, and calling
+it with more than one thread breaks some LAPACK calls of the CPU build (pytorch#142815).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+def run_in_slices(
+    work: Callable[[slice], None], count: int, step: int, device: torch.device
+) -> None:
+    """`work` on consecutive slices of range(count), on a CPU one worker thread each."""
+    slices = [slice(i, min(i + step, count)) for i in range(0, count, step)]
+    if device.type != "cpu":
+        for part in slices:
+            work(part)
+        return
+    with ThreadPoolExecutor(torch.get_num_threads(), initializer=_one_thread) as pool:
+        list(pool.map(work, slices))
+
+
+def singular_values(blocks: Tensor) -> Tensor:  # (F, r, c) -> (F, min(r, c))
+    """`torch.linalg.svdvals` of a few blocks."""
+    values = blocks.new_empty(len(blocks), min(blocks.shape[1:]), dtype=blocks.dtype.to_real())
+
+    def compute(part: slice) -> None:
+        values[part] = torch.linalg.svdvals(blocks[part])
+
+    run_in_slices(compute, len(blocks), max(1, len(blocks)), blocks.device)
+    return values
+
+
+def _one_thread() -> None:
+    torch.get_num_threads()  # torch sets a new thread's team size on its first use: before ours
+    openmp = _openmp()
+    if openmp is not None:
+        openmp.omp_set_num_threads(1)
+
+
+@lru_cache(maxsize=1)
+def _openmp() -> ctypes.CDLL | None:
+    """The OpenMP runtime that torch ships and has loaded; None where it has another."""
+    folder = Path(torch.__file__).parent / "lib"
+    for pattern in ("libgomp*", "libiomp5*", "libomp*"):
+        for path in sorted(folder.glob(pattern)):
+            try:
+                return ctypes.CDLL(str(path))
+            except OSError:
+                continue
+    return None

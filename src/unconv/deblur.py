@@ -68,9 +68,7 @@ def blur_operator(psf: Tensor, size: tuple[int, int], boundary: str = "circular"
         If the psf is not 2-D or the boundary is unknown.
     """
     h, w = _psf_size(psf)
-    if boundary not in BOUNDARIES:
-        known = ", ".join(BOUNDARIES)
-        raise ValueError(f"boundary={boundary!r} is not known; use one of {known}.")
+    _check_known(boundary, BOUNDARIES)
     kernel = psf[None, None]
     if boundary == "valid":
         larger = size[0] + h - 1, size[1] + w - 1
@@ -167,9 +165,7 @@ def deblur(
     _check_noise(noise_std or 0.0)
     check_all_finite("the picture", planes, "remove them first")
     y, kernel = planes[:, None], psf.to(planes)
-    if boundary not in (SMOOTH, *BOUNDARIES):
-        known = ", ".join((SMOOTH, *BOUNDARIES))
-        raise ValueError(f"boundary={boundary!r} is not known; use one of {known}.")
+    _check_known(boundary, (SMOOTH, *BOUNDARIES))
     if boundary == SMOOTH:
         y, boundary = _continued(y, psf.shape), "circular"
     grid = (y.shape[2], y.shape[3])
@@ -209,6 +205,11 @@ def _continued(y: Tensor, psf_size: Sequence[int]) -> Tensor:
         fade = fade.reshape([-1 if d == dim else 1 for d in range(4)])
         y = torch.cat([y, torch.lerp(behind, ahead, fade)], dim)
     return y
+
+
+def _check_known(boundary: str, known: Sequence[str]) -> None:
+    if boundary not in known:
+        raise ValueError(f"boundary={boundary!r} is not known; use one of {', '.join(known)}.")
 
 
 def _check_boundary(op: ConvOperator, boundary: str) -> None:

@@ -11,7 +11,6 @@ Source of the conventions: `torch.nn.Conv2d` and `torch.nn.ConvTranspose2d`.
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -332,8 +331,3 @@ def smallest_domain(
             f"padding={padding!r}: its size would be {sizes}; pad less or pass input_shape."
         )
     return sizes
-
-
-def count(shape: Sequence[int]) -> int:
-    """Number of entries of a tensor of this shape, exact however large."""
-    return math.prod(shape)

@@ -13,13 +13,14 @@ from .functional import (
     conv3d_adjoint,
     conv3d_pinv,
 )
-from .inverse import Certificate, InverseOperator, LstsqResult, Plan
+from .inverse import AccuracyWarning, Certificate, InverseOperator, LstsqResult, Plan
 from .linear_operator import LinearOperator, MemoryLimitError
 from .operator import ConvOperator
 
 __version__ = version("unconv")
 
 __all__ = [
+    "AccuracyWarning",
     "Certificate",
     "ConvOperator",
     "InverseOperator",

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from .geometry import Padding, PerAxis, smallest_domain
-from .inverse.plan import factorize
+from .inverse.plan import factorize, options_of
 from .inverse.solve import in_precision_of
 from .linear_operator import DEFAULT_MEMORY_LIMIT, check_tensor
 from .operator import ConvOperator
@@ -145,7 +145,8 @@ def _pinv(
     op = _operator(nd, y, weight, input_shape, options)
     op._check(y, op.range_shape)
     op = in_precision_of(op, y)
-    return factorize(op, damp, rtol, 0.0, method, memory_limit, check_finite)(y)
+    request = options_of(damp, rtol, 0.0, memory_limit, expected_solves=max(1, len(y)))
+    return factorize(op, request, method, check_finite)(y)
 
 
 @_described(_ADJOINT, 1)

@@ -60,6 +60,22 @@ class Axis:
         apart = not (self.before or self.after) and self.extent <= self.stride
         return (self.mode == "circular" or apart) and self.m * self.stride == self.n
 
+    @property
+    def read_behind(self) -> int:
+        """Padded samples behind the domain that some output reads."""
+        return max(0, self.after - self.tail)
+
+    @property
+    def smallest_grid(self) -> int:
+        """Least coarse size M of a periodic grid on which nothing wraps onto an output.
+
+        Its s·M samples hold the domain and its ghosts; ghosts of both ends may share samples
+        where they are zeros.
+        """
+        strips = self.before, self.read_behind
+        room = self.n + (max(strips) if self.mode == "zeros" else sum(strips))
+        return self.m if self.on_torus else max(-(-room // self.stride), self.m)
+
     def extended(self) -> Axis:
         """The axis after E: the padded samples are domain samples, nothing is left to pad."""
         return replace(self, n=self.padded, before=0, after=0, mode="zeros")

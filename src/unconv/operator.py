@@ -175,11 +175,17 @@ class ConvOperator(LinearOperator):
         self,
         *,
         damp: float = 0.0,
+        rtol: float | None = None,
+        atol: float = 0.0,
         method: str = "auto",
         memory_limit: float = DEFAULT_MEMORY_LIMIT,
         expected_solves: int = 1,
+        tol: float | None = None,
     ) -> Plan:
         """Which method would answer, why, its memory and cost; allocates nothing.
+
+        expected_solves weighs set-up against solves: one image of a well-damped problem is solved
+        sooner by iterations than by a factorisation.
 
         Examples
         --------
@@ -189,9 +195,10 @@ class ConvOperator(LinearOperator):
         >>> A.plan().method
         'fourier'
         """
-        from .inverse import make_plan
+        from .inverse import make_plan, options_of
 
-        return make_plan(self, damp, method, memory_limit, expected_solves)
+        options = options_of(damp, rtol, atol, memory_limit, expected_solves, tol)
+        return make_plan(self, options, method)
 
     def pinv(
         self,
@@ -200,6 +207,9 @@ class ConvOperator(LinearOperator):
         atol: float = 0.0,
         method: str = "auto",
         memory_limit: float = DEFAULT_MEMORY_LIMIT,
+        expected_solves: int = 10,
+        tol: float | None = None,
+        maxiter: int | None = None,
         check_finite: bool = True,
     ) -> InverseOperator:
         """The Moore–Penrose pseudo-inverse A⁺, factored once: an operator with its own `.H`.
@@ -216,7 +226,12 @@ class ConvOperator(LinearOperator):
         method
             'auto' climbs the ladder of `unconv.inverse`; a name forces that rung.
         memory_limit
-            Bytes that the factorisation may take; more is refused with the figure.
+            Bytes that the factorisation may take; what needs more is iterated.
+        expected_solves
+            How many images will be solved, to weigh set-up against solves.
+        tol, maxiter
+            Where the method iterates: the error_bound to reach (1e-6), and the iterations it may
+            take.
         check_finite
             Refuse NaN and Inf in the weight now and in every y later.
 
@@ -230,9 +245,10 @@ class ConvOperator(LinearOperator):
         >>> bool(torch.allclose(pinv(A(x)), x))
         True
         """
-        from .inverse import factorize
+        from .inverse import factorize, options_of
 
-        return factorize(self, 0.0, rtol, atol, method, memory_limit, check_finite)
+        options = options_of(0.0, rtol, atol, memory_limit, expected_solves, tol, maxiter)
+        return factorize(self, options, method, check_finite)
 
     def tikhonov(
         self,
@@ -240,13 +256,20 @@ class ConvOperator(LinearOperator):
         *,
         method: str = "auto",
         memory_limit: float = DEFAULT_MEMORY_LIMIT,
+        expected_solves: int = 10,
+        tol: float | None = None,
+        maxiter: int | None = None,
         check_finite: bool = True,
     ) -> InverseOperator:
-        """(AᴴA + damp²)⁻¹Aᴴ, factored once: y ↦ argmin ‖Ax − y‖² + damp²‖x‖², damp > 0."""
-        from .inverse import factorize, positive_damp
+        """(AᴴA + damp²)⁻¹Aᴴ, factored once: y ↦ argmin ‖Ax − y‖² + damp²‖x‖², damp > 0.
+
+        The options are those of `pinv`.
+        """
+        from .inverse import factorize, options_of, positive_damp
 
         damp = positive_damp(damp)
-        return factorize(self, damp, None, 0.0, method, memory_limit, check_finite)
+        options = options_of(damp, None, 0.0, memory_limit, expected_solves, tol, maxiter)
+        return factorize(self, options, method, check_finite)
 
     def lstsq(
         self,
@@ -258,6 +281,9 @@ class ConvOperator(LinearOperator):
         subtract_bias: bool = False,
         method: str = "auto",
         memory_limit: float = DEFAULT_MEMORY_LIMIT,
+        expected_solves: int | None = None,
+        tol: float | None = None,
+        maxiter: int | None = None,
         check_finite: bool = True,
     ) -> LstsqResult:
         """Solve min ‖Ax − y‖² + damp²‖x‖² and certify the answer.
@@ -269,20 +295,31 @@ class ConvOperator(LinearOperator):
             As in SciPy's `lsqr`; 0 gives the minimum-norm least-squares solution.
         subtract_bias
             Take `op.bias` off y first: the input of the layer whose output is y.
+        rtol, atol, method, memory_limit, check_finite
+            As in `pinv`.
+        expected_solves
+            How many images will be solved with these options; the batch size of y by default.
+        tol
+            The error_bound above which `converged` is False.  An iteration works until it is
+            reached (1e-6 by default); direct methods are exact to round-off.
+        maxiter
+            Iterations that a method may take where it iterates.
 
         Returns
         -------
         LstsqResult(solution, certificate)
             x : (N, *domain_shape) and a `Certificate` with one entry an image.
         """
-        from .inverse import solve
+        from .inverse import options_of, solve
 
         self._check(y, self.range_shape)
         if subtract_bias:
             if self.bias is None:
                 raise ValueError("subtract_bias=True, but the operator has no bias; leave it out.")
             y = y - self.bias.reshape(-1, *[1] * self.geometry.nd)
-        return solve(self, y, damp, rtol, atol, method, memory_limit, check_finite)
+        solves = max(1, len(y)) if expected_solves is None else expected_solves
+        options = options_of(damp, rtol, atol, memory_limit, solves, tol, maxiter)
+        return solve(self, y, options, method, check_finite)
 
     # --- housekeeping
     def with_weight(self, weight: Tensor) -> ConvOperator:
@@ -294,6 +331,14 @@ class ConvOperator(LinearOperator):
         op.domain_shape, op.range_shape = self.domain_shape, self.range_shape
         op._keep("weight", weight)
         op._keep("bias", self.bias)
+        return op
+
+    def of_sample(self, i: int) -> ConvOperator:
+        """The operator of sample i, where there is one kernel a sample; itself otherwise."""
+        if self.batch_size is None:
+            return self
+        op = self.with_weight(self.weight[i])
+        op.batch_size = None
         return op
 
     def extra_repr(self) -> str:

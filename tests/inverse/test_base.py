@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
 import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from unconv import ConvOperator
-from unconv.inverse.base import Options, default_rtol
+from unconv.inverse import AccuracyWarning, Options
+from unconv.inverse.base import default_rtol
+from unconv.inverse.plan import LADDER
 from unconv.testing import dense_twin, dot_test, penrose_errors
 
 from ..helpers import (
@@ -25,14 +33,43 @@ from ..helpers import (
     relative,
 )
 from ..strategies import Case, cases, circulant_cases
-
-RUNGS = {"fourier": circulant_cases, "dense": cases}
-METHODS = sorted(RUNGS)
-
-every_rung = pytest.mark.parametrize("method", METHODS)
+from .test_cosine import cosine_cases
+from .test_separable import separable_cases
 
 
-def draw_operator(method: str, draw) -> tuple[ConvOperator, torch.Tensor]:
+@dataclass(frozen=True)
+class EasyCase(Case):
+    """A case near the identity, for a rung whose steps are the condition number."""
+
+    def operator(self, dtype: torch.dtype | None = None) -> ConvOperator:
+        weight = near_identity(*self.weight_shape, dtype=dtype or self.dtype, seed=self.seed)
+        return ConvOperator(weight, self.input_shape, **self.options)
+
+
+@st.composite
+def easy_cases(draw: st.DrawFn) -> EasyCase:
+    case = draw(cases(forms=("same",), dims=(1, 2), transposed=False, per_sample=False))
+    c = case.weight_shape[1]
+    shape = (c, c, *case.weight_shape[2:])
+    options = case.options | {"groups": 1}
+    return EasyCase(shape, case.input_shape, options, case.dtype, case.seed)
+
+
+RUNGS = {
+    "fourier": circulant_cases,
+    "cosine": cosine_cases,
+    "separable": separable_cases,
+    "dense": cases,
+    "boundary": cases,
+    "krylov": easy_cases,
+}
+assert list(RUNGS) == [rung.name for rung in LADDER]
+
+every_rung = pytest.mark.parametrize("method", RUNGS)
+every_direct_rung = pytest.mark.parametrize("method", [name for name in RUNGS if name != "krylov"])
+
+
+def draw_operator(method: str, draw) -> tuple[ConvOperator, Tensor]:
     case: Case = draw.draw(RUNGS[method]())
     op = case.operator()
     A = dense_twin(op)
@@ -40,11 +77,50 @@ def draw_operator(method: str, draw) -> tuple[ConvOperator, torch.Tensor]:
     return op, A
 
 
-def circular(dtype=F64, method="fourier", **kwargs) -> ConvOperator:
-    """A well-conditioned operator that both rungs serve."""
+MODES = {"fourier": "circular", "cosine": "symmetric", "separable": "reflect", "krylov": "zeros"}
+
+
+def weight_for(method: str, shape: tuple[int, ...], dtype=F64, seed: int = 0) -> Tensor:
+    """A random kernel (..., c, c, *k) of the kind that the rung is for."""
+    nd = 2 if len(shape) > 3 else 1
+    if method == "separable":
+        weight = randn(*shape[:-nd], dtype=dtype, seed=seed)
+        for a, k in enumerate(shape[-nd:]):
+            line = randn(k, dtype=dtype, seed=seed + 1 + a)
+            weight = weight[..., None] * line
+        return weight
+    weight = randn(*shape, dtype=dtype, seed=seed)
+    if method == "cosine":
+        for dim in range(-nd, 0):
+            weight = weight + weight.flip(dim)
+    return weight
+
+
+def easy_weight(method: str, dtype=F64) -> Tensor:
+    """Two channels, 3×3, cond under about 5."""
+    if method not in ("cosine", "separable"):
+        return near_identity(2, 2, 3, 3, dtype=dtype)
+    line = torch.tensor([0.1, 1.0, 0.1]).to(dtype)
+    return near_identity(2, 2, dtype=dtype)[..., None, None] * torch.outer(line, line)
+
+
+def served(method: str, weight: Tensor, size: tuple[int, ...] = (4, 5)) -> ConvOperator:
+    """An operator that the rung serves, padded to its own size."""
     return ConvOperator(
-        near_identity(2, 2, 3, 3, dtype=dtype), (4, 5), padding=1, padding_mode="circular", **kwargs
+        weight, size, padding=weight.shape[-1] // 2, padding_mode=MODES.get(method, "replicate")
     )
+
+
+def easy(method: str, dtype=F64) -> ConvOperator:
+    """A well-conditioned operator that the rung serves."""
+    return served(method, easy_weight(method, dtype))
+
+
+def warned(method: str) -> AbstractContextManager:
+    """Without damping an iteration has no bound for its answer, and says so for each."""
+    if method != "krylov":
+        return nullcontext()
+    return pytest.warns(AccuracyWarning, match="no bound on the error is known")
 
 
 # --- laws -----------------------------------------------------------------------------------------
@@ -52,27 +128,69 @@ def circular(dtype=F64, method="fourier", **kwargs) -> ConvOperator:
 
 @every_rung
 @given(draw=st.data())
-@settings(max_examples=60)
+@settings(max_examples=50)
 def test_penrose(method, draw):
     op, _ = draw_operator(method, draw)
     pinv = op.pinv(method=method)
     assert pinv.method == method
     assert (pinv.domain_shape, pinv.range_shape) == (op.range_shape, op.domain_shape)
     assert pinv.dtype == op.dtype
-    assert max(penrose_errors(op, pinv)) < 1e-10
-    assert max(penrose_errors(op.H, pinv.H)) < 1e-10
-    assert dot_test(pinv) < 1e-13
+    # An iteration ends where the gradient is round-off: x is known to eps·cond².
+    limit = 1e-10 if method != "krylov" else 1e-8
+    with warned(method):
+        assert max(penrose_errors(op, pinv)) < limit
+        assert max(penrose_errors(op.H, pinv.H)) < limit
+        assert dot_test(pinv) < 1e-13
 
 
 @every_rung
 @given(draw=st.data())
 def test_adjoint_is_the_inverse_of_the_adjoint(method, draw):
     op, A = draw_operator(method, draw)
-    X = op.pinv(method=method).H.to_dense()
+    with warned(method):
+        X = op.pinv(method=method).H.to_dense()
     assert relative(X, torch.linalg.pinv(A.mH, rtol=GAP)) < 1e-10
 
 
 @every_rung
+@given(draw=st.data())
+@settings(max_examples=15)
+def test_damped_equals_the_normal_equations(method, draw):
+    op, A = draw_operator(method, draw)
+    damp = 0.2 * float(torch.linalg.matrix_norm(A, 2).max()) + 1e-3
+    eye = damp**2 * torch.eye(A.shape[-1], dtype=A.dtype)
+    expected = torch.linalg.solve(A.mH @ A + eye, A.mH)
+    inverse = op.tikhonov(damp, method=method, tol=1e-9)
+    tolerance = 1e-9 if inverse.iterates else 1e-12
+    assert relative(inverse.to_dense(), expected) < tolerance
+    assert relative(inverse.H.to_dense(), expected.mH) < tolerance
+    assert inverse.summary.rank is None
+    assert not inverse.summary.dropped.any()
+
+
+@every_rung
+@given(draw=st.data())
+@settings(max_examples=15)
+def test_error_bound_holds(method, draw):
+    """Up to what a rounding of A by a few eps changes in the solution that it is held against."""
+    op, A = draw_operator(method, draw)
+    y = data(op.range_shape, op)
+    norms = [torch.linalg.norm(y.flatten(1), dim=1), torch.linalg.matrix_norm(A, 2)]
+    U, S, Vh = torch.linalg.svd(A, full_matrices=False)
+    for damp in (0.0, 0.3):
+        kept = GAP * norms[1][..., None] < S
+        gains = torch.where(kept, S / (torch.where(kept, S, 1.0) ** 2 + damp**2), 0.0)
+        best = Vh.mH @ (gains[..., None] * (U.mH @ y.flatten(1)[..., None]))
+        x, found = op.lstsq(y, damp, method=method)
+        error = torch.linalg.norm(x.flatten(1) - best[..., 0], dim=1)
+        size = torch.linalg.norm(best[..., 0], dim=1)
+        steepest = gains.amax(-1) ** 2 + (1 / damp**2 if damp else 0.0)
+        slack = 1e-14 * (gains.amax(-1) + norms[1] * steepest) * norms[0]
+        assert found.converged.all() or method == "krylov"
+        assert (error <= found.error_bound * size + slack).all()
+
+
+@every_direct_rung
 @pytest.mark.parametrize("factor", [1e6, 1e-6, 1e30, 1e-30, 1e120, 1e-120])
 @given(draw=st.data())
 @settings(max_examples=8)
@@ -85,40 +203,61 @@ def test_scale_invariance(method, factor, draw):
 
 
 @every_rung
-@pytest.mark.parametrize("factor", [1e6, 1e-6])
+@pytest.mark.parametrize("factor", [1e6, 1e-6, 1e120, 1e-120])
 def test_scale_invariance_of_damping_and_certificate(method, factor):
-    op = circular()
+    op = easy(method)
     y = randn(2, *op.range_shape)
     scaled = op.with_weight(op.weight * factor)
     x, first = op.lstsq(y, 0.3, method=method)
     z, other = scaled.lstsq(y, 0.3 * factor, method=method)
-    assert relative(z * factor, x) < 1e-13
-    assert relative(other.residual, first.residual) < 1e-12
+    tolerance = 2e-6 if method == "krylov" else 1e-13
+    assert relative(z * factor, x) < tolerance
+    assert relative(other.residual, first.residual) < tolerance
 
 
 @every_rung
-def test_bits_repeat_and_arguments_are_untouched(method):
-    op, y = circular(), randn(2, 2, 4, 5)
+@pytest.mark.parametrize("damp", [0.0, 0.3])
+def test_bits_repeat_and_arguments_are_untouched(method, damp):
+    op, y = easy(method), randn(2, 2, 4, 5)
     before = op.weight.clone(), y.clone()
-    pinv = op.pinv(method=method)
-    state = {k: v.clone() for k, v in pinv.state_dict().items()}
-    first = pinv(y)
-    assert torch.equal(pinv(y), first)
-    assert torch.equal(op.pinv(method=method)(y), first)
+
+    def inverse():
+        return op.tikhonov(damp, method=method) if damp else op.pinv(method=method)
+
+    kept = inverse()
+    state = {k: v.clone() for k, v in kept.state_dict().items()}
+    with warned(method) if not damp else nullcontext():
+        first = kept(y)
+        assert torch.equal(kept(y), first)
+        assert torch.equal(inverse()(y), first)
     assert torch.equal(op.weight, before[0])
     assert torch.equal(y, before[1])
-    assert all(torch.equal(v, state[k]) for k, v in pinv.state_dict().items())
+    assert all(torch.equal(v, state[k]) for k, v in kept.state_dict().items())
 
 
 @every_rung
 def test_images_of_a_batch_do_not_meet(method):
-    pinv = circular().pinv(method=method)
+    pinv = easy(method).pinv(method=method)
     y = randn(3, 2, 4, 5)
     other = y.clone()
     other[1] = 1e8
-    for i in (0, 2):
-        assert relative(pinv(other)[i], pinv(y)[i]) < 1e-14
-    assert relative(torch.cat([pinv(v[None]) for v in y]), pinv(y)) < 1e-14
+    with warned(method):
+        for i in (0, 2):
+            assert relative(pinv(other)[i], pinv(y)[i]) < 1e-14
+        assert relative(torch.cat([pinv(v[None]) for v in y]), pinv(y)) < 1e-14
+
+
+@every_rung
+@pytest.mark.parametrize("damp", [0.0, 0.3])
+def test_copies_and_pickles_answer_alike(method, damp):
+    op, y = easy(method), randn(2, 2, 4, 5)
+    inverse = op.tikhonov(damp, method=method) if damp else op.pinv(method=method)
+    with warned(method) if not damp else nullcontext():
+        expected = inverse(y)
+        for other in (copy.deepcopy(inverse), pickle.loads(pickle.dumps(inverse))):
+            assert torch.equal(other(y), expected)
+            assert other.method == method
+            assert torch.equal(other.H(y), inverse.H(y))
 
 
 # --- dtypes ---------------------------------------------------------------------------------------
@@ -142,10 +281,11 @@ def test_images_of_a_batch_do_not_meet(method):
 )
 @pytest.mark.parametrize("batch", [(), (2,)])
 def test_dtypes_promote(method, own, other, result, batch):
-    op = circular(own)
+    if method == "separable" and own in HALVES:
+        pytest.skip("rounded to half precision, an outer product is none")
+    op = easy(method, own)
     if batch:
-        op = ConvOperator(op.weight.expand(2, -1, -1, -1, -1), (4, 5), padding=1,
-                          padding_mode="circular")  # fmt: skip
+        op = served(method, op.weight.expand(2, -1, -1, -1, -1))
     y = randn(2, *op.range_shape, dtype=other)
     pinv = op.pinv(method=method)
     X = torch.linalg.pinv(dense_twin(op))
@@ -153,12 +293,15 @@ def test_dtypes_promote(method, own, other, result, batch):
     rows = y.to(torch.promote_types(X.dtype, C128)).flatten(1)[..., None]
     expected = (X.to(C128) @ rows)[..., 0]
     expected = expected if result.is_complex else expected.real
-    found = pinv(y)
+    with warned(method):
+        found = pinv(y)
     assert found.dtype == result
     factor_eps = max(torch.finfo(d).eps for d in (own.to_real(), result.to_real()))
     if own in HALVES:  # their factor is in float32
         factor_eps = max(torch.finfo(torch.float32).eps, torch.finfo(result).eps)
-    assert relative(found.flatten(1), expected) < 8 * factor_eps
+    cond = float(torch.linalg.cond(X).max())
+    cond = cond**2 if method == "krylov" else cond  # of a gradient that is round-off
+    assert relative(found.flatten(1), expected) < 8 * cond * factor_eps
 
 
 def test_default_cutoff_is_that_of_double_precision():
@@ -188,12 +331,13 @@ def test_cutoff_as_torch(options, expected):
     assert float(options.cutoff(op, torch.tensor(4.0, dtype=F64))) == pytest.approx(expected)
 
 
-@every_rung
+@every_direct_rung
 @pytest.mark.parametrize("options", [{"rtol": 0.3}, {"atol": 0.9}, {"rtol": 0.1, "atol": 0.8}])
 def test_cutoffs_are_global(method, options):
-    op = ConvOperator(randn(2, 2, 3), (9,), padding=1, padding_mode="circular")
+    op = served(method, weight_for(method, (2, 2, 3), seed=3 * (method == "separable")), (9,))
     A = dense_twin(op)
-    pinv = op.pinv(method=method, **options)
+    with pytest.warns(AccuracyWarning, match="the rank is ambiguous"):
+        pinv = op.pinv(method=method, **options)
     expected = torch.linalg.pinv(A, **options)
     rank = torch.linalg.matrix_rank(A, **options)
     assert 0 < int(rank) < 18
@@ -208,35 +352,54 @@ def test_cutoffs_are_global(method, options):
 @pytest.mark.parametrize("dtype", DOUBLES)
 @pytest.mark.parametrize("damp", [0.0, 0.5])
 def test_gradient_in_the_data(method, dtype, damp):
-    op = ConvOperator(randn(3, 2, 3, dtype=dtype), (5,), padding=1, padding_mode="circular")
-    inverse = op.tikhonov(damp, method=method) if damp else op.pinv(method=method)
-    for member in (inverse, inverse.H):
-        y = data(member.domain_shape, member).requires_grad_()
-        assert torch.autograd.gradcheck(member, y)
-        assert torch.autograd.gradgradcheck(member, y)
+    op = served(method, weight_for(method, (3, 2, 3), dtype), (4,))
+    if method == "krylov":
+        op = served(method, near_identity(1, 1, 3, dtype=dtype), (4,))
+    options = {"method": method, "tol": 1e-12 if damp else None}
+    inverse = op.tikhonov(damp, **options) if damp else op.pinv(**options)
+    with warned(method) if not damp else nullcontext():
+        for member in (inverse, inverse.H):
+            y = data(member.domain_shape, member).requires_grad_()
+            assert torch.autograd.gradcheck(member, y)
+            assert torch.autograd.gradgradcheck(member, y)
 
 
 @every_rung
 def test_gradient_in_the_weight_is_refused(method):
-    op = circular()
+    op = easy(method)
     op = op.with_weight(op.weight.clone().requires_grad_())
     y = randn(1, *op.range_shape)
-    for member in (op.pinv(method=method), op.pinv(method=method).H, op.tikhonov(1, method=method)):
-        with pytest.raises(NotImplementedError) as error:
-            member(y).sum().backward()
-        assert_says(error, "weight", "weight.detach()")
+    with warned(method):
+        pinv = op.pinv(method=method)
+        for member in (pinv, pinv.H, op.tikhonov(1, method=method)):
+            with pytest.raises(NotImplementedError) as error:
+                member(y).sum().backward()
+            assert_says(error, "weight", "weight.detach()")
     with pytest.raises(NotImplementedError):
         op.lstsq(y, method=method).solution.sum().backward()
 
 
 @every_rung
 def test_detached_weight_lets_the_data_through(method):
-    op = circular()
+    op = easy(method)
     y = randn(1, *op.range_shape).requires_grad_()
     pinv = op.pinv(method=method)
-    pinv(y).sum().backward()
     ones = torch.ones(1, *op.domain_shape, dtype=F64)
-    assert relative(y.grad, pinv.H(ones)) < 1e-14
+    with warned(method):
+        pinv(y).sum().backward()
+        assert relative(y.grad, pinv.H(ones)) < 1e-14
+
+
+@every_rung
+def test_gradient_of_the_data_alone_beside_a_live_weight(method):
+    """Layers are parameters: only a gradient that is asked of the weight may be refused."""
+    op = easy(method)
+    op = op.with_weight(op.weight.clone().requires_grad_())
+    y = randn(1, *op.range_shape).requires_grad_()
+    pinv = op.pinv(method=method)
+    with warned(method):
+        (found,) = torch.autograd.grad(pinv(y).sum(), y)
+        assert relative(found, pinv.H(torch.ones(1, *op.domain_shape, dtype=F64))) < 1e-14
 
 
 # --- failures -------------------------------------------------------------------------------------
@@ -248,21 +411,18 @@ ZERO = {
     "square": (2, 2, 3, 3),
     "own kernels": (2, 2, 2, 3, 3),
 }
+every_shape = pytest.mark.parametrize("shape", ZERO.values(), ids=ZERO)
 
 
-@every_rung
-@pytest.mark.parametrize("shape", ZERO.values(), ids=ZERO)
+@every_direct_rung
+@every_shape
 @pytest.mark.parametrize("dtype", DOUBLES)
 def test_zero_kernel(method, shape, dtype):
-    w = torch.zeros(shape, dtype=dtype)
-    op = ConvOperator(w, (4, 6), padding=1, padding_mode="circular")
+    op = served(method, torch.zeros(shape, dtype=dtype), (4, 6))
     pinv = op.pinv(method=method)
     assert pinv.summary.rank.tolist() == [0] * (op.batch_size or 1)
     assert not pinv.to_dense().any()
-    damped = op.tikhonov(0.5, method=method)
-    assert not damped.to_dense().any()
-    y = data(op.range_shape, op)
-    x, certificate = op.lstsq(y, method=method)
+    x, certificate = op.lstsq(data(op.range_shape, op), method=method)
     assert not x.any()
     assert certificate.residual.tolist() == pytest.approx([1, 1])
     assert certificate.rank.tolist() == [0, 0]
@@ -273,20 +433,33 @@ def test_zero_kernel(method, shape, dtype):
 
 
 @every_rung
+@every_shape
+def test_zero_kernel_with_damping(method, shape):
+    op = served(method, torch.zeros(shape, dtype=F64), (4, 6))
+    assert not op.tikhonov(0.5, method=method).to_dense().any()
+    x, certificate = op.lstsq(data(op.range_shape, op), 0.5, method=method)
+    assert not x.any()
+    assert certificate.converged.all()
+    assert certificate.error_bound.tolist() == [0, 0]
+
+
+@every_direct_rung
 def test_one_zero_kernel_among_others(method):
-    w = torch.stack([randn(2, 2, 3), torch.zeros(2, 2, 3, dtype=F64), 1e-9 * randn(2, 2, 3)])
-    op = ConvOperator(w, (5,), padding=1, padding_mode="circular")
+    first, second = (weight_for(method, (2, 2, 3), seed=seed) for seed in (0, 5))
+    w = torch.stack([first, torch.zeros(2, 2, 3, dtype=F64), 1e-9 * second])
+    op = served(method, w, (5,))
     pinv = op.pinv(method=method)
-    assert pinv.summary.rank.tolist() == [10, 0, 10]
+    A = dense_twin(op)
+    assert pinv.summary.rank.tolist() == torch.linalg.matrix_rank(A, rtol=GAP).tolist()
     assert relative(pinv.to_dense()[1], torch.zeros(10, 10)) == 0
-    expected = torch.linalg.pinv(dense_twin(op))
+    expected = torch.linalg.pinv(A, rtol=GAP)
     for i in (0, 2):
         assert relative(pinv.to_dense()[i], expected[i]) < 1e-11
 
 
 @every_rung
 def test_zero_right_hand_side(method):
-    op = circular()
+    op = easy(method)
     y = torch.zeros(2, *op.range_shape, dtype=F64)
     for damp in (0.0, 1.0):
         x, certificate = op.lstsq(y, damp, method=method)
@@ -299,7 +472,7 @@ def test_zero_right_hand_side(method):
 @every_rung
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 def test_nan_and_inf_in_the_weight(method, value):
-    op = circular()
+    op = easy(method)
     op.weight[1, 0, 2, 1] = value
     for call in (op.pinv, lambda **kw: op.tikhonov(1.0, **kw)):
         with pytest.raises(ValueError, match="weight holds 1") as error:
@@ -310,7 +483,7 @@ def test_nan_and_inf_in_the_weight(method, value):
 @every_rung
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_nan_and_inf_in_the_data(method, value):
-    op = circular()
+    op = easy(method)
     y = randn(2, *op.range_shape)
     y[1, 0, 2, 3] = value
     pinv = op.pinv(method=method)
@@ -321,20 +494,27 @@ def test_nan_and_inf_in_the_data(method, value):
 
 
 @every_rung
-def test_unchecked_values_spread_within_their_image(method):
-    op = circular()
+@pytest.mark.parametrize("damp", [0.0, 0.3])
+def test_unchecked_values_spread_within_their_image(method, damp):
+    op = easy(method)
     y = randn(2, *op.range_shape)
-    clean = y.clone()
+    clean = op.lstsq(y, damp, method=method).solution
     y[1, 0, 2, 3] = torch.nan
-    for x in (op.pinv(method=method, check_finite=False)(y),
-              op.lstsq(y, method=method, check_finite=False).solution):  # fmt: skip
-        assert x[1].isnan().any()
-        assert relative(x[0], op.pinv(method=method)(clean)[0]) < 1e-14
+    options = {"method": method, "check_finite": False}
+    inverse = op.tikhonov(damp, **options) if damp else op.pinv(**options)
+    with warned(method) if not damp else nullcontext():
+        alone = inverse(y)
+    x, certificate = op.lstsq(y, damp, **options)
+    for found in (alone, x):
+        assert found[1].isnan().any()
+        assert relative(found[0], clean[0]) < 1e-14
+    known = damp > 0 or method != "krylov"  # without damping an iteration proves nothing
+    assert certificate.converged.tolist() == [known, False]
 
 
 @every_rung
 def test_wrong_data(method):
-    pinv = circular().pinv(method=method)
+    pinv = easy(method).pinv(method=method)
     with pytest.raises(ValueError, match=r"\(N, 2, 4, 5\), got \(2, 4, 5\)"):
         pinv(randn(2, 4, 5))
     with pytest.raises(TypeError, match="int64"):
@@ -347,10 +527,12 @@ def test_wrong_data(method):
 @pytest.mark.parametrize("damp", [1e-300, 1e-160, 1e160, 1e300])
 def test_extreme_damping(method, damp):
     """Too little to matter, or so much that x = Aᴴy/damp² underflows; finite either way."""
-    op = circular()
+    op = easy(method)
     y = randn(1, *op.range_shape)
-    x = op.lstsq(y, damp, method=method).solution
-    expected = op.pinv(method=method)(y) if damp < 1 else torch.zeros_like(x)
+    unproven = pytest.warns(AccuracyWarning, match="stopped after")
+    with unproven if method == "krylov" and damp < 1 else nullcontext():
+        x = op.lstsq(y, damp, method=method).solution
+    expected = op.lstsq(y, method="dense").solution if damp < 1 else torch.zeros_like(x)
     assert relative(x, expected, torch.linalg.norm(y)) < 1e-13
 
 
@@ -359,28 +541,26 @@ def test_extreme_damping(method, damp):
 @pytest.mark.parametrize("other", [torch.float32, F64])
 def test_factor_follows_module_to(method, dtype, other):
     """`.to(dtype)` converts the factor; it never drops the imaginary half of it."""
-    op = circular(dtype)
+    op = easy(method, dtype)
     y = randn(1, *op.range_shape, dtype=other)
-    expected = op.pinv(method=method)(y)
-    moved = op.pinv(method=method).to(other)
-    assert relative(moved(y), expected) < 8 * torch.finfo(torch.float32).eps
-
-
-@every_rung
-def test_gradient_of_the_data_alone_beside_a_live_weight(method):
-    """Layers are parameters: only a gradient that is asked of the weight may be refused."""
-    op = circular()
-    op = op.with_weight(op.weight.clone().requires_grad_())
-    y = randn(1, *op.range_shape).requires_grad_()
-    pinv = op.pinv(method=method)
-    (found,) = torch.autograd.grad(pinv(y).sum(), y)
-    assert relative(found, pinv.H(torch.ones(1, *op.domain_shape, dtype=F64))) < 1e-14
+    with warned(method):
+        expected = op.pinv(method=method)(y)
+        moved = op.pinv(method=method).to(other)
+        assert moved(y).dtype == moved.dtype == other
+        assert relative(moved(y), expected) < 8 * torch.finfo(torch.float32).eps
 
 
 @every_rung
 def test_factor_is_state_and_not_parameters(method):
-    op = circular()
+    op = easy(method)
     pinv = op.pinv(method=method)
     assert not list(pinv.parameters())
     assert pinv.state_dict()
     assert pinv.device.type == "cpu"
+
+
+@every_rung
+def test_empty_batch(method):
+    inverse = easy(method).pinv(method=method)
+    assert inverse(torch.zeros(0, 2, 4, 5, dtype=F64)).shape == (0, 2, 4, 5)
+    assert inverse.H(torch.zeros(0, 2, 4, 5, dtype=F64)).shape == (0, 2, 4, 5)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import assume, given, settings
 
 from unconv import ConvOperator
-from unconv.inverse import dense
+from unconv.inverse import Options, dense
 from unconv.testing import dense_twin
 
 from ..helpers import F64, GAP, apply_matrix, data, has_gap, randn, relative
@@ -85,10 +85,15 @@ def test_structural_rank(case, dtype):
 
 
 def test_limit_counts_the_smaller_side(monkeypatch):
+    assert dense.LIMIT == 1024
     monkeypatch.setattr(dense, "LIMIT", 10)
-    assert dense.obstacle(ConvOperator(randn(1, 1, 1), (10,))) is None
-    assert "11 is above 10" in dense.obstacle(ConvOperator(randn(1, 1, 1), (11,)))
-    assert dense.obstacle(ConvOperator(randn(5, 1, 1), (10,))) is None
+
+    def obstacle(channels: int, n: int) -> str | None:
+        return dense.obstacle(ConvOperator(randn(channels, 1, 1), (n,)), Options())
+
+    assert obstacle(1, 10) is None
+    assert "11 is above 10" in obstacle(1, 11)
+    assert obstacle(5, 10) is None
 
 
 @pytest.mark.slow

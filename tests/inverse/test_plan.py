@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from unconv import ConvOperator, MemoryLimitError, Plan
-from unconv.inverse import dense, fourier
+from unconv import ConvOperator, MemoryLimitError, Plan, psf
+from unconv.inverse import Options, dense, fourier
 from unconv.inverse.plan import LADDER
 
 from ..helpers import C128, F64, assert_says, near_identity, randn
@@ -20,60 +20,144 @@ def empty(*shape: int, dtype: torch.dtype = F64) -> torch.Tensor:
 
 
 CIRCULAR = {"padding_mode": "circular"}
-RUNG_OF = [
-    ((3, 3, 3, 3), (64, 64), CIRCULAR | {"padding": 1}, "fourier"),
-    ((3, 3, 2, 4), (64, 63), CIRCULAR | {"padding": "same"}, "fourier"),
-    ((3, 3, 3), (9,), CIRCULAR | {"padding": ((0, 2),)}, "fourier"),
-    ((3, 3, 4), (8,), CIRCULAR | {"padding": ((1, 1),), "stride": 2}, "fourier"),
-    ((4, 1, 3, 3), (8, 8), CIRCULAR | {"padding": 1, "groups": 4}, "fourier"),
-    ((5, 3, 3, 3, 3), (8, 8), CIRCULAR | {"padding": 1}, "fourier"),  # own kernels
-    ((3, 5, 3, 3, 3), (8, 8, 8), CIRCULAR | {"padding": 1}, "fourier"),
-    ((2, 3, 4), (8,), CIRCULAR | {"padding": 1, "stride": 2, "transposed": True}, "fourier"),
-    ((1, 1, 9), (4,), CIRCULAR | {"padding": 4}, "fourier"),
-    ((3, 3, 1, 1), (8, 8), CIRCULAR, "fourier"),
-    ((3, 3, 3), (9,), CIRCULAR, "dense"),  # outputs missing
-    ((3, 3, 3), (9,), CIRCULAR | {"padding": 2}, "dense"),  # outputs to spare
-    ((3, 3, 3), (9,), CIRCULAR | {"padding": 1, "stride": 2}, "dense"),  # stride against size
-    ((3, 3, 3), (9,), {"padding": 1}, "dense"),
-    ((3, 3, 1), (9,), {}, "fourier"),  # one tap: no neighbours, whatever the boundary
-    ((6, 3, 2, 3), (8, 9), {"stride": (2, 3)}, "fourier"),  # patches that do not overlap
-    ((6, 3, 2, 3), (8, 10), {"stride": (2, 3)}, "dense"),  # with samples that no patch reads
-    ((3, 3, 3), (9,), {"padding": 1, "padding_mode": "reflect"}, "dense"),
-    ((3, 3, 3), (9,), {"padding": 1, "padding_mode": "replicate"}, "dense"),
-    ((3, 3, 3), (9,), {"padding": 1, "padding_mode": "symmetric"}, "dense"),
-    ((3, 3, 3), (9,), {"padding": "full"}, "dense"),
-    ((1, 1, 3, 3), (64, 64), {"padding": 1}, "dense"),  # 4096 unknowns
+CIRCULANT = [
+    ((3, 3, 3, 3), (64, 64), CIRCULAR | {"padding": 1}),
+    ((3, 3, 2, 4), (64, 63), CIRCULAR | {"padding": "same"}),
+    ((3, 3, 3), (9,), CIRCULAR | {"padding": ((0, 2),)}),
+    ((3, 3, 4), (8,), CIRCULAR | {"padding": ((1, 1),), "stride": 2}),
+    ((4, 1, 3, 3), (8, 8), CIRCULAR | {"padding": 1, "groups": 4}),
+    ((5, 3, 3, 3, 3), (8, 8), CIRCULAR | {"padding": 1}),  # own kernels
+    ((3, 5, 3, 3, 3), (8, 8, 8), CIRCULAR | {"padding": 1}),
+    ((2, 3, 4), (8,), CIRCULAR | {"padding": 1, "stride": 2, "transposed": True}),
+    ((1, 1, 9), (4,), CIRCULAR | {"padding": 4}),
+    ((3, 3, 1, 1), (8, 8), CIRCULAR),
+    ((3, 3, 1), (9,), {}),  # one tap: no neighbours, whatever the boundary
+    ((6, 3, 2, 3), (8, 9), {"stride": (2, 3)}),  # patches that do not overlap
 ]
+OTHERS = [
+    ((3, 3, 3), (9,), CIRCULAR),  # outputs missing
+    ((3, 3, 3), (9,), CIRCULAR | {"padding": 2}),  # outputs to spare
+    ((3, 3, 3), (9,), CIRCULAR | {"padding": 1, "stride": 2}),  # stride against size
+    ((6, 3, 2, 3), (8, 10), {"stride": (2, 3)}),  # with samples that no patch reads
+    *[
+        ((3, 3, 3, 3), (9, 8), {"padding": 1, "padding_mode": mode})
+        for mode in ("zeros", "reflect", "replicate", "symmetric")
+    ],
+    ((3, 3, 3, 3), (9, 8), {"padding": "valid"}),
+    ((3, 3, 3, 3), (9, 8), {"padding": "full"}),
+    ((3, 3, 3, 3), (9, 8), {"padding": 1, "stride": 2}),
+    ((3, 3, 3, 3), (9, 8), {"padding": 1, "stride": 2, "transposed": True}),
+    ((2, 3, 3, 3, 3), (4, 3, 4), {"padding": 1, "padding_mode": "reflect"}),
+    ((2, 4, 3, 3, 3), (9, 8), {"padding": 1}),  # own kernels
+    ((4, 1, 3, 3), (9, 8), {"padding": 1, "groups": 4}),
+]
+RUNG_OF = [
+    *[(*case, "fourier") for case in CIRCULANT],
+    *[(*case, "dense") for case in OTHERS],
+    *[(shape, tuple(600 // len(size) ** 2 for _ in size), options, "boundary")
+      for shape, size, options in OTHERS if len(size) == 2 and "stride" not in options],
+    ((3, 3, 3, 3), (99, 98), {"padding": 1, "stride": 2}, "boundary"),
+    ((3, 3, 3, 3), (49, 48), {"padding": 1, "stride": 2, "transposed": True}, "boundary"),
+    ((2, 3, 3, 3, 3), (12, 13, 12), {"padding": 1, "padding_mode": "reflect"}, "boundary"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", [F64, C128, torch.float32, torch.float16])
 @pytest.mark.parametrize(("shape", "size", "options", "rung"), RUNG_OF)
-def test_rung(shape, size, options, rung, dtype):
+def test_rung_by_shape(shape, size, options, rung, dtype):
+    """Kernels without values can be no outer product and have no symmetry."""
     op = ConvOperator(empty(*shape, dtype=dtype), size, **options)
     plan = op.plan()
     assert isinstance(plan, Plan)
     assert plan.method == rung
     ladder = [r.name for r in LADDER]
     assert [name for name, _ in plan.rejected] == ladder[: ladder.index(rung)]
-    assert op.plan(damp=1.0).method == rung
     assert plan.memory > 0
+    if rung in ("fourier", "dense"):
+        assert op.plan(damp=1.0).method == rung
 
 
-@pytest.mark.parametrize(("shape", "size", "options", "rung"), RUNG_OF[:-1])
-def test_the_rung_that_is_planned_answers(shape, size, options, rung):
+@pytest.mark.parametrize(("shape", "size", "options"), CIRCULANT + OTHERS)
+def test_the_rung_that_is_planned_answers(shape, size, options):
     if math.prod(shape) * math.prod(size) > 10**5:
         size = tuple(8 for _ in size)
     op = ConvOperator(randn(*shape), size, **options)
-    assert op.plan().method == op.pinv().method == op.tikhonov(0.5).method == rung
+    rung = op.plan().method
+    assert op.pinv().method == op.tikhonov(0.5).method == rung
     y = randn(op.batch_size or 1, *op.range_shape)
     assert op.lstsq(y).certificate.method == rung
 
 
+PLUS = torch.tensor([[0.0, 1, 0], [1, 8, 2], [0, 2, 0]], dtype=F64)  # no symmetry, no product
+EVEN = PLUS + PLUS.flip(0) + PLUS.flip(1) + PLUS.flip((0, 1))
+GAUSSIAN = psf.gaussian(1.5)
+MIX = torch.tensor([[1.0, 2], [3, 5]], dtype=F64)[..., None, None]
+BY_VALUE = [
+    (EVEN, "symmetric", "same", "cosine"),
+    (EVEN, "replicate", "same", "cosine"),  # one ghost: the edge in both modes
+    (EVEN, "reflect", "same", "dense"),
+    (EVEN, "symmetric", "valid", "dense"),
+    (PLUS, "symmetric", "same", "dense"),
+    (GAUSSIAN, "symmetric", "same", "cosine"),
+    (GAUSSIAN, "circular", "same", "fourier"),
+    *[(GAUSSIAN, mode, "same", "separable") for mode in ("zeros", "reflect", "replicate")],
+    (GAUSSIAN, "zeros", "valid", "separable"),
+    (GAUSSIAN, "zeros", "full", "separable"),
+    (torch.ones(5, 4, dtype=F64), "symmetric", "same", "separable"),
+    (psf.motion(7.0, 0.0), "reflect", "same", "separable"),
+    (psf.motion(7.0, 30.0), "reflect", "same", "dense"),
+    (psf.disk(2.0), "reflect", "same", "dense"),
+    (psf.disk(2.0), "symmetric", "same", "cosine"),
+]
+
+
+@pytest.mark.parametrize(("kernel", "mode", "padding", "rung"), BY_VALUE)
+@pytest.mark.parametrize("kind", ["one", "depthwise", "mixed", "transposed"])
+def test_rung_by_values(kernel, mode, padding, rung, kind):
+    weight = kernel[None, None]
+    options = {"padding": padding, "padding_mode": mode}
+    if kind == "depthwise":
+        weight, options["groups"] = weight.expand(3, -1, -1, -1), 3
+    elif kind == "mixed":
+        weight = MIX * kernel
+    elif kind == "transposed":
+        options["transposed"] = True
+    op = ConvOperator(weight, (18, 17), **options)
+    assert op.plan().method == op.plan(damp=0.1).method == op.tikhonov(0.1).method == rung
+
+
+def test_rung_of_larger_pictures():
+    """Small for an SVD, then one LU, then iterations: where set-up, solves and memory decide."""
+    layer = ConvOperator(randn(2, 2, 3, 3), (64, 64), padding=1)
+    assert layer.plan().method == "boundary"
+    assert layer.plan(damp=1e-3).method == "boundary"
+    blur = ConvOperator(psf.motion(15.0, 30.0)[None, None], (512, 512), padding="same",
+                        padding_mode="reflect")  # fmt: skip
+    limits = {"memory_limit": math.inf}
+    assert blur.plan(**limits).method == "boundary"
+    assert blur.plan(memory_limit=2**29).method == "krylov"
+    assert blur.plan(damp=3e-2, **limits).method == "krylov"
+    assert blur.plan(damp=3e-2, expected_solves=1000, **limits).method == "boundary"
+    assert blur.plan(damp=3e-2, expected_solves=1000, memory_limit=2**30).method == "krylov"
+    why = dict(blur.plan(damp=3e-2, **limits).rejected)["boundary"]
+    for part in ("its LU takes", "iterations are cheaper for expected_solves=1"):
+        assert part in why
+
+
+def test_shapes_without_values_cannot_be_looked_at():
+    op = ConvOperator(empty(1, 1, 3, 3), (40, 40), padding=1, padding_mode="symmetric")
+    why = dict(op.plan().rejected)
+    assert why["cosine"] == why["separable"] == "the weight has no values to look at"
+    for method in ("cosine", "separable"):
+        with pytest.raises(ValueError, match="no values to look at"):
+            op.plan(method=method)
+
+
 def test_reasons():
     op = ConvOperator(empty(1, 1, 3), (9,), padding=1)
-    assert op.plan().rejected == (("fourier", "the boundary is 'zeros', not 'circular'"),)
+    assert op.plan().rejected[0] == ("fourier", "the boundary is 'zeros', not 'circular'")
     op = ConvOperator(empty(1, 1, 3), (9,), padding=1, stride=2, padding_mode="circular")
-    (name, why), = op.plan().rejected  # fmt: skip
+    name, why = op.plan().rejected[0]
     assert name == "fourier"
     for part in ("axis 0", "5 outputs", "stride 2", "9 samples"):
         assert part in why
@@ -94,13 +178,13 @@ def test_memory_grows_with_the_problem():
 
 
 def test_memory_figure_covers_the_factor():
-    for options, method in ((CIRCULAR, "fourier"), ({}, "dense")):
+    for options, method in ((CIRCULAR, "fourier"), ({}, "dense"), ({}, "boundary")):
         for dtype in (F64, C128):
             op = ConvOperator(near_identity(3, 3, 3, 3, dtype=dtype), (9, 8), padding=1, **options)
-            pinv = op.pinv()
+            pinv, plan = op.pinv(method=method), op.plan(method=method)
             factor = sum(b.numel() * b.itemsize for b in pinv.buffers())
-            assert op.plan().method == method
-            assert 0 < factor <= op.plan().memory
+            assert pinv.method == plan.method == method
+            assert 0 < factor <= plan.memory
 
 
 def test_own_kernels_take_their_number_of_factors():
@@ -141,64 +225,101 @@ def test_factor_dtype(dtype, kept):
 # --- refusals -------------------------------------------------------------------------------------
 
 
+LARGE = ConvOperator(randn(2, 2, 3, 3), (64, 64), padding=1)
+
+
 def test_no_rung_serves():
-    op = ConvOperator(empty(2, 2, 3, 3), (64, 64), padding=1)
-    for call in (op.plan, op.pinv, lambda: op.tikhonov(1.0)):
-        with pytest.raises(ValueError, match="no method serves this operator") as error:
-            call()
-        assert not isinstance(error.value, MemoryLimitError)
-        assert_says(error, "fourier: the boundary is 'zeros'", "dense: min(m, n) = 8,192")
-        assert_says(error, "padding_mode='circular'", "smaller input_shape", "method='dense'")
+    """An iteration cannot cut at rtol, and what cuts takes more memory than is allowed."""
+    for call in (LARGE.plan, LARGE.pinv):
+        with pytest.raises(MemoryLimitError, match="no method fits memory_limit=500 kB") as error:
+            call(rtol=1e-3, memory_limit=500_000)
+        assert_says(error, "boundary needs", "kB; raise memory_limit", "smaller input_shape")
 
 
 def test_force_past_the_cost_but_not_past_the_mathematics():
-    big = ConvOperator(empty(2, 2, 3, 3), (64, 64), padding=1)
-    assert big.plan(method="dense", memory_limit=math.inf).method == "dense"
+    assert LARGE.plan(method="dense", memory_limit=math.inf).method == "dense"
+    assert LARGE.plan(method="boundary", damp=1.0).method == "boundary"
+    assert "forced" in LARGE.plan(method="boundary").reason
     with pytest.raises(ValueError, match="fourier: the boundary is 'zeros'"):
-        big.plan(method="fourier")
+        LARGE.plan(method="fourier")
+    with pytest.raises(ValueError, match="krylov: an iteration cannot cut") as error:
+        LARGE.plan(method="krylov", rtol=0.1)
+    assert not isinstance(error.value, MemoryLimitError)
 
 
 @pytest.mark.parametrize(
-    ("options", "method"), [(CIRCULAR, "fourier"), ({}, "dense"), (CIRCULAR, "dense")]
+    ("options", "method"),
+    [
+        (CIRCULAR, "fourier"),
+        ({}, "dense"),
+        (CIRCULAR, "dense"),
+        ({}, "boundary"),
+        (CIRCULAR | {"stride": 3}, "boundary"),
+        ({}, "krylov"),
+    ],
 )
 def test_memory_limit_is_refused_with_the_figure(options, method):
-    """A weight on 'meta' has no values: only a refusal before the arithmetic can succeed."""
-    op = ConvOperator(empty(8, 8, 3, 3), (16, 16), padding=1, **options)
-    need = op.plan(method=method).memory
-    for call in (
-        lambda: op.plan(method=method, memory_limit=need - 1),
-        lambda: op.pinv(method=method, memory_limit=need - 1),
-        lambda: op.tikhonov(1.0, method=method, memory_limit=need - 1),
-    ):
-        with pytest.raises(MemoryLimitError) as error:
-            call()
-        assert_says(error, f"{method}: it needs ", "B, memory_limit is", "raise memory_limit")
-    assert op.plan(method=method, memory_limit=need).memory == need
+    op = ConvOperator(randn(8, 8, 3, 3), (16, 16), padding=1, **options)
+    for damp in (0.0, 1.0):
+        solves = {"expected_solves": 10, "damp": damp}
+        need = op.plan(method=method, **solves).memory
+        limit = {"method": method, "memory_limit": need - 1}
+        for call in (
+            lambda limit=limit, solves=solves: op.plan(**limit, **solves),
+            lambda limit=limit, damp=damp: op.tikhonov(damp, **limit) if damp else op.pinv(**limit),
+        ):
+            with pytest.raises(MemoryLimitError) as error:
+                call()
+            assert_says(error, f"{method} needs ", "no method fits memory_limit=", "B; raise")
+        assert op.plan(method=method, memory_limit=need, **solves).memory == need
 
 
 def test_a_rung_over_memory_leaves_the_next_its_chance():
     op = ConvOperator(empty(1, 1, 1), (1,), **CIRCULAR)
-    assert fourier.memory(op) > dense.memory(op)
-    plan = op.plan(memory_limit=dense.memory(op))
+    options = Options()
+    assert fourier.memory(op, options) > dense.memory(op, options)
+    plan = op.plan(memory_limit=dense.memory(op, options))
     assert plan.method == "dense"
     assert "it needs" in dict(plan.rejected)["fourier"]
 
 
 def test_default_memory_limit_refuses_the_largest():
-    op = ConvOperator(empty(512, 512, 3, 3), (256, 256), padding=1, **CIRCULAR)
-    with pytest.raises(MemoryLimitError, match=r"GB, memory_limit is 4\.29 GB"):
-        op.pinv()
+    op = ConvOperator(torch.zeros(1, 1, 1, 1).expand(512, 512, 3, 3), (256, 256), padding=1,
+                      **CIRCULAR)  # fmt: skip
+    with pytest.raises(MemoryLimitError, match=r"memory_limit=4\.29 GB: fourier needs .* GB"):
+        op.pinv(method="fourier")
+
+
+def test_a_forced_rung_that_gives_up_says_why():
+    """Hundreds of singular values at a cut far from zero are too many to keep as images."""
+    op = ConvOperator(randn(1, 1, 3, 3), (128, 128), padding=1)
+    with pytest.raises(ValueError, match=r"boundary: .* singular values lie at or under"):
+        op.pinv(method="boundary", rtol=0.5)
 
 
 OP = ConvOperator(near_identity(2, 2, 3), (8,), padding=1, **CIRCULAR)
 Y = randn(1, 2, 8)
 BAD = [
-    ({"method": "lsqr"}, ValueError, ["'lsqr' is not known", "'auto', 'fourier', 'dense'"]),
+    (
+        {"method": "lsqr"},
+        ValueError,
+        [
+            "'lsqr' is not known",
+            "'auto', 'fourier', 'cosine', 'separable', 'dense', 'boundary', 'krylov'",
+        ],
+    ),
     ({"rtol": -1e-3}, ValueError, ["rtol=-0.001", "finite number >= 0"]),
     ({"rtol": math.nan}, ValueError, ["rtol=nan", "finite number >= 0"]),
     ({"rtol": math.inf}, ValueError, ["rtol=inf", "finite number >= 0"]),
     ({"atol": -1.0}, ValueError, ["atol=-1.0", "finite number >= 0"]),
     ({"atol": math.inf}, ValueError, ["atol=inf", "finite number >= 0"]),
+    ({"tol": -1.0}, ValueError, ["tol=-1.0", "finite number >= 0"]),
+    ({"tol": "1"}, TypeError, ["tol must be a number, got str"]),
+    ({"maxiter": 0}, ValueError, ["maxiter=0 must be at least 1"]),
+    ({"maxiter": 2.0}, TypeError, ["maxiter must be an integer, got float"]),
+    ({"expected_solves": -1}, ValueError, ["expected_solves"]),
+    ({"expected_solves": 2.5}, TypeError, ["expected_solves must be an integer, got float"]),
+    ({"memory_limit": "1GB"}, TypeError, ["memory_limit must be a number of bytes, got '1GB'"]),
 ]
 
 

@@ -3,18 +3,21 @@
 `plan` climbs the ladder, a rung's module factors, `certificate` says how well it went.
 """
 
-from .base import InverseOperator
+from .base import AccuracyWarning, InverseOperator, Options
 from .certificate import Certificate
-from .plan import Plan, factorize, make_plan, positive_damp
+from .plan import Plan, factorize, make_plan, options_of, positive_damp
 from .solve import LstsqResult, solve
 
 __all__ = [
+    "AccuracyWarning",
     "Certificate",
     "InverseOperator",
     "LstsqResult",
+    "Options",
     "Plan",
     "factorize",
     "make_plan",
+    "options_of",
     "positive_damp",
     "solve",
 ]

@@ -4,7 +4,8 @@ With g = Aᴴ(y − Ax) − λx, λ = damp², and σ_r the smallest singular val
 
     residual    = ‖Ax − y‖ / ‖y‖
     optimality  = ‖g‖ / (‖A‖ (‖A‖‖x‖ + ‖y‖))              backward error of the normal equations
-    error_bound = ‖g‖ / ((λ + σ_r²) ‖x‖) ≥ ‖x − x*‖ / ‖x‖  forward error, as x* − x = (AᴴA + λ)⁻¹g
+    error_bound = e / (‖x‖ − e) ≥ ‖x − x*‖ / ‖x*‖,  e = ‖g‖ / (λ + σ_r²) ≥ ‖x − x*‖   forward error,
+                  as x* − x = (AᴴA + λ)⁻¹g; inf where e ≥ ‖x‖: nothing of x is proven then
 
 A small optimality alone proves little: 400 LSMR steps reach 1e-6 with x 2.5 % wrong.  Low-precision
 solutions are judged in float64.  Where singular values were dropped, g is projected on the kept
@@ -15,6 +16,7 @@ Source: Björck, "Numerical Methods for Least Squares Problems", SIAM 1996, §1.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -22,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ..operator import ConvOperator
-from .base import InverseOperator
+from .base import Effort, InverseOperator
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,11 @@ class Certificate:
     damp : the damping that was used
     residual : (N,) ‖Ax − y‖/‖y‖
     optimality : (N,) ‖g‖/(‖A‖(‖A‖‖x‖ + ‖y‖)) with g = Aᴴ(y − Ax) − damp²x
-    error_bound : (N,) ‖g‖/((damp² + σ_r²)‖x‖) ≥ ‖x − x*‖/‖x‖, σ_r the least σ that counts
-    iterations, refinements : numbers of iterations and of refinement steps
+    error_bound : (N,) at least ‖x − x*‖/‖x*‖, from σ_r, the least σ that counts; see certificate.py
+    iterations, refinements : (N,) numbers of iterations and of refinement steps
     dropped : (N,) number of singular values that were cut
-    converged : (N,) whether optimality is at most 100·eps of the solution's dtype
+    converged : (N,) whether optimality is round-off (100·eps of the computation's dtype) and the
+        error_bound met the `tol` that was asked for; of an iteration, the latter alone
     advice : one sentence
     """
 
@@ -55,8 +58,8 @@ class Certificate:
     residual: Any
     optimality: Any
     error_bound: Any
-    iterations: int
-    refinements: int
+    iterations: Any
+    refinements: Any
     dropped: Any
     converged: Any
     advice: str
@@ -79,12 +82,42 @@ class Certificate:
         return {k: v.tolist() if isinstance(v, Tensor) else v for k, v in values.items()}
 
 
-def certify(op: ConvOperator, inverse: InverseOperator, x: Tensor, y: Tensor) -> Certificate:
-    """Judge x as the solution of min ‖Ax − y‖² + damp²‖x‖²."""
+_LEAST_PROVEN = 0.1
+"""An error_bound above it proves not even the first digit, and nothing has converged."""
+
+
+def certify(
+    op: ConvOperator,
+    inverse: InverseOperator,
+    x: Tensor,
+    y: Tensor,
+    effort: Effort | None = None,
+    tol: float = math.inf,
+) -> Certificate:
+    """Judge x as the solution of min ‖Ax − y‖² + damp²‖x‖².
+
+    Parameters
+    ----------
+    x : (N, *domain_shape), as computed, before it is rounded to the dtype of the result
+    effort : what the solve took
+    tol : error_bound above which the answer does not count as converged; the rounding of
+        low-precision data, which no solver can undo, is reported on top
+    """
+    effort = Effort() if effort is None else effort
     facts = inverse.summary
     with torch.no_grad():
-        residual, optimality, error_bound = _evidence(op, inverse, x.detach(), y.detach())
-        converged = optimality <= 100 * torch.finfo(x.dtype).eps
+        residual, optimality, error_bound = _evidence(
+            op, inverse, x.detach(), y.detach(), effort.residual
+        )
+        settled = optimality <= 100 * torch.finfo(x.dtype).eps
+        settled |= inverse.iterates  # an iteration stops when its bound holds, not at round-off
+        converged = settled & (error_bound <= min(tol, _LEAST_PROVEN))
+        of_x, of_y = _rounding(op, inverse, x.detach(), y.detach())
+        converged &= of_x.isfinite()
+        # All in units of ‖x*‖: a relative e of it is e/(1 + e) of ‖x‖.
+        error_bound = _relative(
+            error_bound / (1 + error_bound) + of_x + of_y, torch.ones_like(of_x)
+        )
     N = len(x)
     return Certificate(
         method=inverse.method,
@@ -95,16 +128,16 @@ def certify(op: ConvOperator, inverse: InverseOperator, x: Tensor, y: Tensor) ->
         residual=residual,
         optimality=optimality,
         error_bound=error_bound,
-        iterations=0,
-        refinements=0,
+        iterations=_each(effort.iterations, residual),
+        refinements=_each(effort.refinements, residual),
         dropped=facts.dropped.expand(N),
         converged=converged,
-        advice=_advice(converged, error_bound, facts.gap),
+        advice=effort.advice or _advice(settled, converged, error_bound, facts.gap),
     )
 
 
 def _evidence(
-    op: ConvOperator, inverse: InverseOperator, x: Tensor, y: Tensor
+    op: ConvOperator, inverse: InverseOperator, x: Tensor, y: Tensor, witness: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(residual, optimality, error_bound), in units in which A and every y are of order one.
 
@@ -128,7 +161,49 @@ def _evidence(
         kept = inverse((A(g) * unit_A).to(y.dtype))
         norm_g = torch.minimum(norm_g, _norms(_doubled(kept)))
     optimality = _ratio(_ratio(norm_g, norm_A), norm_A * norm_x + norm_y)
-    return _ratio(norm_r, norm_y), optimality, _ratio(_ratio(_ratio(norm_g, floor), floor), norm_x)
+    error = _ratio(_ratio(norm_g, floor), floor)
+    if not inverse.damp:  # w = 0: the sharper bound where the data are consistent
+        error = torch.minimum(error, _amplified(norm_r, floor, damp))
+    if witness is not None:
+        w = _doubled(witness.detach()) / unit_y
+        rest = _norms(A.H(w) - damp * (damp * xd))
+        error = torch.minimum(
+            error, _amplified(_norms(r - w), floor, damp) + _ratio(_ratio(rest, floor), floor)
+        )
+    return _ratio(norm_r, norm_y), optimality, _relative(error, norm_x)
+
+
+def _rounding(
+    op: ConvOperator, inverse: InverseOperator, x: Tensor, y: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What rounding alone may have cost: of x to the dtype of the result, of y before it came."""
+    result = torch.promote_types(op.dtype, y.dtype)
+    size = _norms(_doubled(x))
+    of_x = _ratio(_norms(_doubled(x.to(result)) - _doubled(x)), size)
+    of_x = torch.where(of_x.isfinite(), of_x, torch.inf)  # x overflows its dtype
+    if y.dtype.to_real() == torch.float64:
+        return of_x, torch.zeros_like(of_x)
+    info = torch.finfo(y.dtype)
+    of_y = _norms(_doubled(y)) * (info.eps / 2)
+    of_y = of_y + (of_y > 0) * info.smallest_normal * info.eps / 2 * math.sqrt(y[:1].numel())
+    damp = torch.full_like(inverse.summary.floor, inverse.damp)
+    return of_x, _ratio(_amplified(of_y, inverse.summary.floor, damp), size)
+
+
+def _relative(error: Tensor, size: Tensor) -> Tensor:
+    """error/‖x*‖ from ‖x*‖ ≥ ‖x‖ − error: inf where nothing of x is proven."""
+    bound = torch.where(error == 0, 0.0, error / (size - error).clamp(min=0))
+    return torch.where(bound.isnan(), torch.inf, bound)
+
+
+def _amplified(size: Tensor, floor: Tensor, damp: Tensor) -> Tensor:
+    """At most what A⁺ or (AᴴA + damp²)⁻¹Aᴴ makes of a vector: σ/(σ² + damp²) times its size."""
+    return torch.minimum(_ratio(size, floor), _ratio(0.5 * size, damp))
+
+
+def _each(count: Tensor | int, like: Tensor) -> Tensor:
+    """One integer an image."""
+    return torch.as_tensor(count, device=like.device).expand(len(like))
 
 
 def _doubled(t: Tensor) -> Tensor:
@@ -155,9 +230,14 @@ def _ratio(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(a == 0, 0.0, a / b)
 
 
-def _advice(converged: Tensor, error_bound: Tensor, gap: Tensor) -> str:
+def _advice(settled: Tensor, converged: Tensor, error_bound: Tensor, gap: Tensor) -> str:
+    if not bool(settled.all()):
+        return "the optimality is above round-off: use float64 data, or more damp"
     if not bool(converged.all()):
-        return "the optimality is above round-off: use float64 data or damp > 0"
+        worst = float(error_bound.max())
+        return (
+            f"error_bound {worst:.1e} is above what was asked for: x may be far off, use more damp"
+        )
     if bool((gap < 10).any()):
         return (
             f"x is decided by the cut-off (σ_r/σ_r+1 = {float(gap.min()):.2g}): "

@@ -18,11 +18,11 @@ from ..operator import ConvOperator
 from ..precision import real_working_dtype
 from .base import InverseOperator, Options, SpectrumSummary
 
-LIMIT = 4096
-"""Largest min(m, n) that `auto` gives to an SVD (about a minute on two cores)."""
+LIMIT = 1024
+"""Largest min(m, n) that `auto` gives to an SVD (about a second on two cores)."""
 
 
-def obstacle(op: ConvOperator) -> str | None:
+def obstacle(op: ConvOperator, options: Options) -> str | None:
     """Why the rung is not taken by itself for `op`, or None."""
     m, n = op.shape
     if min(m, n) > LIMIT:
@@ -37,7 +37,7 @@ def flops(op: ConvOperator) -> float:
     return (6.0 * large + 20.0 * small) * small**2 * (4 if op.dtype.is_complex else 1)
 
 
-def memory(op: ConvOperator) -> int:
+def memory(op: ConvOperator, options: Options) -> int:
     """Bytes at the peak of the SVD: A, its copy, U, Vᴴ and LAPACK's workspace, in float64."""
     m, n = op.shape
     small = min(m, n)
@@ -45,7 +45,7 @@ def memory(op: ConvOperator) -> int:
     return entries * (16 if op.dtype.is_complex else 8) * (op.batch_size or 1)
 
 
-def operations(op: ConvOperator) -> tuple[float, float]:
+def operations(op: ConvOperator, options: Options) -> tuple[float, float]:
     """Floating-point operations of (the factorisation, one apply to one image)."""
     m, n = op.shape
     per_product = 8 if op.dtype.is_complex else 2

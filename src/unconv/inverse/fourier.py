@@ -33,7 +33,7 @@ from .small_blocks import BlockInverse, invert_blocks
 _SLICE_BYTES = 16 * 2**20
 
 
-def obstacle(op: ConvOperator) -> str | None:
+def obstacle(op: ConvOperator, options: Options) -> str | None:
     """Why the rung cannot serve `op`, or None."""
     for i, a in enumerate(op.geometry.axes):
         if a.mode != "circular" and not a.on_torus:
@@ -60,7 +60,7 @@ def block_shape(op: ConvOperator) -> tuple[int, int, int, int, int]:
     return torus.frequencies, op.batch_size or 1, g.groups, rows, columns
 
 
-def memory(op: ConvOperator) -> int:
+def memory(op: ConvOperator, options: Options) -> int:
     """Bytes at the peak of the factorisation, in multiples of its complex128 blocks.
 
     Measured: blocks and inverses, the matrices that bound σ_max when some block is singular, and
@@ -70,7 +70,7 @@ def memory(op: ConvOperator) -> int:
     return (7 if min(r, c) == 1 else 5) * 16 * F * B * g * r * c
 
 
-def operations(op: ConvOperator) -> tuple[float, float]:
+def operations(op: ConvOperator, options: Options) -> tuple[float, float]:
     """Floating-point operations of (the factorisation, one apply to one image)."""
     F, B, g, r, c = block_shape(op)
     points = F * (2 if torus_of(op).real else 1)

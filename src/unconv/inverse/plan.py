@@ -1,28 +1,36 @@
 """The ladder: which method answers for which operator.
 
-In order, the first rung that applies and fits `memory_limit`:
+In order, the first rung that applies, fits `memory_limit` and finds no reason against itself while
+it factors:
 
 1. `fourier`: every axis circular, or unpadded under windows that do not overlap (one tap, patches),
    with the stride dividing its size and no output missing;
-2. `dense`: min(m, n) ≤ 4,096.
+2. `cosine`: kernels equal to their flips along every axis, centred, stride 1, mode 'symmetric';
+3. `separable`: an outer product of 1-D kernels for each group, or a channel matrix times one;
+   any boundary, any stride;
+4. `dense`: min(m, n) ≤ 1,024;
+5. `boundary`: everything else, unless damp > 0 lets iterations answer the expected solves sooner;
+6. `krylov`: what does not fit.
 
-`method=` forces a rung (the size limit of `dense` then falls, its memory limit stays); an operator
-that no rung can serve is refused with the reasons.
+`method=` forces a rung (what is only a matter of cost then falls, the memory limit stays); an
+operator that no rung can serve is refused with the reasons.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from ..linear_operator import MemoryLimitError, check_all_finite, gigabytes
 from ..operator import ConvOperator
 from ..precision import real_working_dtype
-from . import dense, fourier
-from .base import InverseOperator, Options
+from . import boundary_system, cosine, dense, fourier, krylov, separable
+from .base import AccuracyWarning, CannotServeError, InverseOperator, Options
 
 
 @dataclass(frozen=True)
@@ -31,20 +39,36 @@ class Rung:
 
     name: str
     why: str
-    obstacle: Callable[[ConvOperator], str | None]
-    memory: Callable[[ConvOperator], int]
-    operations: Callable[[ConvOperator], tuple[float, float]]
+    obstacle: Callable[[ConvOperator, Options], str | None]
+    memory: Callable[[ConvOperator, Options], int]
+    operations: Callable[[ConvOperator, Options], tuple[float, float]]
     factor: Callable[[ConvOperator, Options, bool], InverseOperator]
     can_be_forced: bool  # past its obstacle, which is then only a matter of cost
+    in_double: bool  # the factor stays in double precision for every dtype
 
 
-LADDER = tuple(
-    Rung(name, why, rung.obstacle, rung.memory, rung.operations, rung.factor, forced)
-    for name, why, rung, forced in (
-        ("fourier", "block-circulant: one small inverse a frequency", fourier, False),
-        ("dense", "small enough for the SVD of its matrix", dense, True),
-    )
+def _rung(name: str, module: Any, why: str, *, forced: bool = False, in_double: bool) -> Rung:
+    functions = module.obstacle, module.memory, module.operations, module.factor
+    return Rung(name, why, *functions, can_be_forced=forced, in_double=in_double)
+
+
+LADDER = (
+    _rung("fourier", fourier, "block-circulant: one small inverse a frequency", in_double=False),
+    _rung("cosine", cosine, "symmetric kernel and boundary: diagonal in cosines", in_double=False),
+    _rung("separable", separable, "an outer product: one SVD an axis", in_double=False),
+    _rung("dense", dense, "small enough for the SVD of its matrix", forced=True, in_double=False),
+    _rung(
+        "boundary",
+        boundary_system,
+        "circulant but for thin strips of ghosts: one LU of their system",
+        forced=True,
+        in_double=True,
+    ),
+    _rung("krylov", krylov, "what is left: iterations with an error bound", in_double=True),
 )
+
+AMBIGUOUS_GAP = 10
+"""σ_r/σ_r+1 under which the cut-off, not the data, decides x."""
 
 
 @dataclass(frozen=True)
@@ -85,49 +109,91 @@ class Plan:
         return "\n".join(lines + [f"not      {name}: {why}" for name, why in self.rejected])
 
 
-def make_plan(
-    op: ConvOperator, damp: float, method: str, memory_limit: float, expected_solves: int
-) -> Plan:
+def make_plan(op: ConvOperator, options: Options, method: str) -> Plan:
     """Climb the ladder."""
-    _check_number("damp", damp)
-    rung, reason, rejected = _choose(op, method, memory_limit)
-    setup, apply = rung.operations(op)
-    working = real_working_dtype(op.dtype)
+    rung, reason, rejected = _choose(op, options, method)
+    setup, apply = rung.operations(op, options)
+    working = torch.float64 if rung.in_double else real_working_dtype(op.dtype)
     return Plan(
         method=rung.name,
         reason=reason,
-        memory=rung.memory(op),
+        memory=rung.memory(op, options),
         factor_operations=setup,
         apply_operations=apply,
-        expected_solves=expected_solves,
+        expected_solves=options.expected_solves,
         factor_dtype=working.to_complex() if op.dtype.is_complex else working,
         rejected=tuple(rejected),
     )
 
 
 def factorize(
-    op: ConvOperator,
-    damp: float,
-    rtol: float | None,
-    atol: float,
-    method: str,
-    memory_limit: float,
-    check_finite: bool,
+    op: ConvOperator, options: Options, method: str, check_finite: bool
 ) -> InverseOperator:
-    """Factor `op` on the rung that the ladder gives it."""
-    _check_number("damp", damp)
-    for name, value in (("rtol", rtol), ("atol", atol)):
-        if value is not None:
-            _check_number(name, value)
-    rung, _, _ = _choose(op, method, memory_limit)
+    """Factor `op` on the rung that the ladder gives it, or on the next if that one gives up."""
     if check_finite:
         check_all_finite("weight", op.weight.detach())
-    options = Options(float(damp), rtol, float(atol))
+    given_up: list[tuple[str, str]] = []
     # A factor outlives the mode it was made in, and worker threads do not inherit it.
     with torch.inference_mode(False), torch.no_grad():
         if op.weight.is_inference():
             op = op.with_weight(op.weight.clone())
-        return rung.factor(op, options, check_finite)
+        while True:
+            rung, _, _ = _choose(op, options, method, given_up)
+            try:
+                inverse = rung.factor(op, options, check_finite)
+            except CannotServeError as why:
+                given_up.append((rung.name, str(why)))
+            else:
+                _warn_of_ambiguous_rank(inverse)
+                return inverse
+
+
+def _warn_of_ambiguous_rank(inverse: InverseOperator) -> None:
+    gap, rank = inverse.summary.gap, inverse.summary.rank
+    if rank is not None and bool((gap < AMBIGUOUS_GAP).any()):
+        warnings.warn(
+            f"the rank is ambiguous: σ_r/σ_r+1 = {float(gap.min()):.3g} at the cut-off, which "
+            f"decides x (rank {rank.tolist()}); choose rtol inside a wider gap, or damp.",
+            AccuracyWarning,
+            stacklevel=4,
+        )
+
+
+def options_of(
+    damp: float,
+    rtol: float | None,
+    atol: float,
+    memory_limit: float,
+    expected_solves: int = 1,
+    tol: float | None = None,
+    maxiter: int | None = None,
+) -> Options:
+    """All numbers of a request, checked."""
+    _check_number("damp", damp)
+    for name, value in (("rtol", rtol), ("atol", atol), ("tol", tol)):
+        if value is not None:
+            _check_number(name, value)
+    if tol == 0:
+        raise ValueError("tol=0 cannot be reached in floating point; use a positive number.")
+    if isinstance(memory_limit, bool) or not isinstance(memory_limit, int | float):
+        raise TypeError(f"memory_limit must be a number of bytes, got {memory_limit!r}.")
+    if not memory_limit >= 0:
+        raise ValueError(f"memory_limit={memory_limit} must be a number of bytes >= 0.")
+    for name, count in (("expected_solves", expected_solves), ("maxiter", maxiter)):
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int)):
+            raise TypeError(f"{name} must be an integer, got {type(count).__name__}.")
+        if count is not None and count < 1:
+            raise ValueError(f"{name}={count} must be at least 1.")
+    return Options(
+        float(damp),
+        rtol,
+        float(atol),
+        memory_limit,
+        expected_solves,
+        tol=Options.tol if tol is None else float(tol),
+        maxiter=maxiter,
+        tol_is_asked=tol is not None,
+    )
 
 
 def positive_damp(damp: float) -> float:
@@ -146,31 +212,36 @@ def _check_number(name: str, value: object) -> None:
 
 
 def _choose(
-    op: ConvOperator, method: str, memory_limit: float
+    op: ConvOperator, options: Options, method: str, given_up: Sequence[tuple[str, str]] = ()
 ) -> tuple[Rung, str, list[tuple[str, str]]]:
     names = [rung.name for rung in LADDER]
     if method not in ("auto", *names):
         known = ", ".join(map(repr, ["auto", *names]))
         raise ValueError(f"method={method!r} is not known; use one of {known}.")
     rejected: list[tuple[str, str]] = []
-    over_memory = False
+    too_large: list[tuple[str, int]] = []
     for rung in LADDER:
         if method not in ("auto", rung.name):
             continue
         forced = method == rung.name
-        why = None if forced and rung.can_be_forced else rung.obstacle(op)
+        why = dict(given_up).get(rung.name)
+        if why is None and not (forced and rung.can_be_forced):
+            why = rung.obstacle(op, options)
         if why is None:
-            need = rung.memory(op)
-            if need <= memory_limit:
+            need = rung.memory(op, options)
+            if need <= options.memory_limit:
                 return rung, "forced by method=" if forced else rung.why, rejected
-            over_memory = True
-            why = f"it needs {gigabytes(need)}, memory_limit is {gigabytes(memory_limit)}"
+            too_large.append((rung.name, need))
+            why = f"it needs {gigabytes(need)}, memory_limit is {gigabytes(options.memory_limit)}"
         rejected.append((rung.name, why))
+    over_memory = [f"{name} needs {gigabytes(need)}" for name, need in too_large]
+    if over_memory:
+        raise MemoryLimitError(
+            f"no method fits memory_limit={gigabytes(options.memory_limit)}: "
+            f"{', '.join(over_memory)}; raise memory_limit or use a smaller input_shape."
+        )
     reasons = "; ".join(f"{name}: {why}" for name, why in rejected)
-    remedy = (
-        "raise memory_limit, use a smaller input_shape"
-        if over_memory
-        else "use padding_mode='circular', a smaller input_shape, or method='dense' with patience"
+    raise ValueError(
+        f"no method serves this operator ({reasons}); give damp, or more of it, or "
+        "method='dense' with patience."
     )
-    error = MemoryLimitError if over_memory else ValueError
-    raise error(f"no method serves this operator ({reasons}); {remedy}.")

@@ -89,7 +89,7 @@ def _invert_kernel(
         return _invert_vectors(blocks, inverse, unit, multiplicity, op, options)
     flat, inverse = blocks.reshape(F * g, r, c), inverse.view(F * g, c, r)
     counts = multiplicity.repeat_interleave(g)
-    floor, sizes = _invert_regular(flat, inverse, unit, options.damp)
+    floor, sizes = invert_regular(flat, inverse, unit, options.damp)
     norm, ceiling = _bracket_norm(flat, sizes)
     doubtful = ~(floor > 2 * options.cutoff(op, ceiling)) & (counts > 0)
     rank = min(r, c) * counts.sum()
@@ -137,10 +137,10 @@ def _invert_vectors(
     return norm, floor, rank, gap, dropped
 
 
-def _invert_regular(
-    flat: Tensor, inverse: Tensor, unit: float, damp: float
+def invert_regular(
+    flat: Tensor, inverse: Tensor, unit: float = 1.0, damp: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """Fill `inverse` as if every block had full rank.
+    """Fill `inverse` (F, c, r) for blocks (F, r, c) as if every block had full rank.
 
     Returns lower bounds of sqrt(σ_min² + damp²) and the Frobenius norms, block by block.
     """

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..operator import ConvOperator
+from .base import Options
 from .certificate import Certificate, certify
 from .plan import factorize
 
@@ -26,20 +28,15 @@ class LstsqResult(NamedTuple):
 
 
 def solve(
-    op: ConvOperator,
-    y: Tensor,
-    damp: float,
-    rtol: float | None,
-    atol: float,
-    method: str,
-    memory_limit: float,
-    check_finite: bool,
+    op: ConvOperator, y: Tensor, options: Options, method: str, check_finite: bool
 ) -> LstsqResult:
     """Factor in the precision of the data, solve, certify."""
     op = in_precision_of(op, y)
-    inverse = factorize(op, damp, rtol, atol, method, memory_limit, check_finite)
-    x = inverse(y)
-    return LstsqResult(x, certify(op, inverse, x, y))
+    inverse = factorize(op, options, method, check_finite)
+    x, effort = inverse.solution(y)
+    tol = options.tol if options.tol_is_asked or inverse.iterates else math.inf
+    certificate = certify(op, inverse, x, y, effort, tol)
+    return LstsqResult(x.to(torch.promote_types(op.dtype, y.dtype)), certificate)
 
 
 def in_precision_of(op: ConvOperator, y: Tensor) -> ConvOperator:

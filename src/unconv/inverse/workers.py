@@ -8,6 +8,7 @@ it with more than one thread breaks some LAPACK calls of the CPU build (pytorch#
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -26,8 +27,7 @@ def run_in_slices(
         for part in slices:
             work(part)
         return
-    with ThreadPoolExecutor(torch.get_num_threads(), initializer=_one_thread) as pool:
-        list(pool.map(work, slices))
+    list(_pool(torch.get_num_threads(), os.getpid()).map(work, slices))
 
 
 def singular_values(blocks: Tensor) -> Tensor:  # (F, r, c) -> (F, min(r, c))
@@ -39,6 +39,12 @@ def singular_values(blocks: Tensor) -> Tensor:  # (F, r, c) -> (F, min(r, c))
 
     run_in_slices(compute, len(blocks), max(1, len(blocks)), blocks.device)
     return values
+
+
+@lru_cache(maxsize=4)
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """Kept, for a new thread costs tens of milliseconds; a forked process makes its own."""
+    return ThreadPoolExecutor(threads, "unconv", initializer=_one_thread)
 
 
 def _one_thread() -> None:

@@ -31,7 +31,7 @@ from scipy.special import gammaincinv
 from torch import Tensor
 
 from ..convolve import grouped
-from ..inverse import fourier
+from ..inverse import Options, fourier
 from ..linear_operator import check_all_finite
 from ..operator import ConvOperator
 
@@ -103,7 +103,7 @@ def minimum_risk_damp(op: ConvOperator, y: Tensor, noise_std: float | None = Non
 
 
 def _check_operator(op: ConvOperator) -> None:
-    why = fourier.obstacle(op)
+    why = fourier.obstacle(op, Options())
     if why is None and fourier.block_shape(op)[3:] != (1, 1):
         why = "its frequencies couple several channels or phases"
     if why is None and op.batch_size is not None:

@@ -1,0 +1,289 @@
+"""The two ghost systems of a convolution, each with the refinement that makes it exact.
+
+SquareForm      x = A⁺y for square nonsingular A by K = C alone: half the ghosts of the other form
+AugmentedForm   everything else, by the scaled augmented system
+
+    [ α·I    A   ] [ ρ ]   [ a ]         x = (AᴴA + αβ)⁻¹(Aᴴa − αb)
+    [ Aᴴ   −β·I  ] [ x ] = [ b ]         ρ = (a − Ax)/α
+
+A⁺ is a → x, its adjoint b → ρ.
+
+Refinement works on both rows of the residual, computed with A itself.  It is part of the method:
+cond(S) may approach σ_max²/λ.
+
+Source: Björck, "Numerical Methods for Least Squares Problems", SIAM 1996, §2.9 (augmented system,
+iterative refinement of both rows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..geometry import Geometry
+from ..linear_operator import LinearOperator
+from ..torus import Torus
+from .deflation import Deflation
+from .ghost_system import GhostSystem
+from .lanczos import random_start
+
+_Map = Callable[[Tensor], Tensor]
+
+_MOST_PASSES = 40
+_ENOUGH = 1e-16
+_ONE_PASS = 1e-13  # backward error
+
+
+@dataclass(frozen=True)
+class Corners:
+    """α and β, in the unit of A."""
+
+    alpha: float
+    beta: float
+
+
+class Embedding:
+    """Data (N, c_out, *m) and domain (N, c_in, *n) on the grid of their system and back."""
+
+    def __init__(self, geometry: Geometry, torus: Torus) -> None:
+        self.torus, self.groups = torus, geometry.groups
+        whole = (slice(None), slice(None))
+        self.data = (*whole, *(slice(a.m) for a in geometry.axes))
+        self.domain = (*whole, *(slice(a.n) for a in geometry.axes))
+
+    def grid_of_data(self, y: Tensor) -> Tensor:
+        """(N, c_out, *m) -> (N, c_out, *coarse), zeros behind."""
+        grid = y.new_zeros(*y.shape[:2], *self.torus.coarse)
+        grid[self.data] = y
+        return grid
+
+    def grid_of_domain(self, x: Tensor) -> Tensor:
+        """(N, c_in, *n) -> (N, c_in·phases, *coarse), zeros behind."""
+        phases = self.torus.to_phases(x)
+        grid = x.new_zeros(*phases.shape[:2], *self.torus.coarse)
+        grid[tuple(slice(n) for n in phases.shape)] = phases
+        return grid
+
+    def data_of(self, grid: Tensor) -> Tensor:
+        """Adjoint of `grid_of_data`."""
+        return grid[self.data]
+
+    def domain_of(self, grid: Tensor) -> Tensor:
+        """Adjoint of `grid_of_domain`."""
+        return self.torus.from_phases(grid)[self.domain]
+
+    def join(self, data: Tensor, domain: Tensor) -> Tensor:
+        """Both rows of the augmented system, group by group."""
+        parts = (part.unflatten(1, (self.groups, -1)) for part in (data, domain))
+        return torch.cat(tuple(parts), 2).flatten(1, 2)
+
+    def split(self, u: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+        """The inverse of `join`; `rows` output channels a group come first."""
+        u = u.unflatten(1, (self.groups, -1))
+        return u[:, :, :rows].flatten(1, 2), u[:, :, rows:].flatten(1, 2)
+
+
+class Answer(NamedTuple):
+    """A⁺ y or (A⁺)ᴴ b, the number of refinements, and the residual if the form carries it."""
+
+    value: Tensor
+    refinements: int
+    residual: Tensor | None = None
+
+
+class SquareForm(nn.Module):
+    """A⁻¹ of a square nonsingular A."""
+
+    def __init__(self, A: LinearOperator, embedding: Embedding, system: GhostSystem) -> None:
+        super().__init__()
+        self.A, self.embedding, self.system = A, embedding, system
+        self.one_pass = False
+
+    def try_one_pass(self, y: Tensor, norm: float) -> None:
+        """Leave refinement to the careful, if one pass is backward stable for a random y."""
+        x = self._pass(y)
+        size = norms(y - self.A._matvec(x)) / (norm * norms(x) + norms(y))
+        self.one_pass = bool((size <= _ONE_PASS).all())
+
+    def pinv(self, y: Tensor, *, careful: bool) -> Answer:
+        """A⁺ y, refined as long as it helps; at least once if `careful`."""
+        return self._refined(self._pass, self.A._matvec, y, careful)
+
+    def pinv_adjoint(self, b: Tensor, *, careful: bool) -> Answer:
+        """(A⁺)ᴴ b, likewise."""
+        return self._refined(self._pass_adjoint, self.A._rmatvec, b, careful)
+
+    def inverse_of_gram(self, v: Tensor, *, of_data: bool) -> Tensor:
+        """(AAᴴ)⁻¹ v if it is data, (AᴴA)⁻¹ v if not, without refinement."""
+        if of_data:
+            return self._pass_adjoint(self._pass(v))
+        return self._pass(self._pass_adjoint(v))
+
+    def _pass(self, y: Tensor) -> Tensor:
+        e = self.embedding
+        return self.system.solve(e.grid_of_data(y), e.domain_of)
+
+    def _pass_adjoint(self, b: Tensor) -> Tensor:
+        e = self.embedding
+        return self.system.solve_adjoint(e.grid_of_domain(b), e.data_of)
+
+    def _refined(self, solve: _Map, apply: _Map, y: Tensor, careful: bool) -> Answer:
+        x = solve(y)
+        if self.one_pass and not careful:
+            return Answer(x, 0)
+        smallest = torch.full((len(y),), torch.inf, dtype=torch.float64, device=y.device)
+        for done in range(_MOST_PASSES):
+            r = y - apply(x)
+            size = norms(r) / nonzero(norms(y))
+            # Round-off of a backward stable solve leaves a residual of a few eps.
+            settled = (size <= 32 * torch.finfo(r.dtype).eps) | (size > smallest / 2)
+            if bool(settled.all()) and (done or not careful):
+                break
+            smallest = torch.minimum(size, smallest)
+            x = x + solve(r)
+        return Answer(x, done)
+
+
+class ConstantForm(nn.Module):
+    """The inverse of a zero kernel, which is zero; NaN for one that is not finite."""
+
+    def __init__(self, A: LinearOperator, value: float) -> None:
+        super().__init__()
+        self.A, self.value = A, value
+
+    def pinv(self, y: Tensor, *, careful: bool = True) -> Answer:
+        """The constant."""
+        return Answer(y.new_full((len(y), *self.A.domain_shape), self.value), 0)
+
+    def pinv_adjoint(self, b: Tensor, *, careful: bool = True) -> Answer:
+        """The constant."""
+        return Answer(b.new_full((len(b), *self.A.range_shape), self.value), 0)
+
+
+class AugmentedForm(nn.Module):
+    """A⁺ or a damped inverse by the augmented system, with small singular values taken out.
+
+    Parameters
+    ----------
+    corners : α and β that were factored
+    wanted
+        The corners of the system that is solved.  Where they differ, the factor preconditions: a
+        refinement shrinks the error along σ by (αβ − wanted αβ)/(σ² + αβ).  For A⁺ of tall A they
+        are (μ, 0), of wide A (0, μ): then no null space is left to round-off.
+    """
+
+    def __init__(
+        self,
+        A: LinearOperator,
+        embedding: Embedding,
+        system: GhostSystem,
+        rows: int,
+        corners: Corners,
+        wanted: Corners,
+    ) -> None:
+        super().__init__()
+        self.A, self.embedding, self.system, self.rows = A, embedding, system, rows
+        self.corners, self.wanted = corners, wanted
+        self.deflation: Deflation | None = None
+
+    def pinv(self, y: Tensor, *, careful: bool = True) -> Answer:
+        """A⁺ y; this form always refines."""
+        apart: Tensor | float = 0.0
+        if self.deflation is not None:
+            y, apart = self.deflation.take_out(y, adjoint=False)
+        rho, x, done = self._refined(y, y.new_zeros(len(y), *self.A.domain_shape), wanted=1)
+        residual = self.wanted.alpha * rho if self.deflation is None and self.wanted.alpha else None
+        return Answer(x + apart, done, residual)
+
+    def pinv_adjoint(self, b: Tensor, *, careful: bool = True) -> Answer:
+        """(A⁺)ᴴ b, likewise."""
+        apart: Tensor | float = 0.0
+        if self.deflation is not None:
+            b, apart = self.deflation.take_out(b, adjoint=True)
+        rho, x, done = self._refined(b.new_zeros(len(b), *self.A.range_shape), b, wanted=0)
+        residual = -self.wanted.beta * x if self.deflation is None and self.wanted.beta else None
+        return Answer(rho + apart, done, residual)
+
+    def alone(self, v: Tensor, *, adjoint: bool) -> Tensor:
+        """A⁺ v or (A⁺)ᴴ v without what the deflation answers."""
+        if adjoint:
+            return self._refined(v.new_zeros(len(v), *self.A.range_shape), v, wanted=0)[0]
+        return self._refined(v, v.new_zeros(len(v), *self.A.domain_shape), wanted=1)[1]
+
+    def inverse_of_gram(self, v: Tensor, *, of_data: bool) -> Tensor:
+        """(AAᴴ + αβ)⁻¹ v if it is data, (AᴴA + αβ)⁻¹ v if not, without what was taken out."""
+        if of_data:
+            zero = v.new_zeros(len(v), *self.A.domain_shape)
+            return self._corrected(v, zero)[0] / self.corners.beta
+        zero = v.new_zeros(len(v), *self.A.range_shape)
+        return self._corrected(zero, v)[1] / -self.corners.alpha
+
+    def once(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """(ρ, x) of the factored system, without refinement."""
+        e = self.embedding
+        f = e.join(e.grid_of_data(a), e.grid_of_domain(b))
+        rho, x = e.split(self.system.solve(f, lambda u: u), self.rows)
+        return e.data_of(rho), e.domain_of(x)
+
+    def contracts(self, norm: float, like: Tensor, limit: float) -> bool:
+        """Whether the backward error of one pass is within a limit; a bad S fails."""
+        a = random_start((1, *self.A.range_shape), like)
+        rho, x = self._corrected(a, a.new_zeros(1, *self.A.domain_shape))
+        f = a - self.corners.alpha * rho - self.A._matvec(x)
+        g = self.A._rmatvec(rho) - self.corners.beta * x
+        data = self.corners.alpha * norms(rho) + norm * norms(x) + norms(a)
+        domain = norm * norms(rho) + self.corners.beta * norms(x)
+        return bool(((norms(f) <= limit * data) & (norms(g) <= limit * domain)).all())
+
+    def _refined(self, a: Tensor, b: Tensor, wanted: int) -> tuple[Tensor, Tensor, int]:
+        rho, x = self._corrected(a, b)
+        step = torch.ones(len(a), dtype=torch.float64, device=a.device)
+        done = 0
+        while done < _MOST_PASSES:
+            done += 1
+            f = a - self.wanted.alpha * rho - self.A._matvec(x)
+            g = b - self.A._rmatvec(rho) + self.wanted.beta * x
+            change = self._corrected(f, g)
+            before, step = step, norms(change[wanted]) / nonzero(norms((rho, x)[wanted]))
+            rate = step / nonzero(before)
+            better = (rate < 1).to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+            rho, x = rho + better * change[0], x + better * change[1]
+            # What the next pass would change is below round-off, or there is nothing to gain.
+            if bool(((step * rate <= _ENOUGH) | ~(rate <= 0.5)).all()):
+                break
+        return rho, x, done
+
+    def _corrected(self, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        if self.deflation is None:
+            return self.once(f, g)
+        f, g = self.deflation.without(f, g)
+        return self.deflation.without(*self.once(f, g))
+
+
+def improved(solve: _Map, apply: _Map, y: Tensor) -> tuple[Tensor, int]:
+    """x ← x + solve(y − apply(x)) until nothing is gained, and the number of repetitions."""
+    x, done = solve(y), 0
+    step = torch.ones(len(y), dtype=torch.float64, device=y.device)
+    while done < _MOST_PASSES:
+        done += 1
+        change = solve(y - apply(x))
+        before, step = step, norms(change) / nonzero(norms(x))
+        rate = step / nonzero(before)
+        x = x + (rate < 1).to(x.dtype).reshape(-1, *[1] * (x.ndim - 1)) * change
+        if bool(((step * rate <= _ENOUGH) | ~(rate <= 0.5)).all()):
+            break
+    return x, done
+
+
+def norms(t: Tensor) -> Tensor:
+    """Euclidean norm of each image, (N, ...) -> (N,)."""
+    return torch.linalg.vector_norm(t.flatten(1), dim=1)
+
+
+def nonzero(t: Tensor) -> Tensor:
+    """t to divide by: 1 where it is 0."""
+    return torch.where(t > 0, t, 1.0)

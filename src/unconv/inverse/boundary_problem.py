@@ -1,0 +1,120 @@
+"""One kernel of the *boundary* rung, ready to be factored in any form."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..convolve import grouped
+from ..geometry import Geometry
+from ..linear_operator import LinearOperator
+from ..operator import ConvOperator
+from ..torus import Torus
+from .base import Options, SpectrumSummary
+from .boundary_forms import AugmentedForm, Corners, Embedding
+from .ghost_system import GhostSystem, LuSolver, augmented_inverse, ghost_matrix
+from .ghosts import Ghosts, find_ghosts
+from .lanczos import largest_eigenvalue, random_start
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One kernel as a convolution, never transposed, in units near its largest weight."""
+
+    A: LinearOperator
+    geometry: Geometry
+    weight: Tensor  # (1, g, r, c, *k) double, as a correlation
+    scale: float
+    damp: float  # in the unit of A, as the next two
+    norm: float  # σ_max, from below
+    tau: float  # the cut-off
+    kernels: int  # that there are in all
+
+    @property
+    def real(self) -> bool:
+        """Whether A is."""
+        return not self.weight.is_complex()
+
+    def one(self, value: float) -> Tensor:
+        """A fact of this kernel, (1,)."""
+        return torch.tensor([value], dtype=torch.float64, device=self.weight.device)
+
+    @property
+    def is_tall(self) -> bool:
+        """Whether A has at least as many rows as columns."""
+        m, n = self.A.shape
+        return m >= n
+
+    def ghosts(self, torus: Torus, *, all_pixels: bool) -> Ghosts:
+        """All ghost pixels serve the square form, those that are read the augmented one."""
+        return find_ghosts(
+            self.geometry,
+            torus,
+            all_pixels=all_pixels,
+            outputs_first=not all_pixels,
+            device=self.weight.device,
+        )
+
+    def facts(
+        self, floor: float, rank_how: str, *, dropped: int = 0, gap: float = math.inf
+    ) -> SpectrumSummary:
+        """What is known, in the unit of A."""
+        return SpectrumSummary(
+            norm=self.one(self.norm),
+            floor=self.one(floor),
+            rank=None if self.damp else self.one(min(self.A.shape) - dropped).long(),
+            gap=self.one(gap),
+            rank_how=rank_how,
+            dropped=self.one(dropped).long(),
+        )
+
+
+def prepare(op: ConvOperator, options: Options, kernels: int) -> Problem:
+    """Scale to order one, estimate σ_max, set the cut-off."""
+    weight = op.weight.detach().to(torch.complex128 if op.dtype.is_complex else torch.float64)
+    # A power of two: dividing by any other number would round, and A is ill-conditioned.
+    scale = 2.0 ** (math.frexp(float(weight.abs().amax()))[1] - 1)
+    unit = op.with_weight(weight / scale)
+    unit.bias = None  # the layer's own: it must not follow the inverse
+    A: LinearOperator = unit.H if op.transposed else unit
+    taps = unit.taps.conj().resolve_conj() if op.transposed else unit.taps
+    # A cut-off that was asked for is relative to σ_max itself, others only to its order.
+    sharp = options.rtol is not None
+    norm = largest_eigenvalue(
+        lambda v: A._rmatvec(A._matvec(v)),
+        random_start((1, *A.domain_shape), weight),
+        steps=30 if sharp else 8,
+        rtol=1e-5 if sharp else 5e-2,
+    ).sqrt()
+    cutoff = replace(options, damp=0.0).cutoff(op, norm * scale) / scale
+    return Problem(
+        A=A,
+        geometry=op.geometry,
+        weight=grouped(taps, op.geometry),
+        scale=scale,
+        damp=options.damp / scale,
+        norm=float(norm),
+        tau=float(cutoff),
+        kernels=kernels,
+    )
+
+
+def augmented(
+    p: Problem, torus: Torus, corners: Corners, wanted: Corners | None = None
+) -> AugmentedForm:
+    """The augmented form with its ghost system factored."""
+    C = torus.spectrum(p.weight, p.geometry)
+    blocks = augmented_inverse(C, corners.alpha, corners.beta)
+    ghosts = p.ghosts(torus, all_pixels=False)
+    strips, diagonal = [ghosts.outputs, ghosts.constraints], 0.0
+    if ghosts.copies and corners.beta:
+        strips.append(ghosts.pixels)
+        diagonal = 1 / corners.beta
+    factor = LuSolver(ghost_matrix(torus, blocks, strips, strips, diagonal))
+    system = GhostSystem(torus, blocks, strips, strips, factor)
+    rows = p.geometry.c_out // p.geometry.groups
+    embedding = Embedding(p.geometry, torus)
+    return AugmentedForm(p.A, embedding, system, rows, corners, wanted or corners)

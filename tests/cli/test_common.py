@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from typer.testing import CliRunner, Result
 
 from unconv import ConvOperator, psf
 from unconv.cli.app import app
-from unconv.cli.common import EXIT_CODES, parse_psf
+from unconv.cli.common import EXIT_CODES, collected_doubts, parse_psf, tell
 from unconv.images import Picture, write_picture
+from unconv.inverse import AccuracyWarning
 
 
 def run(*args: object) -> Result:
@@ -318,7 +320,24 @@ def test_the_codes_are_told():
 # Reports
 
 
-@pytest.mark.parametrize(("command", "boundary"), [("blur", "symmetric"), ("deblur", "smooth")])
+def test_doubts_are_collected_and_other_warnings_shown():
+    def doubtful() -> list[str]:
+        with collected_doubts() as doubts:
+            warnings.warn("x is far off", AccuracyWarning, stacklevel=1)
+            warnings.warn("another", UserWarning, stacklevel=1)
+        return doubts
+
+    with pytest.warns(UserWarning, match="another") as shown:
+        assert doubtful() == ["x is far off"]
+    assert len(shown) == 1
+
+
+def test_a_doubt_is_told_once(capsys):
+    tell(["x is far off", "x is far off", "so is y."])
+    assert capsys.readouterr().err == "warning: x is far off.\nwarning: so is y.\n"
+
+
+@pytest.mark.parametrize(("command", "boundary"), [("blur", "symmetric"), ("deblur", "valid")])
 def test_table(tmp_path: Path, command, boundary):
     save(tmp_path / "in.png", 3, 24, 20)
     result = run(command, tmp_path / "in.png", "-o", tmp_path / "out.png", "--psf", "disk:1")

@@ -7,7 +7,8 @@ import functools
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from .. import psf
 from ..images import PictureError, read_picture
+from ..inverse import AccuracyWarning
 from ..linear_operator import MemoryLimitError
 
 EXIT_CODES = (
@@ -40,9 +42,8 @@ PsfOption = Annotated[
 BoundaryOption = Annotated[
     str,
     typer.Option(
-        help="What lies outside the picture: smooth (deblur only: unknown, continued smoothly), "
-        "circular, zeros, reflect, replicate, symmetric, or valid (a larger scene). deblur serves "
-        "all but smooth and circular for small pictures so far."
+        help="What lies outside the picture: valid (unknown, the picture shows part of a larger "
+        "scene), circular, zeros, reflect, replicate or symmetric."
     ),
 ]
 OutputOption = Annotated[
@@ -127,6 +128,28 @@ def progress() -> Iterator[Callable[[str], None]]:
     with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as p:
         task = p.add_task("starting", total=None)
         yield lambda step: p.update(task, description=step)
+
+
+@contextmanager
+def collected_doubts() -> Iterator[list[str]]:
+    """The sentences of all `AccuracyWarning`s inside; other warnings are shown as ever."""
+    doubts: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", AccuracyWarning)
+        yield doubts
+    for warning in caught:
+        if issubclass(warning.category, AccuracyWarning):
+            doubts.append(str(warning.message))
+        else:
+            warnings.showwarning(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+
+
+def tell(doubts: Sequence[str]) -> None:
+    """Print each once, to stderr."""
+    for doubt in dict.fromkeys(doubts):
+        print(f"warning: {doubt.removesuffix('.')}.", file=sys.stderr)
 
 
 def report(title: str, facts: Mapping[str, Any], as_json: bool) -> None:

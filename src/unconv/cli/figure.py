@@ -1,55 +1,86 @@
-"""The demo's figure: pictures above, their spectra below."""
+"""The demo's figures."""
 
 from __future__ import annotations
 
-from typing import IO, Any
+from collections.abc import Sequence
+from itertools import product
+from typing import IO, TYPE_CHECKING, Any
 
-import numpy as np
-import torch
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
-Panel = tuple[str, Tensor, dict[str, Any] | None]
+if TYPE_CHECKING:
+    from .demo import Trial
+
+Corner = tuple[slice, slice]
 
 
-def comparison(file: IO[bytes], title: str, panels: list[Panel]) -> None:
-    """Draw (name, planes (C, H, W), scores) side by side into a PNG."""
-    figure = Figure(figsize=(13.5, 8.9), dpi=110, layout="constrained")
+def comparison(file: IO[bytes], title: str, trial: Trial) -> None:
+    """Draw one trial into a PNG: the pictures above, one corner of each enlarged below."""
+    figure = Figure(figsize=(14, 8.4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=13, parse_math=False)  # psf names may hold dollars
-    axes = figure.subplots(2, len(panels))
-    spectra = [_log_power(planes) for _, planes, _ in panels]
-    low, high = np.percentile(spectra[0], [1, 99.9])
-    for column, ((name, planes, scores), spectrum) in enumerate(zip(panels, spectra, strict=True)):
-        top, bottom = axes[:, column]
-        pixels = planes.clamp(0, 1).permute(1, 2, 0).numpy()
-        top.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="lanczos")
-        quality = "" if scores is None else f"\n{scores['psnr']:.2f} dB, SSIM {scores['ssim']:.3f}"
-        top.set_title(name + quality)
-        top.set_axis_off()
-        bottom.imshow(
-            spectrum,
-            cmap="magma",
-            vmin=low,
-            vmax=high,
-            extent=(-0.5, 0.5, -0.5, 0.5),
-            aspect=spectrum.shape[0] / spectrum.shape[1],
-        )
-        bottom.set_xlabel("cycles per pixel")
-        bottom.set_xticks([-0.5, 0, 0.5])
-        bottom.set_yticks([-0.5, 0, 0.5])
-    axes[1, 0].set_ylabel("cycles per pixel")
-    figure.colorbar(axes[1, 0].images[0], ax=list(axes[1]), label="power, dB", shrink=0.9)
+    axes = figure.subplots(2, len(trial.shown))
+    rows, columns = corner = _corner(trial.shown["original"], 8 * max(trial.psf_size))
+    for column, (name, planes) in enumerate(trial.shown.items()):
+        whole, enlarged = axes[:, column]
+        _show(whole, planes)
+        box = columns.start - 0.5, rows.start - 0.5
+        side = columns.stop - columns.start, rows.stop - rows.start
+        whole.add_patch(Rectangle(box, *side, fill=False, edgecolor="yellow", linewidth=1.2))
+        whole.set_title(_heading(name, trial.scores.get(name)), fontsize=11)
+        _show(enlarged, planes, corner)
     figure.savefig(file, format="png")
 
 
-def _log_power(planes: Tensor) -> np.ndarray[Any, Any]:
-    """Power spectrum of the grey picture in dB, zero frequency in the middle, Hann window."""
+def overview(file: IO[bytes], title: str, trials: Sequence[Trial]) -> None:
+    """Draw many trials into a PNG: a row for a picture, a group for a psf; one corner of each."""
+    pictures = list(dict.fromkeys(t.picture for t in trials))
+    psfs = list(dict.fromkeys(t.psf for t in trials))
+    names = list(trials[0].scores)
+    figure = Figure(figsize=(6 * len(psfs), 0.8 + 2.5 * len(pictures)), dpi=110)
+    figure.set_layout_engine("constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=13)
+    groups = figure.subfigures(1, len(psfs), wspace=0.02, squeeze=False)[0]
+    side = 8 * max(max(t.psf_size) for t in trials)
+    for psf, group in zip(psfs, groups, strict=True):
+        group.suptitle(psf, fontsize=12)
+        axes = group.subplots(len(pictures), len(names), squeeze=False)
+        for trial in (t for t in trials if t.psf == psf):
+            row = axes[pictures.index(trial.picture)]
+            corner = _corner(trial.shown["original"], side)
+            for name, ax in zip(names, row, strict=True):
+                _show(ax, trial.shown[name], corner)
+                scores = trial.scores[name]
+                numbers = f"{scores['psnr']:.1f} ({scores['psnr_edges']:.1f})"
+                ax.set_title(f"{name}\n{numbers}", fontsize=9)
+    figure.savefig(file, format="png")
+
+
+def _heading(name: str, scores: dict[str, float] | None) -> str:
+    if scores is None:
+        return f"{name}\n\n"
+    whole = f"{scores['psnr']:.2f} dB, SSIM {scores['ssim']:.3f}"
+    return f"{name}\n{whole}\n{scores['psnr_edges']:.2f} dB near the edges"
+
+
+def _show(ax: Axes, planes: Tensor, part: Corner = (slice(None), slice(None))) -> None:
+    pixels: Any = planes.clamp(0, 1).permute(1, 2, 0).numpy()[part]
+    ax.imshow(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=1)
+    ax.set_axis_off()
+
+
+def _corner(planes: Tensor, side: int) -> Corner:
+    """The corner with the most contrast, at most half of the picture."""
     grey = planes.mean(0)
-    grey = grey - grey.mean()
-    for dim in (0, 1):
-        window = torch.hann_window(grey.shape[dim], periodic=False, dtype=grey.dtype)
-        grey = grey * window.reshape([-1, 1] if dim == 0 else [1, -1])
-    power = torch.fft.fftshift(torch.fft.fft2(grey)).abs() ** 2 / grey.numel()
-    return np.asarray(10 * torch.log10(power + 1e-12))
+    H, W = grey.shape
+    side = max(1, min(side, H // 2, W // 2))
+    corners = product(
+        (slice(0, side), slice(H - side, H)),
+        (slice(0, side), slice(W - side, W)),
+    )
+    return max(corners, key=lambda part: float(grey[part].var(correction=0)))

@@ -1,4 +1,8 @@
-"""`make bench`: print every table, fail when a figure is missed."""
+"""`make bench`: print every table, fail when a figure is missed.
+
+`python -m benchmarks boundary --only=question` prints one table of a benchmark, `blur --all` every
+picture.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,13 @@ import torch
 
 from .common import THREADS
 
-BENCHES = ("adjoint", "fourier")
+BENCHES = ("adjoint", "fourier", "boundary", "blur", "growth")
 
 
 def main() -> int:
     """Run the named benchmarks, or all."""
     torch.set_num_threads(THREADS)
-    names = sys.argv[1:] or list(BENCHES)
+    names = [a for a in sys.argv[1:] if not a.startswith("--")] or list(BENCHES)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     results = {n: importlib.import_module(f"benchmarks.bench_{n}").main() for n in names}
     missed = [n for n, good in results.items() if not good]

@@ -2,40 +2,60 @@
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
+from torch import Tensor
+
+import unconv
 
 THREADS = 2
+T = TypeVar("T")
 
 
 def medians(
-    candidates: dict[str, Callable[[], object]], *, rounds: int = 41, seconds: float = 2.0
+    candidates: dict[str, Callable[[], object]],
+    *,
+    rounds: int = 41,
+    seconds: float = 2.0,
+    warm: bool = False,
 ) -> dict[str, float]:
     """Median seconds of each candidate.
 
     They take turns, so a noisy moment hits all of them, in random order, so that no candidate
     always finds the heap as one other left it (a factor of two for buffers of some megabytes).
+    Unless they are `warm`, a first turn is not counted; it fills caches and allocators.
     """
     times: dict[str, list[float]] = {name: [] for name in candidates}
     started = time.perf_counter()
     order = list(candidates.items())
     shuffle = random.Random(0).shuffle
-    for turn in range(rounds + 1):
+    for turn in range(warm, rounds + 1):
         shuffle(order)
         for name, run in order:
             synchronize()
             begin = time.perf_counter()
             run()
             synchronize()
-            if turn:  # the first turn warms caches and allocators
+            if turn:
                 times[name].append(time.perf_counter() - begin)
         if turn >= 5 and time.perf_counter() - started > seconds:
             break
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def timed(run: Callable[[], T]) -> tuple[float, T]:
+    """Seconds of one call, and what it returned."""
+    synchronize()
+    begin = time.perf_counter()
+    result = run()
+    synchronize()
+    return time.perf_counter() - begin, result
 
 
 def synchronize() -> None:
@@ -63,3 +83,28 @@ def milliseconds(seconds: float) -> str:
     """Three significant digits, and no exponents."""
     value = seconds * 1e3
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
+def seconds_of(value: float) -> str:
+    """Three significant digits, a dash for what was not measured."""
+    return "–" if math.isnan(value) else f"{value:.3g}"
+
+
+def against(value: float, limit: float, digits: str = ".2f") -> str:
+    """A figure, marked where it exceeds its limit."""
+    return f"{value:{digits}}{'' if value <= limit else ' !'}"
+
+
+def sigma_max(op: unconv.ConvOperator) -> float:
+    """σ_max from below, as iterations estimate it."""
+    return float(op.tikhonov(1.0, method="krylov").summary.norm)
+
+
+def relative_error(x: Tensor, truth: Tensor) -> float:
+    """‖x − truth‖/‖truth‖ in double precision."""
+    return float((x.double() - truth).norm() / truth.norm())
+
+
+def fft_pair(x: Tensor) -> Tensor:
+    """There and back along the last two axes."""
+    return torch.fft.irfft2(torch.fft.rfft2(x), s=x.shape[-2:])

@@ -1,0 +1,251 @@
+"""The rivals: sparse direct solvers, and iterations for damped least squares.
+
+Every one is imported where it is called; one that is not installed is `None`, a dash in the tables.
+Direct solvers run in a process of their own with a limit of time and memory (`direct`), for some of
+them take minutes and gigabytes.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse
+import torch
+from torch import Tensor
+
+import unconv
+
+from .common import THREADS
+
+SECONDS = 60
+BYTES = 14e9
+MOST_STEPS = 1000  # of an iteration
+DIRECT = {
+    "SuiteSparseQR": "sparseqr",
+    "CHOLMOD on AᴴA": "sksparse",
+    "PARDISO": "pypardiso",
+    "SuperLU": "scipy",
+}
+
+
+# --- direct
+def sparse_matrix(K: Any, size: int) -> scipy.sparse.csc_matrix:
+    """A of zero padding by k//2, by index arithmetic; K a NumPy array (c_out, c_in, k, k)."""
+    c_out, c_in, k, _ = K.shape
+    rows, columns, values = [], [], []
+    row, column = np.meshgrid(np.arange(size), np.arange(size), indexing="ij")
+    o, i = np.meshgrid(np.arange(c_out), np.arange(c_in), indexing="ij")
+    for u in range(k):
+        for v in range(k):
+            r, s = row + u - k // 2, column + v - k // 2
+            inside = (r >= 0) & (r < size) & (s >= 0) & (s < size)
+            output, pixel = (row * size + column)[inside], (r * size + s)[inside]
+            rows.append((o[..., None] * size**2 + output).ravel())
+            columns.append((i[..., None] * size**2 + pixel).ravel())
+            values.append(np.broadcast_to(K[:, :, u, v, None], (*o.shape, len(output))).ravel())
+    entries = np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))
+    shape = (c_out * size**2, c_in * size**2)
+    return scipy.sparse.coo_matrix(entries, shape=shape).tocsc()
+
+
+def _qr(A: Any) -> Callable[[Any], Any]:
+    import sparseqr
+
+    rows = A.tocoo()
+    return lambda b: sparseqr.solve(rows, b)  # keeps no factor: each solve is everything
+
+
+def _cholmod(A: Any) -> Callable[[Any], Any]:
+    from sksparse.cholmod import cholesky
+
+    factor = cholesky((A.T @ A).tocsc())
+    return lambda b: factor(A.T @ b)
+
+
+def _pardiso(A: Any) -> Callable[[Any], Any]:
+    import pypardiso
+
+    solver = pypardiso.PyPardisoSolver()
+    rows = A.tocsr()
+    solver.factorize(rows)
+    return lambda b: solver.solve(rows, b)
+
+
+def _superlu(A: Any) -> Callable[[Any], Any]:
+    from scipy.sparse.linalg import splu
+
+    return splu(A).solve
+
+
+_FACTOR = {
+    "SuiteSparseQR": _qr,
+    "CHOLMOD on AᴴA": _cholmod,
+    "PARDISO": _pardiso,
+    "SuperLU": _superlu,
+}
+
+
+Iterative = Callable[[float], Tensor]
+
+
+class Outcome(NamedTuple):
+    """Seconds of set-up and one solve, seconds of the next solve, relative error, or why not."""
+
+    first: float = float("nan")
+    again: float = float("nan")
+    error: float = float("nan")
+    failure: str = ""
+
+
+def direct(name: str, channels: int, size: int, taps: int) -> Outcome | None:
+    """One sparse solver on `random_problem`, in a process of its own; None if not installed."""
+    if importlib.util.find_spec(DIRECT[name]) is None:
+        return None
+    command = [os.path.basename(sys.executable), "-m", "benchmarks.peers", name]
+    command += map(str, (channels, size, taps))
+    try:
+        ran = subprocess.run(
+            command, env=environment(), capture_output=True, text=True, timeout=SECONDS + 15
+        )
+    except subprocess.TimeoutExpired:
+        return Outcome(failure=f"> {SECONDS} s")
+    if ran.returncode:
+        gave_up = "emory" in ran.stderr or ran.returncode < 0
+        indefinite = "ositive definite" in ran.stderr
+        other = "not positive definite" if indefinite else "failed"
+        return Outcome(failure=f"> {BYTES / 1e9:.0f} GB" if gave_up else other)
+    found = Outcome(*json.loads(ran.stdout.splitlines()[-1]))
+    return found if found.first <= SECONDS else Outcome(failure=f"> {SECONDS} s")
+
+
+def environment() -> dict[str, str]:
+    """Of a process that runs this very Python on as many threads."""
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
+    threads = {v: str(THREADS) for v in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    return os.environ | {"PATH": path} | threads
+
+
+def random_problem(channels: int, size: int, taps: int) -> tuple[Tensor, Tensor, Tensor]:
+    """K, x and y = Ax with zero padding, float64, the same in every process."""
+    torch.manual_seed(0)
+    K = torch.randn(channels, channels, taps, taps, dtype=torch.float64)
+    x = torch.randn(1, channels, size, size, dtype=torch.float64)
+    return K, x, torch.nn.functional.conv2d(x, K, padding=taps // 2)
+
+
+def _run_direct(name: str, channels: int, size: int, taps: int) -> Outcome:
+    torch.set_num_threads(THREADS)
+    K, x, y = random_problem(channels, size, taps)
+    A = sparse_matrix(K.numpy(), size)
+    b, truth = y.numpy().ravel(), x.numpy().ravel()
+    if not np.allclose(A @ truth, b):
+        raise AssertionError("the sparse matrix is another operator")
+    resource.setrlimit(resource.RLIMIT_AS, (int(BYTES), int(BYTES)))
+    begin = time.perf_counter()
+    solve = _FACTOR[name](A)
+    found = solve(b)
+    first = time.perf_counter() - begin
+    again = float("nan")
+    if name != "SuiteSparseQR":
+        begin = time.perf_counter()
+        solve(b)
+        again = time.perf_counter() - begin
+    error = np.linalg.norm(found - truth) / np.linalg.norm(truth)
+    return Outcome(first, again, float(error))
+
+
+# --- iterations for min ‖Ax − y‖² + damp²‖x‖²
+def iterative(op: unconv.ConvOperator, y: Tensor, damp: float) -> dict[str, Callable[[float], Any]]:
+    """For each installed rival a function of its tolerance that solves for x."""
+    rivals: dict[str, Callable[[float], Any]] = {"SciPy lsqr": _scipy_lsqr(op, y, damp)}
+    deepinv = _deepinv()
+    if deepinv is not None:
+        for solver in ("CG", "lsqr"):
+            rivals[f"deepinv {solver}"] = _deepinv_solver(deepinv, solver, op, y, damp)
+    return rivals
+
+
+def _scipy_lsqr(op: unconv.ConvOperator, y: Tensor, damp: float) -> Callable[[float], Tensor]:
+    from scipy.sparse.linalg import LinearOperator, lsqr
+
+    H = op.H
+
+    def matvec(v: Any) -> Any:
+        return op(torch.from_numpy(v).reshape(1, *op.domain_shape)).numpy().ravel()
+
+    def rmatvec(v: Any) -> Any:
+        return H(torch.from_numpy(v).reshape(1, *op.range_shape)).numpy().ravel()
+
+    A = LinearOperator(op.shape, matvec=matvec, rmatvec=rmatvec, dtype=np.float64)
+    b = y.numpy().ravel()
+
+    def solve(tol: float) -> Tensor:
+        x = lsqr(A, b, damp=damp, atol=tol, btol=tol, iter_lim=MOST_STEPS)[0]
+        return torch.from_numpy(x).reshape(1, *op.domain_shape)
+
+    return solve
+
+
+def _deepinv_solver(
+    deepinv: Any, solver: str, op: unconv.ConvOperator, y: Tensor, damp: float
+) -> Callable[[float], Tensor]:
+    H, zero = op.H, y.new_zeros(1, *op.domain_shape)
+
+    def solve(tol: float) -> Tensor:
+        return deepinv(
+            op, H, y, z=zero, gamma=damp**-2, solver=solver, max_iter=MOST_STEPS, tol=tol
+        )
+
+    return solve
+
+
+def _deepinv() -> Any | None:
+    """deepinv's `least_squares`; its demos want torchvision, its solvers do not."""
+    if importlib.util.find_spec("deepinv") is None:
+        return None
+    if importlib.util.find_spec("torchvision") is None:
+        sys.meta_path.insert(0, _Hollow())
+    try:
+        from deepinv.optim.linear import least_squares
+    except ImportError:
+        return None
+    return least_squares
+
+
+class _Hollow:
+    """Finds every module of torchvision, with nothing in it."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        if name.split(".")[0] != "torchvision":
+            return None
+        return importlib.machinery.ModuleSpec(name, self, is_package=True)  # type: ignore[arg-type]
+
+    def create_module(self, spec: Any) -> types.ModuleType:
+        return _HollowModule(spec.name)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        return None
+
+
+class _HollowModule(types.ModuleType):
+    __path__: list[str] = []  # noqa: RUF012
+
+    def __getattr__(self, name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {})
+
+
+if __name__ == "__main__":
+    print(json.dumps(_run_direct(sys.argv[1], *map(int, sys.argv[2:5]))))

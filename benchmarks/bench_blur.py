@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -150,36 +150,41 @@ def beside_iterations() -> bool:
     for kernel in PSFS:
         case = Case(512, "reflect", kernel, DAMPS[0])
         op, y = problem(case)
-        exact = "separable" if kernel == "gaussian" else "krylov"
-        reference = op.lstsq(y, case.damp, method=exact, tol=1e-12).solution
+        # An iteration whose own bound proves 1e-12, not the rung under test.
+        reference = op.lstsq(y, case.damp, method="krylov", tol=1e-12).solution
         seconds, result = timed(partial(op.lstsq, y, case.damp))
+        bound = float(result.certificate.error_bound.max())
         error = relative_error(result.solution, reference)
-        certificate = result.certificate
-        bound = float(certificate.error_bound.max())
-        rows.append([kernel, f"ours ({certificate.method})", "–"])
-        rows[-1] += [milliseconds(seconds), f"{error:.1e}", f"{bound:.1e}"]
-        ours, best = rows[-1], math.inf
-        for name, solve in peers.iterative(op, y, case.damp).items():
-            row, peer = _to_the_same(name, solve, reference, max(error, ERROR_LIMIT), seconds)
-            rows.append([kernel, *row])
-            best = min(best, peer)
-        good &= seconds <= best
-        ours[3] += "" if seconds <= best else " !"
+        name = f"ours ({result.certificate.method})"
+        found: dict[str, tuple[str, float, Callable[[], object]]] = {}
+        found[name] = "–", error, partial(op.lstsq, y, case.damp)
+        for peer, solve in peers.iterative(op, y, case.damp).items():
+            found[peer] = _to_the_same(solve, reference, max(error, ERROR_LIMIT), seconds)
+        times = medians({n: f[2] for n, f in found.items()}, rounds=3, seconds=60, warm=True)
+        equals = [t for n, t in times.items() if n != name and found[n][1] <= ERROR_LIMIT]
+        limit = min(equals, default=math.inf)
+        good &= times[name] <= limit and error <= ERROR_LIMIT
+        for method, (tol, reached, _) in found.items():
+            time = f"{1e3 * times[method]:.0f}"
+            mark = " !" if method == name and times[name] > limit else ""
+            proof = f"{bound:.1e}" if method == name else "–"
+            rows.append([kernel, method, tol, time + mark, f"{reached:.1e}", proof])
+            print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
     header = ["psf", "method", "its tol", "set-up and one solve, ms", "true error", "error_bound"]
     print(table("512² reflect, damp 3e-02, to a true error of 1e-6", header, rows), flush=True)
     return good
 
 
 def _to_the_same(
-    name: str, solve: peers.Iterative, reference: Tensor, error: float, ours: float
-) -> tuple[list[str], float]:
+    solve: peers.Iterative, reference: Tensor, error: float, ours: float
+) -> tuple[str, float, Callable[[], Tensor]]:
     """At the loosest of its tolerances that reaches `error`, or that takes three times ours."""
     for tol in (1e-5, 1e-6, 1e-7, 1e-8):
         seconds, x = timed(partial(solve, tol))
         found = relative_error(x, reference)
         if found <= error or seconds > 3 * ours:
             break
-    return [name, f"{tol:.0e}", milliseconds(seconds), f"{found:.1e}", "–"], seconds
+    return f"{tol:.0e}", found, partial(solve, tol)
 
 
 TABLES = {"restored": restored, "peers": beside_iterations}

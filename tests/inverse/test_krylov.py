@@ -110,6 +110,7 @@ def test_damped(name, algorithm, draw):
     case: Case = draw.draw(cases())
     op = case.operator()
     A = dense_twin(op)
+    assume(bool(A.any()))  # taps that meet padding only leave round-off of an FFT beside zero
     damp = 0.05 * float(largest(A).amax()) + 1e-3
     X = damped_matrix(A, damp)
     inverse = inverse_of(op, algorithm, damp=damp, tol=1e-9)

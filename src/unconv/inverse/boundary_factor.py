@@ -29,6 +29,7 @@ _CORNER = 0.3  # of σ_max, for tall and wide operators without damping
 # What the ghost systems resolve, of σ_max.  Where the grid itself has null vectors (tall, wide, or
 # a singular torus) the round-off of 1/τ meets τ: √eps.  A healthy square grid sees further.
 _RESOLUTION, _SQUARE_RESOLUTION = 1e-6, 1e-8
+_BELIEVED = 1e-9  # of σ_max: left and right null vectors of an LU need not match below
 _SAFETY = 10.0  # σ_min must clear the cut-off by this factor to be believed without a count
 _LEVELS, _FEW = (1e-2, 1e-4), 32  # of σ_max; triples that are cheaper than a smaller μ
 _MOST_ENTRIES = 3e7  # of singular vectors kept as images
@@ -72,7 +73,7 @@ def pseudo_inverse_form(p: Problem, options: Options) -> tuple[Form, SpectrumSum
         ):  # or the blocks have no inverse
             form = augmented(p, torus, corners)
     elif (healthy := _healthy_grid(p)) is not None:
-        torus, resolution = healthy.torus, 0.0
+        torus, resolution = healthy.torus, _BELIEVED
         form = _square(p, healthy)
     if form is not None and _is_usable(p, form):
         smallest = _smallest_singular_value(p, form)

@@ -74,6 +74,8 @@ def _axis_obstacle(axis: Axis) -> str | None:
             f"the padding {axis.before, axis.after} does not centre a kernel that spans "
             f"{axis.extent} samples; it must be half of {axis.extent - 1} on both sides"
         )
+    if axis.m != axis.n:  # a transposed operator with output_padding
+        return f"there are {axis.m} outputs for {axis.n} samples"
     # the nearest ghost is the edge sample in both modes
     same = axis.mode == "symmetric" or (axis.mode == "replicate" and axis.before <= 1)
     if axis.before and not same:

@@ -66,7 +66,8 @@ def test_every_rung(method, dtype, damp, shape):
         inverse = inverse_of(here, damp, method)
         expected = inverse_of(there, damp, method)
         found = inverse(y.to(DEVICE))
-        assert found.device.type == DEVICE and found.dtype == y.dtype
+        assert found.device.type == DEVICE
+        assert found.dtype == y.dtype
         tolerance = TOLERANCE[dtype]
         assert relative(found.cpu(), expected(y)) < tolerance
         b = data(there.domain_shape, there, seed=3)

@@ -71,16 +71,18 @@ def test_inertia_of_a_hermitian_matrix(dtype, n):
         assert int(_positive_eigenvalues(H)) == int((torch.linalg.eigvalsh(H) > 0).sum())
 
 
-def augmented_of(op: ConvOperator, mu: float):
-    """(ρ, x) of the damped augmented system, dense."""
+def inverse_of_gram(op: ConvOperator, mu: float):
+    """By the damped augmented system, dense."""
     A = dense_twin(op)
     m, n = A.shape
     top = torch.cat([mu * torch.eye(m, dtype=A.dtype), A], 1)
     K = torch.cat([top, torch.cat([A.mH, -mu * torch.eye(n, dtype=A.dtype)], 1)])
 
-    def apply(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        u = torch.linalg.solve(K, torch.cat([a.flatten(1), b.flatten(1)], 1).mT).mT
-        return u[:, :m].reshape(a.shape), u[:, m:].reshape(b.shape)
+    def apply(v: torch.Tensor, *, of_data: bool) -> torch.Tensor:
+        own = slice(None, m) if of_data else slice(m, None)
+        f = torch.zeros(len(v), m + n, dtype=A.dtype)
+        f[:, own] = v.flatten(1)
+        return torch.linalg.solve(K, f.mT).mT[:, own].reshape(v.shape)
 
     return apply
 
@@ -91,7 +93,7 @@ def test_the_smallest_triples(shape, dtype):
     op = ConvOperator(randn(*shape, dtype=dtype), (5, 4), padding=1)
     S = torch.linalg.svdvals(dense_twin(op))
     count = 3
-    found = smallest_triples(op, augmented_of(op, 1e-3 * float(S[0])), count, float(S[0]))
+    found = smallest_triples(op, inverse_of_gram(op, 1e-3 * float(S[0])), count, float(S[0]))
     assert relative(found.S, S.flip(0)[:count]) < 1e-10
     for k in range(count):
         U, V = found.U[k : k + 1], found.V[k : k + 1]
@@ -107,7 +109,7 @@ def test_a_null_vector_has_no_partner_on_the_longer_side():
     weight[:, 1] = weight[:, 0]
     op = ConvOperator(weight, (3, 3), padding=1)
     S = torch.linalg.svdvals(dense_twin(op))
-    found = smallest_triples(op, augmented_of(op, 1e-3 * float(S[0])), 9, float(S[0]))
+    found = smallest_triples(op, inverse_of_gram(op, 1e-3 * float(S[0])), 9, float(S[0]))
     assert (1e-13 * S[0] > found.S).all()
     assert not found.U.any()
     assert torch.linalg.norm(op(found.V)) < 1e-13 * S[0]

@@ -1,8 +1,9 @@
 """Which form of ghost system an operator needs, and its factorisation.
 
 Full rank is believed where Lanczos on the inverse finds the smallest singular value well above the
-cut-off.  Otherwise small singular values are counted and taken out: on the ghosts where they lie
-far below those of the grid (ghost_truncation.py), as images where they are few (deflation.py).
+cut-off.  Near it, the inverse of a square A serves to find the few that are dropped.  Otherwise
+small singular values are counted and taken out: on the ghosts where they lie far below those of the
+grid (ghost_truncation.py), as images where they are few (deflation.py).
 """
 
 from __future__ import annotations
@@ -19,11 +20,18 @@ from .base import CannotServeError, Options, SpectrumSummary
 from .boundary_forms import AugmentedForm, ConstantForm, Corners, Embedding, SquareForm
 from .boundary_problem import Problem, augmented
 from .boundary_sizes import grid_of, sizes_of
-from .deflation import Deflation, count_above, polished, smallest_triples
+from .deflation import (
+    Deflation,
+    Triples,
+    count_above,
+    polished,
+    smallest_triples,
+)
 from .ghost_system import GhostSystem, LuSolver, ghost_matrix
 from .ghost_truncation import TruncatedForm, core_of
 from .lanczos import largest_eigenvalue, random_start
 from .small_blocks import invert_regular
+from .square_cut import ProjectedForm, triples_up_to
 
 _CORNER = 0.3  # of σ_max, for tall and wide operators without damping
 # What the ghost systems resolve, of σ_max.  Where the grid itself has null vectors (tall, wide, or
@@ -39,7 +47,7 @@ _FAR_BELOW = 1e-4  # of σ_min(C): cuts there are exact but for relative errors 
 _HEALTHY, _REFINABLE = 1e-10, 1e-4  # backward errors of one pass
 _CORE_MATRICES = 12  # of the order of the ghosts, at the peak of `core_of`
 
-Form = SquareForm | AugmentedForm | TruncatedForm | ConstantForm
+Form = SquareForm | ProjectedForm | AugmentedForm | TruncatedForm | ConstantForm
 
 
 def damped_form(p: Problem) -> tuple[Form, SpectrumSummary]:
@@ -77,11 +85,16 @@ def pseudo_inverse_form(p: Problem, options: Options) -> tuple[Form, SpectrumSum
         form = _square(p, healthy)
     if form is not None and _is_usable(p, form):
         smallest = _smallest_singular_value(p, form)
+    if isinstance(form, SquareForm) and smallest > resolution * p.norm:
+        form.try_one_pass(random_start((1, *p.A.range_shape), p.weight), p.norm)
+        if smallest <= _SAFETY * p.tau:
+            try:
+                return _cut(p, form)
+            except CannotServeError:  # too many to drop one by one
+                pass
     if form is None or smallest <= max(_SAFETY * p.tau, resolution * p.norm):
         del form  # before the next one is allocated
         return _rank_deficient(p, torus, healthy, options)
-    if isinstance(form, SquareForm):
-        form.try_one_pass(random_start((1, *p.A.range_shape), p.weight), p.norm)
     # Lanczos errs upwards, by less than a factor of 2 but once in 500 starts.
     return form, p.facts(smallest / 2, "full: smallest singular value by Lanczos on the inverse")
 
@@ -90,6 +103,19 @@ def _is_usable(p: Problem, form: SquareForm | AugmentedForm) -> bool:
     if form.system.singular:
         return False
     return isinstance(form, SquareForm) or form.contracts(p.norm, p.weight, _HEALTHY)
+
+
+def _cut(p: Problem, form: SquareForm) -> tuple[Form, SpectrumSummary]:
+    """A⁻¹ is trustworthy, and the cut-off lies above or near its smallest singular values."""
+    found = triples_up_to(p.tau, p.A, form.inverse_of_gram, p.norm, _MOST_ENTRIES)
+    lost = p.tau >= found.S
+    dropped, kept = int(lost.sum()), float(found.S[~lost].amin())
+    how = "the smallest singular values by subspace iteration on the inverse"
+    facts = p.facts(0.95 * kept, how, dropped=dropped, gap=_gap(kept, found.S[lost]))
+    if not dropped:
+        return form, facts
+    U, S, V = (t[lost] for t in (found.U, found.S, found.V))
+    return ProjectedForm(form, Deflation(Triples(U, S, V), torch.zeros_like(S))), facts
 
 
 def _rank_deficient(
@@ -209,7 +235,7 @@ def _deflated(p: Problem, torus: Torus, resolution: float) -> tuple[Form, Spectr
 
 def _take_out(p: Problem, form: AugmentedForm, small: int, threshold: float) -> SpectrumSummary:
     """Find the small triples, drop those under the cut-off and let the others answer by 1/σ."""
-    found = smallest_triples(p.A, form.once, small, p.norm)
+    found = smallest_triples(p.A, form.inverse_of_gram, small, p.norm)
     for _ in range(2):
         form.deflation = Deflation(found, torch.zeros_like(found.S))
         found = polished(p.A, found, form.alone, p.norm)

@@ -7,6 +7,7 @@ the sources such that the constraints there hold (ghosts.py, ghost_system.py):
     square A, λ = 0     sources on the ghost outputs, constraints on the ghost pixels
     damped              augmented system with corners α = β = damp
     tall, wide, λ = 0   the same with corners (α, 0) or (0, β), 0.3 of σ_max
+    square, some σ cut  A⁻¹ between projectors past the few dropped triples (square_cut.py)
     rank-deficient      the damped system with a small μ, σ ≤ 10 μ taken out (deflation.py)
 
 Unknowns: c_in·|ghost pixels| + c_out·|ghost outputs|, half of that for the square form, and

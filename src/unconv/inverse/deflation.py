@@ -21,6 +21,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -74,10 +76,11 @@ class Deflation(nn.Module):
 
     def without(self, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         """Data without the U, domain without the V."""
-        return _project(f, self.U), _project(g, self.V)
+        return project_off(f, self.U), project_off(g, self.V)
 
 
-def _project(f: Tensor, basis: Tensor) -> Tensor:
+def project_off(f: Tensor, basis: Tensor) -> Tensor:
+    """(I − BBᴴ) f for images f (N, ...) and an orthonormal basis (k, ...)."""
     basis = basis.flatten(1)
     return f - ((f.flatten(1) @ basis.mH) @ basis).reshape(f.shape)
 
@@ -114,12 +117,14 @@ def _positive_eigenvalues(S: Tensor) -> Tensor:
     return (single & (diagonal > 0)).sum() + (~single).sum() // 2
 
 
-def smallest_triples(
-    A: LinearOperator,
-    apply: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
-    count: int,
-    norm: float,
-) -> Triples:
+class InverseOfGram(Protocol):
+    """v ↦ (AAᴴ + μ²)⁻¹ v if it is data, (AᴴA + μ²)⁻¹ v if not, up to a factor; μ² ≥ 0 small."""
+
+    def __call__(self, v: Tensor, *, of_data: bool) -> Tensor:
+        """One or several vectors, (k, ...)."""
+
+
+def smallest_triples(A: LinearOperator, invert: InverseOfGram, count: int, norm: float) -> Triples:
     """The `count` smallest singular triples of A, min(m, n) in all.
 
     Where σ is zero to round-off and the other side has room, that vector is zero: A cannot see it.
@@ -127,17 +132,10 @@ def smallest_triples(
     Parameters
     ----------
     A : one kernel, double precision
-    apply : (a, b) -> (ρ, x) of the augmented system with small positive corners
     norm : σ_max
     """
     m, n = A.shape
-
-    def on_data(U: Tensor) -> Tensor:  # ∝ (AAᴴ + μ²)⁻¹
-        return apply(U, U.new_zeros(len(U), *A.domain_shape))[0]
-
-    def on_domain(V: Tensor) -> Tensor:  # ∝ (AᴴA + μ²)⁻¹
-        return apply(V.new_zeros(len(V), *A.range_shape), V)[1]
-
+    on_data, on_domain = partial(invert, of_data=True), partial(invert, of_data=False)
     U = _smallest_subspace(A._rmatvec, on_data, A.range_shape, A, count) if m <= n else None
     V = _smallest_subspace(A._matvec, on_domain, A.domain_shape, A, count) if n <= m else None
     return ritz(A, U, V, norm)
@@ -161,11 +159,11 @@ def polished(A: LinearOperator, t: Triples, pinv: Callable[..., Tensor], norm: f
     if m <= n:
         step = pinv(beyond_v, adjoint=True)
         step = step if m == n else step + sigma * pinv(pinv(beyond_u, adjoint=False), adjoint=True)
-        U = _orthonormal(t.U - step)
+        U = orthonormal(t.U - step)
     if n <= m:
         step = pinv(beyond_u, adjoint=False)
         step = step if m == n else step + sigma * pinv(pinv(beyond_v, adjoint=True), adjoint=False)
-        V = _orthonormal(t.V - step)
+        V = orthonormal(t.V - step)
     return ritz(A, U, V, norm)
 
 
@@ -173,9 +171,9 @@ def ritz(A: LinearOperator, U: Tensor | None, V: Tensor | None, norm: float) -> 
     """Singular triples of A on the given subspaces, σ ascending; a missing side is A's image."""
     if V is None:
         assert U is not None
-        V, S, U = _from_one_side(A._rmatvec, U, norm)
+        V, S, U = from_one_side(A._rmatvec, U, norm)
     elif U is None:
-        U, S, V = _from_one_side(A._matvec, V, norm)
+        U, S, V = from_one_side(A._matvec, V, norm)
     else:
         P, S, Qh = torch.linalg.svd(U.flatten(1).conj() @ A._matvec(V).flatten(1).mT)  # UᴴAV
         U, V = _turned(P.mT, U), _turned(Qh.conj(), V)
@@ -193,13 +191,13 @@ def _smallest_subspace(
     k = min(count + max(_LEAST_GUARD, count // 4), min(A.shape))
     generator = torch.Generator().manual_seed(0)
     W = torch.randn(k, *shape, dtype=A.dtype, generator=generator).to(A.device)
-    W = _orthonormal(W)
+    W = orthonormal(W)
     best, stalled = math.inf, 0
     for _ in range(_MOST_ITERATIONS):
         before = W[:count].flatten(1)
-        W = _from_one_side(apply, _orthonormal(invert(W)), 0.0)[2].flip(0)
+        W = from_one_side(apply, orthonormal(invert(W)), 0.0)[2].flip(0)
         now = W[:count].flatten(1)
-        turned = float(torch.linalg.matrix_norm(now - (now @ before.mH) @ before, 2))
+        turned = angle(now, before)
         stalled = stalled + 1 if turned > 0.9 * best else 0
         best = min(turned, best)
         if turned <= 1e-14 or stalled == 5:
@@ -211,7 +209,7 @@ def _smallest_subspace(
     return W[:count]
 
 
-def _from_one_side(
+def from_one_side(
     apply: Callable[[Tensor], Tensor], W: Tensor, norm: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(image, σ, W turned) with apply(W_i) = σ_i image_i, σ descending; 0 where σ_i is dust."""
@@ -221,11 +219,16 @@ def _from_one_side(
     return seen.reshape(image.shape), S, _turned(Qh.conj(), W)
 
 
+def angle(now: Tensor, before: Tensor) -> float:
+    """Sine of the largest angle between two orthonormal bases (k, n)."""
+    return float(torch.linalg.matrix_norm(now - (now @ before.mH) @ before, 2))
+
+
 def _turned(rotation: Tensor, W: Tensor) -> Tensor:
     return (rotation @ W.flatten(1)).reshape(W.shape)
 
 
-def _orthonormal(W: Tensor) -> Tensor:
+def orthonormal(W: Tensor) -> Tensor:
     """Rows of (k, ...) made orthonormal."""
     Q, _ = torch.linalg.qr(W.flatten(1).mT)
     return Q.mT.reshape(W.shape)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -36,6 +35,7 @@ from .common import (
     fft_pair,
     medians,
     milliseconds,
+    peak_memory,
     relative_error,
     seconds_of,
     sigma_max,
@@ -174,11 +174,10 @@ def _measure(name: str) -> dict[str, Any]:
         K = K.double() if name == "data32" else K
         y = y if name == "weight32" else y.float()
     op = operator(K, SIZE)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if name == "memory":
+        before = peak_memory()
         op.pinv()(y)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        return {"gigabytes": peak * 1024 / 1e9}
+        return {"gigabytes": (peak_memory() - before) / 1e9}
     seconds, (solution, certificate) = timed(lambda: op.lstsq(y))
     facts = certificate[0].as_dict()
     facts |= {"error": relative_error(solution, x), "seconds": seconds}

@@ -7,6 +7,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -67,6 +68,12 @@ def synchronize() -> None:
 def device() -> torch.device:
     """The GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def peak_memory() -> int:
+    """Bytes that this process has held at most (VmHWM; ru_maxrss would count a parent's too)."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
 def table(title: str, header: list[str], rows: list[list[str]]) -> str:

@@ -144,7 +144,7 @@ def test_norm_is_a_close_lower_bound(name, draw):
     assert norm.shape == sigma.shape
     assert (norm <= sigma * (1 + 1e-12)).all()
     assert (norm >= 0.9 * sigma).all()
-    assert float(sigma.amax()) <= krylov._norm_bound(op) * math.sqrt(
+    assert float(sigma.amax()) <= krylov.norm_bound(op) * math.sqrt(
         math.prod(2 + (a.before + a.after) // a.n for a in op.geometry.axes)
     ) * (1 + 1e-12)
 

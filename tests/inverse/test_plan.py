@@ -9,6 +9,7 @@ import torch
 
 from unconv import ConvOperator, MemoryLimitError, Plan, psf
 from unconv.inverse import Options, dense, fourier
+from unconv.inverse.boundary_sizes import rings_of
 from unconv.inverse.plan import LADDER
 
 from ..helpers import C128, F64, assert_says, near_identity, randn
@@ -363,3 +364,17 @@ def test_tikhonov_without_damping():
 def test_integers_are_numbers():
     assert OP.tikhonov(1).damp == 1.0
     assert OP.lstsq(Y, 2).certificate.damp == 2.0
+
+
+RINGS = [
+    (psf.disk(7.0)[None, None], 512, 1e-2, True),
+    (psf.disk(7.0)[None, None], 512, 1e-6, False),  # two eliminations lose too many digits
+    (torch.ones(1, 1, 3, 3, dtype=F64), 512, 1e-2, False),  # S' costs more to fill than it saves
+]
+
+
+@pytest.mark.parametrize(("weight", "n", "damp", "expected"), RINGS)
+def test_rings_are_eliminated_where_that_is_stable_and_cheaper(weight, n, damp, expected):
+    op = ConvOperator(weight, (n, n), padding="same")
+    damp = damp * float(weight.sum())
+    assert (rings_of(op, Options(damp=damp)) is not None) == expected

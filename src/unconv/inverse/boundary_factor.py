@@ -14,11 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..linear_operator import gigabytes
 from ..torus import Torus
-from .base import CannotServeError, Options, SpectrumSummary
+from .base import CannotServeError, SpectrumSummary
 from .boundary_forms import AugmentedForm, ConstantForm, Corners, Embedding, SquareForm
-from .boundary_problem import Problem, augmented
+from .boundary_problem import Problem, augmented, augmented_by_rings, check_memory
 from .boundary_sizes import grid_of, sizes_of
 from .deflation import (
     Deflation,
@@ -51,13 +50,22 @@ Form = SquareForm | ProjectedForm | AugmentedForm | TruncatedForm | ConstantForm
 
 
 def damped_form(p: Problem) -> tuple[Form, SpectrumSummary]:
-    """The augmented form with both corners damp, the best balanced one."""
-    corners = Corners(p.damp, p.damp)
+    """The augmented form with both corners damp: by rings, or whole on the best balanced grid."""
+    corners, facts = Corners(p.damp, p.damp), p.facts(p.damp, "not needed: damp > 0")
+    shown = f"{p.damp / p.norm:.1e} of σ_max"
+    if p.by_rings:
+        form = augmented_by_rings(p, corners)
+        if form.try_one_pass(p.weight) <= _REFINABLE:
+            return form, facts
+        del form  # before the next one is allocated
+        n = sizes_of(p.geometry, p.real).unknowns(p.damp)
+        check_memory(p, n**2, f"at damp = {shown} it must factor all ghosts at once")
     for larger in range(_MOST_GRIDS):
-        form = augmented(p, grid_of(p.geometry, p.real, larger), corners)
-        if form.contracts(p.norm, p.weight, _REFINABLE):
-            return form, p.facts(p.damp, "not needed: damp > 0")
-    raise CannotServeError(f"its ghost system is singular at damp = {p.damp / p.norm:.1e} of σ_max")
+        whole = augmented(p, grid_of(p.geometry, p.real, larger), corners)
+        if whole.contracts(p.norm, p.weight, _REFINABLE):
+            whole.try_one_pass(p.weight)
+            return whole, facts
+    raise CannotServeError(f"its ghost system is singular at damp = {shown}")
 
 
 def constant_form(p: Problem) -> tuple[Form, SpectrumSummary]:
@@ -67,7 +75,7 @@ def constant_form(p: Problem) -> tuple[Form, SpectrumSummary]:
     return form, p.facts(p.damp or math.inf, "no singular value above zero", dropped=count)
 
 
-def pseudo_inverse_form(p: Problem, options: Options) -> tuple[Form, SpectrumSummary]:
+def pseudo_inverse_form(p: Problem) -> tuple[Form, SpectrumSummary]:
     """The form for full rank if the smallest singular value says so, one with a cut-off if not."""
     healthy, torus = None, grid_of(p.geometry, p.real)
     resolution, smallest = _RESOLUTION, 0.0
@@ -94,7 +102,7 @@ def pseudo_inverse_form(p: Problem, options: Options) -> tuple[Form, SpectrumSum
                 pass
     if form is None or smallest <= max(_SAFETY * p.tau, resolution * p.norm):
         del form  # before the next one is allocated
-        return _rank_deficient(p, torus, healthy, options)
+        return _rank_deficient(p, torus, healthy)
     # Lanczos errs upwards, by less than a factor of 2 but once in 500 starts.
     return form, p.facts(smallest / 2, "full: smallest singular value by Lanczos on the inverse")
 
@@ -119,26 +127,17 @@ def _cut(p: Problem, form: SquareForm) -> tuple[Form, SpectrumSummary]:
 
 
 def _rank_deficient(
-    p: Problem, torus: Torus, healthy: _Healthy | None, options: Options
+    p: Problem, torus: Torus, healthy: _Healthy | None
 ) -> tuple[Form, SpectrumSummary]:
     s = sizes_of(p.geometry, p.real)
     if healthy is not None and p.tau <= _FAR_BELOW * healthy.floor:
         try:
-            _check_memory(p, _CORE_MATRICES * s.unknowns(0.0) ** 2, options)
+            check_memory(p, _CORE_MATRICES * s.unknowns(0.0) ** 2, "A is rank-deficient")
             return _truncated(p, healthy)
         except CannotServeError:  # dependent ghosts: singular vectors as images then
             pass
-    _check_memory(p, 2 * s.unknowns(1.0) ** 2, options)
+    check_memory(p, 2 * s.unknowns(1.0) ** 2, "A is rank-deficient")
     return _deflated(p, torus, _RESOLUTION if healthy is None else _SQUARE_RESOLUTION)
-
-
-def _check_memory(p: Problem, entries: int, options: Options) -> None:
-    need = entries * p.geometry.groups * p.kernels * p.weight.element_size()
-    if need > options.memory_limit:
-        raise CannotServeError(
-            f"A is rank-deficient, for which it needs {gigabytes(need)}; memory_limit is "
-            f"{gigabytes(options.memory_limit)}"
-        )
 
 
 def _truncated(p: Problem, healthy: _Healthy) -> tuple[Form, SpectrumSummary]:

@@ -10,14 +10,16 @@ from torch import Tensor
 
 from ..convolve import grouped
 from ..geometry import Geometry
-from ..linear_operator import LinearOperator
+from ..linear_operator import LinearOperator, gigabytes
 from ..operator import ConvOperator
 from ..torus import Torus
-from .base import Options, SpectrumSummary
+from .base import CannotServeError, Options, SpectrumSummary
 from .boundary_forms import AugmentedForm, Corners, Embedding
+from .boundary_sizes import ring_axis, ring_grid, rings_of, with_axis_first
 from .ghost_system import GhostSystem, LuSolver, augmented_inverse, ghost_matrix
 from .ghosts import Ghosts, find_ghosts
 from .lanczos import largest_eigenvalue, random_start
+from .ring_system import RingSystem
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Problem:
     norm: float  # σ_max, from below
     tau: float  # the cut-off
     kernels: int  # that there are in all
+    memory_limit: float
+    by_rings: bool  # whether a damped system has its rings eliminated
 
     @property
     def real(self) -> bool:
@@ -99,7 +103,19 @@ def prepare(op: ConvOperator, options: Options, kernels: int) -> Problem:
         norm=float(norm),
         tau=float(cutoff),
         kernels=kernels,
+        memory_limit=options.memory_limit,
+        by_rings=rings_of(op, options) is not None,
     )
+
+
+def check_memory(p: Problem, entries: float, why: str) -> None:
+    """Refuse dense matrices with so many entries a group in all if the user has set a limit."""
+    need = entries * p.geometry.groups * p.kernels * p.weight.element_size()
+    if need > p.memory_limit:
+        raise CannotServeError(
+            f"{why}, for which it needs {gigabytes(need)}; memory_limit is "
+            f"{gigabytes(p.memory_limit)}"
+        )
 
 
 def augmented(
@@ -118,3 +134,17 @@ def augmented(
     rows = p.geometry.c_out // p.geometry.groups
     embedding = Embedding(p.geometry, torus)
     return AugmentedForm(p.A, embedding, system, rows, corners, wanted or corners)
+
+
+def augmented_by_rings(p: Problem, corners: Corners) -> AugmentedForm:
+    """The damped form on the smallest grid with its rings eliminated."""
+    first = ring_axis(p.geometry, p.real)
+    assert first is not None
+    geometry = with_axis_first(p.geometry, first)
+    torus = ring_grid(geometry, p.real)
+    C = torus.spectrum(p.weight.movedim(4 + first, 4), geometry)
+    blocks = augmented_inverse(C, corners.alpha, corners.beta)
+    del C  # before S' is allocated
+    system = RingSystem(geometry, torus, blocks, corners.beta)
+    rows = geometry.c_out // geometry.groups
+    return AugmentedForm(p.A, Embedding(geometry, torus, first), system, rows, corners, corners)

@@ -5,14 +5,16 @@ the periodic grid, where everything is block-diagonal, with free sources on the 
 the sources such that the constraints there hold (ghosts.py, ghost_system.py):
 
     square A, λ = 0     sources on the ghost outputs, constraints on the ghost pixels
-    damped              augmented system with corners α = β = damp
+    damped              augmented system with corners α = β = damp; in two dimensions or more
+                        without the ghosts of one axis, which form rings (ring_system.py)
     tall, wide, λ = 0   the same with corners (α, 0) or (0, β), 0.3 of σ_max
     square, some σ cut  A⁻¹ between projectors past the few dropped triples (square_cut.py)
     rank-deficient      the damped system with a small μ, σ ≤ 10 μ taken out (deflation.py)
 
 Unknowns: c_in·|ghost pixels| + c_out·|ghost outputs|, half of that for the square form, and
-c_in·|ghost pixels| more where ghosts copy samples.  Set-up: their cube.  Apply: FFTs and one
-triangular solve, refined with A itself until round-off.
+c_in·|ghost pixels| more where ghosts copy samples; without the rings, those of the other axes.
+Set-up: their cube.  Apply: FFTs and one triangular solve, refined with A itself until round-off
+where that is not shown to change nothing.
 
 Full rank is known from a Lanczos bound of the smallest singular value, a smaller rank by inertia.
 """
@@ -48,7 +50,7 @@ def factor(op: ConvOperator, options: Options, check_finite: bool) -> InverseOpe
         elif options.damp:
             form, summary = damped_form(problem)
         else:
-            form, summary = pseudo_inverse_form(problem, options)
+            form, summary = pseudo_inverse_form(problem)
         forms.append(form)
         scales.append(problem.scale)
         facts.append(summary)

@@ -44,10 +44,11 @@ def _array(t: Tensor):  # type: ignore[no-untyped-def]  # -> np.ndarray
 def _pocketfft_is_faster(sizes: tuple[int, ...], device_type: str) -> bool:
     if device_type != "cpu" or len(sizes) != 2:
         return False
-    return max(map(_largest_prime_factor, sizes)) in _FACTORS
+    return max(map(largest_prime_factor, sizes)) in _FACTORS
 
 
-def _largest_prime_factor(n: int) -> int:
+def largest_prime_factor(n: int) -> int:
+    """What decides the cost of an FFT of n samples."""
     largest, p = 1, 2
     while p * p <= n:
         while n % p == 0:

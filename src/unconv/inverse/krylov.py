@@ -78,7 +78,7 @@ def expected_iterations(op: ConvOperator, options: Options) -> int:
     With the true κ this is within 20 % of what blurs and random kernels take; the bound exceeds it
     up to fourfold where taps have mixed signs.
     """
-    κ = _norm_bound(op) / options.damp if options.damp else math.inf
+    κ = norm_bound(op) / options.damp if options.damp else math.inf
     return int(min(_maxiter(op, options, κ), _needed(options, κ)))
 
 
@@ -97,7 +97,7 @@ def _maxiter(op: ConvOperator, options: Options, κ: float) -> int:
     return int(min(4 * _needed(options, κ) + 50, _MOST_DAMPED))
 
 
-def _norm_bound(op: ConvOperator) -> float:
+def norm_bound(op: ConvOperator) -> float:
     """σ_max ≤ √(‖A‖₁‖A‖_∞) without the copies of a mirrored edge, from the kernel alone."""
     if op.device.type == "meta":
         return math.inf

@@ -16,11 +16,14 @@ from .functional import (
 from .inverse import AccuracyWarning, Certificate, InverseOperator, LstsqResult, Plan
 from .linear_operator import LinearOperator, MemoryLimitError
 from .operator import ConvOperator
+from .spectrum import SVD, Bracket
 
 __version__ = version("unconv")
 
 __all__ = [
+    "SVD",
     "AccuracyWarning",
+    "Bracket",
     "Certificate",
     "ConvOperator",
     "InverseOperator",

@@ -3,13 +3,13 @@
     A = P · C · E        Aᴴ = Eᴴ · Cᴴ · Pᴴ
 
 E pads (boundary.py), C correlates and P keeps the outputs that exist (convolve/); a transposed
-operator is the transpose of such a product.  What undoes A is behind one-line doors.
+operator is the transpose of such a product.  What undoes A is behind the doors of
+inverse_methods.py, what is known of its spectrum behind those of spectral_methods.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,9 @@ from torch import Tensor, nn
 from .boundary import extend, extend_adjoint
 from .convolve import correlate, correlate_transpose
 from .geometry import Geometry, Padding, PerAxis, build_geometry, extended
-from .linear_operator import DEFAULT_MEMORY_LIMIT, LinearOperator, check_tensor
-
-if TYPE_CHECKING:
-    from .inverse import InverseOperator, LstsqResult, Plan
+from .inverse_methods import InverseMethods
+from .linear_operator import check_tensor
+from .spectral_methods import SpectralMethods
 
 _MODULES = (
     nn.Conv1d,
@@ -32,7 +31,7 @@ _MODULES = (
 )
 
 
-class ConvOperator(LinearOperator):
+class ConvOperator(InverseMethods, SpectralMethods):
     """A convolution layer as a linear operator (cross-correlation, as torch.nn; bias apart).
 
     Parameters
@@ -169,157 +168,6 @@ class ConvOperator(LinearOperator):
     def device(self) -> torch.device:
         """Device of the weight."""
         return self.weight.device
-
-    # --- what undoes A
-    def plan(
-        self,
-        *,
-        damp: float = 0.0,
-        rtol: float | None = None,
-        atol: float = 0.0,
-        method: str = "auto",
-        memory_limit: float = DEFAULT_MEMORY_LIMIT,
-        expected_solves: int = 1,
-        tol: float | None = None,
-    ) -> Plan:
-        """Which method would answer, why, its memory and cost; allocates nothing.
-
-        expected_solves weighs set-up against solves: one image of a well-damped problem is solved
-        sooner by iterations than by a factorisation.
-
-        Examples
-        --------
-        >>> import torch, unconv
-        >>> K = torch.randn(32, 32, 3, 3)
-        >>> A = unconv.ConvOperator(K, (128, 128), padding=1, padding_mode="circular")
-        >>> A.plan().method
-        'fourier'
-        """
-        from .inverse import make_plan, options_of
-
-        options = options_of(damp, rtol, atol, memory_limit, expected_solves, tol)
-        return make_plan(self, options, method)
-
-    def pinv(
-        self,
-        *,
-        rtol: float | None = None,
-        atol: float = 0.0,
-        method: str = "auto",
-        memory_limit: float = DEFAULT_MEMORY_LIMIT,
-        expected_solves: int = 10,
-        tol: float | None = None,
-        maxiter: int | None = None,
-        check_finite: bool = True,
-    ) -> InverseOperator:
-        """The Moore–Penrose pseudo-inverse A⁺, factored once: an operator with its own `.H`.
-
-        `A⁺ y` is the least-squares solution of smallest norm.
-
-        Parameters
-        ----------
-        rtol, atol
-            Singular values σ ≤ max(atol, rtol·σ_max) count as zero, as in `torch.linalg.pinv`,
-            against the largest singular value of the whole operator.  Default for rtol:
-            max(m, n)·eps of float64, in which every factor is computed, and never under the eps of
-            the operator's dtype.
-        method
-            'auto' climbs the ladder of `unconv.inverse`; a name forces that rung.
-        memory_limit
-            Bytes that the factorisation may take; what needs more is iterated.
-        expected_solves
-            How many images will be solved, to weigh set-up against solves.
-        tol, maxiter
-            Where the method iterates: the error_bound to reach (1e-6), and the iterations it may
-            take.
-        check_finite
-            Refuse NaN and Inf in the weight now and in every y later.
-
-        Examples
-        --------
-        >>> import torch, unconv
-        >>> K = torch.randn(3, 3, 3, 3, dtype=torch.float64)
-        >>> A = unconv.ConvOperator(K, (64, 64), padding=1, padding_mode="circular")
-        >>> x = torch.randn(5, 3, 64, 64, dtype=torch.float64)
-        >>> pinv = A.pinv()
-        >>> bool(torch.allclose(pinv(A(x)), x))
-        True
-        """
-        from .inverse import factorize, options_of
-
-        options = options_of(0.0, rtol, atol, memory_limit, expected_solves, tol, maxiter)
-        return factorize(self, options, method, check_finite)
-
-    def tikhonov(
-        self,
-        damp: float,
-        *,
-        method: str = "auto",
-        memory_limit: float = DEFAULT_MEMORY_LIMIT,
-        expected_solves: int = 10,
-        tol: float | None = None,
-        maxiter: int | None = None,
-        check_finite: bool = True,
-    ) -> InverseOperator:
-        """(AᴴA + damp²)⁻¹Aᴴ, factored once: y ↦ argmin ‖Ax − y‖² + damp²‖x‖², damp > 0.
-
-        The options are those of `pinv`.
-        """
-        from .inverse import factorize, options_of, positive_damp
-
-        damp = positive_damp(damp)
-        options = options_of(damp, None, 0.0, memory_limit, expected_solves, tol, maxiter)
-        return factorize(self, options, method, check_finite)
-
-    def lstsq(
-        self,
-        y: Tensor,
-        damp: float = 0.0,
-        *,
-        rtol: float | None = None,
-        atol: float = 0.0,
-        subtract_bias: bool = False,
-        method: str = "auto",
-        memory_limit: float = DEFAULT_MEMORY_LIMIT,
-        expected_solves: int | None = None,
-        tol: float | None = None,
-        maxiter: int | None = None,
-        check_finite: bool = True,
-    ) -> LstsqResult:
-        """Solve min ‖Ax − y‖² + damp²‖x‖² and certify the answer.
-
-        Parameters
-        ----------
-        y : (N, *range_shape)
-        damp
-            As in SciPy's `lsqr`; 0 gives the minimum-norm least-squares solution.
-        subtract_bias
-            Take `op.bias` off y first: the input of the layer whose output is y.
-        rtol, atol, method, memory_limit, check_finite
-            As in `pinv`.
-        expected_solves
-            How many images will be solved with these options; the batch size of y by default.
-        tol
-            The error_bound above which `converged` is False.  An iteration works until it is
-            reached (1e-6 by default); direct methods are exact to round-off.
-        maxiter
-            Iterations that a method may take where it iterates.
-
-        Returns
-        -------
-        LstsqResult(solution, certificate)
-            x : (N, *domain_shape) and a `Certificate` with one entry an image.
-        """
-        from .inverse import options_of, solve
-
-        self._check(y, self.range_shape)
-        if subtract_bias:
-            if self.bias is None:
-                raise ValueError("subtract_bias=True, but the operator has no bias; leave it out.")
-            y = y - self.bias.reshape(-1, *[1] * self.geometry.nd)
-        solves = max(1, len(y)) if expected_solves is None else expected_solves
-        options = options_of(damp, rtol, atol, memory_limit, solves, tol, maxiter)
-        return solve(self, y, options, method, check_finite)
 
     # --- housekeeping
     def with_weight(self, weight: Tensor) -> ConvOperator:

@@ -33,7 +33,7 @@ from ..precision import real_working_dtype
 from ..torus import multiply
 from .base import InverseOperator, Options
 from .dct import dct, idct
-from .small_blocks import BlockInverse, invert_blocks
+from .small_blocks import BlockInverse, all_singular_values, invert_blocks
 
 TOLERANCE = 4
 """A kernel may differ from its flip by this many eps of the working dtype times its largest entry.
@@ -112,20 +112,86 @@ def factor(op: ConvOperator, options: Options, check_finite: bool) -> InverseOpe
     """Invert the block of every cosine frequency."""
     working = real_working_dtype(op.dtype)
     with torch.no_grad():
-        weight = op.weight.detach()  # its flip is itself
-        weight = grouped(weight.to(_double(weight.dtype)), op.geometry)
-        for dim in range(4, weight.ndim):
-            weight = weight / 2 + weight.flip(dim) / 2
-        scale = weight.abs().flatten(1).amax(1)  # the result must not depend on the weight's unit
-        scale = torch.where(scale > 0, scale, 1.0)
-        unit = weight / scale.reshape(-1, *[1] * (weight.ndim - 1))
-        blocks = spectrum(unit, op.geometry.axes)
-        if op.transposed:  # 𝓒 is real: A = Cᵀ has the transposed blocks
-            blocks = blocks.mT
-        once = torch.ones(len(blocks), dtype=torch.long, device=blocks.device)
+        blocks, scale = blocks_of(op)
+        if op.transposed:
+            blocks = blocks.mH.resolve_conj()
         dtype = working.to_complex() if op.dtype.is_complex else working
-        found = invert_blocks(blocks, scale, once, op, options, dtype)
+        found = invert_blocks(blocks, scale, multiplicity(op), op, options, dtype)
     return CosineInverse(op, found, options, check_finite)
+
+
+def _symmetric_weight(op: ConvOperator) -> tuple[Tensor, Tensor]:  # (B, g, o, i, *k) twice
+    """The weight in double precision, and the nearest that equals its flips."""
+    weight = op.weight.detach()  # its flip is itself
+    weight = grouped(weight.to(_double(weight.dtype)), op.geometry)
+    nearest = weight
+    for dim in range(4, weight.ndim):
+        nearest = nearest / 2 + nearest.flip(dim) / 2
+    return weight, nearest
+
+
+def departure(op: ConvOperator) -> Tensor:
+    """What was added to the weight to make it symmetric, (B, g, o, i, *k)."""
+    weight, nearest = _symmetric_weight(op)
+    return nearest - weight
+
+
+def blocks_of(op: ConvOperator) -> tuple[Tensor, Tensor]:
+    """H(q) at every frequency, (F, B, g, r, c) in units of the (B,) scale.
+
+    A transposed operator is A = Cᵀ = (conj C)ᴴ, for 𝓒 is real; the blocks are those of conj C.
+    """
+    weight = _symmetric_weight(op)[1]
+    if op.transposed:
+        weight = weight.conj().resolve_conj()
+    scale = weight.abs().flatten(1).amax(1)  # the result must not depend on the weight's unit
+    scale = torch.where(scale > 0, scale, 1.0)
+    unit = weight / scale.reshape(-1, *[1] * (weight.ndim - 1))
+    return spectrum(unit, op.geometry.axes), scale
+
+
+def multiplicity(op: ConvOperator) -> Tensor:
+    """How often each frequency counts, (F,): once."""
+    return torch.ones(math.prod(a.n for a in op.geometry.axes), dtype=torch.long, device=op.device)
+
+
+def singular_values(op: ConvOperator) -> Tensor:
+    """All of them, those of all blocks, (B, min(m, n)) descending; n^nd·c³ operations."""
+    blocks, scale = blocks_of(op)
+    return all_singular_values(blocks, multiplicity(op)) * scale[:, None]
+
+
+def values_memory(op: ConvOperator) -> int:
+    """Bytes of `singular_values`: the blocks, their transposition, slices at work, the values."""
+    F, B, g, r, c = _block_shape(op)
+    entry = 16 if op.dtype.is_complex else 8
+    return F * B * g * (entry * 5 * r * c // 2 + 32 * min(r, c)) + 2**24
+
+
+def analyse(op: ConvOperator, v: Tensor, *, fine: bool) -> Tensor:
+    """Data -> frequencies; the grid is the same on both sides."""
+    for dim in range(2, v.ndim):
+        v = dct(v, dim)
+    return v
+
+
+def synthesise(op: ConvOperator, V: Tensor, *, fine: bool) -> Tensor:
+    """The inverse of `analyse`."""
+    for dim in range(2, V.ndim):
+        V = idct(V, dim)
+    return V
+
+
+def symmetrize_(op: ConvOperator, blocks: Tensor) -> None:
+    """Nothing to do: the blocks of a real operator are real."""
+
+
+def fields(op: ConvOperator, frequency: Tensor, coefficients: Tensor, *, fine: bool) -> Tensor:
+    """Orthonormal cosines: coefficients (q, channels) at q frequencies, in space."""
+    sizes = [a.n for a in op.geometry.axes]
+    spectra = coefficients.new_zeros(*coefficients.shape, math.prod(sizes))
+    spectra[torch.arange(len(frequency), device=frequency.device), :, frequency] = coefficients
+    return synthesise(op, spectra.unflatten(2, sizes), fine=fine)
 
 
 def spectrum(weight: Tensor, axes: tuple[Axis, ...]) -> Tensor:

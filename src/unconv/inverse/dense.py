@@ -10,6 +10,10 @@ Source: Golub & Van Loan, "Matrix Computations", 4th ed., §5.5.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -17,6 +21,7 @@ from ..linear_operator import LinearOperator
 from ..operator import ConvOperator
 from ..precision import real_working_dtype
 from .base import InverseOperator, Options, SpectrumSummary
+from .workers import singular_values as small_singular_values
 
 LIMIT = 1024
 """Largest min(m, n) that `auto` gives to an SVD (about a second on two cores)."""
@@ -28,6 +33,40 @@ def obstacle(op: ConvOperator, options: Options) -> str | None:
     if min(m, n) > LIMIT:
         return f"min(m, n) = {min(m, n):,} is above {LIMIT:,}; its SVD takes {flops(op):.1e} flop"
     return None
+
+
+def singular_values(op: ConvOperator) -> Tensor:
+    """All of them, (B, min(m, n)) descending, by LAPACK: 8/3·N³ operations a group and kernel."""
+    rows = [  # several groups: one a thread
+        (torch.linalg.svdvals(A) if len(A) == 1 else small_singular_values(A)).flatten()
+        for A in matrices(op)
+    ]
+    return torch.stack(rows).sort(1, descending=True).values
+
+
+def values_memory(op: ConvOperator) -> int:
+    """Bytes of the matrices of one kernel's groups, LAPACK's copy and their making."""
+    m, n = op.shape
+    return 3 * m * n // op.geometry.groups * (16 if op.dtype.is_complex else 8)
+
+
+def matrices(op: ConvOperator) -> Iterator[Tensor]:
+    """Of one kernel after the other, the matrices of its groups, (g, m/g, n/g) in double precision.
+
+    A is the direct sum of its groups; each of them is one kernel of a batch.
+    """
+    wide = torch.complex128 if op.dtype.is_complex else torch.float64
+    for b in range(op.batch_size or 1):
+        mine = op.of_sample(b)
+        weight = mine.weight.detach().to(wide)
+        weight = weight.unflatten(0, (op.geometry.groups, -1))
+        apart = mine.with_weight(weight)
+        g = op.geometry
+        apart.geometry = replace(g, c_in=g.c_in // g.groups, c_out=g.c_out // g.groups, groups=1)
+        shapes = apart.geometry.domain_shape, apart.geometry.range_shape
+        apart.domain_shape, apart.range_shape = reversed(shapes) if op.transposed else shapes
+        apart.batch_size, apart.bias = g.groups, None
+        yield LinearOperator.to_dense(apart, memory_limit=math.inf)
 
 
 def flops(op: ConvOperator) -> float:

@@ -19,6 +19,8 @@ to strides, groups, dilation and rectangular blocks.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -27,7 +29,7 @@ from ..operator import ConvOperator
 from ..precision import real_working_dtype
 from ..torus import Torus, multiply
 from .base import InverseOperator, Options
-from .small_blocks import BlockInverse, invert_blocks
+from .small_blocks import BlockInverse, all_singular_values, invert_blocks
 
 # Larger batches go in slices: buffers above 32 MiB are fresh memory every time, a third slower.
 _SLICE_BYTES = 16 * 2**20
@@ -83,18 +85,81 @@ def factor(op: ConvOperator, options: Options, check_finite: bool) -> InverseOpe
     torus = torus_of(op)
     working = real_working_dtype(op.dtype).to_complex()
     with torch.no_grad():
-        taps = op.taps.detach()
-        if op.transposed:  # A = Cᵀ = (conj C)ᴴ, so A⁺ is the adjoint of (conj C)⁺
-            taps = taps.conj().resolve_conj()
-        weight = grouped(taps.to(_double(taps.dtype)), op.geometry)
-        scale = weight.abs().flatten(1).amax(1)  # the result must not depend on the weight's unit
-        scale = torch.where(scale > 0, scale, 1.0)
-        unit = weight / scale.reshape(-1, *[1] * (weight.ndim - 1))
-        blocks = torus.spectrum(unit, op.geometry)
+        blocks, scale = blocks_of(op)
         counts = torus.multiplicity(blocks.device)
         found = invert_blocks(blocks, scale, counts, op, options, working)
         torus.symmetrize_(found.inverse)
     return FourierInverse(op, torus, found, options, check_finite)
+
+
+def blocks_of(op: ConvOperator) -> tuple[Tensor, Tensor]:
+    """C(ω) at every stored frequency, (F, B, g, r, c) in units of the (B,) scale.
+
+    A transposed operator is A = Cᵀ = (conj C)ᴴ; the blocks are those of conj C.
+    """
+    taps = op.taps.detach()
+    if op.transposed:
+        taps = taps.conj().resolve_conj()
+    weight = grouped(taps.to(_double(taps.dtype)), op.geometry)
+    scale = weight.abs().flatten(1).amax(1)  # the result must not depend on the weight's unit
+    scale = torch.where(scale > 0, scale, 1.0)
+    unit = weight / scale.reshape(-1, *[1] * (weight.ndim - 1))
+    return torus_of(op).spectrum(unit, op.geometry), scale
+
+
+def multiplicity(op: ConvOperator) -> Tensor:
+    """How often each stored frequency counts, (F,)."""
+    return torus_of(op).multiplicity(op.device)
+
+
+def singular_values(op: ConvOperator) -> Tensor:
+    """All of them, those of all blocks, (B, min(m, n)) descending.
+
+    F·c³ operations: a real operator pays for half of its frequencies, each pair ±ω once.
+    """
+    blocks, scale = blocks_of(op)
+    return all_singular_values(blocks, multiplicity(op)) * scale[:, None]
+
+
+def values_memory(op: ConvOperator) -> int:
+    """Bytes of `singular_values`: the blocks, their transposition, slices at work, the values."""
+    F, B, g, r, c = block_shape(op)
+    return 16 * F * B * g * (5 * r * c // 2 + 4 * min(r, c)) + 2**24
+
+
+def analyse(op: ConvOperator, v: Tensor, *, fine: bool) -> Tensor:
+    """Data on the domain's grid of C (`fine`) or on its outputs' -> frequencies."""
+    torus = torus_of(op)
+    return torus.transform(torus.to_phases(v) if fine else v)
+
+
+def synthesise(op: ConvOperator, V: Tensor, *, fine: bool) -> Tensor:
+    """The inverse of `analyse`."""
+    torus = torus_of(op)
+    v = torus.inverse_transform(V)
+    return torus.from_phases(v) if fine else v
+
+
+def symmetrize_(op: ConvOperator, blocks: Tensor) -> None:
+    """Make blocks those of a real operator, if A is one, in place."""
+    torus_of(op).symmetrize_(blocks)
+
+
+def fields(op: ConvOperator, frequency: Tensor, coefficients: Tensor, *, fine: bool) -> Tensor:
+    """Orthonormal waves: coefficients (q, channels·phases) at q stored frequencies, in space.
+
+    A wave of a real operator that stands for the pair ±ω stays complex: its real and imaginary
+    parts, times √2, are one singular vector each.
+    """
+    torus = torus_of(op)
+    waves = coefficients
+    index = torch.unravel_index(frequency, torus.spectrum_shape)
+    for a, M in enumerate(torus.coarse):
+        turns = index[a][:, None] * torch.arange(M, device=frequency.device) % M
+        angle = turns.double() * (2 * math.pi / M)
+        wave = torch.polar(torch.full_like(angle, M**-0.5), angle)
+        waves = waves[..., None] * wave.reshape(len(wave), *[1] * (waves.ndim - 1), M)
+    return torus.from_phases(waves) if fine else waves
 
 
 class FourierInverse(InverseOperator):

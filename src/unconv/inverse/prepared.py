@@ -28,6 +28,7 @@ from ..convolve.memory import LARGEST_KEPT, SLAB_BYTES, keep_freed_memory
 from ..geometry import Axis, Geometry, extended
 from ..operator import ConvOperator
 from ..torus import Torus, multiply
+from .iteration import Operator
 
 _MANY = 16  # samples over which the choice of the engine spreads the spectrum of the kernel
 _LARGEST_SPECTRUM = 512 * 2**20
@@ -234,7 +235,7 @@ class Prepared:
 class Turned:
     """Aᴴ in the place of A."""
 
-    def __init__(self, A: Prepared) -> None:
+    def __init__(self, A: Operator) -> None:
         self.per_sample = A.per_sample
         self.domain_shape, self.range_shape = A.range_shape, A.domain_shape
         self.matvec, self.rmatvec = A.rmatvec, A.matvec

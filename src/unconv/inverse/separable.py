@@ -179,19 +179,58 @@ def factor(op: ConvOperator, options: Options, check_finite: bool) -> InverseOpe
     """SVD of the channel matrix and of every axis's matrix."""
     with torch.no_grad():
         found = nearest_outer_product(_weight(op))
-        channels = thin_svd(found.channels.mT if op.transposed else found.channels)
-        bases: list[list[Basis]] = []  # one a parity, for every axis
-        for i, (axis, k) in enumerate(zip(op.geometry.axes, found.kernels, strict=True)):
-            alike = _first_alike(op, found, i)
-            bases.append(bases[alike] if alike < i else _bases(axis, k, op.transposed))
-        values = []  # (B, g, r, r₁, r₂, …), one a combination of parities
-        for combination in product(*bases):
-            S = channels.S
-            for basis in combination:
-                S = torch.einsum("bg...,bgr->bg...r", S, basis.S.expand(*S.shape[:2], -1))
-            values.append(S)
+        channels, bases = _svds(op, found)
+        values = _products(channels, bases)
         gains, summary = _gains(values, found.scale, op, options)
     return SeparableInverse(op, channels, bases, gains, options, summary, check_finite)
+
+
+def _svds(op: ConvOperator, found: OuterProduct) -> tuple[Basis, list[list[Basis]]]:
+    """Of the channel matrix, and one a parity for every axis."""
+    channels = thin_svd(found.channels.mT if op.transposed else found.channels)
+    bases: list[list[Basis]] = []
+    for i, (axis, k) in enumerate(zip(op.geometry.axes, found.kernels, strict=True)):
+        alike = _first_alike(op, found, i)
+        bases.append(bases[alike] if alike < i else _bases(axis, k, op.transposed))
+    return channels, bases
+
+
+def _products(channels: Basis, bases: list[list[Basis]]) -> list[Tensor]:
+    """(B, g, r, r₁, r₂, …) products of singular values, one tensor a combination of parities."""
+    values = []
+    for combination in product(*bases):
+        S = channels.S
+        for basis in combination:
+            S = torch.einsum("bg...,bgr->bg...r", S, basis.S.expand(*S.shape[:2], -1))
+        values.append(S)
+    return values
+
+
+def singular_values(op: ConvOperator) -> Tensor:
+    """All of them, (B, min(m, n)) descending: the products of those of the axes; n³ operations.
+
+    Where one axis is tall and another one wide there are fewer products; the rest is zero.
+    """
+    found = nearest_outer_product(_weight(op))
+    S = torch.cat([v.flatten(1) for v in _products(*_svds(op, found))], 1) * found.scale[:, None]
+    S = torch.nn.functional.pad(S, (0, min(op.shape) - S.shape[1]))
+    return S.sort(1, descending=True).values
+
+
+def values_memory(op: ConvOperator) -> int:
+    """Bytes of `singular_values`: at most those of the factorisation, and the zeros."""
+    return memory(op, Options()) + 32 * min(op.shape) * (op.batch_size or 1)
+
+
+def departure(op: ConvOperator) -> Tensor:
+    """The nearest outer product minus the weight, (B, g, o, i, *k)."""
+    weight = _weight(op)
+    weight = weight.to(torch.complex128 if weight.is_complex() else torch.float64)
+    found = nearest_outer_product(weight)
+    nearest = found.channels * found.scale.reshape(-1, 1, 1, 1)
+    for k in found.kernels:
+        nearest = torch.einsum("bg...,bgk->bg...k", nearest, k.expand(*nearest.shape[:2], -1))
+    return nearest - weight
 
 
 def _bases(axis: Axis, k: Tensor, transposed: bool) -> list[Basis]:
@@ -304,14 +343,25 @@ class SeparableInverse(InverseOperator):
     def _filter(self, v: Tensor, adjoint: bool) -> Tensor:
         """V · diag(gains) · Uᴴ v; the adjoint exchanges U and V and conjugates the gains."""
         left, right = ("V", "U") if adjoint else ("U", "V")
+        gains = [self.get_buffer(f"gains{i}") for i in range(len(self.names))]
+        return self._between(v, left, right, [g.conj() for g in gains] if adjoint else gains)
+
+    def project(self, v: Tensor, *, on_range: bool) -> Tensor:
+        """The part of v in the kept left singular vectors (`on_range`) or in the right ones."""
+        side = "U" if on_range else "V"
+        kept = [self.get_buffer(f"gains{i}") != 0 for i in range(len(self.names))]
+        return self._between(v, side, side, kept)
+
+    def _between(self, v: Tensor, left: str, right: str, gains: list[Tensor]) -> Tensor:
+        """right · diag(gains) · leftᴴ v."""
         X = v.unflatten(1, (self.groups, -1))  # (N, g, c, *spatial)
         X = contract(X, self._conjugate(f"{left}_channels"), 2)
         parts = []
         for i, Z in enumerate(split_axes(X, self.split_dims)):
-            gains, names = self.get_buffer(f"gains{i}"), self.names[i]
+            names = self.names[i]
             for dim, name in reversed(list(enumerate(names, start=3))):
                 Z = contract(Z, self._conjugate(left + name), dim)
-            Z = Z * (gains.conj() if adjoint else gains)
+            Z = Z * gains[i]
             for dim, name in enumerate(names, start=3):
                 Z = contract(Z, self._buffers[right + name], dim)
             parts.append(Z)

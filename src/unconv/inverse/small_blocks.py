@@ -137,6 +137,45 @@ def _invert_vectors(
     return norm, floor, rank, gap, dropped
 
 
+def all_singular_values(blocks: Tensor, multiplicity: Tensor) -> Tensor:
+    """Every singular value of the matrix that the blocks are the diagonal of, descending.
+
+    (F, B, g, r, c) blocks, (F,) integers -> (B, Σ multiplicity · g · min(r, c))
+    """
+    _, B, g, r, c = blocks.shape
+    counted = (multiplicity > 0).nonzero()[:, 0]
+    if min(r, c) == 1:
+        S = torch.linalg.vector_norm(blocks, dim=(-2, -1))[counted].unsqueeze(-1)
+    else:
+        which = (counted[:, None] * (B * g) + torch.arange(B * g, device=counted.device)).flatten()
+        S = singular_values(blocks.reshape(-1, r, c), which).view(-1, B, g, min(r, c))
+    S = S.repeat_interleave(multiplicity[counted], 0).transpose(0, 1).flatten(1)
+    return S.sort(1, descending=True).values
+
+
+def kept_directions(blocks: Tensor, cutoff: Tensor, *, left: bool) -> Tensor:
+    """Projectors on the kept left or right singular vectors, U_rU_rᴴ or V_rV_rᴴ, of every block.
+
+    From the vectors themselves: idempotent to round-off, which C⁺C is only to eps·cond.
+
+    (F, B, g, r, c) blocks, (B,) cutoff -> (F, B, g, r, r) or (F, B, g, c, c)
+    """
+    F, B, g, r, c = blocks.shape
+    flat, size = blocks.reshape(-1, r, c), r if left else c
+    projectors = flat.new_empty(len(flat), size, size)
+    cutoffs = cutoff[None, :, None].expand(F, B, g).reshape(-1)
+
+    def project(part: slice) -> None:
+        U, S, Vh = torch.linalg.svd(flat[part], full_matrices=False)
+        Q = U if left else Vh.mH
+        Q = Q * (cutoffs[part, None] < S)[:, None]
+        projectors[part] = Q @ Q.mH
+
+    step = max(1, _SLICE_BYTES // max(1, flat[:1].numel() * flat.element_size()))
+    run_in_slices(project, len(flat), step, flat.device)
+    return projectors.view(F, B, g, size, size)
+
+
 def invert_regular(
     flat: Tensor, inverse: Tensor, unit: float = 1.0, damp: float = 0.0
 ) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+_WORTH_A_SLICE = 2**12  # entries of the blocks of a slice
+
 
 def run_in_slices(
     work: Callable[[slice], None], count: int, step: int, device: torch.device
@@ -30,14 +32,21 @@ def run_in_slices(
     list(_pool(torch.get_num_threads(), os.getpid()).map(work, slices))
 
 
-def singular_values(blocks: Tensor) -> Tensor:  # (F, r, c) -> (F, min(r, c))
-    """`torch.linalg.svdvals` of a few blocks."""
-    values = blocks.new_empty(len(blocks), min(blocks.shape[1:]), dtype=blocks.dtype.to_real())
+def singular_values(blocks: Tensor, which: Tensor | None = None) -> Tensor:
+    """`torch.linalg.svdvals` of many small blocks, a slice of them in each thread.
+
+    (F, r, c), and the indices of those that are wanted if not all -> (F, min(r, c))
+    """
+    count = len(blocks) if which is None else len(which)
+    values = blocks.new_empty(count, min(blocks.shape[1:]), dtype=blocks.dtype.to_real())
 
     def compute(part: slice) -> None:
-        values[part] = torch.linalg.svdvals(blocks[part])
+        values[part] = torch.linalg.svdvals(blocks[part if which is None else which[part]])
 
-    run_in_slices(compute, len(blocks), max(1, len(blocks)), blocks.device)
+    # Some slices a thread even out their loads; a slice is worth at least a wake-up.
+    step = max(1, -(-count // (4 * torch.get_num_threads())))
+    step = max(step, _WORTH_A_SLICE // max(1, blocks[:1].numel()))
+    run_in_slices(compute, count, step, blocks.device)
     return values
 
 

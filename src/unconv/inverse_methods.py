@@ -1,0 +1,265 @@
+"""What undoes a `ConvOperator`: doors to `unconv.inverse` and `unconv.regularize`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from torch import Tensor
+
+from .linear_operator import DEFAULT_MEMORY_LIMIT, LinearOperator
+
+if TYPE_CHECKING:
+    from .inverse import InverseOperator, LstsqResult, Plan
+    from .operator import ConvOperator
+    from .regularize.penalty import Penalty
+
+
+class InverseMethods(LinearOperator):
+    """Inverses of an operator, factored once, and one-off solves with their evidence."""
+
+    @property
+    def _op(self) -> ConvOperator:
+        return cast("ConvOperator", self)
+
+    def plan(
+        self,
+        *,
+        damp: float = 0.0,
+        rtol: float | None = None,
+        atol: float = 0.0,
+        method: str = "auto",
+        memory_limit: float = DEFAULT_MEMORY_LIMIT,
+        expected_solves: int = 1,
+        tol: float | None = None,
+    ) -> Plan:
+        """Which method would answer, why, its memory and cost; allocates nothing.
+
+        expected_solves weighs set-up against solves: one image of a well-damped problem is solved
+        sooner by iterations than by a factorisation.
+
+        Examples
+        --------
+        >>> import torch, unconv
+        >>> K = torch.randn(32, 32, 3, 3)
+        >>> A = unconv.ConvOperator(K, (128, 128), padding=1, padding_mode="circular")
+        >>> A.plan().method
+        'fourier'
+        """
+        from .inverse import make_plan, options_of
+
+        options = options_of(damp, rtol, atol, memory_limit, expected_solves, tol)
+        return make_plan(self._op, options, method)
+
+    def pinv(
+        self,
+        *,
+        rtol: float | None = None,
+        atol: float = 0.0,
+        method: str = "auto",
+        memory_limit: float = DEFAULT_MEMORY_LIMIT,
+        expected_solves: int = 10,
+        tol: float | None = None,
+        maxiter: int | None = None,
+        check_finite: bool = True,
+    ) -> InverseOperator:
+        """The Moore–Penrose pseudo-inverse A⁺, factored once: an operator with its own `.H`.
+
+        `A⁺ y` is the least-squares solution of smallest norm.
+
+        Parameters
+        ----------
+        rtol, atol
+            Singular values σ ≤ max(atol, rtol·σ_max) count as zero, as in `torch.linalg.pinv`,
+            against the largest singular value of the whole operator.  Default for rtol:
+            max(m, n)·eps of float64, in which every factor is computed, and never under the eps of
+            the operator's dtype.
+        method
+            'auto' climbs the ladder of `unconv.inverse`; a name forces that rung.
+        memory_limit
+            Bytes that the factorisation may take; what needs more is iterated.
+        expected_solves
+            How many images will be solved, to weigh set-up against solves.
+        tol, maxiter
+            Where the method iterates: the error_bound to reach (1e-6), and the iterations it may
+            take.
+        check_finite
+            Refuse NaN and Inf in the weight now and in every y later.
+
+        Examples
+        --------
+        >>> import torch, unconv
+        >>> K = torch.randn(3, 3, 3, 3, dtype=torch.float64)
+        >>> A = unconv.ConvOperator(K, (64, 64), padding=1, padding_mode="circular")
+        >>> x = torch.randn(5, 3, 64, 64, dtype=torch.float64)
+        >>> pinv = A.pinv()
+        >>> bool(torch.allclose(pinv(A(x)), x))
+        True
+        """
+        from .inverse import factorize, options_of
+
+        options = options_of(0.0, rtol, atol, memory_limit, expected_solves, tol, maxiter)
+        return factorize(self._op, options, method, check_finite)
+
+    def tikhonov(
+        self,
+        damp: float,
+        *,
+        penalty: Penalty | None = None,
+        method: str = "auto",
+        memory_limit: float = DEFAULT_MEMORY_LIMIT,
+        expected_solves: int = 10,
+        tol: float | None = None,
+        maxiter: int | None = None,
+        check_finite: bool = True,
+    ) -> InverseOperator:
+        """y ↦ argmin ‖Ax − y‖² + damp²‖Lx‖², damp > 0, factored once; L = I without a penalty.
+
+        Parameters
+        ----------
+        penalty
+            L: 'gradient', 'laplacian', a correlation kernel, or a ConvOperator on the same domain;
+            see `unconv.regularize.penalty_operator` for its boundary.
+        method, memory_limit, expected_solves, tol, maxiter, check_finite
+            As in `pinv`.
+
+        Examples
+        --------
+        >>> import torch, unconv
+        >>> K = torch.full((1, 1, 3, 3), 1 / 9, dtype=torch.float64)
+        >>> A = unconv.ConvOperator(K, (16, 16), padding=1, padding_mode="reflect")
+        >>> flat = torch.ones(1, 1, 16, 16, dtype=torch.float64)
+        >>> bool(torch.allclose(A.tikhonov(1.0, penalty="gradient")(A(flat)), flat))
+        True
+        """
+        from .inverse import factorize, options_of, positive_damp
+
+        damp = positive_damp(damp)
+        options = options_of(damp, None, 0.0, memory_limit, expected_solves, tol, maxiter)
+        if penalty is None:
+            return factorize(self._op, options, method, check_finite)
+        from .regularize.penalized import penalized
+
+        return penalized(self._op, penalty, options, method, check_finite)
+
+    def wiener(
+        self,
+        noise_psd: float | Tensor,
+        signal_psd: float | Tensor,
+        *,
+        channel_covariance: Tensor | None = None,
+        method: str = "auto",
+        tol: float | None = None,
+        maxiter: int | None = None,
+        check_finite: bool = True,
+    ) -> InverseOperator:
+        """The linear estimate of least expected error of x from y = Ax + noise, factored once.
+
+        Parameters
+        ----------
+        noise_psd
+            Power spectrum of the noise: a number (white, the variance of a sample), or an array
+            (*m) or (c_out, *m) in the order of `torch.fft.fftn` where A is circular of stride 1.
+        signal_psd
+            Power spectrum of x, which has zero mean: a number, (*n) or (c_in, *n).  An image of n
+            samples has the periodogram |FFT(x)|²/n.
+        channel_covariance : (c_in, c_in)
+            Multiplies signal_psd: covariance between channels.
+        method, tol, maxiter, check_finite
+            As in `pinv`; 'fourier' serves circular operators, 'krylov' all.
+
+        Examples
+        --------
+        >>> import torch, unconv
+        >>> K = torch.randn(1, 1, 5, 5, dtype=torch.float64)
+        >>> A = unconv.ConvOperator(K, (32, 32), padding="same", padding_mode="circular")
+        >>> y = torch.randn(1, 1, 32, 32, dtype=torch.float64)
+        >>> bool(torch.allclose(A.wiener(0.09, 1.0)(y), A.tikhonov(0.3)(y)))
+        True
+        """
+        from .inverse import options_of
+        from .regularize.wiener import wiener_inverse
+
+        options = options_of(0.0, None, 0.0, DEFAULT_MEMORY_LIMIT, 1, tol, maxiter)
+        return wiener_inverse(
+            self._op, noise_psd, signal_psd, channel_covariance, options, method, check_finite
+        )
+
+    def tsvd(
+        self,
+        rtol: float,
+        *,
+        method: str = "auto",
+        memory_limit: float = DEFAULT_MEMORY_LIMIT,
+        check_finite: bool = True,
+    ) -> InverseOperator:
+        """A⁺ without the singular values σ ≤ rtol·σ_max: `pinv` with its cut-off named.
+
+        Examples
+        --------
+        >>> import torch, unconv
+        >>> K = torch.tensor([[[1.0, 2.0, 1.0]]], dtype=torch.float64)
+        >>> A = unconv.ConvOperator(K, (8,), padding=1, padding_mode="circular")
+        >>> A.tsvd(0.1).summary.rank
+        tensor([7])
+        """
+        return self.pinv(
+            rtol=rtol, method=method, memory_limit=memory_limit, check_finite=check_finite
+        )
+
+    def lstsq(
+        self,
+        y: Tensor,
+        damp: float = 0.0,
+        *,
+        penalty: Penalty | None = None,
+        rtol: float | None = None,
+        atol: float = 0.0,
+        subtract_bias: bool = False,
+        method: str = "auto",
+        memory_limit: float = DEFAULT_MEMORY_LIMIT,
+        expected_solves: int | None = None,
+        tol: float | None = None,
+        maxiter: int | None = None,
+        check_finite: bool = True,
+    ) -> LstsqResult:
+        """Solve min ‖Ax − y‖² + damp²‖x‖² and certify the answer.
+
+        Parameters
+        ----------
+        y : (N, *range_shape)
+        damp
+            As in SciPy's `lsqr`; 0 gives the minimum-norm least-squares solution.
+        penalty
+            Damp Lx and not x, as in `tikhonov`; the certificate is that of [A; damp·L].
+        subtract_bias
+            Take `op.bias` off y first: the input of the layer whose output is y.
+        rtol, atol, method, memory_limit, check_finite
+            As in `pinv`.
+        expected_solves
+            How many images will be solved with these options; the batch size of y by default.
+        tol
+            The error_bound above which `converged` is False.  An iteration works until it is
+            reached (1e-6 by default); direct methods are exact to round-off.
+        maxiter
+            Iterations that a method may take where it iterates.
+
+        Returns
+        -------
+        LstsqResult(solution, certificate)
+            x : (N, *domain_shape) and a `Certificate` with one entry an image.
+        """
+        from .inverse import options_of, solve
+
+        self._check(y, self.range_shape)
+        if subtract_bias:
+            bias = self._op.bias
+            if bias is None:
+                raise ValueError("subtract_bias=True, but the operator has no bias; leave it out.")
+            y = y - bias.reshape(-1, *[1] * (y.ndim - 2))
+        solves = max(1, len(y)) if expected_solves is None else expected_solves
+        options = options_of(damp, rtol, atol, memory_limit, solves, tol, maxiter)
+        if penalty is None:
+            return solve(self._op, y, options, method, check_finite)
+        from .regularize.penalized import solve_penalized
+
+        return solve_penalized(self._op, y, penalty, options, method, check_finite)

@@ -1,0 +1,48 @@
+"""LSMR for operators that are no convolution of their own: stacks and products."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from ..inverse import AccuracyWarning
+from ..inverse.base import Effort
+from ..inverse.iteration import Operator, iterate
+from ..inverse.lsmr import Lsmr
+from ..operator import ConvOperator
+
+
+def by_lsmr(
+    A: Operator, y: Tensor, norm: Tensor, damp: float, tol: float, maxiter: int
+) -> tuple[Tensor, Effort]:
+    """argmin ‖Ax − y‖² + damp²‖x‖² until its error_bound is tol; damp = 0: until round-off.
+
+    y (N, ...) double -> (N, *domain_shape) and what it took; a warning where it falls short.
+    """
+    full = norm.to(y.device).reshape(1, 1).expand(len(y), 1)
+    ended = iterate(Lsmr(A, y, full, torch.full_like(full, damp)), tol, maxiter)
+    x = ended.x.reshape(len(y), *A.domain_shape)
+    if ended.met.all():
+        return x, Effort(iterations=ended.iterations)
+    worst = float(ended.evidence.max())
+    what = (
+        f"error_bound {worst:.1e}, above tol={tol:g}"
+        if damp
+        else f"optimality {worst:.1e}, which is above round-off"
+    )
+    advice = (
+        f"stopped after {int(ended.iterations.max()):,} iterations with {what}: regularise more, "
+        "or raise maxiter"
+    )
+    warnings.warn(advice, AccuracyWarning, stacklevel=6)
+    return x, Effort(iterations=ended.iterations, advice=advice)
+
+
+def doubled(op: ConvOperator) -> ConvOperator:
+    """The operator in double precision, without a bias that would follow the inverse."""
+    weight = op.weight.detach()
+    wide = op.with_weight(weight.to(torch.complex128 if weight.is_complex() else torch.float64))
+    wide.bias = None
+    return wide

@@ -1,0 +1,298 @@
+"""Wiener: the linear estimate of least expected error, for signal and noise of known spectra.
+
+For y = Ax + noise, x of zero mean with the power spectrum S (between channels S·R, R their
+covariance) and noise of the power spectrum N,
+
+    x̂ = S Aᴴ (A S Aᴴ + N)⁻¹ y = S^½ (BᴴB + 1)⁻¹ Bᴴ N^-½ y,      B = N^-½ A S^½,
+
+the second form being a damped inverse, in which nothing is squared and S may vanish.
+
+*fourier*: circular operators of stride 1.  One small damped inverse a frequency (small_blocks.py).
+*krylov*: any other operator under white noise.  x is stationary on its own periodic grid, S^½ two
+transforms, and LSMR solves min ‖A S^½ u − y‖² + noise²‖u‖² with a proof that u is known to tol.
+
+A power spectrum is per sample: white noise of standard deviation s has N(ω) = s², and an image of n
+samples the periodogram |FFT(x)|²/n.
+
+Cost: that of the damped inverse.  Not for: signals with a mean; take it off first (deblur.py does).
+
+Source: Wiener, "Extrapolation, Interpolation and Smoothing of Stationary Time Series", MIT Press
+1949; several channels as in Hunt & Kübler, IEEE Trans. ASSP 32 (1984) 592.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..convolve import grouped
+from ..inverse import InverseOperator, Options, fourier
+from ..inverse.base import Effort, SpectrumSummary
+from ..inverse.fourier import FourierInverse, torus_of
+from ..inverse.lsmr import largest_singular_value
+from ..inverse.prepared import Turned
+from ..inverse.small_blocks import BlockInverse, invert_blocks
+from ..linear_operator import check_tensor
+from ..operator import ConvOperator
+from ..precision import real_working_dtype
+from ..torus import Torus
+from .by_lsmr import by_lsmr, doubled
+from .penalty import in_groups
+
+_LEAST = 1e-28  # of the largest noise power: a noiseless frequency is inverted
+_MOST_STEPS = 20_000
+
+Spectrum = float | Tensor
+
+
+def wiener_inverse(
+    op: ConvOperator,
+    noise_psd: Spectrum,
+    signal_psd: Spectrum,
+    covariance: Tensor | None,
+    options: Options,
+    method: str,
+    check_finite: bool,
+) -> InverseOperator:
+    """The estimator as an operator y ↦ x̂ that is factored once."""
+    if op.batch_size is not None:
+        raise NotImplementedError(
+            "Wiener filters of one kernel a sample are not supported; solve sample by sample with "
+            "op.of_sample(i)."
+        )
+    if method not in ("auto", "fourier", "krylov"):
+        raise ValueError(f"method={method!r} has no Wiener filter; use auto, fourier or krylov.")
+    signal = _signal(op, signal_psd, covariance)
+    why = fourier.obstacle(op, options)
+    if why is None and any(a.stride > 1 for a in op.geometry.axes):
+        why = "a stride mixes frequencies"
+    if why is None and method != "krylov":
+        return _by_frequency(op, _noise(op, noise_psd), signal, options, check_finite)
+    if method == "fourier":
+        raise ValueError(f"method='fourier' cannot serve this operator ({why}); use 'auto'.")
+    if isinstance(noise_psd, Tensor) and noise_psd.numel() > 1:
+        raise NotImplementedError(
+            f"coloured noise needs a circular operator of stride 1 ({why}); give noise_psd as a "
+            "number."
+        )
+    noise = float(_noise(op, noise_psd).flatten()[0])
+    return WienerIteration(op, math.sqrt(noise), signal, options, check_finite)
+
+
+# --- spectra
+def _noise(op: ConvOperator, psd: Spectrum) -> Tensor:
+    """(c_out or 1, *m or 1), real, positive."""
+    N = _checked("noise_psd", psd, op.range_shape, op)
+    return N.clamp(min=_LEAST * float(N.max()))
+
+
+def _signal(op: ConvOperator, psd: Spectrum, covariance: Tensor | None) -> Tensor:
+    """S^½ as (c, c, *n or 1): (S·R)^½ with the Hermitian root of R, diagonal without R."""
+    c, nd = op.domain_shape[0], len(op.domain_shape) - 1
+    root = _checked("signal_psd", psd, op.domain_shape, op).sqrt()
+    if covariance is None:
+        return torch.diag_embed(root.expand(c, *root.shape[1:]).movedim(0, -1)).movedim(
+            (-2, -1), (0, 1)
+        )
+    if root.shape[0] != 1:
+        raise ValueError(
+            "channel_covariance multiplies one signal_psd for all channels; give it the shape "
+            f"{op.domain_shape[1:]}, without channels."
+        )
+    R = check_tensor("channel_covariance", covariance).to(op.device)
+    R = R.to(torch.complex128 if R.is_complex() else torch.float64)
+    if R.shape != (c, c) or not torch.allclose(R, R.mH, rtol=1e-6, atol=0):
+        raise ValueError(
+            f"channel_covariance must be a Hermitian {c} × {c} matrix, got shape {tuple(R.shape)}."
+        )
+    values, vectors = torch.linalg.eigh(R)
+    if not values[0] >= -1e-9 * values[-1].abs() or not values[-1] > 0:
+        raise ValueError(
+            "channel_covariance must be positive semidefinite and not zero, its eigenvalues are "
+            f"{values.tolist()}."
+        )
+    half = (vectors * values.clamp(min=0).sqrt()) @ vectors.mH
+    return half.reshape(c, c, *[1] * nd) * root[0]
+
+
+def _checked(name: str, psd: Spectrum, shape: tuple[int, ...], op: ConvOperator) -> Tensor:
+    """A number or an array as (channels or 1, *sizes or 1)."""
+    if isinstance(psd, bool) or not isinstance(psd, int | float | Tensor):
+        raise TypeError(f"{name} must be a number or a tensor, got {type(psd).__name__}.")
+    if isinstance(psd, Tensor) and psd.is_complex():
+        raise TypeError(
+            f"{name} must be real, a power spectrum; take .abs().square() / n of an FFT."
+        )
+    values, nd = torch.as_tensor(psd, dtype=torch.float64, device=op.device), len(shape) - 1
+    if values.ndim == 0:
+        values = values.reshape(1, *[1] * nd)
+    elif tuple(values.shape) == shape[1:]:
+        values = values[None]
+    elif tuple(values.shape) != shape:
+        raise ValueError(
+            f"{name} must be a number or have shape {shape[1:]} or {shape}, in the order of "
+            f"torch.fft.fftn, got {tuple(values.shape)}."
+        )
+    if not bool(values.isfinite().all()) or bool((values < 0).any()):
+        raise ValueError(f"{name} must be finite and >= 0 at every frequency; check its estimate.")
+    if not bool((values > 0).any()):
+        remedy = "use pinv()" if name == "noise_psd" else "x is zero then; check its estimate"
+        raise ValueError(f"{name} is zero everywhere; {remedy}.")
+    return values
+
+
+def _stored(values: Tensor, torus: Torus) -> Tensor:
+    """(..., *full or 1) -> (F, ...): the stored half, even where the torus is real."""
+    nd = len(torus.coarse)
+    values = values.expand(*values.shape[:-nd], *torus.coarse)
+    if torus.real:
+        dims = tuple(range(-nd, 0))
+        mirrored = values.flip(dims).roll([1] * nd, dims)
+        values = (values + mirrored.conj()) / 2
+        values = values[..., : torus.spectrum_shape[-1]]
+    return values.flatten(-nd).movedim(-1, 0)
+
+
+# --- one frequency after the other
+def _by_frequency(
+    op: ConvOperator, noise: Tensor, signal: Tensor, options: Options, check_finite: bool
+) -> InverseOperator:
+    torus = torus_of(op)
+    with torch.no_grad():
+        C = _blocks(op, torus, merged=_couples(signal))  # (F, 1, g, r, c)
+        if op.transposed:  # A = Cᵀ = (conj C)ᴴ
+            C = C.mH
+        F, g = len(C), C.shape[2]
+        root_N = _stored(noise.sqrt(), torus).expand(F, op.range_shape[0]).reshape(F, 1, g, -1)
+        root_S = _in_blocks(_stored(signal, torus), g).to(C.dtype)
+        B = C @ root_S / root_N[..., None]
+        scale = B.abs().amax().reshape(1)
+        unit = float(scale) or 1.0
+        found = invert_blocks(
+            B / unit,
+            scale.new_full((1,), unit),
+            torus.multiplicity(B.device),
+            op,
+            Options(damp=1.0),
+            torch.complex128,
+        )
+        W = root_S @ found.inverse / root_N[..., None, :]
+        torus.symmetrize_(W)
+        working = real_working_dtype(op.dtype).to_complex()
+        W = (W.mH.contiguous() if op.transposed else W).to(working)
+    return WienerInverse(op, torus, BlockInverse(W, found.summary), options, check_finite)
+
+
+def _couples(signal: Tensor) -> bool:
+    c = signal.shape[0]
+    off = ~torch.eye(c, dtype=torch.bool, device=signal.device)
+    return bool((signal[off] != 0).any())
+
+
+def _blocks(op: ConvOperator, torus: Torus, *, merged: bool) -> Tensor:
+    """(F, 1, g, r, c) of the convolution; one group if channels of several are correlated."""
+    wide = doubled(op)
+    if not merged or op.geometry.groups == 1:
+        taps = wide.taps.conj().resolve_conj() if op.transposed else wide.taps
+        return torus.spectrum(grouped(taps, op.geometry), op.geometry)
+    taps = in_groups(wide, 1)
+    taps = taps.conj().resolve_conj() if op.transposed else taps
+    return torus.spectrum(taps[None], op.geometry)
+
+
+def _in_blocks(root: Tensor, g: int) -> Tensor:
+    """(F, c, c) -> (F, 1, g, c/g, c/g), its diagonal blocks."""
+    F, c = root.shape[:2]
+    blocks = root.reshape(F, g, c // g, g, c // g).diagonal(dim1=1, dim2=3)  # (F, c/g, c/g, g)
+    return blocks.movedim(-1, 1)[:, None]
+
+
+class WienerInverse(FourierInverse):
+    """One block of S^½ (BᴴB + 1)⁻¹Bᴴ N^-½ a frequency."""
+
+
+# --- any other operator
+class Coloured:
+    """A S^½ for an iteration: u is white where x has the spectrum S."""
+
+    per_sample = False
+
+    def __init__(self, A: ConvOperator, root: Tensor) -> None:
+        self.A, self.root = A, root
+        self.domain_shape, self.range_shape = A.domain_shape, A.range_shape
+
+    def matvec(self, u: Tensor, out: Tensor | None = None) -> Tensor:
+        """A S^½ u."""
+        return self.A._matvec(self.colour(u))
+
+    def rmatvec(self, y: Tensor, out: Tensor | None = None) -> Tensor:
+        """S^½ Aᴴ y."""
+        return self.colour(self.A._rmatvec(y))
+
+    def colour(self, u: Tensor) -> Tensor:
+        """S^½ u, by transforms of the domain."""
+        dims = tuple(range(2, u.ndim))
+        U = torch.fft.fftn(u, dim=dims)
+        X = torch.fft.ifftn(torch.einsum("oc...,nc...->no...", self.root, U), dim=dims)
+        return X if u.is_complex() else X.real
+
+
+class WienerIteration(InverseOperator):
+    """The estimator by LSMR, anew for every y; noise is white."""
+
+    method = "krylov"
+    keeps_double = True
+    opaque = True
+    iterates = True
+    root: Tensor
+
+    def __init__(
+        self,
+        op: ConvOperator,
+        noise_std: float,
+        signal: Tensor,
+        options: Options,
+        check_finite: bool,
+    ) -> None:
+        A = doubled(op)
+        nd = len(op.domain_shape) - 1
+        root = signal.expand(*signal.shape[:2], *op.domain_shape[1:]).to(torch.complex128)
+        if not op.dtype.is_complex:  # x is real: S is even, R real or conjugate at −ω
+            dims = tuple(range(-nd, 0))
+            root = (root + root.flip(dims).roll([1] * nd, dims).conj()) / 2
+        with torch.no_grad():
+            norm = largest_singular_value(Coloured(A, root), 1, A.weight)
+        summary = SpectrumSummary(
+            norm=norm,
+            floor=torch.full_like(norm, noise_std),
+            rank=None,
+            gap=torch.full_like(norm, math.inf),
+            rank_how="not needed: noise > 0",
+        )
+        super().__init__(op, options, summary, check_finite)
+        self.A, self.noise_std = A, noise_std
+        self.tol, self.maxiter = options.tol, options.maxiter or _MOST_STEPS
+        self.register_buffer("root", root)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the operator."""
+        return self.root.device
+
+    def _solve(self, y: Tensor) -> Tensor:
+        return self._solve_recorded(y)[0]
+
+    def _solve_recorded(self, y: Tensor) -> tuple[Tensor, Effort]:
+        B = Coloured(self.A, self.root)
+        u, effort = self._iterated(B, y)
+        return B.colour(u), effort
+
+    def _solve_adjoint(self, x: Tensor) -> Tensor:
+        """B(BᴴB + s²)⁻¹S^½ x: the damped inverse of Bᴴ."""
+        B = Coloured(self.A, self.root)
+        return self._iterated(Turned(B), B.colour(x))[0]
+
+    def _iterated(self, B: Coloured | Turned, right: Tensor) -> tuple[Tensor, Effort]:
+        return by_lsmr(B, right, self.summary.norm, self.noise_std, self.tol, self.maxiter)

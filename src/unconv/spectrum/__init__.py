@@ -1,0 +1,179 @@
+"""The spectrum of a `ConvOperator`: singular values and vectors, rank, determinant, projectors.
+
+`values` chooses how values are found and brackets them, `extremes` finds a few at either end where
+nothing diagonalises A, `triples`, `determinant` and `projectors` do what their names say.  The
+doors are methods of `ConvOperator`; here their arguments are checked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..inverse.base import Options
+from ..inverse.plan import options_of
+from ..linear_operator import LinearOperator, MemoryLimitError, check_all_finite, gigabytes
+from ..operator import ConvOperator
+from . import values
+from .determinant import log_volume
+from .projectors import projector
+from .triples import exact_triples
+from .values import Bracket, Spectrum, exact_rung
+
+__all__ = ["SVD", "Bracket"]
+
+
+class SVD(NamedTuple):
+    """Singular triples, A V_i = S_i U_i; with one kernel a sample, a batch axis in front.
+
+    Attributes
+    ----------
+    U : (k, *range_shape)
+    S : (k,) float64, descending
+    V : (k, *domain_shape)
+    """
+
+    U: Tensor
+    S: Tensor
+    V: Tensor
+
+
+def _outside_autograd(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Results carry no gradient, and worker threads do not inherit inference mode."""
+
+    @wraps(function)
+    def run(op: ConvOperator, *args: Any, **kwargs: Any) -> Any:
+        check_all_finite("weight", op.weight.detach(), "a spectrum needs finite numbers")
+        with torch.inference_mode(False), torch.no_grad():
+            if op.weight.is_inference():
+                op = op.with_weight(op.weight.clone())
+            return function(op, *args, **kwargs)
+
+    return run
+
+
+@_outside_autograd
+def svdvals(
+    op: ConvOperator, k: int | None, which: str, bracket: bool, memory_limit: float
+) -> Tensor | Bracket:
+    """See `ConvOperator.svdvals`."""
+    largest = _checked(op, k, which, memory_limit)
+    spectrum = Spectrum(op, memory_limit, min(op.shape) if k is None else k)
+    return _answer(op, values.svdvals(spectrum, k, largest, bracket), bracket)
+
+
+@_outside_autograd
+def norm(op: ConvOperator, bracket: bool, memory_limit: float) -> Tensor | Bracket:
+    """See `ConvOperator.norm`."""
+    b = Spectrum(op, _limit(memory_limit)).largest(1, bracket)
+    return _answer(op, Bracket(b.value[:, 0], b.lower[:, 0], b.upper[:, 0], b.how), bracket)
+
+
+@_outside_autograd
+def cond(op: ConvOperator, bracket: bool, memory_limit: float) -> Tensor | Bracket:
+    """See `ConvOperator.cond`."""
+    return _answer(op, values.cond(Spectrum(op, _limit(memory_limit)), bracket), bracket)
+
+
+@_outside_autograd
+def matrix_rank(
+    op: ConvOperator, rtol: float | None, atol: float, bracket: bool, memory_limit: float
+) -> Tensor | Bracket:
+    """See `ConvOperator.matrix_rank`."""
+    options = options_of(0.0, rtol, atol, memory_limit)
+    return _answer(op, values.matrix_rank(Spectrum(op, memory_limit), options, bracket), bracket)
+
+
+@_outside_autograd
+def logabsdet(op: ConvOperator, damp: float, memory_limit: float) -> Tensor:
+    """See `ConvOperator.logabsdet`."""
+    damp = options_of(damp, None, 0.0, memory_limit).damp
+    spectrum, (_, n) = Spectrum(op, memory_limit), op.shape
+    if spectrum.exact is not None:
+        S = spectrum.exact.values
+        if damp:
+            logs = torch.hypot(S, torch.full_like(S, damp)).log()
+            return _shaped(op, logs.sum(1) + (n - S.shape[1]) * math.log(damp))
+        full = S[:, -1] > Options().cutoff(op, S[:, 0])
+        return _shaped(op, torch.where(full, S.log().sum(1), -math.inf))
+    if damp:
+        full = torch.ones(op.batch_size or 1, dtype=torch.bool)
+    else:
+        rank = values.matrix_rank(spectrum, Options(memory_limit=memory_limit), False).value
+        full = rank == min(op.shape)
+    volumes = [
+        log_volume(op.of_sample(i), damp, memory_limit) if full[i] else -math.inf
+        for i in range(len(full))
+    ]
+    return _shaped(op, torch.tensor(volumes, dtype=torch.float64, device=op.device))
+
+
+@_outside_autograd
+def svd(op: ConvOperator, k: int, which: str, memory_limit: float) -> SVD:
+    """See `ConvOperator.svd`."""
+    largest = _checked(op, k, which, memory_limit)
+    need = 4 * k * sum(op.shape) * 16 * (op.batch_size or 1)
+    if need > memory_limit:
+        raise MemoryLimitError(
+            f"k={k} singular vectors take {gigabytes(need)} to find, more than "
+            f"memory_limit={gigabytes(memory_limit)}; ask for fewer, or raise it."
+        )
+    rung = exact_rung(op, memory_limit, 1)
+    found = []
+    for i in range(op.batch_size or 1):
+        if rung is not None:
+            t = exact_triples(rung, op.of_sample(i), k, largest)
+        else:
+            ends = Spectrum(op, memory_limit).extremes(i)
+            t = (ends.largest if largest else ends.smallest)(k, vectors=True).triples
+        flip = (lambda v: v) if rung is not None or largest else (lambda v: v.flip(0))
+        found.append(SVD(flip(t.U), flip(t.S), flip(t.V)))
+    if op.batch_size is None:
+        return found[0]
+    return SVD(*(torch.stack(parts) for parts in zip(*found, strict=True)))
+
+
+@_outside_autograd
+def project(
+    op: ConvOperator, on_range: bool, rtol: float | None, atol: float, memory_limit: float
+) -> LinearOperator:
+    """See `ConvOperator.range_projector` and `null_projector`."""
+    options = options_of(0.0, rtol, atol, memory_limit, expected_solves=10)
+    return projector(op, options, on_range=on_range)
+
+
+def _limit(memory_limit: float) -> float:
+    return options_of(0.0, None, 0.0, memory_limit).memory_limit
+
+
+def _checked(op: ConvOperator, k: int | None, which: str, memory_limit: float) -> bool:
+    """Whether the large end is asked for, after a look at every argument."""
+    _limit(memory_limit)
+    if which not in ("largest", "smallest"):
+        raise ValueError(f"which={which!r} is not known; use 'largest' or 'smallest'.")
+    if k is not None:
+        if isinstance(k, bool) or not isinstance(k, int):
+            raise TypeError(f"k must be an integer, got {type(k).__name__}.")
+        if not 1 <= k <= min(op.shape):
+            raise ValueError(
+                f"k={k} must be between 1 and min(m, n) = {min(op.shape):,}, the number of "
+                "singular values."
+            )
+    return which == "largest"
+
+
+def _answer(op: ConvOperator, found: Bracket, bracket: bool) -> Tensor | Bracket:
+    if not bracket:
+        return _shaped(op, found.value)
+    value, lower, upper = (_shaped(op, t) for t in found[:3])
+    return Bracket(value, lower, upper, found.how)
+
+
+def _shaped(op: ConvOperator, t: Tensor) -> Tensor:
+    """Without the batch axis where there is one kernel."""
+    return t if op.batch_size else t[0]

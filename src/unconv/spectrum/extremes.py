@@ -1,0 +1,405 @@
+"""Singular values at either end of one operator that nothing diagonalises, with proofs.
+
+    largest     block Lanczos on AᴴA
+    smallest    block Lanczos on (AᴴA + μ²)⁻¹, by the factor of the *boundary* rung; μ = 0 where
+                that factor is healthy
+
+on the shorter side, then an SVD of A on the vectors found, which squares nothing:  A V = U Σ with
+the residual R = AᴴU − VΣ.
+
+What is proven, for values s₁ ≥ s₂ ≥ … found:
+
+- The SVD of A on a subspace errs inwards (Cauchy): s_i ≤ σ_i among the largest, s ≥ σ among the
+  smallest, in order.
+- Every s_i has a singular value of its own within ‖R‖ (Kahan, on the eigenpairs ±s_i of
+  [0 A; Aᴴ 0]).
+- The number of singular values above τ is known by inertia (deflation.py).  If it equals the number
+  of values found above τ, these are all there are, so each is within ‖R‖ of its σ_i.
+
+Where the ghosts do not fit `memory_limit` the last step is missing, and the bracket is closed by
+0 from below and by ‖C‖‖E‖ or √(‖A‖₁‖A‖_∞) from above (bounds.py).
+
+Cost: products with A, or one factorisation and its solves; the proof takes an LDLᴴ of all ghosts.
+
+Sources: Parlett, "The Symmetric Eigenvalue Problem", SIAM 1998, §10.1 and §11.5 (Cauchy, Kahan);
+Haynsworth, "Determination of the inertia of a partitioned Hermitian matrix", 1968.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+
+import torch
+from torch import Tensor
+
+from ..inverse.base import CannotServeError, Options
+from ..inverse.boundary_factor import damped_form, pseudo_inverse_form
+from ..inverse.boundary_forms import AugmentedForm, SquareForm
+from ..inverse.boundary_problem import Problem, prepare
+from ..inverse.boundary_sizes import grid_of, sizes_of
+from ..inverse.boundary_sizes import memory as boundary_memory
+from ..inverse.deflation import Triples, count_above, project_off, ritz
+from ..inverse.prepared import Prepared, kernel_spectrum, spectrum_bytes
+from ..inverse.workers import singular_values
+from ..linear_operator import AdjointOperator, LinearOperator, MemoryLimitError, gigabytes
+from ..operator import ConvOperator
+from ..torus import Torus
+from .block_lanczos import Eigenpairs, basis_size, largest_eigenpairs
+from .bounds import extension_norm, kernel_bound
+
+_Map = Callable[[Tensor], Tensor]
+_Solve = Callable[[Tensor], tuple[Tensor, Tensor]]  # on the shorter side; on the other one
+
+_OF_VALUES, _OF_VECTORS = 1e-8, 1e-11  # residuals of eigenpairs (σ², v), relative to σ²
+_ROUNDING = 32 * torch.finfo(torch.float64).eps  # of σ_max: a product with A and small SVDs
+_RESOLUTION, _SQUARE_RESOLUTION = 1e-6, 1e-7  # of σ_max: what inertia and μ can tell apart
+_WIDTHS = (1e-8, 1e-6, 1e-4)  # of τ beyond the last value found, until the count agrees
+_CANDIDATES = 4
+_RANGE = 1e-6  # of the largest eigenvalue of an inverse: σ up to 1,000 times the smallest
+_PASSES, _SETTLED = 4, 1e-10
+_SEEN = 1e-10  # of σ_max
+_SMALL = 1e-300
+_MOST_FOUND = 256  # values that are found for the sake of a proof
+_PLAIN_PRODUCTS = 500  # for the small end without a factor
+
+
+def _by_square(form: SquareForm, v: Tensor) -> tuple[Tensor, Tensor]:
+    """(AᴴA)⁻¹ v and A⁻ᴴ v."""
+    w = form.pinv_adjoint(v, careful=False).value
+    return form.pinv(w, careful=False).value, w
+
+
+def _by_augmented(
+    form: AugmentedForm, A: LinearOperator, tall: bool, v: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Up to factors, (AᴴA + αβ)⁻¹ v and A times that; or (AAᴴ + αβ)⁻¹ v and Aᴴ times that."""
+    alpha, beta = form.corners.alpha, form.corners.beta
+    other = v.new_zeros(len(v), *(A.range_shape if tall else A.domain_shape))
+    a, b = (other, v) if tall else (v, other)
+    rho, x = form.once(a, b)
+    for _ in range(_PASSES):
+        f, g = a - alpha * rho - A._matvec(x), b - A._rmatvec(rho) + beta * x
+        change = form.once(f, g)
+        rho, x = rho + change[0], x + change[1]
+        if float(change[tall].norm()) <= _SETTLED * float((rho, x)[tall].norm()):
+            break
+    return (-x, rho) if tall else (rho, x)
+
+
+def _beside(apply: _Map, locked: Tensor) -> _Map:
+    """(I − QQᴴ) T (I − QQᴴ)."""
+    return lambda v: project_off(apply(project_off(v, locked)), locked) if len(locked) else apply(v)
+
+
+def orthonormal(W: Tensor) -> Tensor:
+    """Rows of (k, ...) made orthonormal."""
+    return torch.linalg.qr(W.flatten(1).mT)[0].mT.reshape(W.shape)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Values of one operator at one end, outermost first, and what is proven about them.
+
+    Attributes
+    ----------
+    triples : (k, *range), (k,), (k, *domain)
+    lower, upper : (k,), None unless a proof was asked for
+    how : the proof in a sentence
+    """
+
+    triples: Triples
+    converged: bool
+    lower: Tensor | None = None
+    upper: Tensor | None = None
+    how: str = ""
+
+
+class Extremes:
+    """One kernel made ready: σ_max to a few digits, and the factor for the small end when asked.
+
+    Parameters
+    ----------
+    op : one kernel
+    memory_limit : bytes for a basis, a factor or a count, each
+    """
+
+    def __init__(self, op: ConvOperator, memory_limit: float) -> None:
+        self.op, self.memory_limit = op, memory_limit
+        self.options = Options(memory_limit=memory_limit)
+        self.p: Problem = prepare(op, self.options, 1)
+        self._solve: _Solve | None = None
+
+    # --- the large end
+    def largest(self, k: int, *, prove: bool = False, vectors: bool = False) -> Found:
+        """The k largest, descending."""
+        if self.p.norm == 0:
+            return self._of_zero(k)
+        self._check_basis(k)
+        # A single value is proven by counting alone.
+        pairs = self._eigenpairs(self._gram(), k, strict=vectors or (prove and k > 1))
+        t = self._triples(pairs.vectors)
+        found = Found(Triples(t.U.flip(0), t.S.flip(0), t.V.flip(0)), pairs.converged)
+        return self._in_units(self._prove_largest(found) if prove else found)
+
+    def _prove_largest(self, found: Found) -> Found:
+        S, slack = found.triples.S, _ROUNDING * self.p.norm
+        lower, R = (S - slack).clamp(min=0), self._residual(found.triples)
+        bound, name = self._bound()
+        upper = torch.full_like(S, bound + slack)
+        how = f"Ritz values from below, {name} from above"
+        if self._may_count():
+            for width in _WIDTHS:
+                tau = self._beside(float(S[-1]), 1 + width)
+                tau = max(tau, self._resolution * self.p.norm)
+                above = self._count_above(tau)
+                if above == int((tau < S).sum()):
+                    proven = torch.where(tau < S, S + R + slack, tau)
+                    upper = torch.minimum(upper, proven)
+                    shown = tau * self.p.scale
+                    how = f"Ritz values from below; inertia finds {above} above {shown:.9g}"
+                    break
+        return replace(found, lower=lower, upper=upper, how=how)
+
+    # --- the small end
+    def smallest(self, k: int, *, prove: bool = False, vectors: bool = False) -> Found:
+        """The k smallest, ascending."""
+        if self.p.norm == 0:
+            return self._of_zero(k)
+        self._check_basis(k)
+        solve = self._inverse_of_gram(prove)
+        if solve is None:
+            found = self._smallest_without_factor(k)
+        else:
+            found = self._by_inverse(solve, k, strict=vectors or prove)
+        return self._in_units(self._prove_smallest(found) if prove else found)
+
+    def _prove_smallest(self, found: Found) -> Found:
+        """Count at the last value, or as far below σ_max as inertia sees."""
+        k, total, slack = len(found.triples.S), min(self.p.A.shape), _ROUNDING * self.p.norm
+        upper, lower = self._values_from_above(found.triples), torch.zeros_like(found.triples.S)
+        how = "Ritz values from above; nothing but zero is known from below"
+        for width in _WIDTHS if self._may_count() and found.converged else ():
+            tau = self._beside(float(found.triples.S[k - 1]), 1 - width)
+            tau = max(tau, self._resolution * self.p.norm)
+            below = total - self._count_above(tau)
+            if below > len(found.triples.S) and below <= _MOST_FOUND:
+                more = self._more(below)
+                found = more if more is not None else found
+            S = found.triples.S
+            if below == int((tau >= S).sum()):
+                R = self._residual(found.triples)
+                seen = found.triples.U.flatten(1).any(1) & found.triples.V.flatten(1).any(1)
+                proven = torch.where(tau < S, tau, torch.where(seen, S - R - slack, 0.0))
+                lower = proven.clamp(min=0)[:k]
+                shown = tau * self.p.scale
+                how = f"Ritz values from above; inertia finds {below} up to {shown:.9g}"
+                how += ", each within its residual" if below else ""
+                break
+        t = Triples(found.triples.U[:k], found.triples.S[:k], found.triples.V[:k])
+        return replace(found, triples=t, lower=lower, upper=upper, how=how)
+
+    def _more(self, count: int) -> Found | None:
+        solve = self._inverse_of_gram(True)
+        if solve is None or self._basis_bytes(count) > self.memory_limit:
+            return None
+        return self._by_inverse(solve, count, strict=True)
+
+    def _by_inverse(self, solve: _Solve, k: int, *, strict: bool) -> Found:
+        """Outermost values first: beside 1/σ₁² the round-off of a solve hides a much smaller 1/σ²,
+        so that vectors of much smaller σ are locked and taken off what remains.
+        """
+        locked = self.p.weight.new_zeros(0, *self._short)
+        while True:
+            rest = _beside(lambda v: solve(v)[0], locked)
+            pairs = self._eigenpairs(rest, k - len(locked), strict=strict)
+            # A weighs what is left of large σ by σ_max/σ; one more solve divides it by its square.
+            vectors = rest(pairs.vectors)
+            near = pairs.values >= _RANGE * pairs.values[0]
+            done = bool(near.all()) or not pairs.converged
+            locked = orthonormal(torch.cat([locked, vectors if done else vectors[near]]))
+            if done:
+                t = self._triples(locked)
+                return Found(self._longer_side(t, solve), pairs.converged)
+
+    def _longer_side(self, t: Triples, solve: _Solve) -> Triples:
+        """Its vectors AV/σ carry the rounding of A, eps·σ_max/σ; a solve gives them without."""
+        seen = _SEEN * self.p.norm < t.S
+        short = t.V if self.p.is_tall else t.U
+        if not bool(seen.any()):
+            return t
+        better = orthonormal(solve(short[seen])[1])
+        sides = (better, short[seen]) if self.p.is_tall else (short[seen], better)
+        new = ritz(self.p.A, *sides, self.p.norm)
+        dust = ~seen
+        return Triples(
+            *(torch.cat([old[dust], n]) for old, n in ((t.U, new.U), (t.S, new.S), (t.V, new.V)))
+        )
+
+    def _eigenpairs(self, apply: _Map, k: int, *, strict: bool) -> Eigenpairs:
+        rtol = _OF_VECTORS if strict else _OF_VALUES
+        return largest_eigenpairs(apply, self._short, k, self.p.weight, rtol=rtol)
+
+    def _smallest_without_factor(self, k: int) -> Found:
+        """Upper bounds only: Lanczos on σ_max² − AᴴA, which never converges on small values."""
+        gram, shift = self._gram(), (1.1 * self.p.norm) ** 2
+        pairs = largest_eigenpairs(
+            lambda v: shift * v - gram(v),
+            self._short,
+            k,
+            self.p.weight,
+            rtol=_OF_VALUES,
+            most=_PLAIN_PRODUCTS,
+        )
+        return Found(self._triples(pairs.vectors), False)
+
+    def _inverse_of_gram(self, or_none: bool) -> _Solve | None:
+        """v ↦ (AᴴA + μ²)⁻¹ v or (AAᴴ + μ²)⁻¹ v on the shorter side, up to a factor."""
+        if self._solve is None:
+            kinds = Options(), Options(damp=_SMALL)  # all ghosts at once, with μ and without
+            need = max(boundary_memory(self.op, kind) for kind in kinds)
+            if need > self.memory_limit:
+                if or_none:
+                    return None
+                raise MemoryLimitError(
+                    f"the factor that finds small singular values takes {gigabytes(need)}, more "
+                    f"than memory_limit={gigabytes(self.memory_limit)}; bracket=True bounds them "
+                    "without it, or raise memory_limit."
+                )
+            self._solve = self._refined_inverse(self._form())
+        return self._solve
+
+    def _form(self) -> SquareForm | AugmentedForm:
+        """Without μ where that factor is healthy, else with one that inertia could see."""
+        try:  # a limit of nothing refuses what would cut or take out the values looked for
+            form = pseudo_inverse_form(replace(self.p, tau=0.0, memory_limit=0))[0]
+        except CannotServeError:
+            form = damped_form(replace(self.p, damp=self._resolution * self.p.norm))[0]
+        assert isinstance(form, SquareForm | AugmentedForm)
+        return form
+
+    def _refined_inverse(self, form: SquareForm | AugmentedForm) -> _Solve:
+        """One pass of the factor may leave 1e-4: it is refined with A itself."""
+        if isinstance(form, SquareForm):
+            return partial(_by_square, form)
+        return partial(_by_augmented, form, self.p.A, self.p.is_tall)
+
+    def _of_zero(self, k: int) -> Found:
+        """The zero kernel: unit vectors that A does not see."""
+        S = self.p.weight.new_zeros(k, dtype=torch.float64)
+        unit = torch.eye(k, math.prod(self._short), dtype=self.p.weight.dtype, device=S.device)
+        unit = unit.reshape(k, *self._short)
+        U, V = self.p.A._matvec(unit) if self.p.is_tall else unit, unit
+        V = V if self.p.is_tall else self.p.A._rmatvec(unit)
+        found = Found(Triples(U, S, V), True, S, S, "the weight is zero")
+        return self._in_units(found)
+
+    # --- A and its subspaces
+    @property
+    def _short(self) -> tuple[int, ...]:
+        return self.p.A.domain_shape if self.p.is_tall else self.p.A.range_shape
+
+    def _gram(self) -> _Map:
+        """AᴴA or AAᴴ on the shorter side."""
+        A = self.p.A
+        op = A.op if isinstance(A, AdjointOperator) else A
+        assert isinstance(op, ConvOperator)
+        P = Prepared(op, kernel_spectrum(op))
+        if self.p.is_tall == (op is A):
+            return lambda v: P.rmatvec(P.matvec(v))
+        return lambda v: P.matvec(P.rmatvec(v))
+
+    def _triples(self, vectors: Tensor) -> Triples:  # σ ascending
+        if self.p.is_tall:
+            return ritz(self.p.A, None, vectors, self.p.norm)
+        return ritz(self.p.A, vectors, None, self.p.norm)
+
+    def _residual(self, t: Triples) -> Tensor:
+        """‖[AᴴU − VΣ; AV − UΣ]‖, what the SVD on the subspaces leaves; vectors of dust apart."""
+        seen = t.U.flatten(1).any(1) & t.V.flatten(1).any(1)
+        below, beyond = self._left_over(t)
+        return torch.cat([below[seen].flatten(), beyond[seen].flatten()]).norm()
+
+    def _left_over(self, t: Triples) -> tuple[Tensor, Tensor]:
+        sigma = t.S.reshape(-1, *[1] * (t.U.ndim - 1))
+        return self.p.A._rmatvec(t.U) - sigma * t.V, self.p.A._matvec(t.V) - sigma * t.U
+
+    def _values_from_above(self, t: Triples) -> Tensor:
+        """max ‖Av‖ over the vectors up to each one, by what its images miss of UΣ."""
+        of_short = self._left_over(t)[1 if self.p.is_tall else 0]
+        return t.S + of_short.norm() + _ROUNDING * self.p.norm
+
+    # --- counting
+    @cached_property
+    def _blocks(self) -> tuple[Torus, Tensor]:
+        torus = grid_of(self.p.geometry, self.p.real)
+        return torus, torus.spectrum(self.p.weight, self.p.geometry)
+
+    @cached_property
+    def _grid_values(self) -> Tensor:
+        blocks = self._blocks[1]
+        return singular_values(blocks.reshape(-1, *blocks.shape[-2:])).flatten()
+
+    def _count_above(self, tau: float) -> int:
+        torus, blocks = self._blocks
+        ghosts = self.p.ghosts(torus, all_pixels=False)
+        return count_above(tau, blocks, ghosts, torus, torus.multiplicity(blocks.device))
+
+    def _beside(self, value: float, factor: float) -> float:
+        """value·factor, moved a little further if the grid has a singular value there."""
+        tau = value * (1 + (factor - 1) * torch.arange(1.0, 1 + _CANDIDATES, dtype=torch.float64))
+        apart = (self._grid_values.cpu() - tau[:, None]).abs().amin(1) / value if value else tau
+        return float(tau[int(apart.argmax())])
+
+    @cached_property
+    def _resolution(self) -> float:
+        healthy = float(self._grid_values.amin()) > _RESOLUTION * self.p.norm
+        square = sizes_of(self.p.geometry, self.p.real).square
+        return _SQUARE_RESOLUTION if square and healthy else _RESOLUTION
+
+    def _bound(self) -> tuple[float, str]:
+        """The better upper bound of σ_max that costs next to nothing, and its name."""
+        sums = float(kernel_bound(self.p.weight, self.p.geometry).amax())
+        if self._blocks_bytes() <= self.memory_limit:
+            on_grid = float(self._grid_values.amax()) * extension_norm(self.p.geometry)
+            if on_grid <= sums:
+                return on_grid, "the norms of C and E"
+        return sums, "row and column sums"
+
+    # --- memory
+    def _may_count(self) -> bool:
+        """S, its LDLᴴ and the blocks."""
+        s, g = sizes_of(self.p.geometry, self.p.real), self.p.geometry.groups
+        order = s.outputs + s.pixels * (2 if s.copies else 1)
+        need = g * 3 * order**2 * self.p.weight.element_size() + self._blocks_bytes()
+        return need <= self.memory_limit
+
+    def _blocks_bytes(self) -> int:
+        s = sizes_of(self.p.geometry, self.p.real)
+        return self.p.geometry.groups * s.frequencies * 16 * 3 * (s.rows + s.columns) ** 2
+
+    def _basis_bytes(self, k: int) -> int:
+        entry = self.p.weight.element_size()
+        held = basis_size(k, math.prod(self._short)) * math.prod(self._short)
+        return entry * (2 * held + 4 * k * sum(self.p.A.shape))
+
+    def _check_basis(self, k: int) -> None:
+        need = self._basis_bytes(k) + spectrum_bytes(self.op)
+        if need > self.memory_limit:
+            raise MemoryLimitError(
+                f"the vectors for k={k} values take {gigabytes(need)}, more than "
+                f"memory_limit={gigabytes(self.memory_limit)}; ask for fewer, or raise it."
+            )
+
+    def _in_units(self, found: Found) -> Found:
+        """From the unit of the weight, and for the operator itself if that was turned round."""
+        t, scale = found.triples, self.p.scale
+        U, V = (t.V, t.U) if self.op.transposed else (t.U, t.V)
+        return replace(
+            found,
+            triples=Triples(U, t.S * scale, V),
+            lower=None if found.lower is None else found.lower * scale,
+            upper=None if found.upper is None else found.upper * scale,
+        )

@@ -1,0 +1,188 @@
+"""Orthogonal projectors onto range(A) and null(A), as operators.
+
+    range   P = U_r U_rᴴ        null   P = I − V_r V_rᴴ
+
+U_r, V_r the singular vectors with σ > max(atol, rtol·σ_max).  Where a rung diagonalises A they are
+kept, and P is idempotent to round-off whatever the condition number; A⁺A would be so only to
+eps·cond.  Elsewhere
+
+    null    P = (I − A⁺A)²,     range   P = I − (I − (Aᴴ)⁺Aᴴ)².
+
+Once, I − A⁺A leaves what the solve did not resolve and what the product with A rounded, eps·cond of
+x along the small singular values.  The second time A sees that remainder and A⁺ takes it off; for
+this to gain anything the product, which cancels down to eps, must itself be known to better
+(accurate_product.py).
+
+Cost: that of A⁺; two of its applies and ten products with A.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..inverse import dense, factorize, separable
+from ..inverse.base import InverseOperator, Options, default_rtol
+from ..inverse.small_blocks import kept_directions
+from ..linear_operator import LinearOperator, MemoryLimitError
+from ..operator import ConvOperator
+from ..torus import multiply
+from .accurate_product import AccurateProduct
+from .values import Exact, Spectrum, exact_rung
+
+
+class Projector(LinearOperator):
+    """An orthogonal projector P = Pᴴ = P² on the domain or on the range of an operator.
+
+    It computes in double precision and answers in the dtype of the operator and its argument.
+    """
+
+    def __init__(self, op: ConvOperator, *, on_range: bool, complement: bool) -> None:
+        super().__init__()
+        self.domain_shape = self.range_shape = op.range_shape if on_range else op.domain_shape
+        self.batch_size = op.batch_size
+        self.on_range, self.complement = on_range, complement
+        self._dtype, self._device = op.dtype, op.device
+
+    def _project(self, v: Tensor) -> Tensor:
+        """V_r V_rᴴ v or U_r U_rᴴ v, in double precision."""
+        raise NotImplementedError
+
+    def _matvec(self, x: Tensor) -> Tensor:
+        v = x.to(torch.complex128 if x.is_complex() or self.dtype.is_complex else torch.float64)
+        if v.is_complex() and not self.dtype.is_complex:  # a real projector takes Re and Im apart
+            projected = torch.complex(self._project(v.real), self._project(v.imag))
+        else:
+            projected = self._project(v)
+        result = torch.promote_types(self.dtype, x.dtype)
+        return (v - projected if self.complement else projected).to(result)
+
+    def _rmatvec(self, y: Tensor) -> Tensor:
+        return self._matvec(y)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the operator that it belongs to."""
+        return self._dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of that operator."""
+        return self._device
+
+    @property
+    def H(self) -> LinearOperator:
+        """Itself."""
+        return self
+
+
+class BlockProjector(Projector):
+    """One small projector a frequency."""
+
+    blocks: Tensor
+
+    def __init__(self, rung: Any, op: ConvOperator, cutoff: Tensor, *, on_range: bool) -> None:
+        super().__init__(op, on_range=on_range, complement=not on_range)
+        blocks, scale = rung.blocks_of(op)
+        self.fine = on_range == op.transposed  # the side of the convolution's domain
+        projectors = kept_directions(blocks, cutoff / scale, left=not self.fine)
+        rung.symmetrize_(op, projectors)
+        self.register_buffer("blocks", projectors)
+        self._transforms = rung.analyse, rung.synthesise
+        self._op = (op.with_weight(op.weight.detach()),)  # no submodule: only its shapes are read
+
+    def _project(self, v: Tensor) -> Tensor:
+        (op,), (analyse, synthesise) = self._op, self._transforms
+        return synthesise(op, multiply(self.blocks, analyse(op, v, fine=self.fine)), fine=self.fine)
+
+
+class FactorProjector(Projector):
+    """By the kept singular vectors of the *separable* rung or of a matrix."""
+
+    def __init__(
+        self, op: ConvOperator, project: Callable[[Tensor], Tensor], *, on_range: bool
+    ) -> None:
+        super().__init__(op, on_range=on_range, complement=not on_range)
+        self._function = project
+
+    def _project(self, v: Tensor) -> Tensor:
+        return self._function(v)
+
+
+def projector(op: ConvOperator, options: Options, *, on_range: bool) -> LinearOperator:
+    """Onto range(A), or onto null(A)."""
+    rung = exact_rung(op, options.memory_limit, 1)
+    if rung is None:
+        return FactorProjector(op, _by_pseudo_inverse(op, options, on_range), on_range=on_range)
+    if rung is separable:
+        inverse = separable.factor(*_doubled(op, options), False)
+        assert isinstance(inverse, separable.SeparableInverse)
+        project = inverse.project
+        return FactorProjector(op, lambda v: project(v, on_range=on_range), on_range=on_range)
+    if rung is dense:
+        return FactorProjector(op, _by_vectors(op, options, on_range), on_range=on_range)
+    exact = Spectrum(op, options.memory_limit).exact
+    assert exact is not None
+    return BlockProjector(rung, op, _cutoff(op, options, exact), on_range=on_range)
+
+
+def _cutoff(op: ConvOperator, options: Options, exact: Exact) -> Tensor:
+    return options.cutoff(op, exact.values[:, 0])
+
+
+def _doubled(op: ConvOperator, options: Options) -> tuple[ConvOperator, Options]:
+    """The operator in double precision with the cut-off of its own precision."""
+    rtol = options.rtol
+    if rtol is None and not options.atol:
+        rtol = default_rtol(op)
+    wide = torch.complex128 if op.dtype.is_complex else torch.float64
+    return op.with_weight(op.weight.detach().to(wide)), replace(options, rtol=rtol)
+
+
+def _by_vectors(op: ConvOperator, options: Options, on_range: bool) -> Callable[[Tensor], Tensor]:
+    """Q Qᴴ for the kept vectors Q (B, g, size, r) of every group."""
+    parts = []
+    exact = Spectrum(op, options.memory_limit).exact
+    assert exact is not None
+    for A, tau in zip(dense.matrices(op), _cutoff(op, options, exact), strict=True):
+        U, S, Vh = torch.linalg.svd(A, full_matrices=False)
+        parts.append((U if on_range else Vh.mH) * (tau < S)[:, None])
+    Q = torch.stack(parts)
+
+    def project(v: Tensor) -> Tensor:
+        X = v.reshape(len(v), Q.shape[1], 1, -1)
+        return ((X @ Q.conj()) @ Q.mT).reshape(v.shape)
+
+    return project
+
+
+def _by_pseudo_inverse(
+    op: ConvOperator, options: Options, on_range: bool
+) -> Callable[[Tensor], Tensor]:
+    """v minus what is left of it after two passes of I − A⁺A, or of I − (Aᴴ)⁺Aᴴ."""
+    A, doubled = _doubled(op, options)
+    inverse: InverseOperator = factorize(A, doubled, "auto", False)
+    if inverse.iterates:
+        raise MemoryLimitError(
+            "a projector needs a factor of A, and none fits memory_limit; raise it."
+        )
+    m, n = op.shape
+    assert inverse.summary.dropped is not None
+    full = not bool(inverse.summary.dropped.any())
+    if full and (m <= n if on_range else n <= m):  # the whole space: nothing is left
+        return lambda v: v
+    accurate = AccurateProduct(A)
+    apply = A._rmatvec if on_range else A._matvec
+    again = accurate.rmatvec if on_range else accurate.matvec
+    invert = inverse._rmatvec if on_range else inverse._matvec
+
+    def project(v: Tensor) -> Tensor:
+        rest = v - invert(apply(v))
+        # What A still sees of it is the error of the first pass, known to far better than eps.
+        return v - (rest - invert(again(rest)))
+
+    return project

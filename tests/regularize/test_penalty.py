@@ -1,0 +1,139 @@
+"""Tikhonov with a penalty against the normal equations of dense matrices."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+
+from unconv import ConvOperator
+from unconv.inverse import AccuracyWarning, options_of
+from unconv.regularize.penalized import penalized, solve_penalized
+from unconv.regularize.penalty import penalty_operator
+from unconv.testing import dense_twin
+
+from ..helpers import C128, DOUBLES, F64, assert_says, data, randn, relative
+
+MODES = ["zeros", "circular", "reflect", "replicate", "symmetric"]
+
+
+def options(damp: float):
+    return options_of(damp, None, 0.0, 2**32)
+
+
+def expected(A, L, damp):
+    gram = A.mH @ A + damp**2 * (L.mH @ L)
+    return torch.linalg.solve(gram, A.mH)
+
+
+def assert_equals_the_matrix(op: ConvOperator, penalty, damp: float, method: str = "auto") -> None:
+    L = penalty_operator(op, penalty)
+    X = expected(dense_twin(op), dense_twin(L), damp)
+    found = penalized(op, penalty, options(damp), method, True)
+    assert relative(found.to_dense(), X) < 1e-9
+    assert relative(found.H.to_dense(), X.mH) < 1e-9
+    y = data(op.range_shape, op)
+    x, certificate = solve_penalized(op, y, penalty, options(damp), method, True)
+    best = (y.flatten(1) @ X.mT).reshape(-1, *op.domain_shape)
+    assert relative(x, best) < 1e-9
+    assert (certificate.optimality < 1e-13).all()
+    r = (op(x) - y).flatten(1).norm(dim=1) / y.flatten(1).norm(dim=1)
+    assert relative(certificate.residual, r) < 1e-6
+    if certificate.method != "krylov":
+        assert certificate.converged.all()
+        assert relative(x, best) <= certificate.error_bound.max()
+
+
+@pytest.mark.parametrize("dtype", DOUBLES)
+@pytest.mark.parametrize("penalty", ["gradient", "laplacian"])
+@pytest.mark.parametrize("mode", MODES)
+def test_same_padding(mode, penalty, dtype):
+    op = ConvOperator(randn(2, 2, 5, 3, dtype=dtype), (7, 6), padding="same", padding_mode=mode)
+    assert_equals_the_matrix(op, penalty, 0.3)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_kernels_groups_and_dilation(rows, groups):
+    op = ConvOperator(
+        randn(2, 2 // groups, 3, dtype=F64), (9,), padding=2, dilation=2, groups=groups
+    )
+    assert_equals_the_matrix(op, randn(rows, 2, 5, dtype=F64, seed=1), 0.2)
+    assert_equals_the_matrix(op, randn(3, dtype=F64, seed=1), 0.2)
+
+
+def test_three_axes_and_flip():
+    op = ConvOperator(randn(1, 1, 3, 3, 3), (4, 3, 5), padding=1, padding_mode="reflect", flip=True)
+    assert_equals_the_matrix(op, "gradient", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "extra"),
+    [
+        ((1, 1, 3, 3), {"padding": "valid"}),
+        ((2, 1, 3, 3), {"stride": 2, "padding": 1}),
+        ((1, 2, 3, 3), {"transposed": True, "padding": 1}),
+    ],
+)
+def test_other_grids_are_iterated(shape, extra):
+    op = ConvOperator(randn(*shape), (6, 7), **extra)
+    L = penalty_operator(op, "gradient")
+    X = expected(dense_twin(op), dense_twin(L), 0.5)
+    found = penalized(op, "gradient", options(0.5), "auto", True)
+    assert found.method == "krylov"
+    assert relative(found.to_dense(), X) < 1e-6
+    assert_equals_the_matrix(op, "gradient", 0.5)
+
+
+def test_an_iteration_that_is_cut_short_says_so():
+    op = ConvOperator(randn(1, 1, 3, 3), (16, 16), padding="valid")
+    few = options_of(1e-3, None, 0.0, 2**32, maxiter=3)
+    with pytest.warns(AccuracyWarning, match="optimality"):
+        _, certificate = solve_penalized(
+            op, data(op.range_shape, op), "laplacian", few, "auto", True
+        )
+    assert not certificate.converged.any()
+
+
+def test_a_common_null_vector_gives_the_smallest_x():
+    """Constants are seen neither by a difference kernel nor by the gradient."""
+    K = torch.tensor([[0.0, 0, 0], [1, -2, 1], [0, 0, 0]], dtype=F64)[None, None]
+    op = ConvOperator(K, (6, 5), padding=1, padding_mode="circular")
+    x = penalized(op, "gradient", options(0.1), "auto", True)(data(op.range_shape, op))
+    assert x.mean((-1, -2)).abs().max() < 1e-12
+
+
+def test_smoothness_is_what_a_gradient_penalty_buys():
+    op = ConvOperator(randn(1, 1, 3, 3).abs(), (24, 24), padding=1, padding_mode="reflect")
+    ramp = torch.linspace(0, 1, 24, dtype=F64).expand(1, 1, 24, 24)
+    y = op(ramp) + 0.05 * data(op.range_shape, op, N=1)
+    plain = op.tikhonov(1.0)(y)
+    smooth = penalized(op, "gradient", options(1.0), "auto", True)(y)
+    assert relative(smooth, ramp) < relative(plain, ramp) / 2
+
+
+@pytest.mark.parametrize(
+    ("penalty", "words"),
+    [
+        ("gradients", ["'gradient'", "'laplacian'"]),
+        (torch.ones(3, dtype=torch.long), ["floating point"]),
+        (randn(2, 5, 3, 3), ["(rows, 1, *k)", "(2, 5, 3, 3)"]),
+        (ConvOperator(randn(1, 1, 3, 3), (5, 5)), ["input_shape"]),
+    ],
+)
+def test_bad_penalties(penalty, words):
+    op = ConvOperator(randn(1, 1, 3, 3), (6, 7), padding=1)
+    with pytest.raises((TypeError, ValueError)) as error:
+        penalized(op, penalty, options(0.1), "auto", True)
+    assert_says(error, *words)
+
+
+def test_gradients_in_the_data_and_a_complex_penalty():
+    op = ConvOperator(randn(2, 2, 3, dtype=C128), (6,), padding=1)
+    inverse = penalized(op, randn(3, dtype=C128, seed=3), options(0.3), "auto", True)
+    y = data(op.range_shape, op).requires_grad_()
+    assert torch.autograd.gradcheck(inverse, (y,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        inverse(y)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from torch import Tensor
@@ -205,6 +206,30 @@ class InverseMethods(LinearOperator):
         return self.pinv(
             rtol=rtol, method=method, memory_limit=memory_limit, check_finite=check_finite
         )
+
+    def filtered(
+        self, gain: Callable[[Tensor], Tensor], *, check_finite: bool = True
+    ) -> InverseOperator:
+        """Σ f(σᵢ) ⟨uᵢ, y⟩ vᵢ, with any f in the place of 1/σ, where A can be diagonalised.
+
+        Parameters
+        ----------
+        gain
+            f, from a float64 tensor of singular values to a real tensor of the same shape, finite
+            at 0; `unconv.regularize` has `landweber` and `showalter`.
+
+        Examples
+        --------
+        >>> import torch, unconv
+        >>> A = unconv.ConvOperator(torch.randn(2, 2, 3, 3).double(), (8, 8), padding=1)
+        >>> y = torch.randn(1, 2, 8, 8).double()
+        >>> tikhonov = A.filtered(lambda s: s / (s**2 + 0.01))
+        >>> bool(torch.allclose(tikhonov(y), A.tikhonov(0.1)(y)))
+        True
+        """
+        from .regularize.filters import filtered_inverse
+
+        return filtered_inverse(self._op, gain, check_finite)
 
     def lstsq(
         self,

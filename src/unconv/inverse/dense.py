@@ -94,10 +94,7 @@ def operations(op: ConvOperator, options: Options) -> tuple[float, float]:
 def factor(op: ConvOperator, options: Options, check_finite: bool) -> InverseOperator:
     """SVD of the matrix in double precision."""
     with torch.no_grad():
-        wide = torch.complex128 if op.dtype.is_complex else torch.float64
-        doubled = op.with_weight(op.weight.detach().to(wide))
-        A = LinearOperator.to_dense(doubled, memory_limit=float("inf"))
-        U, S, Vh = torch.linalg.svd(A if A.ndim == 3 else A[None], full_matrices=False)
+        U, S, Vh = spectral_factors(op)
         sigma_max = S[:, 0]
         keep = options.cutoff(op, sigma_max)[:, None] < S
         safe = torch.where(keep, S, 1.0)
@@ -115,6 +112,15 @@ def factor(op: ConvOperator, options: Options, check_finite: bool) -> InverseOpe
         dropped=torch.zeros_like(keep.sum(1)) if options.damp else (~keep).sum(1),
     )
     return DenseInverse(op, (U, gains, Vh), options, summary, check_finite)
+
+
+def spectral_factors(op: ConvOperator) -> tuple[Tensor, Tensor, Tensor]:
+    """(U, S, Vᴴ) of each kernel's matrix, thin, in double precision; (B, ·, ·)."""
+    wide = torch.complex128 if op.dtype.is_complex else torch.float64
+    doubled = op.with_weight(op.weight.detach().to(wide))
+    A = LinearOperator.to_dense(doubled, memory_limit=float("inf"))
+    U, S, Vh = torch.linalg.svd(A if A.ndim == 3 else A[None], full_matrices=False)
+    return U, S, Vh
 
 
 class DenseInverse(InverseOperator):

@@ -206,6 +206,14 @@ def _products(channels: Basis, bases: list[list[Basis]]) -> list[Tensor]:
     return values
 
 
+def spectral_factors(op: ConvOperator) -> tuple[Basis, list[list[Basis]], list[Tensor]]:
+    """The SVDs of channels and axes, and the singular values, one tensor a combination."""
+    found = nearest_outer_product(_weight(op))
+    channels, bases = _svds(op, found)
+    scale = found.scale.reshape(-1, *[1] * (2 + len(bases)))
+    return channels, bases, [S * scale for S in _products(channels, bases)]
+
+
 def singular_values(op: ConvOperator) -> Tensor:
     """All of them, (B, min(m, n)) descending: the products of those of the axes; n³ operations.
 

@@ -14,6 +14,7 @@ work is dealt to Python threads in slices that fit the cache, each single-thread
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -174,6 +175,25 @@ def kept_directions(blocks: Tensor, cutoff: Tensor, *, left: bool) -> Tensor:
     step = max(1, _SLICE_BYTES // max(1, flat[:1].numel() * flat.element_size()))
     run_in_slices(project, len(flat), step, flat.device)
     return projectors.view(F, B, g, size, size)
+
+
+def filtered_blocks(
+    blocks: Tensor, scale: Tensor, gain: Callable[[Tensor], Tensor]
+) -> Tensor:  # (F, B, g, r, c), (B,) -> (F, B, g, c, r)
+    """V f(σ) Uᴴ of every block, in the place of its pseudo-inverse."""
+    F, B, g, r, c = blocks.shape
+    flat = blocks.reshape(-1, r, c)
+    U, V = flat.new_empty(len(flat), r, min(r, c)), flat.new_empty(len(flat), c, min(r, c))
+    S = flat.new_empty(len(flat), min(r, c), dtype=flat.dtype.to_real())
+
+    def decompose(part: slice) -> None:
+        U[part], S[part], Vh = torch.linalg.svd(flat[part], full_matrices=False)
+        V[part] = Vh.mH
+
+    step = max(1, _SLICE_BYTES // max(1, flat[:1].numel() * flat.element_size()))
+    run_in_slices(decompose, len(flat), step, flat.device)
+    gains = gain(S.view(F, B, g, -1) * scale[:, None, None]).view(len(flat), 1, -1)
+    return ((V * gains) @ U.mH).view(F, B, g, c, r)
 
 
 def invert_regular(

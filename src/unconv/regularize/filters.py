@@ -1,0 +1,146 @@
+"""Filtered inverses: x = Σ f(σᵢ) ⟨uᵢ, y⟩ vᵢ for any f in the place of 1/σ.
+
+    tsvd        1/σ for σ > τ, else 0              A⁺ with a cut-off: `op.tsvd`
+    tikhonov    σ/(σ² + damp²)                     `op.tikhonov`, for every operator
+    landweber   (1 − (1 − ωσ²)^k)/σ                k steps x ← x + ω·Aᴴ(y − Ax) from zero
+    showalter   (1 − exp(−tσ²))/σ                  the gradient flow of ½‖Ax − y‖² at time t
+
+Only where a rung diagonalises A (circular, symmetric, separable, small): f needs all singular
+vectors.
+
+Source: Engl, Hanke & Neubauer, "Regularization of Inverse Problems", Kluwer 1996, §4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..inverse import InverseOperator, Options, cosine, dense, fourier, separable
+from ..inverse.base import SpectrumSummary
+from ..inverse.small_blocks import BlockInverse, filtered_blocks
+from ..linear_operator import check_all_finite
+from ..operator import ConvOperator
+from ..precision import real_working_dtype
+
+Gain = Callable[[Tensor], Tensor]
+
+
+def landweber(steps: int, step: float) -> Gain:
+    """k = `steps` iterations with step length ω, convergent for ω < 2/σ_max².
+
+    Examples
+    --------
+    >>> landweber(1, 0.5)(torch.tensor([2.0]))
+    tensor([1.])
+    """
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"steps={steps!r} must be an integer >= 1.")
+    if not step > 0:
+        raise ValueError(f"step={step} must be positive; 1/norm² is a good one.")
+
+    def gain(s: Tensor) -> Tensor:
+        if bool((step * s.square() >= 2).any()):
+            raise ValueError(
+                f"step={step:g} makes Landweber's iteration diverge; use less than 2/σ_max² = "
+                f"{2 / float(s.square().max()):g}."
+            )
+        safe = torch.where(s > 0, s, 1.0)
+        u = step * safe.square()
+        slow = -torch.expm1(steps * torch.log1p(-u.clamp(max=0.5)))  # no digits lost for small u
+        decayed = torch.where(u < 0.5, slow, 1 - (1 - u) ** steps)
+        return torch.where(s > 0, decayed / safe, 0.0)
+
+    return gain
+
+
+def showalter(time: float) -> Gain:
+    """The gradient flow at t = `time`.
+
+    Examples
+    --------
+    >>> showalter(1e9)(torch.tensor([2.0, 0.0]))
+    tensor([0.5000, 0.0000])
+    """
+    if not time > 0:
+        raise ValueError(f"time={time} must be positive.")
+
+    def gain(s: Tensor) -> Tensor:
+        safe = torch.where(s > 0, s, 1.0)
+        return torch.where(s > 0, -torch.expm1(-time * safe.square()) / safe, 0.0)
+
+    return gain
+
+
+def filtered_inverse(op: ConvOperator, gain: Gain, check_finite: bool) -> InverseOperator:
+    """The first rung that diagonalises `op`, with its 1/σ replaced."""
+    if check_finite:
+        check_all_finite("weight", op.weight.detach())
+    reasons = []
+    for name, module in _RUNGS.items():
+        why = module.obstacle(op, Options())
+        if why is None:
+            with torch.no_grad():
+                return _BUILD[name](op, _checked(gain), check_finite)
+        reasons.append(f"{name}: {why}")
+    raise NotImplementedError(
+        f"a filter needs all singular vectors, which no method has here ({'; '.join(reasons)}); "
+        "use tikhonov(), or tsvd()."
+    )
+
+
+def _checked(gain: Gain) -> Gain:
+    """What the user's function returns must be one finite number a singular value."""
+
+    def run(s: Tensor) -> Tensor:
+        values = gain(s)
+        if not isinstance(values, Tensor) or values.shape != s.shape or values.is_complex():
+            raise ValueError(
+                "a filter must map a tensor of singular values to a real tensor of the same shape."
+            )
+        if not bool(values.isfinite().all()):
+            raise ValueError("the filter is not finite everywhere; give it a value at σ = 0.")
+        return values.to(s.dtype)
+
+    return run
+
+
+def _summary(op: ConvOperator) -> SpectrumSummary:
+    """Nothing is known but that it is no optimum of anything a certificate could judge."""
+    none = torch.full((op.batch_size or 1,), torch.nan, dtype=torch.float64, device=op.device)
+    return SpectrumSummary(none, 0 * none, None, none, "a filter of all singular values")
+
+
+def _by_fourier(op: ConvOperator, gain: Gain, check_finite: bool) -> InverseOperator:
+    blocks, scale = fourier.blocks_of(op)
+    X = filtered_blocks(blocks, scale, gain)
+    fourier.symmetrize_(op, X)
+    X = X.to(real_working_dtype(op.dtype).to_complex())
+    found = BlockInverse(X, _summary(op))
+    return fourier.FourierInverse(op, fourier.torus_of(op), found, Options(), check_finite)
+
+
+def _by_cosine(op: ConvOperator, gain: Gain, check_finite: bool) -> InverseOperator:
+    blocks, scale = cosine.blocks_of(op)
+    X = filtered_blocks(blocks.mH.resolve_conj() if op.transposed else blocks, scale, gain)
+    working = real_working_dtype(op.dtype)
+    X = X.to(working.to_complex() if op.dtype.is_complex else working)
+    return cosine.CosineInverse(op, BlockInverse(X, _summary(op)), Options(), check_finite)
+
+
+def _by_axes(op: ConvOperator, gain: Gain, check_finite: bool) -> InverseOperator:
+    channels, bases, values = separable.spectral_factors(op)
+    gains = [gain(S) for S in values]
+    facts = Options(), _summary(op), check_finite
+    return separable.SeparableInverse(op, channels, bases, gains, *facts)
+
+
+def _by_matrix(op: ConvOperator, gain: Gain, check_finite: bool) -> InverseOperator:
+    U, S, Vh = dense.spectral_factors(op)
+    return dense.DenseInverse(op, (U, gain(S), Vh), Options(), _summary(op), check_finite)
+
+
+_RUNGS = {"fourier": fourier, "cosine": cosine, "separable": separable, "dense": dense}
+_BUILD = {"fourier": _by_fourier, "cosine": _by_cosine, "separable": _by_axes, "dense": _by_matrix}

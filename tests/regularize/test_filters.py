@@ -97,7 +97,7 @@ def test_errors():
         (lambda s: s.sum(), ["same shape"]),
         (landweber(2, 1e3), ["diverge", "2/σ_max²"]),
     ):
-        with pytest.raises(ValueError, match="filter|step") as error:
+        with pytest.raises(ValueError, match=r"filter|step") as error:
             op.filtered(gain)
         assert_says(error, *words)
     large = ConvOperator(randn(1, 1, 3, 3), (64, 64), padding=1)

@@ -59,11 +59,10 @@ def losses(sharp: Tensor, kernel: Tensor, noise_std: float, grid: int) -> tuple[
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("name", PICTURES)
 def test_near_the_best_on_small_photographs(name, kernel, noise_std):
-    # Measured: at most 0.20 dB, except 1.06, 0.27 and 0.75 dB for motion with noise 0.001, which is
-    # estimated too high.
+    # Measured: at most 0.17 dB, except 0.41 for the camera in motion with noise 0.001.
     estimated, known = losses(photograph(name, 256), KERNELS[kernel], noise_std, 31)
     assert known < 0.3
-    assert estimated < (1.1 if (kernel, noise_std) == ("motion", 0.001) else 0.25)
+    assert estimated < (0.45 if (kernel, noise_std) == ("motion", 0.001) else 0.2)
 
 
 @pytest.mark.slow
@@ -74,8 +73,7 @@ def test_near_the_best_on_photographs():
         for kernel in KERNELS.values()
         for noise_std in NOISE
     ]
-    assert max(estimated for estimated, _ in found) < 0.7
-    assert sum(estimated < 0.3 for estimated, _ in found) >= 25
+    assert max(estimated for estimated, _ in found) < 0.2
     assert max(known for _, known in found) < 0.15
 
 
@@ -245,7 +243,7 @@ def test_no_signal_and_no_noise(y, noise_std):
 def test_the_damp_lies_in_its_interval():
     op, y = example()
     assert minimum_risk_damp(op, y, 0.0) >= 1e-8
-    assert minimum_risk_damp(op, randn(1, 1, 64, 60)) <= 10
+    assert minimum_risk_damp(op, randn(1, 1, 64, 60)) <= 10 * (1 + 1e-14)
 
 
 def test_arguments_are_untouched():

@@ -7,14 +7,13 @@ of power S(ω), the damped solution x_λ, λ = damp², has the expected squared 
 
 and R is minimised over λ.  What it needs is read from the data themselves:
 
-- s²: the median of |Y|² over the quarter of the frequencies that A transmits least, divided by the
-  median of its distribution for unit noise (exponential for one picture: ln 2; gamma for the mean
-  over N of them);
+- s²: the spectrum of y at the sixteenth of the frequencies that A transmits least (noise.py);
 - S(ω) = c·|ω|^(−p), the law that pictures follow with p ≈ 2: a straight line through the logarithms
   of (|Y|² − s²)/|F|² in rings of frequency where the signal stands above the noise.
 
-Generalised cross-validation, which predicts y and not x, loses 1 to 6 dB on the same pictures once
-the noise reaches 1 %.  Not for: signals that are not picture-like; coloured noise.
+Generalised cross-validation, which predicts y and not x, loses 0.5 to 3 dB on the same pictures
+once the noise reaches 1 % (benchmarks/bench_damp.py).  Not for: signals that are not picture-like;
+coloured noise.
 
 Source: the risk is that of Tikhonov filtering, Vogel, "Computational Methods for Inverse Problems",
 SIAM 2002, §7.1; the power law is Field, J. Opt. Soc. Am. A 4 (1987) 2379.
@@ -23,22 +22,59 @@ SIAM 2002, §7.1; the power law is Field, J. Opt. Soc. Am. A 4 (1987) 2379.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from scipy.optimize import minimize_scalar
-from scipy.special import gammaincinv
 from torch import Tensor
 
-from ..convolve import grouped
 from ..inverse import Options, fourier
 from ..linear_operator import check_all_finite
 from ..operator import ConvOperator
+from .noise import weakest_variance
+from .picard import picard
+from .search import grid, lowest
 
 _SMALLEST, _LARGEST = 1e-8, 1e1  # damp / σ_max
 _GRID = 55  # R can have more than one minimum: a coarse search first
 _RINGS = 16
 _LOWEST = 0.01  # cycles a sample; below, boundary and exposure dominate the picture's own law
+
+
+@dataclass(frozen=True)
+class Risk:
+    """R as a function of the damp, (g·F,) each.
+
+    Attributes
+    ----------
+    squares : |F|², at most one
+    signal, counts : S, and how often each frequency stands in the whole spectrum
+    noise : s², as S in units of (unit)²
+    top : σ_max, the unit of the damp
+    unit : of the data
+    """
+
+    squares: Tensor
+    signal: Tensor
+    counts: Tensor
+    noise: float
+    top: float
+    unit: float
+
+    @property
+    def damps(self) -> list[float]:
+        """The grid on which to look."""
+        return [self.top * damp for damp in grid(_SMALLEST, _LARGEST, _GRID)]
+
+    @property
+    def noise_std(self) -> float:
+        """s in the unit of y."""
+        return math.sqrt(max(self.noise, 0.0)) * self.unit
+
+    def __call__(self, damp: float) -> float:
+        """R(damp²), the sum over one image, in units of (unit/σ_max)²."""
+        lam = (damp / self.top) ** 2
+        error = (lam**2 * self.signal + self.noise * self.squares) / (self.squares + lam) ** 2
+        return float((self.counts * error).sum())
 
 
 def minimum_risk_damp(op: ConvOperator, y: Tensor, noise_std: float | None = None) -> float:
@@ -48,7 +84,7 @@ def minimum_risk_damp(op: ConvOperator, y: Tensor, noise_std: float | None = Non
     ----------
     op : circular, with one channel a group and stride 1
     y : (N, *range_shape), pictures in any unit; their spectra are averaged
-    noise_std : standard deviation of the noise in the unit of y, if it is known
+    noise_std : standard deviation of the noise in the unit of y, if it is known; √E|n|² of complex
 
     Returns
     -------
@@ -74,75 +110,75 @@ def minimum_risk_damp(op: ConvOperator, y: Tensor, noise_std: float | None = Non
     >>> 0.02 < minimum_risk_damp(A, y) < 0.5
     True
     """
-    _check_operator(op)
-    op._check(y, op.range_shape)
-    check_all_finite("y", y, "remove them first")
-    if noise_std is not None and not (0 <= noise_std < math.inf):
-        raise ValueError(f"noise_std={noise_std} must be a finite number >= 0.")
-    if len(y) == 0:
-        raise ValueError("y holds no picture: no damp can be chosen; give at least one.")
-    unit = float(y.abs().max()) or 1.0  # squares of very small or large data leave float64's range
-    gain, power, radius, counts, averaged = _spectra(op, y / unit)
-    top = float(gain.max())
-    if top == 0:
-        raise ValueError("the kernel is zero everywhere: no damp can be chosen; check the psf.")
-    gain = gain / top
-    noise = (
-        _noise_power(gain, power, averaged)
-        if noise_std is None
-        else min(noise_std / unit, 1e150) ** 2
-    )
-    signal = _power_law(gain, power - noise, radius, counts, noise)
-    squares = gain**2
-
-    def risk(log_damp: float) -> float:
-        lam = math.exp(2 * log_damp)
-        return float((counts * (lam**2 * signal + noise * squares) / (squares + lam) ** 2).sum())
-
-    return top * min(max(math.exp(_minimise(risk)), _SMALLEST), _LARGEST)
-
-
-def _check_operator(op: ConvOperator) -> None:
-    why = fourier.obstacle(op, Options())
-    if why is None and fourier.block_shape(op)[3:] != (1, 1):
-        why = "its frequencies couple several channels or phases"
-    if why is None and op.batch_size is not None:
-        why = "every sample has its own kernel"
+    why = obstacle(op)
     if why is not None:
         raise NotImplementedError(
             f"damp can be chosen for circular operators with one channel a group so far ({why}); "
             "give a number."
         )
+    check_data(op, y, noise_std)
+    risk = risk_of(op, y, noise_std)
+    return lowest(risk, risk.damps).damp
 
 
-def _spectra(op: ConvOperator, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
-    """|F|, mean |Y|² a sample (white noise: its variance), |ω| and multiplicity, all (g·F,).
+def obstacle(op: ConvOperator) -> str | None:
+    """Why the risk of `op` is not known, or None.
 
-    Last the number of spectra that the mean is of.
+    Examples
+    --------
+    >>> import torch, unconv
+    >>> obstacle(unconv.ConvOperator(torch.randn(1, 1, 3, 3), (8, 8), padding=1))
+    "the boundary is 'zeros', not 'circular'"
     """
-    torus = fourier.torus_of(op)
+    why = fourier.obstacle(op, Options())
+    if why is None and fourier.block_shape(op)[3:] != (1, 1):
+        why = "its frequencies couple several channels or phases"
+    if why is None and op.batch_size is not None:
+        why = "every sample has its own kernel"
+    return why
+
+
+def check_data(op: ConvOperator, y: Tensor, noise_std: float | None) -> None:
+    """One sentence for everything that is wrong with data and noise level."""
+    op._check(y, op.range_shape)
+    check_all_finite("y", y, "remove them first")
+    if noise_std is not None:
+        if isinstance(noise_std, bool) or not isinstance(noise_std, int | float):
+            raise TypeError(
+                f"noise_std must be a number, got {type(noise_std).__name__}; use float(noise_std)."
+            )
+        if not 0 <= noise_std < math.inf:
+            raise ValueError(f"noise_std={noise_std} must be a finite number >= 0.")
+    if len(y) == 0:
+        raise ValueError("y holds no picture: no damp can be chosen; give at least one.")
+    if not op.weight.detach().any():
+        raise ValueError("the kernel is zero everywhere: no damp can be chosen; check the psf.")
+
+
+def risk_of(op: ConvOperator, y: Tensor, noise_std: float | None) -> Risk:
+    """The risk of checked data."""
+    unit = float(y.abs().max()) or 1.0  # squares of very small or large data leave float64's range
     with torch.no_grad():
-        wide = torch.complex128 if op.dtype.is_complex else torch.float64
-        blocks = torus.spectrum(grouped(op.taps.detach().to(wide), op.geometry), op.geometry)
-        gain = blocks[:, 0, :, 0, 0].abs().T  # (g, F)
-        parts = [y.real, y.imag] if y.is_complex() and torus.real else [y]
-        power = torch.zeros_like(gain)
-        images = [image for part in parts for image in part.detach()]
-        for image in images:  # one spectrum at a time
-            Y = torus.transform(image[None].to(wide)).flatten(2)[0]
-            power += Y.real**2 + Y.imag**2
-        power /= len(images) * math.prod(torus.coarse)
-    axes = [torch.fft.fftfreq(M, dtype=torch.float64, device=y.device) for M in torus.coarse]
+        found = picard(op, y / unit, "fourier")
+    top = float(found.sigma.max())
+    gain = found.sigma[0] / top
+    power = found.power.mean(0)
+    counts = found.counts.double()
+    if noise_std is None:
+        noise = float(weakest_variance(gain, power, found.parts * len(y)))
+    else:
+        noise = min(noise_std / unit, 1e150) ** 2
+    signal = _power_law(gain, power - noise, _radius(op), counts, noise)
+    return Risk(gain**2, signal, counts, noise, top, unit)
+
+
+def _radius(op: ConvOperator) -> Tensor:  # (F·g,)
+    """|ω| in cycles a sample."""
+    torus = fourier.torus_of(op)
+    axes = [torch.fft.fftfreq(M, dtype=torch.float64, device=op.device) for M in torus.coarse]
     axes[-1] = axes[-1][: torus.spectrum_shape[-1]]
     squares = sum(f**2 for f in torch.meshgrid(*axes, indexing="ij"))
-    radius = torch.as_tensor(squares).sqrt().flatten().expand_as(gain)
-    counts = torus.multiplicity(gain.device).expand_as(gain).double()
-    return gain.flatten(), power.flatten(), radius.flatten(), counts.flatten(), len(images)
-
-
-def _noise_power(gain: Tensor, power: Tensor, averaged: int) -> float:
-    weakest = gain.argsort()[: max(1, len(gain) // 4)]
-    return float(power[weakest].median()) / float(gammaincinv(averaged, 0.5) / averaged)
+    return torch.as_tensor(squares).sqrt().flatten().repeat_interleave(op.geometry.groups)
 
 
 def _power_law(
@@ -171,14 +207,3 @@ def _power_law(
         c * radius.clamp(min=float(radius[radius > 0].min()) / 2 if (radius > 0).any() else 1) ** -p
     )
     return torch.where(radius > 0, law, 0.0)  # the mean is nobody's prior: see deblur
-
-
-def _minimise(risk: Callable[[float], float]) -> float:
-    grid = torch.linspace(
-        math.log(_SMALLEST), math.log(_LARGEST), _GRID, dtype=torch.float64
-    ).tolist()
-    values = [risk(v) for v in grid]
-    best = min(range(_GRID), key=values.__getitem__)
-    low, high = grid[max(best - 1, 0)], grid[min(best + 1, _GRID - 1)]
-    found = minimize_scalar(risk, bounds=(low, high), method="bounded", options={"xatol": 1e-3})
-    return float(found.x if found.fun <= values[best] else grid[best])

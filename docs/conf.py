@@ -25,7 +25,8 @@ napoleon_use_ivar = True
 
 OPTIONAL = {
     "unconv.psf": "Point-spread functions",
-    "unconv.regularize": "Choosing how much to damp",
+    "unconv.regularize": "Damps, penalties, filters",
+    "unconv.inspection": "Inspecting a kernel",
     "unconv.deblur": "Blurring and restoring pictures",
     "unconv.images": "Reading and writing pictures",
 }

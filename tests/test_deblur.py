@@ -159,7 +159,7 @@ def test_a_huge_damp_gives_the_mean_picture(boundary):
     torch.testing.assert_close(restored, y.mean((1, 2), keepdim=True).expand_as(y))
 
 
-@pytest.mark.parametrize("damp", [1e-6, 0.01, 0.3, 10.0, None])
+@pytest.mark.parametrize("damp", [1e-6, 0.01, 0.3, 10.0, "risk"])
 def test_damping_never_darkens(damp):
     y = blur(picture(3, 40, 33), psf.motion(6, 20), noise_std=0.02)
     restored = deblur(y, psf.motion(6, 20), damp=damp, boundary="circular").planes
@@ -214,7 +214,7 @@ def test_valid_returns_the_frame(size):
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize("damp", [None, 0.0, 0.1])
+@pytest.mark.parametrize("damp", ["risk", "gcv", 0.0, 0.1])
 def test_an_even_picture_stays(boundary, damp):
     y = torch.full((1, 9, 8), 0.3, dtype=F64)
     if boundary == "zeros":
@@ -325,7 +325,7 @@ def test_damp(damp):
     assert_says(error, f"damp={damp}", "finite number >= 0")
 
 
-@pytest.mark.parametrize("damp", [None, 0.1])
+@pytest.mark.parametrize("damp", ["risk", 0.1])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_pixels_that_are_no_numbers(bad, damp):
     y = randn(1, 8, 7)
@@ -394,6 +394,28 @@ def test_tol_is_kept_and_saves_iterations():
     assert loose.certificate.iterations < default.certificate.iterations
     assert default.certificate.iterations < tight.certificate.iterations
     assert float((default.planes - tight.planes).abs().max()) < 0.1 / 255  # of a grey level
+
+
+@pytest.mark.parametrize("rule", ["risk", "gcv", "discrepancy", "sure"])
+def test_a_rule_chooses_the_damp(rule):
+    y = blur(picture(1, 64, 60), psf.disk(2), boundary="valid", noise_std=0.02)
+    restored = deblur(y, psf.disk(2), damp=rule)
+    assert restored.choice is not None
+    assert restored.choice.rule == rule
+    assert restored.damp == restored.choice.damp
+    assert deblur(y, psf.disk(2), damp=0.1).choice is None
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_the_residual_is_what_x_does_not_explain(boundary):
+    y = blur(picture(3, 32, 30), psf.disk(2), noise_std=0.02)
+    restored = deblur(y, psf.disk(2), damp=0.1, boundary=boundary)
+    assert restored.residual.shape == y.shape
+    size = torch.linalg.vector_norm(restored.residual, dim=(1, 2))
+    mean = y.mean((1, 2), keepdim=True)  # the certificate judges the deviation from it
+    if boundary != "zeros":
+        scale = torch.linalg.vector_norm(y - mean, dim=(1, 2))
+        assert torch.allclose(size / scale, restored.certificate.residual, rtol=1e-6)
 
 
 def test_progress_is_told():

@@ -25,7 +25,7 @@ from torch import Tensor
 from .inverse import Certificate, Plan
 from .linear_operator import DEFAULT_MEMORY_LIMIT, check_all_finite, check_tensor
 from .operator import ConvOperator
-from .regularize import minimum_risk_damp
+from .regularize import DampChoice, choose_damp
 
 BOUNDARIES = ("circular", "zeros", "reflect", "replicate", "symmetric", "valid")
 
@@ -40,11 +40,15 @@ class Restored(NamedTuple):
     ----------
     planes : (C, H, W)
     damp : as given or chosen
+    choice : how it was chosen, None where it was given or the picture is even
+    residual : (C, H, W), what x does not explain of the picture, y − Ax
     plan, certificate : of the solve, one entry a plane
     """
 
     planes: Tensor
     damp: float
+    choice: DampChoice | None
+    residual: Tensor
     plan: Plan
     certificate: Certificate
 
@@ -124,7 +128,7 @@ def deblur(
     planes: Tensor,
     psf: Tensor,
     *,
-    damp: float | None = None,
+    damp: float | str = "risk",
     boundary: str = "valid",
     noise_std: float | None = None,
     tol: float = TOL,
@@ -138,7 +142,9 @@ def deblur(
     planes : (C, H, W), floating point
     psf : (h, w); it should sum to 1
     damp
-        None chooses it by `minimum_risk_damp` on the circular operator of the same psf.
+        A number, or the rule that chooses it: 'risk' (least expected error for pictures), 'gcv',
+        'lcurve', 'discrepancy' or 'sure' (`unconv.regularize.choose_damp`), applied to the circular
+        operator of the same psf and the picture faded out towards its edges.
     boundary : as in `blur_operator`
     noise_std : standard deviation of the noise in the unit of the planes, if known
     tol : error_bound to reach, and above which the certificate does not count as converged
@@ -146,7 +152,7 @@ def deblur(
 
     Returns
     -------
-    Restored(planes, damp, plan, certificate); planes (C, H, W)
+    Restored, its planes and residual (C, H, W)
 
     Raises
     ------
@@ -168,16 +174,22 @@ def deblur(
     say = progress or (lambda step: None)
     y, kernel = planes[:, None], psf.to(planes)
     op = blur_operator(kernel, size, boundary)
-    if damp is None:
+    choice = None
+    if isinstance(damp, str):
         say("choosing the damp")
         circular = blur_operator(kernel, size, "circular")
-        damp = minimum_risk_damp(circular, _windowed(y), noise_std)
+        faded = _windowed(y)
+        if faded.any():
+            choice = choose_damp(circular, faded, damp, noise_std=noise_std)
+        damp = 1.0 if choice is None else choice.damp  # an even picture comes back by any damp
     plan = op.plan(damp=damp, memory_limit=memory_limit, expected_solves=len(y), tol=tol)
     say(f"restoring by {plan.method}, damp {damp:.3g}")
     mean = y.mean((-2, -1), keepdim=True).expand(-1, *op.domain_shape)
     detail, certificate = op.lstsq(y - op(mean), damp, memory_limit=memory_limit, tol=tol)
-    x = (mean + detail)[:, 0]
-    return Restored(frame(x, psf) if boundary == "valid" else x, damp, plan, certificate)
+    x = mean + detail
+    residual, planes = (y - op(x))[:, 0], x[:, 0]
+    planes = frame(planes, psf) if boundary == "valid" else planes
+    return Restored(planes, damp, choice, residual, plan, certificate)
 
 
 def frame(planes: Tensor, psf: Tensor) -> Tensor:

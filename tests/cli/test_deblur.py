@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -178,8 +179,8 @@ def test_tiff_metadata_are_kept(tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "code", "says"),
     [
-        (("--damp", "high"), 2, ("'high'", "number >= 0 or auto")),
-        (("--damp", ""), 2, ("''", "number >= 0 or auto")),
+        (("--damp", "high"), 2, ("'high'", "number >= 0 or one of auto, gcv")),
+        (("--damp", ""), 2, ("''", "number >= 0 or one of auto, gcv")),
         (("--damp", "-1"), 2, ("damp=-1.0", ">= 0")),
         (("--damp", "nan"), 2, ("damp=nan", ">= 0")),
         (("--damp", "inf"), 2, ("damp=inf", ">= 0")),
@@ -229,7 +230,7 @@ def test_not_certified(tmp_path: Path, monkeypatch, as_json):
         assert "use float64" in result.stdout
 
 
-ITERATED = "--psf", "disk:4", "--damp", 0.5
+ITERATED = "--psf", "disk:4", "--damp", 0.5, "--memory-limit", 0.05  # gigabytes
 
 
 def test_iterations_are_reported(tmp_path: Path):
@@ -254,6 +255,32 @@ def test_stopped_above_the_tolerance(tmp_path: Path, as_json):
     assert read_picture(target).planes.shape == (3, 160, 150)
     if as_json:
         assert json.loads(result.stdout)["converged"] is False
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("damp", ["auto", "gcv", "discrepancy", "sure", "lcurve", "0.1"])
+def test_report(tmp_path: Path, damp, channels):
+    source, page = save(tmp_path / "a<b>.png", channels, 40, 36), tmp_path / "page.html"
+    options = "--psf", PSF, "--damp", damp, "--boundary", "circular", "--report", page, "--json"
+    result = run("deblur", source, "-o", tmp_path / "out.png", *options)
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["report"] == str(page)
+    text = page.read_text()
+    assert text.count("data:image/jpeg;base64,") == 2
+    assert text.count('class="plot"') == (2 if damp == "0.1" else 3)
+    assert "a&lt;b&gt;.png" in text
+    assert "a<b>" not in text
+    assert all(source.startswith("data:") for source in re.findall(r'src="([^"]*)"', text))
+    assert "http" not in text  # it needs nothing else
+    for fact in ("error bound", "How it was solved", "Is it white?", "fourier"):
+        assert fact in text
+
+
+def test_a_report_that_cannot_be_written_stops_before_the_work(tmp_path: Path):
+    source = save(tmp_path / "in.png", 1, 24, 20)
+    for page, says in (("page.pdf", ".html"), ("nowhere/page.html", "does not exist")):
+        arguments = ["-o", tmp_path / "out.png", "--psf", PSF, "--report", tmp_path / page]
+        fail(tmp_path, 3, "deblur", source, *arguments, says=(says,))
 
 
 def test_in_a_process_of_its_own(tmp_path: Path):

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import blur, deblur, demo
+from . import blur, deblur, demo, inspect
 from .common import EXIT_CODES
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.command("deblur", epilog=EXIT_CODES)(deblur.deblur)
 app.command("blur", epilog=EXIT_CODES)(blur.blur)
 app.command("demo", epilog=EXIT_CODES)(demo.demo)
+app.command("inspect", epilog=EXIT_CODES)(inspect.inspect)
 
 
 def _show_version(wanted: bool) -> None:

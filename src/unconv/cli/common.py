@@ -161,7 +161,7 @@ def report(title: str, facts: Mapping[str, Any], as_json: bool) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")  # a path is copied from here: never shorten it
     for name, value in facts.items():
-        table.add_row(name.replace("_", " "), Text(_shown(value)))  # Text: names are no markup
+        table.add_row(name.replace("_", " "), Text(shown(value)))  # Text: names are no markup
     width = None if sys.stdout.isatty() else 1000  # in a pipe every fact keeps its line
     Console(highlight=False, soft_wrap=True, width=width).print(table)
 
@@ -175,11 +175,12 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A fact as text."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{k} {_shown(v)}" for k, v in value.items())
+        return ", ".join(f"{k} {shown(v)}" for k, v in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(map(_shown, value))
+        return ", ".join(map(shown, value))
     return str(value)

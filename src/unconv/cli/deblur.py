@@ -11,6 +11,7 @@ import typer
 from .. import deblur as library
 from ..images import check_writable, read_picture, write_picture
 from ..linear_operator import DEFAULT_MEMORY_LIMIT
+from ..regularize.rules import RULES
 from .common import (
     UNCERTIFIED,
     BoundaryOption,
@@ -25,6 +26,7 @@ from .common import (
     report,
     tell,
 )
+from .report_page import check_page, write_report
 
 
 @friendly
@@ -35,13 +37,14 @@ def deblur(
     damp: Annotated[
         str,
         typer.Option(
-            help="How much to damp: a number, or auto (least expected error for white noise and a "
-            "picture whose power falls as a power of frequency)."
+            help="How much to damp: a number, or the rule that chooses it: auto (least expected "
+            "error for white noise and a picture whose power falls as a power of frequency), gcv, "
+            "lcurve, discrepancy or sure."
         ),
     ] = "auto",
     noise_std: Annotated[
         float | None,
-        typer.Option(help="Standard deviation of the noise for auto, white = 1; else estimated."),
+        typer.Option(help="Standard deviation of the noise, white = 1; else it is estimated."),
     ] = None,
     boundary: BoundaryOption = "valid",
     tol: Annotated[
@@ -50,6 +53,10 @@ def deblur(
     memory_limit: Annotated[
         float, typer.Option(min=0, help="Gigabytes that the restoration may take.")
     ] = round(DEFAULT_MEMORY_LIMIT / 1e9, 1),
+    page: Annotated[
+        Path | None,
+        typer.Option("--report", help="Write an HTML page, before and after, with the evidence."),
+    ] = None,
     max_pixels: MaxPixelsOption = 100_000_000,
     as_json: JsonOption = False,
 ) -> None:
@@ -57,8 +64,10 @@ def deblur(
 
     Example: unconv deblur blurred.png -o sharp.png --psf motion:15,30
     """
-    number = _damp(damp)
+    wanted = _damp(damp)
     check_writable(output)
+    if page is not None:
+        check_page(page)
     kernel = parse_psf(psf)
     with progress() as step:
         step(f"reading {picture.name}")
@@ -68,7 +77,7 @@ def deblur(
             restored = library.deblur(
                 planes,
                 kernel,
-                damp=number,
+                damp=wanted,
                 boundary=boundary,
                 noise_std=noise_std,
                 tol=tol,
@@ -77,21 +86,39 @@ def deblur(
             )
         step(f"writing {output.name}")
         write_picture(output, source.replace(restored.planes.numpy()))
-    proven = bool((restored.certificate.error_bound <= tol).all())
-    facts = {
-        "input": str(picture),
-        "output": str(output),
-        "size": list(planes.shape[::-1]),
-        "psf": list(kernel.shape),
-        "boundary": boundary,
-        "damp_chosen": "given" if number is not None else "by least expected error",
-        "converged": proven,
-        **_evidence(restored),
-    }
+        proven = bool((restored.certificate.error_bound <= tol).all())
+        facts = {
+            "input": str(picture),
+            "output": str(output),
+            "size": list(planes.shape[::-1]),
+            "psf": list(kernel.shape),
+            "boundary": boundary,
+            "damp_chosen": _how(restored, wanted),
+            "converged": proven,
+            **_evidence(restored),
+        }
+        if page is not None:
+            step(f"writing {page.name}")
+            write_report(page, picture.name, planes, restored, facts | {"psf": psf})
+            facts["report"] = str(page)
     report("restored", facts, as_json)
-    tell(doubts)
+    tell([*doubts, *_doubts_of(restored)])
     if not proven:
         raise typer.Exit(UNCERTIFIED)
+
+
+def _how(restored: library.Restored, wanted: float | str) -> str:
+    if not isinstance(wanted, str):
+        return "given"
+    if restored.choice is None:
+        return "any, the picture is even"
+    return "by least expected error" if restored.choice.rule == "risk" else restored.choice.rule
+
+
+def _doubts_of(restored: library.Restored) -> list[str]:
+    """What is to be said of a rule that found no minimum."""
+    choice = restored.choice
+    return [] if choice is None or "is decided inside" in choice.advice else [choice.advice]
 
 
 def _evidence(restored: library.Restored) -> dict[str, Any]:
@@ -107,10 +134,14 @@ def _evidence(restored: library.Restored) -> dict[str, Any]:
     }
 
 
-def _damp(text: str) -> float | None:
+def _damp(text: str) -> float | str:
     if text == "auto":
-        return None
+        return "risk"
+    if text in RULES:
+        return text
     try:
         return float(text)
     except ValueError:
-        raise ValueError(f"--damp {text!r} must be a number >= 0 or auto.") from None
+        raise ValueError(
+            f"--damp {text!r} must be a number >= 0 or one of auto, {', '.join(RULES)}."
+        ) from None

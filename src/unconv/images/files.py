@@ -102,6 +102,11 @@ def check_writable(path: PathLike) -> None:
     if path.suffix.lower() not in _SUFFIXES:
         known = " ".join(_SUFFIXES)
         raise PictureError(f"{path}: unknown extension {path.suffix!r}; use one of {known}")
+    check_replaceable(path)
+
+
+def check_replaceable(path: Path) -> None:
+    """The same for a file of any kind."""
     target = Path(os.path.realpath(path))  # a link is written through, as by open()
     try:
         exists = target.exists()

@@ -1,0 +1,285 @@
+"""A restoration as one HTML file that needs nothing else: pictures, evidence, curves."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from ..deblur import Restored
+from ..images import PictureError
+from ..images.atomic import replacing
+from ..images.files import check_replaceable
+from ..regularize import DampChoice
+from ..regularize.whiteness import Whiteness, whiteness
+from .common import shown
+
+_LARGEST_SIDE = 1600  # pixels of an embedded picture; larger ones are shown smaller, and it says so
+_QUALITY = 92  # of JPEG
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is shown.
+
+    Attributes
+    ----------
+    before, after, residual : (C, H, W), the first two with white = 1
+    facts : name -> text, in order
+    plan : as printed
+    curve : (damps, values, name of the values, chosen damp) of the rule that chose it, or None
+    """
+
+    title: str
+    before: Tensor
+    after: Tensor
+    residual: Tensor
+    whiteness: Whiteness
+    facts: Mapping[str, str]
+    plan: str
+    curve: tuple[list[float], list[float], str, float] | None
+    advice: str
+
+
+_SHOWN = (
+    "input", "output", "size", "psf", "boundary", "damp", "damp_chosen", "method", "iterations",
+    "residual", "optimality", "error_bound", "converged",
+)  # fmt: skip
+
+
+_CURVES = {
+    "risk": "expected squared error",
+    "gcv": "GCV function",
+    "lcurve": "curvature of the L-curve, negative",
+    "discrepancy": "distance of the residual from the noise",
+    "sure": "estimated error of Ax",
+}
+
+
+def check_page(page: Path) -> None:
+    """Refuse a name that is no HTML file, or that of the picture, before any work."""
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise PictureError(f"the report is an HTML page, got {page.name!r}; end it in .html.")
+    check_replaceable(page)
+
+
+def write_report(
+    path: Path, name: str, before: Tensor, restored: Restored, facts: Mapping[str, Any]
+) -> None:
+    """The page of one `deblur`, in the place of an old one only when it is whole."""
+    choice = restored.choice
+    page = Page(
+        title=f"{name}, restored",
+        before=before,
+        after=restored.planes,
+        residual=restored.residual,
+        whiteness=whiteness(restored.residual),
+        facts={key.replace("_", " "): shown(facts[key]) for key in _SHOWN},
+        plan=str(restored.plan),
+        curve=None if choice is None else _curve_of(choice),
+        advice=restored.certificate.advice,
+    )
+    with replacing(path) as file:
+        write_page(file, page)
+
+
+def _curve_of(choice: DampChoice) -> tuple[list[float], list[float], str, float]:
+    damps, values = choice.curve.T.tolist()
+    return damps, values, _CURVES[choice.rule], choice.damp
+
+
+def write_page(file: IO[bytes], page: Page) -> None:
+    """The whole page into an open file."""
+    height, width = page.before.shape[1:]
+    reduced = max(height, width) > _LARGEST_SIDE
+    figures = []
+    if page.curve is not None:
+        figures.append(_figure(_curve(page), "Choice of the damp", _curve_words(page)))
+    figures.append(_figure(_residual(page), "What is left: y − Ax", _size_words(page)))
+    figures.append(_figure(_periodogram(page), "Is it white?", _whiteness_words(page)))
+    rows = "".join(
+        f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
+        for name, text in page.facts.items()
+    )
+    text = _TEMPLATE.format(
+        style=_STYLE,
+        script=_SCRIPT,
+        title=html.escape(page.title),
+        before=_picture(page.before),
+        after=_picture(page.after),
+        width=width,
+        height=height,
+        reduced=f" Shown at most {_LARGEST_SIDE} pixels wide." if reduced else "",
+        advice=html.escape(page.advice),
+        rows=rows,
+        plan=html.escape(page.plan),
+        figures="".join(figures),
+    )
+    file.write(text.encode())
+
+
+def _picture(planes: Tensor) -> str:
+    """A data URI; JPEG, as a report is for the eye."""
+    pixels = (planes.detach().clamp(0, 1).permute(1, 2, 0).cpu().numpy() * 255).round()
+    image = Image.fromarray(np.squeeze(pixels.astype(np.uint8), -1) if len(planes) == 1 else
+                            pixels[..., :3].astype(np.uint8))  # fmt: skip
+    image.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG", quality=_QUALITY, subsampling=0)
+    return _uri(buffer, "jpeg")
+
+
+def _uri(buffer: io.BytesIO, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _figure(figure: Figure, heading: str, words: str) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return (
+        f"<section><h2>{html.escape(heading)}</h2>"
+        f'<img class="plot" src="{_uri(buffer, "png")}" alt="{html.escape(heading)}">'
+        f"<p>{html.escape(words)}</p></section>"
+    )
+
+
+def _new_figure() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(4.6, 3.6), dpi=160, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots()
+
+
+def _curve(page: Page) -> Figure:
+    assert page.curve is not None
+    damps, values, name, chosen = page.curve
+    figure, ax = _new_figure()
+    ax.plot(damps, values, color="#0072b2", linewidth=2)
+    ax.axvline(chosen, color="#d55e00", linewidth=2, linestyle="--")
+    ax.set_xscale("log")
+    if min(values) > 0:
+        ax.set_yscale("log")
+    ax.set_xlabel("damp")
+    ax.set_ylabel(name)
+    ax.grid(visible=True, alpha=0.3)
+    return figure
+
+
+def _curve_words(page: Page) -> str:
+    assert page.curve is not None
+    name = page.curve[2]
+    return (
+        f"{name[0].upper()}{name[1:]} for each damp; dashed: the chosen one, {page.curve[3]:.3g}."
+    )
+
+
+def _residual(page: Page) -> Figure:
+    figure, ax = _new_figure()
+    grey = page.residual.mean(0).cpu().numpy()
+    span = float(np.quantile(np.abs(grey), 0.995)) or 1.0
+    shown = ax.imshow(grey, cmap="RdBu_r", vmin=-span, vmax=span)
+    ax.set_axis_off()
+    figure.colorbar(shown, ax=ax, shrink=0.9)
+    return figure
+
+
+def _size_words(page: Page) -> str:
+    size = float(page.residual.square().mean().sqrt())
+    return f"The part of the picture that the answer does not explain; rms {size:.3g}, white = 1."
+
+
+def _periodogram(page: Page) -> Figure:
+    figure, ax = _new_figure()
+    cumulative = page.whiteness.cumulative.cpu().numpy()
+    share = np.arange(1, len(cumulative) + 1) / len(cumulative)
+    limit = page.whiteness.limit
+    ax.fill_between(
+        share, share - limit, share + limit, color="#56b4e9", alpha=0.5, label="white noise, 95 %"
+    )
+    ax.plot(share, cumulative, color="#d55e00", linewidth=2, label="residual")
+    ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="share of the frequencies, low to high")
+    ax.set_ylabel("share of the power")
+    ax.legend(loc="lower right", frameon=False)
+    ax.grid(visible=True, alpha=0.3)
+    return figure
+
+
+def _whiteness_words(page: Page) -> str:
+    w = page.whiteness
+    verdict = (
+        "Yes, as far as this can tell."
+        if w.is_white
+        else "No: it holds signal (more damp leaves more of it at low frequencies), or the noise "
+        "has a colour, or psf and boundary are not the true ones."
+    )
+    return (
+        f"{verdict} The cumulative periodogram is {w.distance:.3f} away from a straight line; "
+        f"white noise exceeds {w.limit:.3f} once in twenty."
+    )
+
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #8886; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1rem; max-width: 72rem; font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.3rem; overflow-wrap: anywhere; } h2 { font-size: 1.05rem; margin: 0 0 .5rem; }
+.slider { position: relative; width: 100%; max-width: 60rem; touch-action: pan-y; }
+.slider img { display: block; width: 100%; height: auto; }
+.slider .top { position: absolute; inset: 0; clip-path: inset(0 0 0 var(--cut, 50%)); }
+.slider .bar { position: absolute; top: 0; bottom: 0; left: var(--cut, 50%); width: 2px;
+  background: #fff; box-shadow: 0 0 4px #000; pointer-events: none; }
+.slider input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0;
+  cursor: ew-resize; }
+.slider span { position: absolute; bottom: .5rem; padding: .1rem .5rem; border-radius: .3rem;
+  background: #000a; color: #fff; font-size: .85rem; pointer-events: none; }
+.slider .left { left: .5rem; } .slider .right { right: .5rem; }
+.grid { display: grid; gap: 1.5rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
+section { min-width: 0; }
+.plot { width: 100%; height: auto; background: #fff; border-radius: .3rem; }
+table { border-collapse: collapse; width: 100%; } th { text-align: left; font-weight: 600; }
+th, td { padding: .25rem .5rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top;
+  overflow-wrap: anywhere; }
+th { width: 9rem; } pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; }
+.advice { border-left: 4px solid #0072b2; padding-left: .8rem; }
+"""
+
+_SCRIPT = """
+document.querySelectorAll('.slider').forEach(s => {
+  const move = () => s.style.setProperty('--cut', s.querySelector('input').value + '%');
+  s.querySelector('input').addEventListener('input', move); move();
+});
+"""
+
+_TEMPLATE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title><style>{style}</style></head><body>
+<h1>{title}</h1>
+<div class="slider">
+<img src="{before}" alt="before" width="{width}" height="{height}">
+<img class="top" src="{after}" alt="after">
+<div class="bar"></div>
+<span class="left">before</span><span class="right">restored</span>
+<input type="range" min="0" max="100" step="0.1" value="50"
+  aria-label="how much of the picture before is shown">
+</div>
+<p>{width} × {height} pixels; drag to compare.{reduced}</p>
+<p class="advice">{advice}</p>
+<div class="grid">
+<section><h2>The answer and its evidence</h2><table>{rows}</table></section>
+<section><h2>How it was solved</h2><pre>{plan}</pre></section>
+{figures}
+</div>
+<script>{script}</script></body></html>
+"""

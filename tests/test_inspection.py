@@ -206,7 +206,7 @@ def advice(kernel, size=(32,), **options) -> str:
 
 def test_advice():
     assert advice([0.0, 1, 0]).startswith("Invertible to round-off")
-    assert "noise grows 1-fold" in advice([0.0, 1, 0])
+    assert "noise grows 1 times as much as what σ_max transmits" in advice([0.0, 1, 0])
     assert "does not exist: |F| is zero at 0.5" in advice([1.0, 2, 1], padding_mode="circular")
     steep = advice([1.0, 2.001, 1], padding_mode="circular")
     assert "Invertible for exact data" in steep

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -491,3 +493,21 @@ def test_the_zero_kernel():
     assert op.matrix_rank() == 0
     assert op.cond() == math.inf
     assert op.svd(2).U.shape == (2, 2, 8)
+
+
+@pytest.mark.parametrize("kind", ["blocks", "axes", "vectors", "factor", "whole"])
+def test_projectors_are_modules(kind):
+    weight = {"axes": torch.ones(1, 1, 3, 3)}.get(kind, randn(1, 2, 3, 3)).double()
+    size = {"axes": (41, 41), "factor": (40, 40), "whole": (40, 40)}.get(kind, (6, 6))
+    mode = "circular" if kind == "blocks" else "zeros"
+    op = ConvOperator(weight, size, padding=1, padding_mode=mode)
+    P = op.range_projector() if kind == "whole" else op.null_projector()
+    x = randn(2, *P.domain_shape)
+    expected = P(x)
+    for copied in (copy.deepcopy(P), pickle.loads(pickle.dumps(P))):
+        assert torch.equal(copied(x), expected)
+    assert torch.equal(copy.deepcopy(P).double()(x), expected)
+    single = copy.deepcopy(P).to(torch.float32)
+    assert single.dtype == torch.float32
+    assert single(x.float()).dtype == torch.float32
+    assert relative(single(x.float()), expected) < 1e-6

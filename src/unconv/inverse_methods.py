@@ -149,6 +149,7 @@ class InverseMethods(LinearOperator):
         *,
         channel_covariance: Tensor | None = None,
         method: str = "auto",
+        memory_limit: float = DEFAULT_MEMORY_LIMIT,
         tol: float | None = None,
         maxiter: int | None = None,
         check_finite: bool = True,
@@ -165,7 +166,7 @@ class InverseMethods(LinearOperator):
             samples has the periodogram |FFT(x)|²/n.
         channel_covariance : (c_in, c_in)
             Multiplies signal_psd: covariance between channels.
-        method, tol, maxiter, check_finite
+        method, memory_limit, tol, maxiter, check_finite
             As in `pinv`; 'fourier' serves circular operators, 'krylov' all.
 
         Examples
@@ -180,7 +181,7 @@ class InverseMethods(LinearOperator):
         from .inverse import options_of
         from .regularize.wiener import wiener_inverse
 
-        options = options_of(0.0, None, 0.0, DEFAULT_MEMORY_LIMIT, 1, tol, maxiter)
+        options = options_of(0.0, None, 0.0, memory_limit, 1, tol, maxiter)
         return wiener_inverse(
             self._op, noise_psd, signal_psd, channel_covariance, options, method, check_finite
         )
@@ -208,15 +209,21 @@ class InverseMethods(LinearOperator):
         )
 
     def filtered(
-        self, gain: Callable[[Tensor], Tensor], *, check_finite: bool = True
+        self,
+        gain: Callable[[Tensor], Tensor],
+        *,
+        memory_limit: float = DEFAULT_MEMORY_LIMIT,
+        check_finite: bool = True,
     ) -> InverseOperator:
         """Σ f(σᵢ) ⟨uᵢ, y⟩ vᵢ, with any f in the place of 1/σ, where A can be diagonalised.
 
         Parameters
         ----------
         gain
-            f, from a float64 tensor of singular values to a real tensor of the same shape, finite
-            at 0; `unconv.regularize` has `landweber` and `showalter`.
+            f, from a float64 tensor of singular values to a real tensor of the same shape, with
+            f(0) = 0; `unconv.regularize` has `landweber` and `showalter`.
+        memory_limit, check_finite
+            As in `pinv`.
 
         Examples
         --------
@@ -229,7 +236,7 @@ class InverseMethods(LinearOperator):
         """
         from .regularize.filters import filtered_inverse
 
-        return filtered_inverse(self._op, gain, check_finite)
+        return filtered_inverse(self._op, gain, memory_limit, check_finite)
 
     def lstsq(
         self,

@@ -276,6 +276,26 @@ def test_report(tmp_path: Path, damp, channels):
         assert fact in text
 
 
+def test_the_rule_that_decided_is_told(tmp_path: Path):
+    source, page = save(tmp_path / "in.png", 1, 40, 36), tmp_path / "page.html"
+    options = "--psf", PSF, "--damp", "lcurve", "--report", page, "--json"
+    result = run("deblur", source, "-o", tmp_path / "out.png", *options)
+    chosen = json.loads(result.stdout)["damp_chosen"]
+    if "the damp is that of" in result.stderr:  # noise has no corner
+        assert chosen != "lcurve"
+        assert "the damp is that of" in page.read_text()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3)])
+def test_report_of_next_to_nothing(tmp_path: Path, shape):
+    np.save(tmp_path / "in.npy", np.full(shape, 0.5))
+    np.save(tmp_path / "psf.npy", np.ones((1, 1)))
+    options = "--psf", tmp_path / "psf.npy", "--report", tmp_path / "page.html"
+    result = run("deblur", tmp_path / "in.npy", "-o", tmp_path / "out.npy", *options)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "page.html").exists()
+
+
 def test_a_report_that_cannot_be_written_stops_before_the_work(tmp_path: Path):
     source = save(tmp_path / "in.png", 1, 24, 20)
     for page, says in (("page.pdf", ".html"), ("nowhere/page.html", "does not exist")):

@@ -82,3 +82,13 @@ def test_pairs_of_equal_values_are_both_found(dtype):
     assert relative(found.S[:7], S[:7]) < 1e-10
     with pytest.raises(CannotServeError):
         triples_up_to(tau, op, of_gram, float(S[-1]), 4 * sum(op.shape))
+
+
+@pytest.mark.parametrize("method", ["dense", "boundary"])
+@pytest.mark.parametrize("rtol", [1.0, 2.0])
+def test_a_cut_of_everything_leaves_nothing(method, rtol):
+    op = ConvOperator(randn(1, 1, 3, 3), (6, 6), padding=1)
+    found = op.pinv(rtol=rtol, method=method)
+    assert found.summary.rank.tolist() == [0]
+    assert not found(data(op.range_shape, op)).any()
+    assert op.lstsq(data(op.range_shape, op), 0.1, rtol=rtol, method=method).solution.any()

@@ -107,3 +107,23 @@ def test_errors():
         landweber(0, 1.0)
     with pytest.raises(ValueError, match="positive"):
         showalter(-1.0)
+
+
+def test_a_filter_vanishes_at_zero():
+    """Where σ = 0, A does not tell which u belongs to which v."""
+    k = randn(1, 2, 3)
+    op = ConvOperator(torch.cat([k, 2 * k]), (6,), padding=1, padding_mode="circular")
+    with pytest.raises(ValueError, match=r"f\(0\) = 0"):
+        op.filtered(torch.cos)
+    op.filtered(lambda s: s / (s**2 + 0.1))
+
+
+def test_what_is_not_differentiable_says_so():
+    op = operator("fourier", torch.float64)
+    theta = torch.tensor(0.1, requires_grad=True)
+    with pytest.raises(NotImplementedError, match="differentiable"):
+        op.filtered(lambda s: s / (s**2 + theta))
+    with pytest.raises(TypeError, match="function"):
+        op.filtered("tikhonov")
+    with pytest.raises(NotImplementedError, match="memory_limit"):
+        op.filtered(showalter(1.0), memory_limit=10)

@@ -137,3 +137,61 @@ def test_gradients_in_the_data_and_a_complex_penalty():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         inverse(y)
+
+
+# --- what must not pass in silence
+
+
+def test_the_bound_covers_the_rounding_of_low_precision():
+    op = ConvOperator(randn(2, 2, 3, 3), (8, 8), padding=1)
+    y = data(op.range_shape, op)
+    single = op.with_weight(op.weight.float())
+    x, certificate = single.lstsq(y.float(), 0.1, penalty="gradient")
+    exact = op.with_weight(single.weight.double()).lstsq(
+        y.float().double(), 0.1, penalty="gradient"
+    )
+    assert relative(x, exact.solution) <= certificate.error_bound.max()
+    tight = single.lstsq(y.float(), 0.1, penalty="gradient", tol=1e-10)
+    assert tight.certificate.error_bound.max() > 1e-10
+
+
+def test_rtol_says_nothing_of_a_damped_problem():
+    op = ConvOperator(randn(2, 2, 3, 3), (8, 8), padding=1)
+    y = data(op.range_shape, op)
+    cut = op.lstsq(y, 0.1, penalty="gradient", rtol=0.5).solution
+    assert relative(cut, op.lstsq(y, 0.1, penalty="gradient").solution) < 1e-12
+
+
+@pytest.mark.parametrize("method", ["banana", "dense"])
+def test_a_method_that_cannot_serve_is_refused(method):
+    op = ConvOperator(randn(2, 2, 3, 3), (8, 8), padding=1, stride=2)
+    with pytest.raises(ValueError, match=f"method='{method}'"):
+        op.tikhonov(0.1, penalty="gradient", method=method)
+
+
+def test_complex_and_broken_penalties_are_refused():
+    op = ConvOperator(randn(2, 2, 3), (8,), padding=1)
+    with pytest.raises(ValueError, match="complex operator"):
+        op.tikhonov(0.1, penalty=randn(3, dtype=C128))
+    with pytest.raises(ValueError, match="the penalty holds"):
+        op.tikhonov(0.1, penalty=torch.full((3,), float("nan"), dtype=F64))
+    with pytest.raises(ValueError, match="weight holds"):
+        op.with_weight(op.weight * float("nan")).tikhonov(0.1, penalty="gradient")
+    with pytest.raises(ValueError, match="damp=0"):
+        op.lstsq(data(op.range_shape, op), penalty="gradient")
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_gradient_in_the_penalty_is_an_error(stride):
+    op = ConvOperator(randn(2, 2, 3), (8,), padding=1, stride=stride)
+    weight = randn(2, 1, 3).requires_grad_()
+    L = ConvOperator(weight, (8,), padding=1, groups=2)
+    y = data(op.range_shape, op)
+    with pytest.raises(NotImplementedError, match="differentiable"):
+        op.tikhonov(0.5, penalty=L)(y).sum().backward()
+
+
+def test_taps_that_would_not_fit_are_not_spread():
+    op = ConvOperator(randn(1, 1, 3, 3), (64, 64), padding=20, dilation=20)
+    found = op.tikhonov(0.5, penalty="gradient", memory_limit=1e4)
+    assert found.method == "krylov"

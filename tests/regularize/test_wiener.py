@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unconv import ConvOperator
+from unconv import ConvOperator, MemoryLimitError
 from unconv.inverse import options_of
 from unconv.regularize.wiener import wiener_inverse
 from unconv.testing import dense_twin
@@ -162,3 +162,36 @@ def test_bad_spectra(noise, signal, R, words):
     with pytest.raises((TypeError, ValueError)) as error:
         wiener_inverse(op, noise, signal, R, options_of(0.0, None, 0.0, 2**32), "auto", True)
     assert_says(error, *words)
+
+
+def test_what_a_real_operator_cannot_have_is_refused():
+    op = ConvOperator(randn(2, 2, 3), (6,), **CIRCULAR)
+    uneven = torch.arange(1.0, 7.0)
+    with pytest.raises(ValueError, match="even"):
+        op.wiener(0.1, uneven)
+    R = torch.tensor([[2, 0.5j], [-0.5j, 1]], dtype=C128)
+    with pytest.raises(ValueError, match="complex operator"):
+        op.wiener(0.1, 1.0, channel_covariance=R)
+
+
+@pytest.mark.parametrize("options", [CIRCULAR, {"padding": 1}])
+def test_broken_weights_and_gradients_are_refused(options):
+    op = ConvOperator(randn(1, 1, 3), (6,), **options)
+    with pytest.raises(ValueError, match="weight holds"):
+        op.with_weight(op.weight * float("nan")).wiener(0.1, 1.0)
+    with pytest.raises(NotImplementedError, match="signal_psd"):
+        op.wiener(0.1, torch.ones(6, requires_grad=True))
+    with pytest.raises(NotImplementedError, match="noise_psd"):
+        op.wiener(torch.tensor(0.1, requires_grad=True), 1.0)
+
+
+def test_memory_is_asked_for_first():
+    op = ConvOperator(randn(1, 1, 3, 3), (64, 64), **CIRCULAR)
+    with pytest.raises(MemoryLimitError, match="memory_limit"):
+        op.wiener(0.1, 1.0, memory_limit=1e4)
+
+
+def test_channels_apart_take_no_matrix():
+    op = ConvOperator(randn(8, 1, 3, 3), (16, 16), padding=1, groups=8)
+    root = op.wiener(0.1, even_psd(16, 16)).root
+    assert root.numel() == 16 * 16

@@ -101,7 +101,7 @@ def friendly(command: _Command) -> _Command:
         as_json = bool(kwargs.get("as_json"))
         try:
             command(*args, **kwargs)
-        except PictureError as error:
+        except (PictureError, OSError) as error:
             _fail(str(error), BAD_FILE, as_json)
         except MemoryLimitError as error:
             _fail(str(error), TOO_LARGE, as_json)

@@ -9,7 +9,9 @@ import torch
 import typer
 
 from .. import deblur as library
-from ..images import check_writable, read_picture, write_picture
+from ..images import PictureError, check_writable, read_picture, write_picture
+from ..images.atomic import replacing
+from ..images.files import check_replaceable
 from ..linear_operator import DEFAULT_MEMORY_LIMIT
 from ..regularize.rules import RULES
 from .common import (
@@ -26,7 +28,6 @@ from .common import (
     report,
     tell,
 )
-from .report_page import check_page, write_report
 
 
 @friendly
@@ -67,7 +68,7 @@ def deblur(
     wanted = _damp(damp)
     check_writable(output)
     if page is not None:
-        check_page(page)
+        _check_page(page)
     kernel = parse_psf(psf)
     with progress() as step:
         step(f"reading {picture.name}")
@@ -84,8 +85,6 @@ def deblur(
                 memory_limit=1e9 * memory_limit,
                 progress=step,
             )
-        step(f"writing {output.name}")
-        write_picture(output, source.replace(restored.planes.numpy()))
         proven = bool((restored.certificate.error_bound <= tol).all())
         facts = {
             "input": str(picture),
@@ -97,14 +96,29 @@ def deblur(
             "converged": proven,
             **_evidence(restored),
         }
+        drawn = None
         if page is not None:
-            step(f"writing {page.name}")
-            write_report(page, picture.name, planes, restored, facts | {"psf": psf})
+            from .report_page import drawn_page  # matplotlib takes a second
+
+            step(f"drawing {page.name}")
             facts["report"] = str(page)
+            drawn = drawn_page(picture.name, planes, restored, facts | {"psf": psf})
+        step(f"writing {output.name}")
+        write_picture(output, source.replace(restored.planes.numpy()))
+        if page is not None and drawn is not None:
+            with replacing(page) as file:
+                file.write(drawn)
     report("restored", facts, as_json)
     tell([*doubts, *_doubts_of(restored)])
     if not proven:
         raise typer.Exit(UNCERTIFIED)
+
+
+def _check_page(page: Path) -> None:
+    """Refuse a name that is no HTML file, or cannot be written, before any work."""
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise PictureError(f"the report is an HTML page, got {page.name!r}; end it in .html.")
+    check_replaceable(page)
 
 
 def _how(restored: library.Restored, wanted: float | str) -> str:
@@ -112,13 +126,15 @@ def _how(restored: library.Restored, wanted: float | str) -> str:
         return "given"
     if restored.choice is None:
         return "any, the picture is even"
-    return "by least expected error" if restored.choice.rule == "risk" else restored.choice.rule
+    rule = restored.choice.decided_by
+    return "by least expected error" if rule == "risk" else rule
 
 
 def _doubts_of(restored: library.Restored) -> list[str]:
     """What is to be said of a rule that found no minimum."""
     choice = restored.choice
-    return [] if choice is None or "is decided inside" in choice.advice else [choice.advice]
+    failed = choice is not None and f"{choice.rule} is decided inside" not in choice.advice
+    return [choice.advice] if choice is not None and failed else []
 
 
 def _evidence(restored: library.Restored) -> dict[str, Any]:

@@ -199,7 +199,7 @@ def _groups(weight: Tensor, groups: int | None) -> int:
 def _weight(path: Path, layer: str) -> Tensor:
     """The weight of a layer, named with or without '.weight'."""
     state = _state(path)
-    names = [n for n, t in state.items() if isinstance(t, Tensor) and t.ndim in (3, 4, 5)]
+    names = [n for n, t in state.items() if _is_dense(t) and t.ndim in (3, 4, 5)]
     if not names:
         raise ValueError(f"{path} holds no weight of 3, 4 or 5 axes, as Conv1d, 2d and 3d have.")
     if not layer:
@@ -216,6 +216,10 @@ def _weight(path: Path, layer: str) -> Tensor:
     close = difflib.get_close_matches(layer, names, n=3, cutoff=0.4)
     hint = f"did you mean {_few(close)}?" if close else f"it has {_few(names)}."
     raise ValueError(f"{path} has no layer {layer!r}; {hint}")
+
+
+def _is_dense(value: object) -> bool:
+    return isinstance(value, Tensor) and value.layout == torch.strided
 
 
 def _few(names: list[str]) -> str:
@@ -247,7 +251,7 @@ def _state(path: Path) -> Mapping[str, Any]:
             f"{path} holds a {type(state).__name__}, expected a dict of tensors; save it with "
             "torch.save(model.state_dict(), …)."
         )
-    return state
+    return {name: value for name, value in state.items() if isinstance(name, str)}
 
 
 def _safetensors(path: Path) -> Mapping[str, Any]:

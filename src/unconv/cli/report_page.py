@@ -7,8 +7,7 @@ import html
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,9 +17,6 @@ from PIL import Image
 from torch import Tensor
 
 from ..deblur import Restored
-from ..images import PictureError
-from ..images.atomic import replacing
-from ..images.files import check_replaceable
 from ..regularize import DampChoice
 from ..regularize.whiteness import Whiteness, whiteness
 from .common import shown
@@ -45,7 +41,7 @@ class Page:
     before: Tensor
     after: Tensor
     residual: Tensor
-    whiteness: Whiteness
+    whiteness: Whiteness | None
     facts: Mapping[str, str]
     plan: str
     curve: tuple[list[float], list[float], str, float] | None
@@ -67,52 +63,45 @@ _CURVES = {
 }
 
 
-def check_page(page: Path) -> None:
-    """Refuse a name that is no HTML file, or that of the picture, before any work."""
-    if page.suffix.lower() not in (".html", ".htm"):
-        raise PictureError(f"the report is an HTML page, got {page.name!r}; end it in .html.")
-    check_replaceable(page)
-
-
-def write_report(
-    path: Path, name: str, before: Tensor, restored: Restored, facts: Mapping[str, Any]
-) -> None:
-    """The page of one `deblur`, in the place of an old one only when it is whole."""
-    choice = restored.choice
+def drawn_page(name: str, before: Tensor, restored: Restored, facts: Mapping[str, Any]) -> bytes:
+    """The page of one `deblur`, as the bytes of its file."""
+    choice, residual = restored.choice, restored.residual
+    advice = restored.certificate.advice
     page = Page(
         title=f"{name}, restored",
         before=before,
         after=restored.planes,
-        residual=restored.residual,
-        whiteness=whiteness(restored.residual),
+        residual=residual,
+        whiteness=whiteness(residual) if residual[0].numel() >= 4 else None,
         facts={key.replace("_", " "): shown(facts[key]) for key in _SHOWN},
         plan=str(restored.plan),
         curve=None if choice is None else _curve_of(choice),
-        advice=restored.certificate.advice,
+        advice=advice if choice is None else f"{choice.advice[:-1]}. The solve: {advice}.",
     )
-    with replacing(path) as file:
-        write_page(file, page)
+    return _text(page).encode()
 
 
 def _curve_of(choice: DampChoice) -> tuple[list[float], list[float], str, float]:
-    damps, values = choice.curve.T.tolist()
+    finite = choice.curve[choice.curve.isfinite().all(1)]
+    damps, values = finite.T.tolist()
     return damps, values, _CURVES[choice.rule], choice.damp
 
 
-def write_page(file: IO[bytes], page: Page) -> None:
-    """The whole page into an open file."""
+def _text(page: Page) -> str:
     height, width = page.before.shape[1:]
     reduced = max(height, width) > _LARGEST_SIDE
     figures = []
     if page.curve is not None:
         figures.append(_figure(_curve(page), "Choice of the damp", _curve_words(page)))
     figures.append(_figure(_residual(page), "What is left: y − Ax", _size_words(page)))
-    figures.append(_figure(_periodogram(page), "Is it white?", _whiteness_words(page)))
+    if page.whiteness is not None:
+        w = page.whiteness
+        figures.append(_figure(_periodogram(w), "Is it white?", _whiteness_words(w)))
     rows = "".join(
         f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
         for name, text in page.facts.items()
     )
-    text = _TEMPLATE.format(
+    return _TEMPLATE.format(
         style=_STYLE,
         script=_SCRIPT,
         title=html.escape(page.title),
@@ -126,7 +115,6 @@ def write_page(file: IO[bytes], page: Page) -> None:
         plan=html.escape(page.plan),
         figures="".join(figures),
     )
-    file.write(text.encode())
 
 
 def _picture(planes: Tensor) -> str:
@@ -167,7 +155,7 @@ def _curve(page: Page) -> Figure:
     ax.plot(damps, values, color="#0072b2", linewidth=2)
     ax.axvline(chosen, color="#d55e00", linewidth=2, linestyle="--")
     ax.set_xscale("log")
-    if min(values) > 0:
+    if values and min(values) > 0:
         ax.set_yscale("log")
     ax.set_xlabel("damp")
     ax.set_ylabel(name)
@@ -198,11 +186,11 @@ def _size_words(page: Page) -> str:
     return f"The part of the picture that the answer does not explain; rms {size:.3g}, white = 1."
 
 
-def _periodogram(page: Page) -> Figure:
+def _periodogram(found: Whiteness) -> Figure:
     figure, ax = _new_figure()
-    cumulative = page.whiteness.cumulative.cpu().numpy()
+    cumulative = found.cumulative.cpu().numpy()
     share = np.arange(1, len(cumulative) + 1) / len(cumulative)
-    limit = page.whiteness.limit
+    limit = found.limit
     ax.fill_between(
         share, share - limit, share + limit, color="#56b4e9", alpha=0.5, label="white noise, 95 %"
     )
@@ -214,8 +202,7 @@ def _periodogram(page: Page) -> Figure:
     return figure
 
 
-def _whiteness_words(page: Page) -> str:
-    w = page.whiteness
+def _whiteness_words(w: Whiteness) -> str:
     verdict = (
         "Yes, as far as this can tell."
         if w.is_white

@@ -36,7 +36,7 @@ def advise(
     elif damp == 0:
         sentences.append(
             f"{able} to round-off: pinv() is exact to about {cond.value * 2.2e-16:.0e} "
-            f"relative, and white noise grows {gain:.3g}-fold."
+            f"relative, and white noise grows {gain:.3g} times as much as what σ_max transmits."
         )
     else:
         also = f": {waves}" if waves else ""
@@ -68,7 +68,10 @@ def _places(transfer: Transfer) -> str:
 def _lost(transfer: Transfer, part: float, damp: float, top: float) -> str:
     """Which part of the singular values a damp takes away, and from which frequency on."""
     under = transfer.smallest <= damp
-    says = f"Needs damp about {damp:.2g} ({damp / top:.2g} of σ_max): noise then grows ten-fold"
+    says = (
+        f"Needs damp about {damp:.2g} ({damp / top:.2g} of σ_max): noise then grows ten times as "
+        "much as what σ_max transmits"
+    )
     if part == 0 or not bool(under.any()):
         return f"{says}."
     grid = torch.meshgrid(*transfer.frequencies, indexing="ij")

@@ -91,7 +91,8 @@ def _circular_values(op: ConvOperator, memory_limit: float) -> tuple[Tensor, int
         coarse[coarse.index(max(coarse))] = -(-max(coarse) // 2)
     sizes = " × ".join(map(str, twin.domain_shape[1:]))
     name = _CIRCULAR if coarse == own else f"{_CIRCULAR} on {sizes} samples"
-    return twin.svdvals().cpu(), twin.shape[1], name
+    unknowns = twin.shape[0] if op.transposed else twin.shape[1]
+    return twin.svdvals().cpu(), unknowns, name
 
 
 def _circular(op: ConvOperator, coarse: list[int]) -> ConvOperator:

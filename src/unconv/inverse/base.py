@@ -158,7 +158,7 @@ class InverseOperator(LinearOperator):
         self.damp, self.summary, self.check_finite = options.damp, summary, check_finite
         self._dtype = op.dtype
         # A tuple keeps the weight out of the module's parameters: the factor is what moves.
-        self._live_weight = (op.weight,) if op.weight.requires_grad else ()
+        self._live_weight: tuple[Tensor, ...] = (op.weight,) if op.weight.requires_grad else ()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -198,7 +198,8 @@ class InverseOperator(LinearOperator):
     def _guarded(self, solution: Tensor) -> Tensor:
         """Make a gradient in the weight an error: without it, it would silently be zero."""
         if self._live_weight and torch.is_grad_enabled():
-            return solution + _NoWeightGradient.apply(*self._live_weight).to(solution.dtype)
+            for weight in self._live_weight:
+                solution = solution + _NoWeightGradient.apply(weight).to(solution.dtype)
         return solution
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> InverseOperator:

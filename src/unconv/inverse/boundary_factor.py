@@ -18,7 +18,7 @@ from ..torus import Torus
 from .base import CannotServeError, SpectrumSummary
 from .boundary_forms import AugmentedForm, ConstantForm, Corners, Embedding, SquareForm
 from .boundary_problem import Problem, augmented, augmented_by_rings, check_memory
-from .boundary_sizes import grid_of, sizes_of
+from .boundary_sizes import RINGS_FROM, grid_of, sizes_of
 from .deflation import (
     Deflation,
     Triples,
@@ -63,14 +63,15 @@ def damped_form(p: Problem) -> tuple[Form, SpectrumSummary]:
     for larger in range(_MOST_GRIDS):
         whole = augmented(p, grid_of(p.geometry, p.real, larger), corners)
         if whole.contracts(p.norm, p.weight, _REFINABLE):
-            whole.try_one_pass(p.weight)
+            if p.damp >= RINGS_FROM * p.norm:  # with less, one pass is never enough
+                whole.try_one_pass(p.weight)
             return whole, facts
     raise CannotServeError(f"its ghost system is singular at damp = {shown}")
 
 
 def constant_form(p: Problem) -> tuple[Form, SpectrumSummary]:
-    """Of a kernel that is zero or not finite."""
-    form = ConstantForm(p.A, 0.0 if p.norm == 0 else math.nan)
+    """Of a kernel that is zero, cut as a whole, or not finite."""
+    form = ConstantForm(p.A, 0.0 if p.norm <= p.tau else math.nan)
     count = 0 if p.damp else min(p.A.shape)
     return form, p.facts(p.damp or math.inf, "no singular value above zero", dropped=count)
 

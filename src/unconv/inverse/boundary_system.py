@@ -45,7 +45,8 @@ def factor(op: ConvOperator, options: Options, check_finite: bool) -> InverseOpe
     kernels = op.batch_size or 1
     for i in range(kernels):
         problem = prepare(op.of_sample(i), options, kernels)
-        if not 0 < problem.norm < math.inf:
+        cut = 0.0 if options.damp else problem.tau
+        if not cut < problem.norm < math.inf:  # zero, all cut, or not finite
             form, summary = constant_form(problem)
         elif options.damp:
             form, summary = damped_form(problem)

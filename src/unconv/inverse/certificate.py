@@ -93,6 +93,7 @@ def certify(
     y: Tensor,
     effort: Effort | None = None,
     tol: float = math.inf,
+    result: torch.dtype | None = None,
 ) -> Certificate:
     """Judge x as the solution of min ‖Ax − y‖² + damp²‖x‖².
 
@@ -102,6 +103,7 @@ def certify(
     effort : what the solve took
     tol : error_bound above which the answer does not count as converged; the rounding of
         low-precision data, which no solver can undo, is reported on top
+    result : dtype to which x will be rounded; by default that of the operator and the data
     """
     effort = Effort() if effort is None else effort
     facts = inverse.summary
@@ -112,7 +114,8 @@ def certify(
         settled = optimality <= 100 * torch.finfo(x.dtype).eps
         settled |= inverse.iterates  # an iteration stops when its bound holds, not at round-off
         converged = settled & (error_bound <= min(tol, _LEAST_PROVEN))
-        of_x, of_y = _rounding(op, inverse, x.detach(), y.detach())
+        result = torch.promote_types(op.dtype, y.dtype) if result is None else result
+        of_x, of_y = _rounding(inverse, x.detach(), y.detach(), result)
         converged &= of_x.isfinite()
         # All in units of ‖x*‖: a relative e of it is e/(1 + e) of ‖x‖.
         error_bound = _relative(
@@ -174,10 +177,9 @@ def _evidence(
 
 
 def _rounding(
-    op: ConvOperator, inverse: InverseOperator, x: Tensor, y: Tensor
+    inverse: InverseOperator, x: Tensor, y: Tensor, result: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """What rounding alone may have cost: of x to the dtype of the result, of y before it came."""
-    result = torch.promote_types(op.dtype, y.dtype)
     size = _norms(_doubled(x))
     of_x = _ratio(_norms(_doubled(x.to(result)) - _doubled(x)), size)
     of_x = torch.where(of_x.isfinite(), of_x, torch.inf)  # x overflows its dtype

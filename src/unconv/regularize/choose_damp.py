@@ -44,6 +44,7 @@ class DampChoice:
     ----------
     damp : for min ‖Ax − y‖² + damp²‖x‖²
     rule : the rule that was asked
+    decided_by : the rule whose damp it is, another one where that had no minimum
     curve : (K, 2) float64, the damps that were tried, ascending, and at each the number that the
         rule looks at (rules.py)
     noise_std : standard deviation of the noise that was used; None where none was needed
@@ -56,6 +57,7 @@ class DampChoice:
 
     damp: float
     rule: str
+    decided_by: str
     curve: Tensor
     noise_std: float | None
     noise_how: str
@@ -124,7 +126,7 @@ def choose_damp(
     ...                    rtol=0.1))
     True
     """
-    _check(op, y, rule, noise_std, tau, method, memory_limit, probes)
+    _check(op, y, rule, noise_std, tau, method, memory_limit, probes, seed, tol)
     with torch.inference_mode(False), torch.no_grad():
         asked = Asked(method, memory_limit, tol, probes, seed)
         evidence = Evidence(op, y, rule, noise_std, tau, asked)
@@ -136,12 +138,13 @@ def choose_damp(
 def _choice(evidence: Evidence, rule: str) -> DampChoice:
     """Search, let another rule answer if need be, and put the evidence together."""
     found, values = evidence.search(rule)
+    decided_by = rule
     damp, advice = found.damp, f"{rule} is decided inside the damps that were tried"
     error = damp_error = 0.0
     if found.failure is None:
         error, damp_error = evidence.errors(damp)
     else:
-        damp, instead = _fallback(evidence, rule, damp)
+        damp, decided_by, instead = _fallback(evidence, rule, damp)
         advice = f"{rule} {found.failure}; {instead}"
     if evidence.remark:
         advice += f"; {evidence.remark}"
@@ -151,6 +154,7 @@ def _choice(evidence: Evidence, rule: str) -> DampChoice:
     return DampChoice(
         damp=damp * evidence.of_weight,
         rule=rule,
+        decided_by=decided_by,
         curve=torch.tensor(curve, dtype=torch.float64),
         noise_std=noise_std,
         noise_how=how,
@@ -160,7 +164,7 @@ def _choice(evidence: Evidence, rule: str) -> DampChoice:
     )
 
 
-def _fallback(evidence: Evidence, failed: str, damp: float) -> tuple[float, str]:
+def _fallback(evidence: Evidence, failed: str, damp: float) -> tuple[float, str, str]:
     """What another rule says, else the damp at which the one that failed stood."""
     others = ["risk"] * (obstacle(evidence.op) is None) + ["discrepancy"]
     for rule in others:
@@ -171,8 +175,8 @@ def _fallback(evidence: Evidence, failed: str, damp: float) -> tuple[float, str]
         except ValueError:  # no noise level can be read from these data
             continue
         if found.failure is None:
-            return found.damp, f"the damp is that of {rule!r}"
-    return damp, "no other rule finds one either, so the damp is where it stood"
+            return found.damp, rule, f"the damp is that of {rule!r}"
+    return damp, failed, "no other rule finds one either, so the damp is where it stood"
 
 
 def _noise(evidence: Evidence, rule: str) -> tuple[float | None, str]:
@@ -208,6 +212,8 @@ def _check(
     method: str,
     memory_limit: float,
     probes: int,
+    seed: int,
+    tol: float,
 ) -> None:
     names = [*RULES, "risk"]
     if rule not in names:
@@ -215,10 +221,7 @@ def _check(
     if method not in _METHODS:
         known = ", ".join(map(repr, _METHODS))
         raise ValueError(f"method={method!r} is not known; use one of {known}.")
-    if not 0 < tau < math.inf:
-        raise ValueError(f"tau={tau} must be a positive number; 1 is the discrepancy principle's.")
-    if probes < 1:
-        raise ValueError(f"probes={probes} must be at least 1.")
+    _check_numbers(tau, tol, probes, seed)
     if rule == "risk" and (why := obstacle(op)) is not None:
         raise NotImplementedError(
             f"rule='risk' knows circular operators with one channel a group ({why}); use 'gcv' or "
@@ -227,6 +230,23 @@ def _check(
     check_data(op, y, noise_std)
     if method in RUNGS:
         _check_rung(op, method, memory_limit)
+
+
+def _check_numbers(tau: float, tol: float, probes: int, seed: int) -> None:
+    for name, count in (("probes", probes), ("seed", seed)):
+        if isinstance(count, bool) or not isinstance(count, int):
+            raise TypeError(f"{name} must be an integer, got {type(count).__name__}.")
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed={seed} must be an integer from 0 to 2^63 − 1.")
+    for name, number in (("tau", tau), ("tol", tol)):
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise TypeError(f"{name} must be a number, got {type(number).__name__}.")
+    if not 0 < tol < math.inf:
+        raise ValueError(f"tol={tol} must be a positive number.")
+    if not 0 < tau < math.inf:
+        raise ValueError(f"tau={tau} must be a positive number; 1 is the discrepancy principle's.")
+    if probes < 1:
+        raise ValueError(f"probes={probes} must be at least 1.")
 
 
 def _check_rung(op: ConvOperator, method: str, memory_limit: float) -> None:

@@ -13,6 +13,7 @@ Source: Engl, Hanke & Neubauer, "Regularization of Inverse Problems", Kluwer 199
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 from ..inverse import InverseOperator, Options, cosine, dense, fourier, separable
 from ..inverse.base import SpectrumSummary
 from ..inverse.small_blocks import BlockInverse, filtered_blocks
-from ..linear_operator import check_all_finite
+from ..linear_operator import check_all_finite, gigabytes
 from ..operator import ConvOperator
 from ..precision import real_working_dtype
 
@@ -33,13 +34,13 @@ def landweber(steps: int, step: float) -> Gain:
 
     Examples
     --------
-    >>> landweber(1, 0.5)(torch.tensor([2.0]))
-    tensor([1.])
+    >>> landweber(1, 0.25)(torch.tensor([2.0]))
+    tensor([0.5000])
     """
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise ValueError(f"steps={steps!r} must be an integer >= 1.")
-    if not step > 0:
-        raise ValueError(f"step={step} must be positive; 1/norm² is a good one.")
+    if not 0 < step < math.inf:
+        raise ValueError(f"step={step} must be positive and finite; 1/norm² is a good one.")
 
     def gain(s: Tensor) -> Tensor:
         if bool((step * s.square() >= 2).any()):
@@ -64,8 +65,8 @@ def showalter(time: float) -> Gain:
     >>> showalter(1e9)(torch.tensor([2.0, 0.0]))
     tensor([0.5000, 0.0000])
     """
-    if not time > 0:
-        raise ValueError(f"time={time} must be positive.")
+    if not 0 < time < math.inf:
+        raise ValueError(f"time={time} must be positive and finite.")
 
     def gain(s: Tensor) -> Tensor:
         safe = torch.where(s > 0, s, 1.0)
@@ -74,16 +75,21 @@ def showalter(time: float) -> Gain:
     return gain
 
 
-def filtered_inverse(op: ConvOperator, gain: Gain, check_finite: bool) -> InverseOperator:
+def filtered_inverse(
+    op: ConvOperator, gain: Gain, memory_limit: float, check_finite: bool
+) -> InverseOperator:
     """The first rung that diagonalises `op`, with its 1/σ replaced."""
+    if not callable(gain):
+        raise TypeError(f"a filter must be a function of σ, got {type(gain).__name__}.")
     if check_finite:
         check_all_finite("weight", op.weight.detach())
     reasons = []
     for name, module in _RUNGS.items():
         why = module.obstacle(op, Options())
+        if why is None and (need := 2 * module.memory(op, Options())) > memory_limit:
+            why = f"it needs {gigabytes(need)}, memory_limit is {gigabytes(memory_limit)}"
         if why is None:
-            with torch.no_grad():
-                return _BUILD[name](op, _checked(gain), check_finite)
+            return _BUILD[name](op, _checked(gain), check_finite)
         reasons.append(f"{name}: {why}")
     raise NotImplementedError(
         f"a filter needs all singular vectors, which no method has here ({'; '.join(reasons)}); "
@@ -102,6 +108,16 @@ def _checked(gain: Gain) -> Gain:
             )
         if not bool(values.isfinite().all()):
             raise ValueError("the filter is not finite everywhere; give it a value at σ = 0.")
+        if values.requires_grad:
+            raise NotImplementedError(
+                "an inverse is not differentiable in its filter yet; detach what it holds."
+            )
+        vanishing = s <= s.numel() * torch.finfo(s.dtype).eps * s.max()
+        if bool((values[vanishing].abs() > 1e-6 * values.abs().max()).any()):
+            raise ValueError(
+                "a filter must vanish at σ = 0, where A does not tell which vectors belong "
+                "together; give it f(0) = 0."
+            )
         return values.to(s.dtype)
 
     return run

@@ -15,7 +15,7 @@ from ..inverse.certificate import Certificate, certify
 from ..inverse.iteration import Operator, norms, ratio
 from ..inverse.lsmr import largest_singular_value
 from ..inverse.prepared import Turned
-from ..linear_operator import LinearOperator
+from ..linear_operator import LinearOperator, check_all_finite
 from ..operator import ConvOperator
 from .by_lsmr import by_lsmr, doubled
 from .penalty import Penalty, penalty_operator, stacked
@@ -30,12 +30,29 @@ def penalized(
     if not options.damp:
         raise ValueError("damp=0 leaves the penalty without effect; give damp > 0, or no penalty.")
     L = penalty_operator(op, penalty)
-    found = stacked(op, L, options.damp)
-    if found is None or method == "krylov":
-        return PenalizedIteration(op, L, options, check_finite)
+    if check_finite:
+        check_all_finite("weight", op.weight.detach())
+        check_all_finite("the penalty", L.weight.detach())
+    found = stacked(op, L, options.damp, options.memory_limit)
+    if method == "krylov" or (found is None and method == "auto"):
+        return _with_live(PenalizedIteration(op, L, options, check_finite), L)
+    if found is None:
+        raise ValueError(
+            f"method={method!r} cannot serve this operator with this penalty: they share no grid, "
+            "or their stack does not fit memory_limit; use 'auto' or 'krylov'."
+        )
     stack, channels = found
-    inner = factorize(stack, replace(options, damp=0.0), method, check_finite)
-    return PenalizedInverse(op, stack, inner, channels, options, check_finite)
+    whole = replace(options, damp=0.0, rtol=None, atol=0.0)
+    inner = factorize(stack, whole, method, check_finite)
+    inverse = PenalizedInverse(op, stack, inner, channels, options, check_finite)
+    return _with_live(inverse, L)
+
+
+def _with_live(inverse: InverseOperator, L: ConvOperator) -> InverseOperator:
+    """A gradient in the penalty is an error, as one in the weight: it would be zero."""
+    if L.weight.requires_grad:
+        inverse._live_weight += (L.weight,)
+    return inverse
 
 
 class PenalizedInverse(InverseOperator):
@@ -82,8 +99,10 @@ class PenalizedInverse(InverseOperator):
 
     def certify(self, x: Tensor, y: Tensor, effort: Effort, tol: float) -> Certificate:
         """Of the stack, but for the residual, which is that of Ax − y."""
-        evidence = certify(self._stack[0], self.inner, x, self.with_zeros(y), effort, tol)
-        r = self._stack[0](x)[:, self.channels] - y
+        stack, result = self._stack[0], torch.promote_types(self.dtype, y.dtype)
+        evidence = certify(stack, self.inner, x, self.with_zeros(y), effort, tol, result)
+        y = y.to(x.dtype)
+        r = stack(x)[:, self.channels] - y
         residual = ratio(norms(r.flatten(1)), norms(y.flatten(1)))[:, 0]
         return replace(evidence, damp=self.damp, residual=residual)
 
@@ -195,5 +214,5 @@ def solve_penalized(
     inverse: Any = penalized(op, penalty, options, method, check_finite)
     x, effort = inverse.solution(y)
     tol = options.tol if options.tol_is_asked else math.inf
-    certificate = inverse.certify(x, y.to(x.dtype), effort, tol)
+    certificate = inverse.certify(x, y, effort, tol)
     return LstsqResult(x.to(torch.promote_types(op.dtype, y.dtype)), certificate)

@@ -57,6 +57,15 @@ def penalty_operator(op: ConvOperator, penalty: Penalty) -> ConvOperator:
             "a penalty for one kernel a sample is not supported; solve sample by sample with "
             "op.of_sample(i)."
         )
+    found = _penalty_operator(op, penalty)
+    if found.dtype.is_complex and not op.dtype.is_complex:
+        raise ValueError(
+            "a complex penalty needs a complex operator; build it from weight.to(torch.complex128)."
+        )
+    return found
+
+
+def _penalty_operator(op: ConvOperator, penalty: Penalty) -> ConvOperator:
     if isinstance(penalty, ConvOperator):
         if penalty.domain_shape != op.domain_shape or penalty.batch_size is not None:
             raise ValueError(
@@ -119,10 +128,12 @@ def _laplacian(nd: int) -> Tensor:
 
 
 # --- the stack [A; damp·L]
-def stacked(A: ConvOperator, L: ConvOperator, damp: float) -> tuple[ConvOperator, Tensor] | None:
+def stacked(
+    A: ConvOperator, L: ConvOperator, damp: float, memory_limit: float
+) -> tuple[ConvOperator, Tensor] | None:
     """[A; damp·L] as one convolution in double precision, and which of its channels are A's.
 
-    None where they do not share a grid.
+    None where they do not share a grid, or where their taps, spread to one size, do not fit.
     """
     pairs = list(zip(A.geometry.axes, L.geometry.axes, strict=True))
     if A.transposed or L.transposed or not all(_same_grid(a, b) for a, b in pairs):
@@ -131,6 +142,10 @@ def stacked(A: ConvOperator, L: ConvOperator, damp: float) -> tuple[ConvOperator
     own, other = (in_groups(op, g) for op in (A, L))
     before = [max(a.before, b.before) for a, b in pairs]
     after = [max(a.after, b.after) for a, b in pairs]
+    rows_of_both = g * (own.shape[1] + other.shape[1])
+    taps = math.prod(b + c + 1 for b, c in zip(before, after, strict=True))
+    if 32 * rows_of_both * own.shape[2] * taps > memory_limit:
+        return None
     rows = [
         _widened(own, [a for a, _ in pairs], before, after),
         damp * _widened(other, [b for _, b in pairs], before, after),

@@ -57,7 +57,8 @@ def whiteness(residual: Tensor) -> Whiteness:
     >>> whiteness(noise).is_white, whiteness(noise.cumsum(-1)).is_white
     (True, False)
     """
-    check_tensor("the residual", residual)
+    if check_tensor("the residual", residual).is_complex():
+        raise TypeError("a residual must be real; judge its real and imaginary parts apart.")
     check_all_finite("the residual", residual, "remove them first")
     if residual.ndim < 2 or residual[0].numel() < 4:
         raise ValueError(

@@ -34,7 +34,7 @@ from ..inverse.fourier import FourierInverse, torus_of
 from ..inverse.lsmr import largest_singular_value
 from ..inverse.prepared import Turned
 from ..inverse.small_blocks import BlockInverse, invert_blocks
-from ..linear_operator import check_tensor
+from ..linear_operator import MemoryLimitError, check_all_finite, check_tensor, gigabytes
 from ..operator import ConvOperator
 from ..precision import real_working_dtype
 from ..torus import Torus
@@ -64,6 +64,8 @@ def wiener_inverse(
         )
     if method not in ("auto", "fourier", "krylov"):
         raise ValueError(f"method={method!r} has no Wiener filter; use auto, fourier or krylov.")
+    if check_finite:
+        check_all_finite("weight", op.weight.detach())
     signal = _signal(op, signal_psd, covariance)
     why = fourier.obstacle(op, options)
     if why is None and any(a.stride > 1 for a in op.geometry.axes):
@@ -89,20 +91,22 @@ def _noise(op: ConvOperator, psd: Spectrum) -> Tensor:
 
 
 def _signal(op: ConvOperator, psd: Spectrum, covariance: Tensor | None) -> Tensor:
-    """S^½ as (c, c, *n or 1): (S·R)^½ with the Hermitian root of R, diagonal without R."""
+    """S^½: (c or 1, *n or 1) where channels are apart, else (c, c, *n or 1), (S·R)^½."""
     c, nd = op.domain_shape[0], len(op.domain_shape) - 1
     root = _checked("signal_psd", psd, op.domain_shape, op).sqrt()
     if covariance is None:
-        return torch.diag_embed(root.expand(c, *root.shape[1:]).movedim(0, -1)).movedim(
-            (-2, -1), (0, 1)
-        )
+        return root
     if root.shape[0] != 1:
         raise ValueError(
             "channel_covariance multiplies one signal_psd for all channels; give it the shape "
             f"{op.domain_shape[1:]}, without channels."
         )
     R = check_tensor("channel_covariance", covariance).to(op.device)
-    R = R.to(torch.complex128 if R.is_complex() else torch.float64)
+    if R.is_complex() and not op.dtype.is_complex:
+        raise ValueError(
+            "a complex channel_covariance needs a complex operator; give its real part."
+        )
+    R = R.detach().to(torch.complex128 if R.is_complex() else torch.float64)
     if R.shape != (c, c) or not torch.allclose(R, R.mH, rtol=1e-6, atol=0):
         raise ValueError(
             f"channel_covariance must be a Hermitian {c} × {c} matrix, got shape {tuple(R.shape)}."
@@ -125,6 +129,10 @@ def _checked(name: str, psd: Spectrum, shape: tuple[int, ...], op: ConvOperator)
         raise TypeError(
             f"{name} must be real, a power spectrum; take .abs().square() / n of an FFT."
         )
+    if isinstance(psd, Tensor) and psd.requires_grad and torch.is_grad_enabled():
+        raise NotImplementedError(
+            f"a Wiener filter is not differentiable in {name} yet; give {name}.detach()."
+        )
     values, nd = torch.as_tensor(psd, dtype=torch.float64, device=op.device), len(shape) - 1
     if values.ndim == 0:
         values = values.reshape(1, *[1] * nd)
@@ -137,36 +145,55 @@ def _checked(name: str, psd: Spectrum, shape: tuple[int, ...], op: ConvOperator)
         )
     if not bool(values.isfinite().all()) or bool((values < 0).any()):
         raise ValueError(f"{name} must be finite and >= 0 at every frequency; check its estimate.")
+    if not op.dtype.is_complex and bool(
+        ((values - _mirrored(values, nd)).abs() > 1e-6 * values).any()
+    ):
+        raise ValueError(
+            f"{name} must be even, S(ω) = S(−ω), for a real operator; average it with its mirror "
+            "image."
+        )
     if not bool((values > 0).any()):
         remedy = "use pinv()" if name == "noise_psd" else "x is zero then; check its estimate"
         raise ValueError(f"{name} is zero everywhere; {remedy}.")
     return values
 
 
+def _mirrored(values: Tensor, nd: int) -> Tensor:
+    """Values at −ω."""
+    dims = tuple(range(-nd, 0))
+    return values.flip(dims).roll([1] * nd, dims)
+
+
 def _stored(values: Tensor, torus: Torus) -> Tensor:
-    """(..., *full or 1) -> (F, ...): the stored half, even where the torus is real."""
+    """(..., *full or 1) -> (F, ...): the half that a real torus stores."""
     nd = len(torus.coarse)
     values = values.expand(*values.shape[:-nd], *torus.coarse)
-    if torus.real:
-        dims = tuple(range(-nd, 0))
-        mirrored = values.flip(dims).roll([1] * nd, dims)
-        values = (values + mirrored.conj()) / 2
-        values = values[..., : torus.spectrum_shape[-1]]
-    return values.flatten(-nd).movedim(-1, 0)
+    return values[..., : torus.spectrum_shape[-1]].flatten(-nd).movedim(-1, 0)
 
 
 # --- one frequency after the other
 def _by_frequency(
     op: ConvOperator, noise: Tensor, signal: Tensor, options: Options, check_finite: bool
 ) -> InverseOperator:
-    torus = torus_of(op)
+    torus, coupled = torus_of(op), signal.ndim > len(op.domain_shape)
+    need = 3 * fourier.memory(op, options) * (op.geometry.groups if coupled else 1)
+    if need > options.memory_limit:
+        raise MemoryLimitError(
+            f"the filter takes {gigabytes(need)}, memory_limit is "
+            f"{gigabytes(options.memory_limit)}; raise it, or use method='krylov'."
+        )
     with torch.no_grad():
-        C = _blocks(op, torus, merged=_couples(signal))  # (F, 1, g, r, c)
+        C = _blocks(op, torus, merged=coupled)  # (F, 1, g, r, c)
         if op.transposed:  # A = Cᵀ = (conj C)ᴴ
             C = C.mH
         F, g = len(C), C.shape[2]
         root_N = _stored(noise.sqrt(), torus).expand(F, op.range_shape[0]).reshape(F, 1, g, -1)
-        root_S = _in_blocks(_stored(signal, torus), g).to(C.dtype)
+        root_S = _stored(signal, torus)
+        if coupled:
+            root_S = root_S.reshape(F, 1, g, *root_S.shape[1:])
+        else:
+            root_S = torch.diag_embed(root_S.expand(F, op.domain_shape[0]).reshape(F, 1, g, -1))
+        root_S = root_S.to(C.dtype)
         B = C @ root_S / root_N[..., None]
         scale = B.abs().amax().reshape(1)
         unit = float(scale) or 1.0
@@ -185,12 +212,6 @@ def _by_frequency(
     return WienerInverse(op, torus, BlockInverse(W, found.summary), options, check_finite)
 
 
-def _couples(signal: Tensor) -> bool:
-    c = signal.shape[0]
-    off = ~torch.eye(c, dtype=torch.bool, device=signal.device)
-    return bool((signal[off] != 0).any())
-
-
 def _blocks(op: ConvOperator, torus: Torus, *, merged: bool) -> Tensor:
     """(F, 1, g, r, c) of the convolution; one group if channels of several are correlated."""
     wide = doubled(op)
@@ -202,15 +223,12 @@ def _blocks(op: ConvOperator, torus: Torus, *, merged: bool) -> Tensor:
     return torus.spectrum(taps[None], op.geometry)
 
 
-def _in_blocks(root: Tensor, g: int) -> Tensor:
-    """(F, c, c) -> (F, 1, g, c/g, c/g), its diagonal blocks."""
-    F, c = root.shape[:2]
-    blocks = root.reshape(F, g, c // g, g, c // g).diagonal(dim1=1, dim2=3)  # (F, c/g, c/g, g)
-    return blocks.movedim(-1, 1)[:, None]
-
-
 class WienerInverse(FourierInverse):
-    """One block of S^½ (BᴴB + 1)⁻¹Bᴴ N^-½ a frequency."""
+    """One block of S^½ (BᴴB + 1)⁻¹Bᴴ N^-½ a frequency; `summary` is that of B."""
+
+    def extra_repr(self) -> str:
+        """Shapes for `print(inverse)`."""
+        return f"{self.domain_shape} -> {self.range_shape}"
 
 
 # --- any other operator
@@ -235,12 +253,14 @@ class Coloured:
         """S^½ u, by transforms of the domain."""
         dims = tuple(range(2, u.ndim))
         U = torch.fft.fftn(u, dim=dims)
-        X = torch.fft.ifftn(torch.einsum("oc...,nc...->no...", self.root, U), dim=dims)
+        coupled = self.root.ndim == u.ndim
+        V = torch.einsum("oc...,nc...->no...", self.root, U) if coupled else self.root * U
+        X = torch.fft.ifftn(V, dim=dims)
         return X if u.is_complex() else X.real
 
 
 class WienerIteration(InverseOperator):
-    """The estimator by LSMR, anew for every y; noise is white."""
+    """The estimator by LSMR, anew for every y; noise is white; `summary` is that of A S^½."""
 
     method = "krylov"
     keeps_double = True
@@ -257,11 +277,7 @@ class WienerIteration(InverseOperator):
         check_finite: bool,
     ) -> None:
         A = doubled(op)
-        nd = len(op.domain_shape) - 1
-        root = signal.expand(*signal.shape[:2], *op.domain_shape[1:]).to(torch.complex128)
-        if not op.dtype.is_complex:  # x is real: S is even, R real or conjugate at −ω
-            dims = tuple(range(-nd, 0))
-            root = (root + root.flip(dims).roll([1] * nd, dims).conj()) / 2
+        root = signal.to(torch.complex128)
         with torch.no_grad():
             norm = largest_singular_value(Coloured(A, root), 1, A.weight)
         summary = SpectrumSummary(

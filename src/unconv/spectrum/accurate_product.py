@@ -16,9 +16,10 @@ the sum of two numbers and its error.
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..operator import ConvOperator
 from .bounds import extension_norm
@@ -26,23 +27,29 @@ from .bounds import extension_norm
 _DIGITS = 53  # of float64
 
 
-class AccurateProduct:
+class AccurateProduct(nn.Module):
     """x ↦ A x and y ↦ Aᴴ y of an operator in double precision."""
 
     def __init__(self, op: ConvOperator) -> None:
+        super().__init__()
         g = op.geometry
         terms = max(g.c_in, g.c_out) // g.groups * math.prod(a.k for a in g.axes)
         terms *= 2 * round(extension_norm(g) ** 2)  # a complex product has two, Eᴴ adds copies
         self.bits = (_DIGITS - math.ceil(math.log2(terms))) // 2
-        self.parts = [op.with_weight(part) for part in _cut(op.weight.detach(), self.bits)]
+        parts = _cut(op.weight.detach(), self.bits)
+        self.parts = nn.ModuleList(op.with_weight(part) for part in parts)
+
+    @property
+    def _operators(self) -> list[ConvOperator]:
+        return [cast(ConvOperator, A) for A in self.parts]
 
     def matvec(self, x: Tensor) -> Tensor:
         """A x."""
-        return _sum([A._matvec(part) for A in self.parts for part in _cut(x, self.bits)])
+        return _sum([A._matvec(part) for A in self._operators for part in _cut(x, self.bits)])
 
     def rmatvec(self, y: Tensor) -> Tensor:
         """Aᴴ y."""
-        return _sum([A._rmatvec(part) for A in self.parts for part in _cut(y, self.bits)])
+        return _sum([A._rmatvec(part) for A in self._operators for part in _cut(y, self.bits)])
 
 
 def _cut(t: Tensor, bits: int) -> list[Tensor]:

@@ -165,8 +165,8 @@ class _Run:
         scale = float(self.H[: self.filled, : self.filled].diagonal().real.amax())
         b = min(b, self.N - self.filled)
         if b:
-            self.next, self.R = self._orthonormal(Z, scale)
-            self.next, self.R = self.next[:b], self.R
+            following, self.R = self._orthonormal(Z, scale)
+            self.next = following[:b]
         else:
             self.R = self.R.new_zeros(1, len(Z))
 

@@ -41,7 +41,7 @@ from ..inverse.boundary_forms import AugmentedForm, SquareForm
 from ..inverse.boundary_problem import Problem, prepare
 from ..inverse.boundary_sizes import grid_of, sizes_of
 from ..inverse.boundary_sizes import memory as boundary_memory
-from ..inverse.deflation import Triples, count_above, project_off, ritz
+from ..inverse.deflation import Triples, count_above, orthonormal, project_off, ritz
 from ..inverse.prepared import Prepared, kernel_spectrum, spectrum_bytes
 from ..inverse.workers import singular_values
 from ..linear_operator import AdjointOperator, LinearOperator, MemoryLimitError, gigabytes
@@ -92,11 +92,6 @@ def _by_augmented(
 def _beside(apply: _Map, locked: Tensor) -> _Map:
     """(I − QQᴴ) T (I − QQᴴ)."""
     return lambda v: project_off(apply(project_off(v, locked)), locked) if len(locked) else apply(v)
-
-
-def orthonormal(W: Tensor) -> Tensor:
-    """Rows of (k, ...) made orthonormal."""
-    return torch.linalg.qr(W.flatten(1).mT)[0].mT.reshape(W.shape)
 
 
 @dataclass(frozen=True)

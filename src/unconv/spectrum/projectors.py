@@ -32,7 +32,7 @@ from ..linear_operator import LinearOperator, MemoryLimitError
 from ..operator import ConvOperator
 from ..torus import multiply
 from .accurate_product import AccurateProduct
-from .values import Exact, Spectrum, exact_rung
+from .values import Spectrum, exact_rung
 
 
 class Projector(LinearOperator):
@@ -63,6 +63,18 @@ class Projector(LinearOperator):
 
     def _rmatvec(self, y: Tensor) -> Tensor:
         return self._matvec(y)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Projector:
+        """`.to`: the device moves all, a dtype only what is answered; all work stays double."""
+        probe = fn(torch.empty(0, dtype=self._dtype.to_real(), device=self._device))
+        real = probe.dtype.to_real()
+        self._dtype = real.to_complex() if self._dtype.is_complex else real
+        self._device = probe.device
+        for name, buffer in self._buffers.items():
+            self._buffers[name] = None if buffer is None else buffer.to(probe.device)
+        for child in self.children():
+            child.to(probe.device)
+        return self
 
     @property
     def dtype(self) -> torch.dtype:
@@ -100,38 +112,74 @@ class BlockProjector(Projector):
         return synthesise(op, multiply(self.blocks, analyse(op, v, fine=self.fine)), fine=self.fine)
 
 
-class FactorProjector(Projector):
-    """By the kept singular vectors of the *separable* rung or of a matrix."""
+class AxesProjector(Projector):
+    """By the kept singular vectors of every axis."""
 
     def __init__(
-        self, op: ConvOperator, project: Callable[[Tensor], Tensor], *, on_range: bool
+        self, op: ConvOperator, inverse: separable.SeparableInverse, *, on_range: bool
     ) -> None:
         super().__init__(op, on_range=on_range, complement=not on_range)
-        self._function = project
+        self.inverse = inverse
 
     def _project(self, v: Tensor) -> Tensor:
-        return self._function(v)
+        return self.inverse.project(v, on_range=self.on_range)
+
+
+class VectorProjector(Projector):
+    """Q Qᴴ for the kept vectors Q (B, g, size, r) of every group."""
+
+    Q: Tensor
+
+    def __init__(self, op: ConvOperator, Q: Tensor, *, on_range: bool) -> None:
+        super().__init__(op, on_range=on_range, complement=not on_range)
+        self.register_buffer("Q", Q)
+
+    def _project(self, v: Tensor) -> Tensor:
+        X = v.reshape(len(v), self.Q.shape[1], 1, -1)
+        return ((X @ self.Q.conj()) @ self.Q.mT).reshape(v.shape)
+
+
+class FactorProjector(Projector):
+    """v minus what is left of it after two passes of I − A⁺A, or of I − (Aᴴ)⁺Aᴴ."""
+
+    def __init__(
+        self, op: ConvOperator, A: ConvOperator, inverse: InverseOperator, *, on_range: bool
+    ) -> None:
+        super().__init__(op, on_range=on_range, complement=not on_range)
+        self.A, self.inverse, self.accurate = A, inverse, AccurateProduct(A)
+
+    def _project(self, v: Tensor) -> Tensor:
+        A, accurate, inverse = self.A, self.accurate, self.inverse
+        apply = A._rmatvec if self.on_range else A._matvec
+        again = accurate.rmatvec if self.on_range else accurate.matvec
+        invert = inverse._rmatvec if self.on_range else inverse._matvec
+        rest = v - invert(apply(v))
+        # What A still sees of it is the error of the first pass, known to far better than eps.
+        return v - (rest - invert(again(rest)))
+
+
+class WholeSpace(Projector):
+    """A has full rank on this side: nothing is left out."""
+
+    def _project(self, v: Tensor) -> Tensor:
+        return v
 
 
 def projector(op: ConvOperator, options: Options, *, on_range: bool) -> LinearOperator:
     """Onto range(A), or onto null(A)."""
     rung = exact_rung(op, options.memory_limit, 1)
     if rung is None:
-        return FactorProjector(op, _by_pseudo_inverse(op, options, on_range), on_range=on_range)
+        return _by_factor(op, options, on_range=on_range)
     if rung is separable:
         inverse = separable.factor(*_doubled(op, options), False)
         assert isinstance(inverse, separable.SeparableInverse)
-        project = inverse.project
-        return FactorProjector(op, lambda v: project(v, on_range=on_range), on_range=on_range)
-    if rung is dense:
-        return FactorProjector(op, _by_vectors(op, options, on_range), on_range=on_range)
+        return AxesProjector(op, inverse, on_range=on_range)
     exact = Spectrum(op, options.memory_limit).exact
     assert exact is not None
-    return BlockProjector(rung, op, _cutoff(op, options, exact), on_range=on_range)
-
-
-def _cutoff(op: ConvOperator, options: Options, exact: Exact) -> Tensor:
-    return options.cutoff(op, exact.values[:, 0])
+    cutoff = options.cutoff(op, exact.values[:, 0])
+    if rung is dense:
+        return VectorProjector(op, _kept_vectors(op, cutoff, on_range), on_range=on_range)
+    return BlockProjector(rung, op, cutoff, on_range=on_range)
 
 
 def _doubled(op: ConvOperator, options: Options) -> tuple[ConvOperator, Options]:
@@ -143,46 +191,25 @@ def _doubled(op: ConvOperator, options: Options) -> tuple[ConvOperator, Options]
     return op.with_weight(op.weight.detach().to(wide)), replace(options, rtol=rtol)
 
 
-def _by_vectors(op: ConvOperator, options: Options, on_range: bool) -> Callable[[Tensor], Tensor]:
-    """Q Qᴴ for the kept vectors Q (B, g, size, r) of every group."""
+def _kept_vectors(op: ConvOperator, cutoff: Tensor, on_range: bool) -> Tensor:
+    """(B, g, size, r), those of σ ≤ cutoff zero."""
     parts = []
-    exact = Spectrum(op, options.memory_limit).exact
-    assert exact is not None
-    for A, tau in zip(dense.matrices(op), _cutoff(op, options, exact), strict=True):
+    for A, tau in zip(dense.matrices(op), cutoff, strict=True):
         U, S, Vh = torch.linalg.svd(A, full_matrices=False)
         parts.append((U if on_range else Vh.mH) * (tau < S)[:, None])
-    Q = torch.stack(parts)
-
-    def project(v: Tensor) -> Tensor:
-        X = v.reshape(len(v), Q.shape[1], 1, -1)
-        return ((X @ Q.conj()) @ Q.mT).reshape(v.shape)
-
-    return project
+    return torch.stack(parts)
 
 
-def _by_pseudo_inverse(
-    op: ConvOperator, options: Options, on_range: bool
-) -> Callable[[Tensor], Tensor]:
-    """v minus what is left of it after two passes of I − A⁺A, or of I − (Aᴴ)⁺Aᴴ."""
+def _by_factor(op: ConvOperator, options: Options, *, on_range: bool) -> Projector:
     A, doubled = _doubled(op, options)
+    A.bias = None  # the layer's own: it must not follow the projector
     inverse: InverseOperator = factorize(A, doubled, "auto", False)
     if inverse.iterates:
         raise MemoryLimitError(
             "a projector needs a factor of A, and none fits memory_limit; raise it."
         )
     m, n = op.shape
-    assert inverse.summary.dropped is not None
     full = not bool(inverse.summary.dropped.any())
-    if full and (m <= n if on_range else n <= m):  # the whole space: nothing is left
-        return lambda v: v
-    accurate = AccurateProduct(A)
-    apply = A._rmatvec if on_range else A._matvec
-    again = accurate.rmatvec if on_range else accurate.matvec
-    invert = inverse._rmatvec if on_range else inverse._matvec
-
-    def project(v: Tensor) -> Tensor:
-        rest = v - invert(apply(v))
-        # What A still sees of it is the error of the first pass, known to far better than eps.
-        return v - (rest - invert(again(rest)))
-
-    return project
+    if full and (m <= n if on_range else n <= m):
+        return WholeSpace(op, on_range=on_range, complement=not on_range)
+    return FactorProjector(op, A, inverse, on_range=on_range)

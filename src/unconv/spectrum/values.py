@@ -220,7 +220,10 @@ def matrix_rank(spectrum: Spectrum, options: Options, prove: bool) -> Bracket:
         lower, upper = (tau + 2 * slack < S).sum(1), (tau - 2 * slack < S).sum(1)
         return Bracket((tau < S).sum(1), lower, upper, exact.how)
     ranks = [_rank_of(spectrum, i, options, prove) for i in range(spectrum.op.batch_size or 1)]
-    value, lower, upper = (torch.tensor(v) for v in zip(*(r[:3] for r in ranks), strict=True))
+    value, lower, upper = (
+        torch.tensor(v, device=spectrum.op.device)
+        for v in zip(*(r[:3] for r in ranks), strict=True)
+    )
     return Bracket(value, lower, upper, "; ".join(dict.fromkeys(r[3] for r in ranks)))
 
 

@@ -59,6 +59,19 @@ def test_units():
     assert relative(larger[1], signal * 100) < 1e-9
 
 
+def test_a_scene_larger_than_its_picture():
+    op = operator()
+    y = op(field(2.0)[0]) + 0.05 * randn(1, 1, *SIZE, seed=1)
+    noise, small = estimate_spectra(op, y)
+    again, large = estimate_spectra(op, y, sizes=(128, 126))
+    assert again == noise
+    assert large.shape == (128, 126)
+    assert relative(large[2:64:2, 2:62:2], small[1:32, 1:31]) < 1e-9
+    scene = ConvOperator(op.weight, (68, 67))
+    _, spectrum = estimate_spectra(op, y, sizes=scene.domain_shape[1:])
+    assert scene.wiener(noise, spectrum)(y).shape == (1, 1, 68, 67)
+
+
 def test_a_noise_level_that_is_known():
     op = operator()
     y = op(field(2.0)[0]) + 0.05 * randn(1, 1, *SIZE, seed=1)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
 
-from unconv import ConvOperator, MemoryLimitError
+from unconv import ConvOperator, MemoryLimitError, psf
 from unconv.inverse import options_of
 from unconv.regularize.wiener import wiener_inverse
 from unconv.testing import dense_twin
@@ -105,6 +108,37 @@ def test_valid_and_strided():
     assert_wiener(ConvOperator(randn(1, 1, 3, 3), (6, 7)), 0.1, even_psd(6, 7), tol=1e-7)
     op = ConvOperator(randn(2, 1, 4), (8,), stride=2, padding=1, padding_mode="circular")
     assert_wiener(op, 0.1, even_psd(8), tol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", DOUBLES)
+@pytest.mark.parametrize(
+    ("shape", "size", "groups"),
+    [
+        ((1, 1, 3, 3), (8, 7), 1),
+        ((1, 1, 4, 2), (7, 9), 1),
+        ((2, 3, 3, 3), (6, 7), 1),
+        ((3, 2, 2, 3), (6, 7), 1),
+        ((2, 1, 3, 3), (7, 6), 2),
+        ((1, 1, 1, 3), (6, 7), 1),
+        ((1, 1, 2, 3, 2), (4, 5, 4), 1),
+    ],
+)
+def test_a_scene_larger_than_its_data(shape, size, groups, dtype):
+    op = ConvOperator(randn(*shape, dtype=dtype), size, groups=groups)
+    found = assert_wiener(op, 0.1, even_psd(*size))
+    assert found.method == "boundary"
+    y = data(op.range_shape, op)
+    assert relative(found.solution(y)[0], found(y)) < 1e-9
+    for copied in (copy.deepcopy(found), pickle.loads(pickle.dumps(found)), found.to("cpu")):
+        assert torch.equal(copied(y), found(y))
+
+
+def test_a_power_law_over_six_decades():
+    op = ConvOperator(psf.disk(2.0)[None, None], (24, 22))
+    axes = [torch.fft.fftfreq(n, dtype=F64) for n in (24, 22)]
+    radius = torch.stack(torch.meshgrid(*axes, indexing="ij")).norm(dim=0).clamp(min=0.04)
+    signal = radius**-4.0
+    assert assert_wiener(op, 1e-4, signal, tol=1e-7).method == "boundary"
 
 
 def test_white_signal_is_tikhonov():

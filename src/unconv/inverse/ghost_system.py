@@ -244,10 +244,10 @@ def ghost_matrix(
     return S
 
 
-def augmented_inverse(blocks: Tensor, alpha: float, beta: float) -> Tensor:
+def augmented_inverse(blocks: Tensor, alpha: float, beta: float | Tensor) -> Tensor:
     """Inverses of [α C; Cᴴ −β] for every block C, none of which squares a singular value.
 
-    (F, 1, g, r, c) complex -> (F, 1, g, r + c, r + c)
+    (F, 1, g, r, c) complex -> (F, 1, g, r + c, r + c); β a number, or one a frequency (F,)
     """
     F, _, g, r, c = blocks.shape
     size = r + c
@@ -262,7 +262,7 @@ def augmented_inverse(blocks: Tensor, alpha: float, beta: float) -> Tensor:
         K = torch.zeros(len(C), 1, g, size, size, dtype=C.dtype, device=C.device)
         K[..., :r, r:], K[..., r:, :r] = C, C.mH
         K.diagonal(dim1=-2, dim2=-1)[..., :r] = alpha
-        K.diagonal(dim1=-2, dim2=-1)[..., r:] = -beta
+        K.diagonal(dim1=-2, dim2=-1)[..., r:] = -_of_frequencies(beta, 4, part)
         inverse[part] = torch.linalg.inv_ex(K)[0]
 
     step = max(1, _SLICE_BYTES // (g * size * size * blocks.element_size()))
@@ -270,9 +270,13 @@ def augmented_inverse(blocks: Tensor, alpha: float, beta: float) -> Tensor:
     return inverse
 
 
-def _invert_two_by_two(C: Tensor, inverse: Tensor, alpha: float, beta: float) -> None:
+def _of_frequencies(beta: float | Tensor, ndim: int, part: slice = _ALL) -> float | Tensor:
+    return beta[part].reshape(-1, *[1] * (ndim - 1)) if isinstance(beta, Tensor) else beta
+
+
+def _invert_two_by_two(C: Tensor, inverse: Tensor, alpha: float, beta: float | Tensor) -> None:
     """[α c; c̄ −β]⁻¹ = [β c; c̄ −α]/(αβ + |c|²), a sum of positive terms."""
-    c = C[..., 0, 0]
+    c, beta = C[..., 0, 0], _of_frequencies(beta, 3)
     scale = 1 / (c.real.square() + c.imag.square() + alpha * beta)
     inverse[..., 0, 0], inverse[..., 1, 1] = beta * scale, -alpha * scale
     inverse[..., 0, 1], inverse[..., 1, 0] = c * scale, c.conj() * scale

@@ -8,6 +8,8 @@ Source: the power law of pictures is Field, J. Opt. Soc. Am. A 4 (1987) 2379.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -17,7 +19,11 @@ from .minimum_risk import check_data, obstacle, risk_of
 
 
 def estimate_spectra(
-    op: ConvOperator, y: Tensor, noise_std: float | None = None
+    op: ConvOperator,
+    y: Tensor,
+    noise_std: float | None = None,
+    *,
+    sizes: Sequence[int] | None = None,
 ) -> tuple[float, Tensor]:
     """(noise_psd, signal_psd) for `op.wiener`.
 
@@ -26,6 +32,9 @@ def estimate_spectra(
     op : circular, with one channel a group and stride 1
     y : (N, *range_shape), pictures that share both spectra
     noise_std : standard deviation of the noise in the unit of y, if it is known
+    sizes
+        Of the grid for which the spectrum is wanted, by default that of x: a scene that is larger
+        than its picture has other frequencies.
 
     Returns
     -------
@@ -56,11 +65,17 @@ def estimate_spectra(
     check_data(op, y, noise_std)
     found = risk_of(op, y, noise_std)
     torus = fourier.torus_of(op)
-    law = found.signal.view(-1, op.geometry.groups)[:, 0].clone()
-    law[0] = law.max()  # the mean, of which the law says nothing
-    law = law.view(torus.spectrum_shape) * (found.unit / found.top) ** 2
-    if torus.real:  # a function of |ω|: the other half is its mirror image
-        n = torus.coarse[-1]
-        k = torch.arange(n, device=law.device)
-        law = law[..., torch.minimum(k, n - k)]
-    return found.noise_std**2, law
+    law = found.signal.view(-1, op.geometry.groups)[:, 0] * (found.unit / found.top) ** 2
+    own = radius(torus.coarse, law.device)[..., : torus.spectrum_shape[-1]].flatten()
+    low, high = (own + (own == 0)).argmin(), own.argmax()  # two points of the line
+    slope = (law[high] / law[low]).log() / (own[high] / own[low]).log()
+    wanted = radius(op.domain_shape[1:] if sizes is None else tuple(sizes), law.device)
+    # Of the mean the law says nothing: it gets the power of the lowest other frequency.
+    wanted = wanted.clamp(min=float(wanted[wanted > 0].min()) if (wanted > 0).any() else 1.0)
+    return found.noise_std**2, law[high] * (wanted / own[high]) ** slope
+
+
+def radius(sizes: Sequence[int], device: torch.device) -> Tensor:
+    """|ω| in cycles a sample, (*sizes) in the order of torch.fft.fftn."""
+    axes = [torch.fft.fftfreq(n, dtype=torch.float64, device=device) for n in sizes]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij")).square().sum(0).sqrt()

@@ -8,6 +8,8 @@ covariance) and noise of the power spectrum N,
 the second form being a damped inverse, in which nothing is squared and S may vanish.
 
 *fourier*: circular operators of stride 1.  One small damped inverse a frequency (small_blocks.py).
+*boundary*: operators that pad nothing, as a photograph's, under white noise (wiener_ghosts.py).
+
 *krylov*: any other operator under white noise.  x is stationary on its own periodic grid, S^½ two
 transforms, and LSMR solves min ‖A S^½ u − y‖² + noise²‖u‖² with a proof that u is known to tol.
 
@@ -38,6 +40,7 @@ from ..linear_operator import MemoryLimitError, check_all_finite, check_tensor, 
 from ..operator import ConvOperator
 from ..precision import real_working_dtype
 from ..torus import Torus
+from . import wiener_ghosts
 from .by_lsmr import by_lsmr, doubled
 from .penalty import in_groups
 
@@ -80,6 +83,10 @@ def wiener_inverse(
             "number."
         )
     noise = float(_noise(op, noise_psd).flatten()[0])
+    if method != "krylov" and wiener_ghosts.obstacle(op, signal, options) is None:
+        direct = wiener_ghosts.by_ghosts(op, noise, signal, options, check_finite)
+        if direct is not None:
+            return direct
     return WienerIteration(op, math.sqrt(noise), signal, options, check_finite)
 
 

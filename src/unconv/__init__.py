@@ -1,6 +1,7 @@
 """unconv undoes convolutions: adjoints, pseudo-inverses and damped inverses, exactly, on PyTorch.
 
-Start with `ConvOperator`, or with the one-call functions `conv2d_pinv` and `conv2d_adjoint`.
+Start with `ConvOperator`, or with the one-call functions `conv2d_pinv`, `conv2d_adjoint`,
+`tikhonov`, `wiener` and `tsvd`.
 """
 
 from importlib.metadata import version
@@ -16,6 +17,7 @@ from .functional import (
 from .inverse import AccuracyWarning, Certificate, InverseOperator, LstsqResult, Plan
 from .linear_operator import LinearOperator, MemoryLimitError
 from .operator import ConvOperator
+from .regularize.functional import tikhonov, tsvd, wiener
 from .spectrum import SVD, Bracket
 
 __version__ = version("unconv")
@@ -37,4 +39,7 @@ __all__ = [
     "conv2d_pinv",
     "conv3d_adjoint",
     "conv3d_pinv",
+    "tikhonov",
+    "tsvd",
+    "wiener",
 ]

@@ -99,13 +99,14 @@ def _described(text: str, nd: int) -> Callable[[_Function], _Function]:
     return describe
 
 
-def _operator(
+def operator_of(
     nd: int,
     y: Tensor,
     weight: Tensor,
     input_shape: Sequence[int] | None,
     options: dict[str, Any],
 ) -> ConvOperator:
+    """The convolution that produced y; by default on the smallest input that gives its size."""
     check_tensor("y", y)
     check_tensor("weight", weight)
     if y.ndim != nd + 2:
@@ -127,7 +128,7 @@ def _operator(
 def _adjoint(
     nd: int, y: Tensor, weight: Tensor, input_shape: Sequence[int] | None, **options: Any
 ) -> Tensor:
-    return _operator(nd, y, weight, input_shape, options).H(y)
+    return operator_of(nd, y, weight, input_shape, options).H(y)
 
 
 def _pinv(
@@ -142,7 +143,7 @@ def _pinv(
     check_finite: bool,
     **options: Any,
 ) -> Tensor:
-    op = _operator(nd, y, weight, input_shape, options)
+    op = operator_of(nd, y, weight, input_shape, options)
     op._check(y, op.range_shape)
     op = in_precision_of(op, y)
     request = options_of(damp, rtol, 0.0, memory_limit, expected_solves=max(1, len(y)))

@@ -1,0 +1,52 @@
+"""One-call regularised inverses are those of the operator."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import unconv
+from unconv import ConvOperator
+
+from ..helpers import assert_says, data, randn, relative
+
+OPTIONS = [
+    ((3, 2, 3), (9,), {"padding": 1}),
+    ((2, 2, 3, 3), (8, 9), {"padding": 1, "padding_mode": "circular"}),
+    ((2, 1, 3, 3), (9, 9), {"padding": 1, "stride": 2, "groups": 2}),
+    ((1, 1, 2, 3, 2), (4, 5, 4), {}),
+]
+
+
+@pytest.mark.parametrize(("shape", "size", "options"), OPTIONS)
+def test_each_is_the_method_of_that_name(shape, size, options):
+    weight = randn(*shape)
+    op = ConvOperator(weight, size, **options)
+    y = data(op.range_shape, op)
+    options = options | {"input_shape": size}
+    assert relative(unconv.tikhonov(y, weight, 0.3, **options), op.tikhonov(0.3)(y)) < 1e-12
+    smooth = unconv.tikhonov(y, weight, 0.3, penalty="gradient", **options)
+    assert relative(smooth, op.tikhonov(0.3, penalty="gradient")(y)) < 1e-6
+    assert relative(unconv.wiener(y, weight, 0.1, 2.0, **options), op.wiener(0.1, 2.0)(y)) < 1e-9
+    assert relative(unconv.tsvd(y, weight, 1e-6, **options), op.tsvd(1e-6)(y)) < 1e-12
+
+
+def test_the_size_of_x_has_a_default_and_dtypes_promote():
+    y, weight = randn(2, 3, 8, 8), randn(3, 3, 3, 3).float()
+    for x in (
+        unconv.tikhonov(y, weight, 0.1, padding=1),
+        unconv.tsvd(y, weight, 1e-6, padding=1, padding_mode="circular"),
+        unconv.wiener(y, weight, 0.1, 1.0, padding=1, padding_mode="circular"),
+    ):
+        assert x.shape == y.shape
+        assert x.dtype == torch.float64
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="damp=0"):
+        unconv.tikhonov(randn(1, 1, 8), randn(1, 1, 3), 0.0)
+    with pytest.raises(ValueError, match="y has shape") as error:
+        unconv.wiener(randn(8, 8), randn(1, 1, 3, 3), 0.1, 1.0)
+    assert_says(error, "y[None]")
+    with pytest.raises(TypeError, match="y must be"):
+        unconv.tsvd([1.0], randn(1, 1, 3), 0.1)

@@ -3,6 +3,9 @@
 White noise, and a signal whose power falls as c·|ω|^(−p), both as `minimum_risk_damp` finds them:
 the noise where A transmits least, the law by a line through the logarithms of rings of frequency.
 
+The data must be periodic as A is: fade photographs out first (`unconv.deblur.faded_out`), or the
+jump where their opposite edges meet drowns both.
+
 Source: the power law of pictures is Field, J. Opt. Soc. Am. A 4 (1987) 2379.
 """
 
@@ -30,7 +33,7 @@ def estimate_spectra(
     Parameters
     ----------
     op : circular, with one channel a group and stride 1
-    y : (N, *range_shape), pictures that share both spectra
+    y : (N, *range_shape), pictures that share both spectra, periodic or faded out
     noise_std : standard deviation of the noise in the unit of y, if it is known
     sizes
         Of the grid for which the spectrum is wanted, by default that of x: a scene that is larger

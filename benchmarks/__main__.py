@@ -13,7 +13,7 @@ import torch
 
 from .common import THREADS
 
-BENCHES = ("adjoint", "fourier", "boundary", "blur", "growth", "damp")
+BENCHES = ("adjoint", "fourier", "boundary", "spectrum", "blur", "growth", "damp")
 
 
 def main() -> int:

@@ -181,6 +181,13 @@ def filtered_blocks(
     blocks: Tensor, scale: Tensor, gain: Callable[[Tensor], Tensor]
 ) -> Tensor:  # (F, B, g, r, c), (B,) -> (F, B, g, c, r)
     """V f(σ) Uᴴ of every block, in the place of its pseudo-inverse."""
+    U, S, V = decomposed(blocks)
+    gains = gain(S * scale[:, None, None])
+    return (V * gains[..., None, :]) @ U.mH
+
+
+def decomposed(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Thin SVDs of all blocks: (F, B, g, r, k), (F, B, g, k), (F, B, g, c, k)."""
     F, B, g, r, c = blocks.shape
     flat = blocks.reshape(-1, r, c)
     U, V = flat.new_empty(len(flat), r, min(r, c)), flat.new_empty(len(flat), c, min(r, c))
@@ -192,8 +199,7 @@ def filtered_blocks(
 
     step = max(1, _SLICE_BYTES // max(1, flat[:1].numel() * flat.element_size()))
     run_in_slices(decompose, len(flat), step, flat.device)
-    gains = gain(S.view(F, B, g, -1) * scale[:, None, None]).view(len(flat), 1, -1)
-    return ((V * gains) @ U.mH).view(F, B, g, c, r)
+    return U.view(F, B, g, r, -1), S.view(F, B, g, -1), V.view(F, B, g, c, -1)
 
 
 def invert_regular(

@@ -4,6 +4,7 @@ from .choose_damp import DampChoice, choose_damp
 from .filters import landweber, showalter
 from .minimum_risk import minimum_risk_damp
 from .noise import estimate_noise_std
+from .path import tikhonov_path
 from .penalty import penalty_operator
 from .spectra import estimate_spectra
 from .whiteness import Whiteness, whiteness
@@ -18,5 +19,6 @@ __all__ = [
     "minimum_risk_damp",
     "penalty_operator",
     "showalter",
+    "tikhonov_path",
     "whiteness",
 ]

@@ -7,6 +7,7 @@ them take minutes and gigabytes.
 
 from __future__ import annotations
 
+import importlib.abc
 import importlib.machinery
 import importlib.util
 import json
@@ -17,7 +18,7 @@ import sys
 import time
 import types
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import scipy.sparse
@@ -223,13 +224,13 @@ def _deepinv() -> Any | None:
     return least_squares
 
 
-class _Hollow:
+class _Hollow(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds every module of torchvision, with nothing in it."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         if name.split(".")[0] != "torchvision":
             return None
-        return importlib.machinery.ModuleSpec(name, self, is_package=True)  # type: ignore[arg-type]
+        return importlib.machinery.ModuleSpec(name, self, is_package=True)
 
     def create_module(self, spec: Any) -> types.ModuleType:
         return _HollowModule(spec.name)
@@ -239,7 +240,7 @@ class _Hollow:
 
 
 class _HollowModule(types.ModuleType):
-    __path__: list[str] = []  # noqa: RUF012
+    __path__: ClassVar[list[str]] = []
 
     def __getattr__(self, name: str) -> type:
         if name.startswith("__"):

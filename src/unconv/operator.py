@@ -19,6 +19,7 @@ from .convolve import correlate, correlate_transpose
 from .geometry import Geometry, Padding, PerAxis, build_geometry, extended
 from .inverse_methods import InverseMethods
 from .linear_operator import check_tensor
+from .precision import double_dtype
 from .spectral_methods import SpectralMethods
 
 _MODULES = (
@@ -179,6 +180,13 @@ class ConvOperator(InverseMethods, SpectralMethods):
         op.domain_shape, op.range_shape = self.domain_shape, self.range_shape
         op._keep("weight", weight)
         op._keep("bias", self.bias)
+        return op
+
+    def in_double(self) -> ConvOperator:
+        """The operator in double precision, without gradient and without the layer's bias."""
+        weight = self.weight.detach()
+        op = self.with_weight(weight.to(double_dtype(weight.dtype)))
+        op.bias = None  # it must not follow what is built from the operator
         return op
 
     def of_sample(self, i: int) -> ConvOperator:

@@ -17,6 +17,17 @@ def real_working_dtype(dtype: torch.dtype) -> torch.dtype:
     return _HALF.get(real, real)
 
 
+def double_dtype(dtype: torch.dtype) -> torch.dtype:
+    """float64 for a real dtype, complex128 for a complex one.
+
+    Examples
+    --------
+    >>> double_dtype(torch.float16), double_dtype(torch.complex64)
+    (torch.float64, torch.complex128)
+    """
+    return torch.complex128 if dtype.is_complex else torch.float64
+
+
 def working_dtype(own: torch.dtype, result: torch.dtype) -> torch.dtype:
     """The dtype in which an operand of dtype `own` takes part in a computation of `result`.
 

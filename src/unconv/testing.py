@@ -25,6 +25,7 @@ from torch import Tensor
 from .geometry import Axis
 from .linear_operator import LinearOperator
 from .operator import ConvOperator
+from .precision import double_dtype
 
 
 class PenroseErrors(NamedTuple):
@@ -215,7 +216,7 @@ def _sample(i: int, n: int, mode: str) -> int | None:
 
 
 def _doubled(t: Tensor) -> Tensor:
-    return t.to(torch.complex128 if t.is_complex() else torch.float64)
+    return t.to(double_dtype(t.dtype))
 
 
 def _ratio(a: Tensor, b: Tensor) -> Tensor:

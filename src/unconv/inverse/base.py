@@ -150,15 +150,21 @@ class InverseOperator(LinearOperator):
     iterates = False
 
     def __init__(
-        self, op: ConvOperator, options: Options, summary: SpectrumSummary, check_finite: bool
+        self,
+        op: ConvOperator,
+        options: Options,
+        summary: SpectrumSummary,
+        check_finite: bool,
+        *weights: Tensor,
     ) -> None:
+        """`weights` : beside the operator's own, what a gradient may be asked for in vain."""
         super().__init__()
         self.domain_shape, self.range_shape = op.range_shape, op.domain_shape
         self.batch_size = op.batch_size
         self.damp, self.summary, self.check_finite = options.damp, summary, check_finite
         self._dtype = op.dtype
         # A tuple keeps the weight out of the module's parameters: the factor is what moves.
-        self._live_weight: tuple[Tensor, ...] = (op.weight,) if op.weight.requires_grad else ()
+        self._live_weights = tuple(w for w in (op.weight, *weights) if w.requires_grad)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -197,8 +203,8 @@ class InverseOperator(LinearOperator):
 
     def _guarded(self, solution: Tensor) -> Tensor:
         """Make a gradient in the weight an error: without it, it would silently be zero."""
-        if self._live_weight and torch.is_grad_enabled():
-            for weight in self._live_weight:
+        if self._live_weights and torch.is_grad_enabled():
+            for weight in self._live_weights:
                 solution = solution + _NoWeightGradient.apply(weight).to(solution.dtype)
         return solution
 

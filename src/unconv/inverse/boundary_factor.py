@@ -32,7 +32,7 @@ from .lanczos import largest_eigenvalue, random_start
 from .small_blocks import invert_regular
 from .square_cut import ProjectedForm, triples_up_to
 
-_CORNER = 0.3  # of σ_max, for tall and wide operators without damping
+CORNER = 0.3  # of σ_max, for tall and wide operators without damping
 # What the ghost systems resolve, of σ_max.  Where the grid itself has null vectors (tall, wide, or
 # a singular torus) the round-off of 1/τ meets τ: √eps.  A healthy square grid sees further.
 _RESOLUTION, _SQUARE_RESOLUTION = 1e-6, 1e-8
@@ -40,8 +40,8 @@ _BELIEVED = 1e-9  # of σ_max: left and right null vectors of an LU need not mat
 _SAFETY = 10.0  # σ_min must clear the cut-off by this factor to be believed without a count
 _LEVELS, _FEW = (1e-2, 1e-4), 32  # of σ_max; triples that are cheaper than a smaller μ
 _MOST_ENTRIES = 3e7  # of singular vectors kept as images
-_MOST_GRIDS = 4  # tried for one on which C is far from singular
-_SINGULAR_GRID = 1e-6  # of σ_max
+MOST_GRIDS = 4  # tried for one on which C is far from singular
+SINGULAR_GRID = 1e-6  # of σ_max
 _FAR_BELOW = 1e-4  # of σ_min(C): cuts there are exact but for relative errors of the square
 _HEALTHY, _REFINABLE = 1e-10, 1e-4  # backward errors of one pass
 _CORE_MATRICES = 12  # of the order of the ghosts, at the peak of `core_of`
@@ -60,7 +60,7 @@ def damped_form(p: Problem) -> tuple[Form, SpectrumSummary]:
         del form  # before the next one is allocated
         n = sizes_of(p.geometry, p.real).unknowns(p.damp)
         check_memory(p, n**2, f"at damp = {shown} it must factor all ghosts at once")
-    for larger in range(_MOST_GRIDS):
+    for larger in range(MOST_GRIDS):
         whole = augmented(p, grid_of(p.geometry, p.real, larger), corners)
         if whole.contracts(p.norm, p.weight, _REFINABLE):
             if p.damp >= RINGS_FROM * p.norm:  # with less, one pass is never enough
@@ -83,7 +83,7 @@ def pseudo_inverse_form(p: Problem) -> tuple[Form, SpectrumSummary]:
     form: SquareForm | AugmentedForm | None = None
     s = sizes_of(p.geometry, p.real)
     if not s.square:
-        corner = _CORNER * p.norm
+        corner = CORNER * p.norm
         corners = Corners(corner, 0.0) if p.is_tall else Corners(0.0, corner)
         if s.rows == s.columns or p.is_tall == (
             s.rows > s.columns
@@ -170,14 +170,14 @@ class _Healthy:
 
 def _healthy_grid(p: Problem) -> _Healthy | None:
     """The smallest of a few grids that is healthy."""
-    for larger in range(_MOST_GRIDS):
+    for larger in range(MOST_GRIDS):
         torus = grid_of(p.geometry, p.real, larger)
         blocks = torus.spectrum(p.weight, p.geometry)
         inverse = torch.empty_like(blocks.mT, memory_format=torch.contiguous_format)
         r, c = blocks.shape[-2:]
         floor, _ = invert_regular(blocks.reshape(-1, r, c), inverse.view(-1, c, r))
         smallest = float(floor.amin())
-        if smallest > _SINGULAR_GRID * p.norm:
+        if smallest > SINGULAR_GRID * p.norm:
             return _Healthy(torus, inverse, smallest)
     return None
 

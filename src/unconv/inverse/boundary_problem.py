@@ -12,6 +12,7 @@ from ..convolve import grouped
 from ..geometry import Geometry
 from ..linear_operator import LinearOperator, gigabytes
 from ..operator import ConvOperator
+from ..precision import double_dtype
 from ..torus import Torus
 from .base import CannotServeError, Options, SpectrumSummary
 from .boundary_forms import AugmentedForm, Corners, Embedding
@@ -78,7 +79,7 @@ class Problem:
 
 def prepare(op: ConvOperator, options: Options, kernels: int) -> Problem:
     """Scale to order one, estimate σ_max, set the cut-off."""
-    weight = op.weight.detach().to(torch.complex128 if op.dtype.is_complex else torch.float64)
+    weight = op.weight.detach().to(double_dtype(op.dtype))
     # A power of two: dividing by any other number would round, and A is ill-conditioned.
     scale = 2.0 ** (math.frexp(float(weight.abs().amax()))[1] - 1)
     unit = op.with_weight(weight / scale)
@@ -124,11 +125,7 @@ def augmented(
     """The augmented form with its ghost system factored."""
     C = torus.spectrum(p.weight, p.geometry)
     blocks = augmented_inverse(C, corners.alpha, corners.beta)
-    ghosts = p.ghosts(torus, all_pixels=False)
-    strips, diagonal = [ghosts.outputs, ghosts.constraints], 0.0
-    if ghosts.copies and corners.beta:
-        strips.append(ghosts.pixels)
-        diagonal = 1 / corners.beta
+    strips, diagonal = p.ghosts(torus, all_pixels=False).augmented(corners.beta)
     factor = LuSolver(ghost_matrix(torus, blocks, strips, strips, diagonal))
     system = GhostSystem(torus, blocks, strips, strips, factor)
     rows = p.geometry.c_out // p.geometry.groups

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ..operator import ConvOperator
+from ..precision import double_dtype
 from .base import Effort, InverseOperator
 
 
@@ -209,7 +210,7 @@ def _each(count: Tensor | int, like: Tensor) -> Tensor:
 
 
 def _doubled(t: Tensor) -> Tensor:
-    return t.to(torch.complex128 if t.is_complex() else torch.float64)
+    return t.to(double_dtype(t.dtype))
 
 
 def _largest(t: Tensor) -> Tensor:  # (N, ...) -> (N,)

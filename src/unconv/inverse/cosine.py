@@ -29,7 +29,7 @@ from torch import Tensor
 from ..convolve import grouped
 from ..geometry import Axis
 from ..operator import ConvOperator
-from ..precision import real_working_dtype
+from ..precision import double_dtype, real_working_dtype
 from ..torus import multiply
 from .base import InverseOperator, Options
 from .dct import dct, idct
@@ -52,7 +52,7 @@ def obstacle(op: ConvOperator, options: Options) -> str | None:
     if op.device.type == "meta":
         return "the weight has no values to look at"
     weight = grouped(op.weight.detach(), op.geometry)  # (B, g, o, i, *k)
-    weight = weight.to(_double(weight.dtype))
+    weight = weight.to(double_dtype(weight.dtype))
     largest = weight.abs().flatten(2).amax(2)
     tolerance = TOLERANCE * torch.finfo(real_working_dtype(op.dtype)).eps
     for i in range(op.geometry.nd):
@@ -123,7 +123,7 @@ def factor(op: ConvOperator, options: Options, check_finite: bool) -> InverseOpe
 def _symmetric_weight(op: ConvOperator) -> tuple[Tensor, Tensor]:  # (B, g, o, i, *k) twice
     """The weight in double precision, and the nearest that equals its flips."""
     weight = op.weight.detach()  # its flip is itself
-    weight = grouped(weight.to(_double(weight.dtype)), op.geometry)
+    weight = grouped(weight.to(double_dtype(weight.dtype)), op.geometry)
     nearest = weight
     for dim in range(4, weight.ndim):
         nearest = nearest / 2 + nearest.flip(dim) / 2
@@ -254,7 +254,3 @@ class CosineInverse(InverseOperator):
         for dim in range(2, v.ndim):
             v = idct(v, dim)
         return v
-
-
-def _double(dtype: torch.dtype) -> torch.dtype:
-    return torch.complex128 if dtype.is_complex else torch.float64

@@ -95,11 +95,9 @@ def count_above(
     blocks : (F, 1, g, r, c) of C, on the grid of `ghosts`
     multiplicity : (F,) how often each stored frequency counts
     """
-    strips = [ghosts.outputs, ghosts.constraints]
-    if ghosts.copies:
-        strips.append(ghosts.pixels)
+    strips, diagonal = ghosts.augmented(tau)
     K_inverse = augmented_inverse(blocks, -tau, tau)
-    S = ghost_matrix(torus, K_inverse, strips, strips, 1 / tau if ghosts.copies else 0.0)
+    S = ghost_matrix(torus, K_inverse, strips, strips, diagonal)
     F, _, g, r, c = blocks.shape
     sigma = singular_values(blocks.reshape(-1, r, c)).reshape(F, -1)
     on_grid = int(((sigma > tau) * multiplicity[:, None]).sum())

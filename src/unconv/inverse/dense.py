@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..linear_operator import LinearOperator
 from ..operator import ConvOperator
-from ..precision import real_working_dtype
+from ..precision import double_dtype, real_working_dtype
 from .base import InverseOperator, Options, SpectrumSummary
 from .workers import singular_values as small_singular_values
 
@@ -55,7 +55,7 @@ def matrices(op: ConvOperator) -> Iterator[Tensor]:
 
     A is the direct sum of its groups; each of them is one kernel of a batch.
     """
-    wide = torch.complex128 if op.dtype.is_complex else torch.float64
+    wide = double_dtype(op.dtype)
     for b in range(op.batch_size or 1):
         mine = op.of_sample(b)
         weight = mine.weight.detach().to(wide)
@@ -116,9 +116,7 @@ def factor(op: ConvOperator, options: Options, check_finite: bool) -> InverseOpe
 
 def spectral_factors(op: ConvOperator) -> tuple[Tensor, Tensor, Tensor]:
     """(U, S, Vᴴ) of each kernel's matrix, thin, in double precision; (B, ·, ·)."""
-    wide = torch.complex128 if op.dtype.is_complex else torch.float64
-    doubled = op.with_weight(op.weight.detach().to(wide))
-    A = LinearOperator.to_dense(doubled, memory_limit=float("inf"))
+    A = LinearOperator.to_dense(op.in_double(), memory_limit=math.inf)
     U, S, Vh = torch.linalg.svd(A if A.ndim == 3 else A[None], full_matrices=False)
     return U, S, Vh
 

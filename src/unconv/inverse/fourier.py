@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ..convolve import grouped
 from ..operator import ConvOperator
-from ..precision import real_working_dtype
+from ..precision import double_dtype, real_working_dtype
 from ..torus import Torus, multiply
 from .base import InverseOperator, Options
 from .small_blocks import BlockInverse, all_singular_values, invert_blocks
@@ -100,7 +100,7 @@ def blocks_of(op: ConvOperator) -> tuple[Tensor, Tensor]:
     taps = op.taps.detach()
     if op.transposed:
         taps = taps.conj().resolve_conj()
-    weight = grouped(taps.to(_double(taps.dtype)), op.geometry)
+    weight = grouped(taps.to(double_dtype(taps.dtype)), op.geometry)
     scale = weight.abs().flatten(1).amax(1)  # the result must not depend on the weight's unit
     scale = torch.where(scale > 0, scale, 1.0)
     unit = weight / scale.reshape(-1, *[1] * (weight.ndim - 1))
@@ -207,7 +207,3 @@ class FourierInverse(InverseOperator):
         torus = self.torus
         X = torus.transform(torus.to_phases(x))
         return torus.inverse_transform(multiply(self.blocks, X, adjoint=True))
-
-
-def _double(dtype: torch.dtype) -> torch.dtype:
-    return torch.complex128 if dtype.is_complex else torch.float64

@@ -231,6 +231,17 @@ class Ghosts:
     constraints: Strip
     copies: bool
 
+    def augmented(self, beta: float) -> tuple[list[Strip], float]:
+        """Sources and constraints of the augmented system with the corner β, and the last D.
+
+        Where padding copies samples the pixels are unknowns a second time, with 1/β on the
+        diagonal: the penalty is on x and not on its copies.
+        """
+        strips = [self.outputs, self.constraints]
+        if not (self.copies and beta):
+            return strips, 0.0
+        return [*strips, self.pixels], 1 / beta
+
 
 def find_ghosts(
     geometry: Geometry, torus: Torus, *, all_pixels: bool, outputs_first: bool, device: torch.device

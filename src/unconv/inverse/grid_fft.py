@@ -10,7 +10,9 @@ into come here.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
+import numpy as np
 import scipy.fft
 import torch
 from torch import Tensor
@@ -36,7 +38,7 @@ def inverse_transform(torus: Torus, Y: Tensor) -> Tensor:
     return torch.from_numpy(run(_array(Y), s=torus.coarse, workers=torch.get_num_threads()))
 
 
-def _array(t: Tensor):  # type: ignore[no-untyped-def]  # -> np.ndarray
+def _array(t: Tensor) -> np.ndarray[Any, Any]:
     return t.detach().resolve_conj().numpy()
 
 

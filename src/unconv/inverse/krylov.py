@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from ..operator import ConvOperator
+from ..precision import double_dtype
 from .base import AccuracyWarning, Effort, InverseOperator, Options, SpectrumSummary
 from .cgls import Cgls
 from .iteration import Iteration, Operator, Outcome, iterate
@@ -117,7 +118,7 @@ def _images_at_once(op: ConvOperator) -> int:
 
 def factor(op: ConvOperator, options: Options, check_finite: bool) -> InverseOperator:
     """Scale the kernel, take its spectrum, estimate σ_max."""
-    wide = torch.complex128 if op.dtype.is_complex else torch.float64
+    wide = double_dtype(op.dtype)
     with torch.no_grad():
         weight = op.weight.detach().to(wide)
         kernels = weight if op.batch_size else weight[None]

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..boundary import ghost_sources
 from ..geometry import Axis
+from ..precision import double_dtype
 
 _ROUNDING = 8 * torch.finfo(torch.float64).eps  # unit vectors closer than this are the same
 
@@ -45,7 +46,7 @@ class OuterProduct:
 
 def nearest_outer_product(weight: Tensor) -> OuterProduct:  # (B, g, o, i, *k)
     """Factor a kernel by groups (`convolve.grouped`), in double precision."""
-    weight = weight.to(torch.complex128 if weight.is_complex() else torch.float64)
+    weight = weight.to(double_dtype(weight.dtype))
     size = weight.abs().flatten(2).amax(2)  # (B, g); squares must not underflow
     unit = weight / _nonzero(size).reshape(*size.shape, *[1] * (weight.ndim - 2))
     kernels = [_strongest_direction(unit, 4 + a) for a in range(weight.ndim - 4)]

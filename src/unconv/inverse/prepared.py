@@ -27,6 +27,7 @@ from ..convolve.by_fft import engine_torus
 from ..convolve.memory import LARGEST_KEPT, SLAB_BYTES, keep_freed_memory
 from ..geometry import Axis, Geometry, extended
 from ..operator import ConvOperator
+from ..precision import double_dtype
 from ..torus import Torus, multiply
 from .iteration import Operator
 
@@ -37,7 +38,7 @@ _LARGEST_SPECTRUM = 512 * 2**20
 def engine(op: ConvOperator) -> Torus | None:
     """The periodic grid on which A is applied; None where the operator applies itself."""
     inner = extended(op.geometry) or op.geometry
-    double = torch.complex128 if op.dtype.is_complex else torch.float64
+    double = double_dtype(op.dtype)
     if not choice.fft_is_cheaper(_MANY, inner, double, op.device.type):
         return None
     return engine_torus(inner, real=not op.dtype.is_complex)

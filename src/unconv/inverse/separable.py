@@ -37,7 +37,7 @@ from torch import Tensor
 from ..convolve import grouped
 from ..geometry import Axis
 from ..operator import ConvOperator
-from ..precision import real_working_dtype
+from ..precision import double_dtype, real_working_dtype
 from .base import InverseOperator, Options, SpectrumSummary
 from .kronecker import Basis, contract, merge_axes, parity_svds, split_axes, thin_svd
 from .outer_product import OuterProduct, axis_matrix, is_centrosymmetric, nearest_outer_product
@@ -233,7 +233,7 @@ def values_memory(op: ConvOperator) -> int:
 def departure(op: ConvOperator) -> Tensor:
     """The nearest outer product minus the weight, (B, g, o, i, *k)."""
     weight = _weight(op)
-    weight = weight.to(torch.complex128 if weight.is_complex() else torch.float64)
+    weight = weight.to(double_dtype(weight.dtype))
     found = nearest_outer_product(weight)
     nearest = found.channels * found.scale.reshape(-1, 1, 1, 1)
     for k in found.kernels:

@@ -14,7 +14,6 @@ work is dealt to Python threads in slices that fit the cache, each single-thread
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -175,15 +174,6 @@ def kept_directions(blocks: Tensor, cutoff: Tensor, *, left: bool) -> Tensor:
     step = max(1, _SLICE_BYTES // max(1, flat[:1].numel() * flat.element_size()))
     run_in_slices(project, len(flat), step, flat.device)
     return projectors.view(F, B, g, size, size)
-
-
-def filtered_blocks(
-    blocks: Tensor, scale: Tensor, gain: Callable[[Tensor], Tensor]
-) -> Tensor:  # (F, B, g, r, c), (B,) -> (F, B, g, c, r)
-    """V f(σ) Uᴴ of every block, in the place of its pseudo-inverse."""
-    U, S, V = decomposed(blocks)
-    gains = gain(S * scale[:, None, None])
-    return (V * gains[..., None, :]) @ U.mH
 
 
 def decomposed(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,7 +11,6 @@ from ..inverse import AccuracyWarning
 from ..inverse.base import Effort
 from ..inverse.iteration import Operator, iterate
 from ..inverse.lsmr import Lsmr
-from ..operator import ConvOperator
 
 
 def by_lsmr(
@@ -38,11 +37,3 @@ def by_lsmr(
     )
     warnings.warn(advice, AccuracyWarning, stacklevel=6)
     return x, Effort(iterations=ended.iterations, advice=advice)
-
-
-def doubled(op: ConvOperator) -> ConvOperator:
-    """The operator in double precision, without a bias that would follow the inverse."""
-    weight = op.weight.detach()
-    wide = op.with_weight(weight.to(torch.complex128 if weight.is_complex() else torch.float64))
-    wide.bias = None
-    return wide

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..operator import ConvOperator
+from ..precision import double_dtype
 from .minimum_risk import Risk, risk_of
 from .noise import estimate_noise_std, weakest_variance
 from .picard import RUNGS, Picard, diagonal_rung, picard
@@ -42,11 +43,11 @@ class Evidence:
         tau: float,
         asked: Asked,
     ) -> None:
-        wide = torch.complex128 if op.dtype.is_complex else torch.float64
+        wide = double_dtype(op.dtype)
         weight, y = op.weight.detach().to(wide), y.detach()
         self.of_weight, self.of_data = float(weight.abs().max()), float(y.abs().max()) or 1.0
         self.op = op.with_weight(weight / self.of_weight)
-        self.y = y.to(torch.complex128 if y.is_complex() else wide) / self.of_data
+        self.y = y.to(torch.promote_types(wide, y.dtype)) / self.of_data
         self.rule, self.asked, self.tau = rule, asked, tau
         self.given = None if noise_std is None else min(noise_std / self.of_data, _HUGE)
         self.tried: dict[float, Trial] = {}

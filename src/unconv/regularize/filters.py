@@ -15,16 +15,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..inverse import InverseOperator, Options, cosine, dense, fourier, separable
 from ..inverse.base import SpectrumSummary
-from ..inverse.small_blocks import BlockInverse, filtered_blocks
+from ..inverse.small_blocks import BlockInverse, decomposed
 from ..linear_operator import check_all_finite, gigabytes
 from ..operator import ConvOperator
 from ..precision import real_working_dtype
+from .picard import RUNGS, diagonal_rung
 
 Gain = Callable[[Tensor], Tensor]
 
@@ -83,18 +85,28 @@ def filtered_inverse(
         raise TypeError(f"a filter must be a function of σ, got {type(gain).__name__}.")
     if check_finite:
         check_all_finite("weight", op.weight.detach())
-    reasons = []
-    for name, module in _RUNGS.items():
-        why = module.obstacle(op, Options())
-        if why is None and (need := 2 * module.memory(op, Options())) > memory_limit:
-            why = f"it needs {gigabytes(need)}, memory_limit is {gigabytes(memory_limit)}"
-        if why is None:
-            return _BUILD[name](op, _checked(gain), check_finite)
-        reasons.append(f"{name}: {why}")
-    raise NotImplementedError(
-        f"a filter needs all singular vectors, which no method has here ({'; '.join(reasons)}); "
-        "use tikhonov(), or tsvd()."
-    )
+    name = diagonal_rung(op, memory_limit / 2)  # the SVDs beside what the factor takes
+    if name is None:
+        raise NotImplementedError(
+            f"a filter needs all singular vectors, which none of {', '.join(RUNGS)} has here "
+            f"within memory_limit={gigabytes(memory_limit)}; use tikhonov(), or tsvd()."
+        )
+    return prepared(op, name, check_finite)(_checked(gain))
+
+
+def prepared(op: ConvOperator, name: str, check_finite: bool) -> Callable[[Gain], InverseOperator]:
+    """The singular vectors of a rung that diagonalises `op`, waiting for any number of filters."""
+    facts = Options(), _summary(op), check_finite
+    with torch.no_grad():
+        if name == "dense":
+            U, sigma, Vh = dense.spectral_factors(op)
+            return lambda f: dense.DenseInverse(op, (U, f(sigma), Vh), *facts)
+        if name == "separable":
+            channels, bases, values = separable.spectral_factors(op)
+            return lambda f: separable.SeparableInverse(
+                op, channels, bases, [f(S) for S in values], *facts
+            )
+        return _by_blocks(op, name, check_finite)
 
 
 def _checked(gain: Gain) -> Gain:
@@ -129,34 +141,27 @@ def _summary(op: ConvOperator) -> SpectrumSummary:
     return SpectrumSummary(none, 0 * none, None, none, "a filter of all singular values")
 
 
-def _by_fourier(op: ConvOperator, gain: Gain, check_finite: bool) -> InverseOperator:
-    blocks, scale = fourier.blocks_of(op)
-    X = filtered_blocks(blocks, scale, gain)
-    fourier.symmetrize_(op, X)
-    X = X.to(real_working_dtype(op.dtype).to_complex())
-    found = BlockInverse(X, _summary(op))
-    return fourier.FourierInverse(op, fourier.torus_of(op), found, Options(), check_finite)
+def _by_blocks(
+    op: ConvOperator, name: str, check_finite: bool
+) -> Callable[[Gain], InverseOperator]:
+    """V f(σ) Uᴴ of every block."""
+    rung: Any = RUNGS[name]
+    blocks, scale = rung.blocks_of(op)
+    if rung is cosine and op.transposed:  # fourier inverts those of the convolution, and turns
+        blocks = blocks.mH.resolve_conj()
+    U, S, V = decomposed(blocks)
+    S = S * scale[:, None, None]
+    real = real_working_dtype(op.dtype)
+    dtype = real.to_complex() if rung is fourier or op.dtype.is_complex else real
 
+    def build(f: Gain) -> InverseOperator:
+        gains = f(S)  # with gradients on: what asks for one is to be refused
+        with torch.no_grad():
+            X = (V * gains[..., None, :]) @ U.mH
+            rung.symmetrize_(op, X)
+        found = BlockInverse(X.to(dtype), _summary(op))
+        if rung is cosine:
+            return cosine.CosineInverse(op, found, Options(), check_finite)
+        return fourier.FourierInverse(op, fourier.torus_of(op), found, Options(), check_finite)
 
-def _by_cosine(op: ConvOperator, gain: Gain, check_finite: bool) -> InverseOperator:
-    blocks, scale = cosine.blocks_of(op)
-    X = filtered_blocks(blocks.mH.resolve_conj() if op.transposed else blocks, scale, gain)
-    working = real_working_dtype(op.dtype)
-    X = X.to(working.to_complex() if op.dtype.is_complex else working)
-    return cosine.CosineInverse(op, BlockInverse(X, _summary(op)), Options(), check_finite)
-
-
-def _by_axes(op: ConvOperator, gain: Gain, check_finite: bool) -> InverseOperator:
-    channels, bases, values = separable.spectral_factors(op)
-    gains = [gain(S) for S in values]
-    facts = Options(), _summary(op), check_finite
-    return separable.SeparableInverse(op, channels, bases, gains, *facts)
-
-
-def _by_matrix(op: ConvOperator, gain: Gain, check_finite: bool) -> InverseOperator:
-    U, S, Vh = dense.spectral_factors(op)
-    return dense.DenseInverse(op, (U, gain(S), Vh), Options(), _summary(op), check_finite)
-
-
-_RUNGS = {"fourier": fourier, "cosine": cosine, "separable": separable, "dense": dense}
-_BUILD = {"fourier": _by_fourier, "cosine": _by_cosine, "separable": _by_axes, "dense": _by_matrix}
+    return build

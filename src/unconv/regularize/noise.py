@@ -32,7 +32,6 @@ from __future__ import annotations
 import math
 
 import torch
-from scipy.special import gammaincinv
 from torch import Tensor
 
 from ..linear_operator import check_tensor
@@ -103,6 +102,8 @@ def weakest_variance(sigma: Tensor, power: Tensor, degrees: float) -> Tensor:
     >>> 0.8 < float(weakest_variance(torch.linspace(0, 1, 4096), c**2, degrees=1)) < 1.2
     True
     """
+    from scipy.special import gammaincinv
+
     K = len(sigma)
     share = max(1, min(K // _LEAST_SHARE, max(K // _SHARE, _ENOUGH)))
     weakest = sigma.argsort()[:share]

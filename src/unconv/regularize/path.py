@@ -2,8 +2,8 @@
 
     x(damp) = Σ σᵢ/(σᵢ² + damp²) ⟨uᵢ, y⟩ vᵢ
 
-The coefficients ⟨uᵢ, y⟩ are computed once; each damp costs what leads back from them.  Elsewhere
-every damp is a solve of its own.
+The singular vectors are computed once (filters.py), each damp costs a product of them.  Elsewhere
+every damp is a factorisation of its own.
 
 Source: Hansen, "Rank-Deficient and Discrete Ill-Posed Problems", SIAM 1998, §4.2.
 """
@@ -11,17 +11,16 @@ Source: Hansen, "Rank-Deficient and Discrete Ill-Posed Problems", SIAM 1998, §4
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from functools import partial
 
-import torch
 from torch import Tensor
 
-from ..inverse import Options, cosine, fourier, positive_damp
-from ..inverse.small_blocks import decomposed
+from ..inverse import positive_damp
 from ..inverse.solve import in_precision_of
 from ..linear_operator import DEFAULT_MEMORY_LIMIT, check_all_finite
 from ..operator import ConvOperator
-from ..torus import multiply
+from .filters import prepared
+from .picard import diagonal_rung
 
 
 def tikhonov_path(
@@ -57,30 +56,13 @@ def tikhonov_path(
     check_all_finite("weight", op.weight.detach())
     asked = [positive_damp(damp) for damp in damps]
     op, y = in_precision_of(op, y), y.detach()
-    rung = next((m for m in (fourier, cosine) if _serves(m, op, memory_limit)), None)
-    if rung is None or (y.is_complex() and not op.dtype.is_complex):
+    name = diagonal_rung(op, memory_limit / 2)  # the SVDs beside what the factor takes
+    if name is None:
         return (op.tikhonov(d, memory_limit=memory_limit)(y).detach() for d in asked)
-    return _by_blocks(rung, op, y, asked)
+    build = prepared(op, name, check_finite=False)
+    return (build(partial(_gain, damp=d))(y).detach() for d in asked)
 
 
-def _serves(rung: Any, op: ConvOperator, memory_limit: float) -> bool:
-    return rung.obstacle(op, Options()) is None and 2 * rung.memory(op, Options()) <= memory_limit
-
-
-def _by_blocks(rung: Any, op: ConvOperator, y: Tensor, damps: list[float]) -> Iterator[Tensor]:
-    with torch.no_grad():
-        blocks, scale = rung.blocks_of(op)
-        U, S, V = decomposed(blocks)
-        if op.transposed:  # the blocks are those of the convolution, A its adjoint
-            U, V = V, U
-        S = S * scale[:, None, None]
-        wide = torch.complex128 if op.dtype.is_complex else torch.float64
-        data = rung.analyse(op, y.to(wide), fine=op.transposed)
-        coefficients = multiply(U.mH, data.to(U.dtype))
-    result = torch.promote_types(op.dtype, y.dtype)
-    for damp in damps:
-        with torch.no_grad():
-            gains = 1 / (S + damp * (damp / S))  # 1/(0 + inf) = 0
-            X = multiply(V * gains[..., None, :], coefficients)
-            x = rung.synthesise(op, X, fine=not op.transposed)
-        yield x.to(result)
+def _gain(sigma: Tensor, damp: float) -> Tensor:
+    """σ/(σ² + damp²), 0 for σ = 0; no square alone, for it may underflow."""
+    return 1 / (sigma + damp * (damp / sigma))

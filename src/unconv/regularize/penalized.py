@@ -17,7 +17,7 @@ from ..inverse.lsmr import largest_singular_value
 from ..inverse.prepared import Turned
 from ..linear_operator import LinearOperator, check_all_finite
 from ..operator import ConvOperator
-from .by_lsmr import by_lsmr, doubled
+from .by_lsmr import by_lsmr
 from .penalty import Penalty, penalty_operator, stacked
 
 _MOST_STEPS = 5_000
@@ -35,7 +35,7 @@ def penalized(
         check_all_finite("the penalty", L.weight.detach())
     found = stacked(op, L, options.damp, options.memory_limit)
     if method == "krylov" or (found is None and method == "auto"):
-        return _with_live(PenalizedIteration(op, L, options, check_finite), L)
+        return PenalizedIteration(op, L, options, check_finite)
     if found is None:
         raise ValueError(
             f"method={method!r} cannot serve this operator with this penalty: they share no grid, "
@@ -44,15 +44,7 @@ def penalized(
     stack, channels = found
     whole = replace(options, damp=0.0, rtol=None, atol=0.0)
     inner = factorize(stack, whole, method, check_finite)
-    inverse = PenalizedInverse(op, stack, inner, channels, options, check_finite)
-    return _with_live(inverse, L)
-
-
-def _with_live(inverse: InverseOperator, L: ConvOperator) -> InverseOperator:
-    """A gradient in the penalty is an error, as one in the weight: it would be zero."""
-    if L.weight.requires_grad:
-        inverse._live_weight += (L.weight,)
-    return inverse
+    return PenalizedInverse(op, L, stack, inner, channels, options, check_finite)
 
 
 class PenalizedInverse(InverseOperator):
@@ -65,13 +57,14 @@ class PenalizedInverse(InverseOperator):
     def __init__(
         self,
         op: ConvOperator,
+        L: ConvOperator,
         stack: ConvOperator,
         inner: InverseOperator,
         channels: Tensor,
         options: Options,
         check_finite: bool,
     ) -> None:
-        super().__init__(op, options, inner.summary, check_finite)
+        super().__init__(op, options, inner.summary, check_finite, L.weight)
         self.inner, self.method = inner, inner.method
         self.iterates = inner.iterates
         self._stack = (stack,)  # a tuple: evidence only, not a part of the module
@@ -141,7 +134,7 @@ class PenalizedIteration(InverseOperator):
     def __init__(
         self, op: ConvOperator, L: ConvOperator, options: Options, check_finite: bool
     ) -> None:
-        A, L = doubled(op), doubled(L)
+        penalty, A, L = L.weight, op.in_double(), L.in_double()
         with torch.no_grad():
             norm = largest_singular_value(Stack(A, L, options.damp), 1, A.weight)
         summary = SpectrumSummary(
@@ -151,7 +144,7 @@ class PenalizedIteration(InverseOperator):
             gap=torch.full_like(norm, math.inf),
             rank_how="not needed: damp > 0",
         )
-        super().__init__(op, options, summary, check_finite)
+        super().__init__(op, options, summary, check_finite, penalty)
         self.A, self.L, self.maxiter = A, L, options.maxiter or _MOST_STEPS
 
     @property

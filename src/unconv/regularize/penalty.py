@@ -24,6 +24,7 @@ from ..convolve import grouped
 from ..geometry import Axis
 from ..linear_operator import check_tensor
 from ..operator import ConvOperator
+from ..precision import double_dtype
 
 PENALTIES = ("gradient", "laplacian")
 
@@ -171,7 +172,7 @@ def _same_grid(a: Axis, b: Axis) -> bool:
 def in_groups(op: ConvOperator, g: int) -> Tensor:
     """The taps as (g, rows, columns, *k) of g groups, g a divisor of the operator's own."""
     taps = op.taps.detach()
-    taps = taps.to(torch.complex128 if taps.is_complex() else torch.float64)
+    taps = taps.to(double_dtype(taps.dtype))
     own = grouped(taps, op.geometry)[0]  # (groups, r, c, *k)
     each = op.geometry.groups // g
     out = own.new_zeros(g, each * own.shape[1], each * own.shape[2], *own.shape[3:])

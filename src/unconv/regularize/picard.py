@@ -32,6 +32,7 @@ from ..inverse import Options, cosine, dense, fourier, separable
 from ..inverse.kronecker import contract, merge_axes, split_axes
 from ..inverse.workers import run_in_slices
 from ..operator import ConvOperator
+from ..precision import double_dtype
 
 RUNGS = {"fourier": fourier, "cosine": cosine, "separable": separable, "dense": dense}
 """The rungs that diagonalise A, in the order of the ladder."""
@@ -100,8 +101,8 @@ def picard(op: ConvOperator, y: Tensor, method: str) -> Picard:
     >>> bool(torch.allclose(energy, y.square().sum((1, 2, 3))))
     True
     """
-    wide = torch.complex128 if op.dtype.is_complex else torch.float64
-    op = op.with_weight(op.weight.detach().to(wide))
+    wide = double_dtype(op.dtype)
+    op = op.in_double()
     y = y.detach()
     # A real operator takes Re and Im apart: |u_iᴴy|² is the sum of both.
     images = [y.real, y.imag] if y.is_complex() and not op.dtype.is_complex else [y]

@@ -11,8 +11,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from scipy.optimize import brentq, minimize_scalar
-
 _FLAT = 1e-6  # relative variation of a function that has no minimum worth the name
 _INFINITE = 1e300  # in place of inf and NaN, which a parabola does not bear
 _XTOL = 1e-3  # relative error of a damp: far less than any rule is worth
@@ -74,6 +72,8 @@ def lowest(
         return Found(damps[best], f"is still falling at the {end} damp that was tried")
     if values[best + 1] == values[best]:  # Brent's method wants a strict minimum
         return Found(damps[best], None)
+    from scipy.optimize import minimize_scalar  # a quarter of a second, for whoever needs it
+
     unit = math.e * damps[best]  # of which the logarithm is −1: Brent's tolerance is relative
     ends = {math.log(damps[i] / unit): i for i in (best + 1, best, best - 1)}
     found = minimize_scalar(
@@ -106,6 +106,8 @@ def crossing(function: _Function, damps: Sequence[float], *, refine: int = 50) -
         above = damp
     else:
         return Found(above, "exceeds the noise at the smallest damp that was tried")
+
+    from scipy.optimize import brentq
 
     def log_value(v: float) -> float:
         return math.log(max(known[v] if v in known else function(math.exp(v)), 1 / _INFINITE))

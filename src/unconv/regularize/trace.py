@@ -28,8 +28,9 @@ import torch
 from torch import Tensor
 
 from ..convolve import grouped
+from ..inverse.boundary_sizes import grid_of
 from ..inverse.ghost_system import augmented_inverse, ghost_matrix
-from ..inverse.ghosts import Ghosts, Strip, find_ghosts
+from ..inverse.ghosts import Ghosts, find_ghosts
 from ..operator import ConvOperator
 from ..torus import Torus
 
@@ -47,7 +48,7 @@ def ghost_count(op: ConvOperator) -> int:
     >>> ghost_count(unconv.ConvOperator(torch.randn(1, 1, 3, 3), (8, 8), padding=1))
     34
     """
-    return sum(strip.size for strip in _strips(_ghosts(op, _torus(op))))
+    return sum(strip.size for strip in _ghosts(op, _grid(op)).augmented(1.0)[0])
 
 
 def exact_trace(op: ConvOperator, damp: float) -> float:
@@ -68,14 +69,12 @@ def exact_trace(op: ConvOperator, damp: float) -> float:
     """
     if op.batch_size is not None:
         return sum(exact_trace(op.of_sample(i), damp) for i in range(op.batch_size))
-    torus, g = _torus(op), op.geometry
+    torus, g = _grid(op), op.geometry
     rows = g.c_out // g.groups
     taps = op.taps.detach()
     taps = taps.conj().resolve_conj() if op.transposed else taps
     inverse = augmented_inverse(torus.spectrum(grouped(taps, g), g), damp, damp)
-    ghosts = _ghosts(op, torus)
-    strips = _strips(ghosts)
-    diagonal = 1 / damp if len(strips) > 2 else 0.0
+    strips, diagonal = _ghosts(op, torus).augmented(damp)
     own = inverse.diagonal(dim1=-2, dim2=-1)[..., :rows].real.sum((1, 2, 3))
     trace = float((torus.multiplicity(own.device) * own).sum())
     if sum(strip.size for strip in strips):
@@ -96,17 +95,9 @@ def signs(op: ConvOperator, count: int, seed: int) -> Tensor:
     return (2 * flips - 1).to(op.weight)
 
 
-def _torus(op: ConvOperator) -> Torus:
-    axes = op.geometry.axes
-    coarse, stride = tuple(a.smallest_grid for a in axes), tuple(a.stride for a in axes)
-    return Torus(coarse, stride, real=not op.dtype.is_complex)
+def _grid(op: ConvOperator) -> Torus:
+    return grid_of(op.geometry, not op.dtype.is_complex)
 
 
 def _ghosts(op: ConvOperator, torus: Torus) -> Ghosts:
     return find_ghosts(op.geometry, torus, all_pixels=False, outputs_first=True, device=op.device)
-
-
-def _strips(ghosts: Ghosts) -> list[Strip]:
-    """Where padding copies samples, the ghost pixels are unknowns a second time."""
-    strips = [ghosts.outputs, ghosts.constraints]
-    return [*strips, ghosts.pixels] if ghosts.copies else strips

@@ -38,10 +38,10 @@ from ..inverse.prepared import Turned
 from ..inverse.small_blocks import BlockInverse, invert_blocks
 from ..linear_operator import MemoryLimitError, check_all_finite, check_tensor, gigabytes
 from ..operator import ConvOperator
-from ..precision import real_working_dtype
+from ..precision import double_dtype, real_working_dtype
 from ..torus import Torus
 from . import wiener_ghosts
-from .by_lsmr import by_lsmr, doubled
+from .by_lsmr import by_lsmr
 from .penalty import in_groups
 
 _LEAST = 1e-28  # of the largest noise power: a noiseless frequency is inverted
@@ -113,7 +113,7 @@ def _signal(op: ConvOperator, psd: Spectrum, covariance: Tensor | None) -> Tenso
         raise ValueError(
             "a complex channel_covariance needs a complex operator; give its real part."
         )
-    R = R.detach().to(torch.complex128 if R.is_complex() else torch.float64)
+    R = R.detach().to(double_dtype(R.dtype))
     if R.shape != (c, c) or not torch.allclose(R, R.mH, rtol=1e-6, atol=0):
         raise ValueError(
             f"channel_covariance must be a Hermitian {c} × {c} matrix, got shape {tuple(R.shape)}."
@@ -221,7 +221,7 @@ def _by_frequency(
 
 def _blocks(op: ConvOperator, torus: Torus, *, merged: bool) -> Tensor:
     """(F, 1, g, r, c) of the convolution; one group if channels of several are correlated."""
-    wide = doubled(op)
+    wide = op.in_double()
     if not merged or op.geometry.groups == 1:
         taps = wide.taps.conj().resolve_conj() if op.transposed else wide.taps
         return torus.spectrum(grouped(taps, op.geometry), op.geometry)
@@ -283,7 +283,7 @@ class WienerIteration(InverseOperator):
         options: Options,
         check_finite: bool,
     ) -> None:
-        A = doubled(op)
+        A = op.in_double()
         root = signal.to(torch.complex128)
         with torch.no_grad():
             norm = largest_singular_value(Coloured(A, root), 1, A.weight)

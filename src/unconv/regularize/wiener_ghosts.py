@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..convolve import grouped
 from ..inverse import InverseOperator, Options
@@ -27,7 +27,6 @@ from ..inverse.boundary_sizes import grid_of, ring_axis, ring_sizes, with_axis_f
 from ..inverse.ghost_system import augmented_inverse
 from ..inverse.ring_system import RingSystem
 from ..operator import ConvOperator
-from .by_lsmr import doubled
 
 _LEAST = 1e-12  # of the largest signal power: below, a frequency counts as that weak
 _REFINABLE = 1e-4  # change of x by the first refinement, above which iterations answer
@@ -55,8 +54,11 @@ class PriorForm(AugmentedForm):
 
     power: Tensor
 
-    def __init__(self, power: Tensor, *parts: object) -> None:
-        super().__init__(*parts)  # type: ignore[arg-type]
+    def __init__(
+        self, A: ConvOperator, embedding: Embedding, system: RingSystem, alpha: float, power: Tensor
+    ) -> None:
+        rows, corners = A.geometry.c_out // A.geometry.groups, Corners(alpha, 0.0)
+        super().__init__(A, embedding, system, rows, corners, corners)
         self.register_buffer("power", power)  # (*spectrum), b/α, axes in the order of x
 
     def _residuals(
@@ -86,27 +88,21 @@ class WienerGhosts(InverseOperator):
         none = torch.full((1,), math.nan, dtype=torch.float64, device=op.device)
         summary = SpectrumSummary(none, 0 * none, None, none, "not needed: noise > 0")
         super().__init__(op, options, summary, check_finite)
-        self.forms = nn.ModuleList([form])
+        self.form = form
 
     @property
     def device(self) -> torch.device:
         """Device of the factor."""
-        return self._form.power.device
-
-    @property
-    def _form(self) -> PriorForm:
-        form = self.forms[0]
-        assert isinstance(form, PriorForm)
-        return form
+        return self.form.power.device
 
     def _solve(self, y: Tensor) -> Tensor:
-        return self._form.pinv(y, careful=False).value
+        return self.form.pinv(y, careful=False).value
 
     def _solve_adjoint(self, x: Tensor) -> Tensor:
-        return self._form.pinv_adjoint(x, careful=False).value
+        return self.form.pinv_adjoint(x, careful=False).value
 
     def _solve_recorded(self, y: Tensor) -> tuple[Tensor, Effort]:
-        answer = self._form.pinv(y, careful=True)
+        answer = self.form.pinv(y, careful=True)
         return answer.value, Effort(refinements=answer.refinements)
 
 
@@ -117,7 +113,7 @@ def by_ghosts(
 
     noise : variance of a sample; signal : S^½ (1, *n or 1)
     """
-    A, real = doubled(op), not op.dtype.is_complex
+    A, real = op.in_double(), not op.dtype.is_complex
     first = ring_axis(op.geometry, real)
     assert first is not None
     geometry = with_axis_first(op.geometry, first)
@@ -131,11 +127,9 @@ def by_ghosts(
         taps = grouped(A.taps, op.geometry).movedim(4 + first, 4)
         blocks = augmented_inverse(torus.spectrum(taps, geometry), alpha, half.flatten())
         system = RingSystem(geometry, torus, blocks, 0.0)
-        rows = geometry.c_out // geometry.groups
-        corners = Corners(alpha, 0.0)
         stored = beta if not real else beta[..., : beta.shape[-1] // 2 + 1]
         embedding = Embedding(geometry, torus, first)
-        form = PriorForm(stored, A, embedding, system, rows, corners, corners)
+        form = PriorForm(A, embedding, system, alpha, stored)
         if not form.try_one_pass(A.weight) <= _REFINABLE:
             return None
     return WienerGhosts(op, form, options, check_finite)

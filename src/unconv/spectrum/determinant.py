@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from ..inverse.base import Options
+from ..inverse.boundary_factor import CORNER, MOST_GRIDS, SINGULAR_GRID
 from ..inverse.boundary_problem import Problem, prepare
 from ..inverse.boundary_sizes import grid_of, sizes_of
 from ..inverse.ghost_system import augmented_inverse, ghost_matrix
@@ -36,10 +37,6 @@ from ..inverse.workers import run_in_slices
 from ..linear_operator import MemoryLimitError, gigabytes
 from ..operator import ConvOperator
 from ..torus import Torus
-
-_CORNER = 0.3  # of σ_max, for tall and wide operators without damping
-_MOST_GRIDS = 4  # tried for one on which C is far from singular
-_SINGULAR = 1e-6  # of σ_max
 
 
 def log_volume(op: ConvOperator, damp: float, memory_limit: float) -> float:
@@ -69,7 +66,7 @@ def log_volume(op: ConvOperator, damp: float, memory_limit: float) -> float:
         return value / 2 + (columns - p.A.shape[1]) * math.log(corner) + columns * math.log(p.scale)
     if s.square:
         return _square(p) + total * math.log(p.scale)
-    corner = _CORNER * p.norm
+    corner = CORNER * p.norm
     surplus = p.A.shape[0] - p.A.shape[1]
     tall = surplus > 0 or (surplus == 0 and s.rows > s.columns)
     value = math.nan
@@ -86,21 +83,19 @@ def _augmented(p: Problem, alpha: float, beta: float) -> float:
     C = torus.spectrum(p.weight, p.geometry)
     inverse = augmented_inverse(C, alpha, beta)
     ghosts = find_ghosts(p.geometry, torus, all_pixels=True, outputs_first=True, device=C.device)
-    strips, diagonal, again = [ghosts.outputs, ghosts.constraints], 0.0, 0.0
-    if ghosts.copies and beta:
-        strips.append(ghosts.pixels)
-        diagonal, again = 1 / beta, p.geometry.groups * ghosts.pixels.size * math.log(beta)
+    strips, diagonal = ghosts.augmented(beta)
+    again = p.geometry.groups * ghosts.pixels.size * math.log(beta) if diagonal else 0.0
     S = ghost_matrix(torus, inverse, strips, strips, diagonal)
     return _of_matrix(S) - _of_blocks(inverse, torus) + again
 
 
 def _square(p: Problem) -> float:
     """log |det A| by C⁻¹ on a grid on which that is healthy."""
-    for larger in range(_MOST_GRIDS):
+    for larger in range(MOST_GRIDS):
         torus = grid_of(p.geometry, p.real, larger)
         C = torus.spectrum(p.weight, p.geometry)
         inverse = torch.linalg.inv_ex(C)[0]
-        if float(1 / torch.linalg.matrix_norm(inverse).amax()) > _SINGULAR * p.norm:
+        if float(1 / torch.linalg.matrix_norm(inverse).amax()) > SINGULAR_GRID * p.norm:
             ghosts = p.ghosts(torus, all_pixels=True)
             S = ghost_matrix(torus, inverse, [ghosts.constraints], [ghosts.outputs], 0.0)
             return _of_matrix(S) - _of_blocks(inverse, torus)

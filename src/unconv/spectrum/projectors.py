@@ -30,6 +30,7 @@ from ..inverse.base import InverseOperator, Options, default_rtol
 from ..inverse.small_blocks import kept_directions
 from ..linear_operator import LinearOperator, MemoryLimitError
 from ..operator import ConvOperator
+from ..precision import double_dtype
 from ..torus import multiply
 from .accurate_product import AccurateProduct
 from .values import Spectrum, exact_rung
@@ -53,7 +54,7 @@ class Projector(LinearOperator):
         raise NotImplementedError
 
     def _matvec(self, x: Tensor) -> Tensor:
-        v = x.to(torch.complex128 if x.is_complex() or self.dtype.is_complex else torch.float64)
+        v = x.to(double_dtype(torch.promote_types(x.dtype, self.dtype)))
         if v.is_complex() and not self.dtype.is_complex:  # a real projector takes Re and Im apart
             projected = torch.complex(self._project(v.real), self._project(v.imag))
         else:
@@ -187,8 +188,7 @@ def _doubled(op: ConvOperator, options: Options) -> tuple[ConvOperator, Options]
     rtol = options.rtol
     if rtol is None and not options.atol:
         rtol = default_rtol(op)
-    wide = torch.complex128 if op.dtype.is_complex else torch.float64
-    return op.with_weight(op.weight.detach().to(wide)), replace(options, rtol=rtol)
+    return op.in_double(), replace(options, rtol=rtol)
 
 
 def _kept_vectors(op: ConvOperator, cutoff: Tensor, on_range: bool) -> Tensor:
@@ -202,7 +202,6 @@ def _kept_vectors(op: ConvOperator, cutoff: Tensor, on_range: bool) -> Tensor:
 
 def _by_factor(op: ConvOperator, options: Options, *, on_range: bool) -> Projector:
     A, doubled = _doubled(op, options)
-    A.bias = None  # the layer's own: it must not follow the projector
     inverse: InverseOperator = factorize(A, doubled, "auto", False)
     if inverse.iterates:
         raise MemoryLimitError(

@@ -114,3 +114,10 @@ def assert_says(error: pytest.ExceptionInfo, *parts: str) -> None:
     message = str(error.value)
     for part in parts:
         assert part in message, f"{part!r} is not in {message!r}"
+
+
+def assert_differentiable(function, inputs: tuple[Tensor, ...], atol: float = 1e-6) -> None:
+    """First and second derivatives, in reverse and forward mode, against differences."""
+    fast = {"atol": atol, "fast_mode": True}
+    assert torch.autograd.gradcheck(function, inputs, check_forward_ad=True, **fast)
+    assert torch.autograd.gradgradcheck(function, inputs, check_fwd_over_rev=True, **fast)

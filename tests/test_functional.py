@@ -134,9 +134,10 @@ def test_signatures_begin_as_torch(nd):
 def test_gradients_as_the_operators():
     w, y = randn(2, 1, 3).requires_grad_(), randn(1, 2, 4, seed=1).requires_grad_()
     assert torch.autograd.gradcheck(lambda y, w: unconv.conv1d_adjoint(y, w), (y, w))
-    assert torch.autograd.gradcheck(lambda y: unconv.conv1d_pinv(y, w.detach()), y)
-    with pytest.raises(NotImplementedError, match="weight"):
-        unconv.conv1d_pinv(y, w).sum().backward()
+    assert torch.autograd.gradcheck(lambda y, w: unconv.conv1d_pinv(y, w), (y, w))
+    damp = torch.tensor(0.5, dtype=F64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda *p: unconv.conv1d_pinv(*p[:2], damp=p[2]), (y, w, damp))
+    assert torch.autograd.gradcheck(unconv.tikhonov, (y, w, damp))
 
 
 W, Y = randn(2, 3, 3), randn(1, 2, 4)

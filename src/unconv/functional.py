@@ -136,7 +136,7 @@ def _pinv(
     y: Tensor,
     weight: Tensor,
     input_shape: Sequence[int] | None,
-    damp: float,
+    damp: float | Tensor,
     rtol: float | None,
     method: str,
     memory_limit: float,
@@ -147,7 +147,7 @@ def _pinv(
     op._check(y, op.range_shape)
     op = in_precision_of(op, y)
     request = options_of(damp, rtol, 0.0, memory_limit, expected_solves=max(1, len(y)))
-    return factorize(op, request, method, check_finite)(y)
+    return factorize(op, request, method, check_finite, damp)(y)
 
 
 @_described(_ADJOINT, 1)
@@ -233,7 +233,7 @@ def conv1d_pinv(
     padding: Padding = 0,
     dilation: PerAxis = 1,
     groups: int = 1,
-    damp: float = 0.0,
+    damp: float | Tensor = 0.0,
     *,
     padding_mode: str = "zeros",
     input_shape: Sequence[int] | None = None,
@@ -268,7 +268,7 @@ def conv2d_pinv(
     padding: Padding = 0,
     dilation: PerAxis = 1,
     groups: int = 1,
-    damp: float = 0.0,
+    damp: float | Tensor = 0.0,
     *,
     padding_mode: str = "zeros",
     input_shape: Sequence[int] | None = None,
@@ -303,7 +303,7 @@ def conv3d_pinv(
     padding: Padding = 0,
     dilation: PerAxis = 1,
     groups: int = 1,
-    damp: float = 0.0,
+    damp: float | Tensor = 0.0,
     *,
     padding_mode: str = "zeros",
     input_shape: Sequence[int] | None = None,

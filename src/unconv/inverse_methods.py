@@ -103,7 +103,7 @@ class InverseMethods(LinearOperator):
 
     def tikhonov(
         self,
-        damp: float,
+        damp: float | Tensor,
         *,
         penalty: Penalty | None = None,
         method: str = "auto",
@@ -117,6 +117,8 @@ class InverseMethods(LinearOperator):
 
         Parameters
         ----------
+        damp
+            A number, or a tensor of one element, of which a gradient may be asked.
         penalty
             L: 'gradient', 'laplacian', a correlation kernel, or a ConvOperator on the same domain;
             see `unconv.regularize.penalty_operator` for its boundary.
@@ -134,13 +136,13 @@ class InverseMethods(LinearOperator):
         """
         from .inverse import factorize, options_of, positive_damp
 
-        damp = positive_damp(damp)
-        options = options_of(damp, None, 0.0, memory_limit, expected_solves, tol, maxiter)
+        value = positive_damp(damp)
+        options = options_of(value, None, 0.0, memory_limit, expected_solves, tol, maxiter)
         if penalty is None:
-            return factorize(self._op, options, method, check_finite)
+            return factorize(self._op, options, method, check_finite, damp)
         from .regularize.penalized import penalized
 
-        return penalized(self._op, penalty, options, method, check_finite)
+        return penalized(self._op, penalty, options, method, check_finite, damp)
 
     def wiener(
         self,
@@ -241,7 +243,7 @@ class InverseMethods(LinearOperator):
     def lstsq(
         self,
         y: Tensor,
-        damp: float = 0.0,
+        damp: float | Tensor = 0.0,
         *,
         penalty: Penalty | None = None,
         rtol: float | None = None,
@@ -260,7 +262,8 @@ class InverseMethods(LinearOperator):
         ----------
         y : (N, *range_shape)
         damp
-            As in SciPy's `lsqr`; 0 gives the minimum-norm least-squares solution.
+            As in SciPy's `lsqr`; 0 gives the minimum-norm least-squares solution.  A number, or a
+            tensor of one element, of which a gradient may be asked.
         penalty
             Damp Lx and not x, as in `tikhonov`; the certificate is that of [A; damp·L].
         subtract_bias
@@ -291,7 +294,7 @@ class InverseMethods(LinearOperator):
         solves = max(1, len(y)) if expected_solves is None else expected_solves
         options = options_of(damp, rtol, atol, memory_limit, solves, tol, maxiter)
         if penalty is None:
-            return solve(self._op, y, options, method, check_finite)
+            return solve(self._op, y, options, method, check_finite, damp)
         from .regularize.penalized import solve_penalized
 
-        return solve_penalized(self._op, y, penalty, options, method, check_finite)
+        return solve_penalized(self._op, y, penalty, options, method, check_finite, damp)

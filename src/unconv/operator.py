@@ -21,6 +21,7 @@ from .inverse_methods import InverseMethods
 from .linear_operator import check_tensor
 from .precision import double_dtype
 from .spectral_methods import SpectralMethods
+from .weight_gradient import weight_gradient
 
 _MODULES = (
     nn.Conv1d,
@@ -154,6 +155,30 @@ class ConvOperator(InverseMethods, SpectralMethods):
     def _rmatvec(self, y: Tensor) -> Tensor:
         taps = self.taps.conj()
         return (_convolve if self.transposed else _convolve_transpose)(y, taps, self.geometry)
+
+    def weight_gradient(self, x: Tensor, y: Tensor) -> Tensor:
+        """The gradient of Re⟨y, A x⟩ in the weight, itself differentiable in x and y.
+
+        Parameters
+        ----------
+        x : (N, *domain_shape)
+        y : (N, *range_shape)
+
+        Returns
+        -------
+        Of the weight's shape, summed over the samples that share it; real for a real weight.
+
+        Examples
+        --------
+        >>> import torch, unconv
+        >>> A = unconv.ConvOperator(torch.randn(2, 1, 3, 3), (8, 8), padding=1)
+        >>> x, y = torch.randn(1, 1, 8, 8), torch.randn(1, 2, 8, 8)
+        >>> bool(torch.isclose((A.weight_gradient(x, y) * A.weight).sum(), (y * A(x)).sum(), 1e-4))
+        True
+        """
+        self._check(x, self.domain_shape)
+        self._check(y, self.range_shape)
+        return weight_gradient(self, x, y)
 
     @property
     def taps(self) -> Tensor:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
+from torch import Tensor
 
 _HALF = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 
@@ -37,6 +38,11 @@ def working_dtype(own: torch.dtype, result: torch.dtype) -> torch.dtype:
         return own
     real = real_working_dtype(result)
     return real.to_complex() if own.is_complex else real
+
+
+def in_precision(t: Tensor, dtype: torch.dtype) -> Tensor:
+    """`t` in the precision of `dtype`; what is real stays real."""
+    return t.to(dtype.to_complex() if t.is_complex() else dtype.to_real())
 
 
 def ieee_arithmetic(

@@ -342,7 +342,9 @@ def test_bad_options(options, kind, parts):
         (True, TypeError, "damp must be a number, got bool"),
         (None, TypeError, "damp must be a number, got NoneType"),
         (1j, TypeError, "damp must be a number, got complex"),
-        (torch.tensor(1.0), TypeError, "damp must be a number, got Tensor; use float(damp)"),
+        (torch.ones(2), TypeError, "a real tensor of one element, got torch.float32 of shape (2,)"),
+        (torch.tensor(1), TypeError, "a real tensor of one element, got torch.int64 of shape ()"),
+        (torch.tensor(-1.0), ValueError, "damp=-1.0 must be a finite number >= 0"),
     ],
 )
 def test_bad_damp(damp, kind, part):

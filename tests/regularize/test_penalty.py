@@ -13,7 +13,16 @@ from unconv.regularize.penalized import penalized, solve_penalized
 from unconv.regularize.penalty import penalty_operator
 from unconv.testing import dense_twin
 
-from ..helpers import C128, DOUBLES, F64, assert_says, data, randn, relative
+from ..helpers import (
+    C128,
+    DOUBLES,
+    F64,
+    assert_differentiable,
+    assert_says,
+    data,
+    randn,
+    relative,
+)
 
 MODES = ["zeros", "circular", "reflect", "replicate", "symmetric"]
 
@@ -181,14 +190,31 @@ def test_complex_and_broken_penalties_are_refused():
         op.lstsq(data(op.range_shape, op), penalty="gradient")
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-def test_a_gradient_in_the_penalty_is_an_error(stride):
-    op = ConvOperator(randn(2, 2, 3), (8,), padding=1, stride=stride)
-    weight = randn(2, 1, 3).requires_grad_()
-    L = ConvOperator(weight, (8,), padding=1, groups=2)
-    y = data(op.range_shape, op)
-    with pytest.raises(NotImplementedError, match="differentiable"):
-        op.tikhonov(0.5, penalty=L)(y).sum().backward()
+@pytest.mark.parametrize("adjoint", [False, True])
+@pytest.mark.parametrize("dtype", DOUBLES)
+@pytest.mark.parametrize("options", [{"padding": 1}, {"padding": 1, "stride": 2}])
+def test_derivatives_in_both_weights_and_damp(options, dtype, adjoint):
+    K, P = (randn(*s, dtype=dtype).requires_grad_() for s in ((2, 2, 3), (2, 1, 3)))
+    damp = torch.tensor(0.7, dtype=F64, requires_grad=True)
+    op = ConvOperator(K.detach(), (6,), **options)
+    shape = op.domain_shape if adjoint else op.range_shape
+    v = randn(1, *shape, dtype=dtype, seed=4).requires_grad_()
+
+    def solve(v, K, P, damp):
+        L = ConvOperator(P, (6,), padding=1, groups=2)
+        inverse = ConvOperator(K, (6,), **options).tikhonov(damp, penalty=L, maxiter=3000)
+        return (inverse.H if adjoint else inverse)(v)
+
+    assert_differentiable(solve, (v, K, P, damp), atol=1e-4 if "stride" in options else 1e-6)
+
+
+def test_vmap_over_the_weights_is_refused():
+    op = ConvOperator(randn(3, 1, 1, 3)[0], (6,), padding=1)
+    with pytest.raises(NotImplementedError, match="vmap"):
+        torch.func.vmap(lambda w: op.with_weight(w).tikhonov(1.0, penalty="gradient")(Y))(K3)
+
+
+Y, K3 = randn(1, 1, 6), randn(3, 1, 1, 3)
 
 
 def test_taps_that_would_not_fit_are_not_spread():

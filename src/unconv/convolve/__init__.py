@@ -29,9 +29,10 @@ from . import choice
 from .by_fft import correlate_fft, grouped, transpose_fft
 from .complex_parts import Engine, from_real_parts
 from .direct import correlate_real, transpose_real
+from .kernel_gradient import kernel_gradient
 from .turned import turned_geometry, turned_weight
 
-__all__ = ["correlate", "correlate_transpose", "grouped"]
+__all__ = ["correlate", "correlate_transpose", "grouped", "kernel_gradient"]
 
 
 def correlate(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:

@@ -90,3 +90,16 @@ def fft_is_cheaper(N: int, geometry: Geometry, dtype: torch.dtype, device_type: 
     if entries * dtype.itemsize > LARGEST_KEPT:
         mixing *= 2.5
     return (1.8 if double else 1.2) * (transforms + mixing) + 3e5 < direct
+
+
+@lru_cache(maxsize=1024)
+def many_taps(geometry: Geometry, device_type: str) -> bool:
+    """Whether the FFT gives the gradient in the weight sooner than one product a tap."""
+    taps = math.prod(a.k for a in geometry.axes)
+    c, pairs = channels_a_group(geometry), geometry.c_in * geometry.c_out // geometry.groups
+    rate = min(1.5 * c, 20.0) * (4 if device_type != "cpu" else 1)
+    direct = pairs * taps * math.prod(a.m for a in geometry.axes) / rate
+    torus = engine_torus(geometry, real=True)
+    points = math.prod(torus.coarse)
+    images = geometry.c_in * torus.phases + geometry.c_out + pairs * torus.phases
+    return images * points * math.log2(points + 1) * 0.2 + pairs * torus.phases * points < direct

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from torch import Tensor
 from ..linear_operator import LinearOperator, check_all_finite
 from ..operator import ConvOperator
 from ..precision import ieee_arithmetic, real_working_dtype
+from .apply import Record, apply_inverse
+from .implicit import ConvModel, Derivative, LeastSquares
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,6 @@ class SpectrumSummary:
     dropped: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.long))
 
 
-_Way = Literal["plain", "recorded", "adjoint"]  # A⁺ y; the same with its effort; (A⁺)ᴴ x
-
-
 class CannotServeError(ValueError):
     """A rung found while factoring that it cannot answer; the ladder then tries the next one."""
 
@@ -139,14 +138,14 @@ class InverseOperator(LinearOperator):
     method : name of the rung
     keeps_double : the factor and all work stay in double precision, whatever the operator's dtype
     iterates : an answer is only as good as its error_bound says
-    opaque : autograd sees one linear map, not the steps of an iteration
     damp : the damping that it was factored with
     summary : what is known about the singular values of A
+    params : what it was factored from, (weight, [damp]); gradients reach these tensors
+    derivative : how the inverse depends on `params`
     """
 
     method: str
     keeps_double = False
-    opaque = False
     iterates = False
 
     def __init__(
@@ -155,16 +154,20 @@ class InverseOperator(LinearOperator):
         options: Options,
         summary: SpectrumSummary,
         check_finite: bool,
-        *weights: Tensor,
     ) -> None:
-        """`weights` : beside the operator's own, what a gradient may be asked for in vain."""
         super().__init__()
         self.domain_shape, self.range_shape = op.range_shape, op.domain_shape
         self.batch_size = op.batch_size
         self.damp, self.summary, self.check_finite = options.damp, summary, check_finite
         self._dtype = op.dtype
+        self.derivative: Derivative = LeastSquares(ConvModel(op), op.shape, options, summary)
+        damp = torch.tensor(self.damp, dtype=torch.float64, device=op.device)
+        self.depends_on(op.weight, *([damp] if options.damp else []))
+
+    def depends_on(self, *params: Tensor) -> None:
+        """What gradients may be asked for: tensors whose values were factored."""
         # A tuple keeps the weight out of the module's parameters: the factor is what moves.
-        self._live_weights = tuple(w for w in (op.weight, *weights) if w.requires_grad)
+        self.params, self._versions = params, tuple(_version(p) for p in params)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -182,31 +185,44 @@ class InverseOperator(LinearOperator):
         """A⁺ y and what it took; rungs that iterate or refine override this."""
         return self._solve(y), Effort()
 
-    def solution(self, y: Tensor) -> tuple[Tensor, Effort]:
+    def solution(self, y: Tensor, record: Record | None = None) -> tuple[Tensor, Effort]:
         """A⁺ y before it is rounded to the dtype of the result, and what it took."""
         self._check(y, self.domain_shape)
-        return self._in_factor_dtype(y, "recorded")
+        efforts: list[Effort] = []
+
+        def keep(y: Tensor, x: Tensor, effort: Effort) -> None:
+            efforts.append(effort)
+            if record is not None:
+                record(y, x, effort)
+
+        return self._apply_to(y, record=keep), efforts[0]
 
     def _matvec(self, x: Tensor) -> Tensor:
-        result = torch.promote_types(self.dtype, x.dtype)
-        return self._in_factor_dtype(x, "plain")[0].to(result)
+        return self._apply_to(x).to(torch.promote_types(self.dtype, x.dtype))
 
     def _rmatvec(self, y: Tensor) -> Tensor:
-        result = torch.promote_types(self.dtype, y.dtype)
-        return self._in_factor_dtype(y, "adjoint")[0].to(result)
+        return self._apply_to(y, adjoint=True).to(torch.promote_types(self.dtype, y.dtype))
+
+    def _apply_to(
+        self, v: Tensor, *, adjoint: bool = False, record: Record | None = None
+    ) -> Tensor:
+        if torch.is_grad_enabled() and any(p.requires_grad for p in self.params):
+            self._refuse_stale_factor()
+        return apply_inverse(self, v, adjoint=adjoint, record=record)
+
+    def _refuse_stale_factor(self) -> None:
+        if tuple(_version(p) for p in self.params) != self._versions:
+            raise RuntimeError(
+                "the weight or damp has been changed in place since it was factored, so that its "
+                "gradient would be that of another operator; factor it again after every change, "
+                "as the layers of unconv.nn do by themselves."
+            )
 
     def extra_repr(self) -> str:
         """Shapes, damping and rank for `print(inverse)`."""
         rank = self.summary.rank
         known = "" if rank is None else f", rank={rank.tolist()}"
         return f"{self.domain_shape} -> {self.range_shape}, damp={self.damp:g}{known}"
-
-    def _guarded(self, solution: Tensor) -> Tensor:
-        """Make a gradient in the weight an error: without it, it would silently be zero."""
-        if self._live_weights and torch.is_grad_enabled():
-            for weight in self._live_weights:
-                solution = solution + _NoWeightGradient.apply(weight).to(solution.dtype)
-        return solution
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> InverseOperator:
         """`.to`, `.double`, …: a real dtype changes a complex factor's precision, not its kind.
@@ -225,100 +241,41 @@ class InverseOperator(LinearOperator):
                 self._buffers[name] = buffer.to(probe.device)
         for child in self.children():  # kept in double precision
             child.to(probe.device)
+        self.params = tuple(p.to(probe.device) for p in self.params)
         return self
 
     @property
     def _working_real_dtype(self) -> torch.dtype:
         return torch.float64 if self.keeps_double else real_working_dtype(self._dtype)
 
-    def _in_factor_dtype(self, y: Tensor, way: _Way) -> tuple[Tensor, Effort]:
+    def evaluate(self, v: Tensor, *, adjoint: bool, record: Record | None = None) -> Tensor:
+        """B v or Bᴴ v as plain values in the dtype of the factor, outside autograd."""
         if self.check_finite:
-            check_all_finite("the data", y)
-        real = self._working_real_dtype
-        with ieee_arithmetic(y.device.type, real):
-            if self.dtype.is_complex or not y.is_complex():
+            check_all_finite("the data", v)
+        real, careful = self._working_real_dtype, record is not None
+        with ieee_arithmetic(v.device.type, real):
+            if self.dtype.is_complex or not v.is_complex():
                 dtype = real.to_complex() if self.dtype.is_complex else real
-                x, effort = self._run(y.to(dtype), way)
+                x, effort = self._run(v.to(dtype), adjoint, careful)
             elif self.batch_size:  # a real operator takes Re and Im apart
-                re, effort = self._run(y.real.to(real), way)
-                im, other = self._run(y.imag.to(real), way)
+                re, effort = self._run(v.real.to(real), adjoint, careful)
+                im, other = self._run(v.imag.to(real), adjoint, careful)
                 x, effort = torch.complex(re, im), effort.joined(other)
             else:  # Re and Im as one batch
-                parts, both = self._run(torch.cat([y.real, y.imag]).to(real), way)
+                parts, both = self._run(torch.cat([v.real, v.imag]).to(real), adjoint, careful)
                 x, effort = torch.complex(*parts.chunk(2)), both.halved()
-        return self._guarded(x), effort
+        if record is not None:
+            record(v, x, effort)
+        return x
 
-    def _run(self, y: Tensor, way: _Way) -> tuple[Tensor, Effort]:
-        efforts: list[Effort] = []
-        x = _LinearMap.apply(y, self, way, efforts) if self.opaque else self._go(y, way, efforts)
-        return x, efforts[0] if efforts else Effort()
-
-    def _go(self, y: Tensor, way: _Way, efforts: list[Effort]) -> Tensor:
-        if not len(y):
-            return y.new_zeros(0, *(self.domain_shape if way == "adjoint" else self.range_shape))
-        if way == "recorded":
-            x, effort = self._solve_recorded(y)
-            efforts.append(effort)
-            return x
-        return self._solve(y) if way == "plain" else self._solve_adjoint(y)
+    def _run(self, v: Tensor, adjoint: bool, careful: bool) -> tuple[Tensor, Effort]:
+        if not len(v):
+            return v.new_zeros(0, *(self.domain_shape if adjoint else self.range_shape)), Effort()
+        if careful:
+            return self._solve_recorded(v)
+        return (self._solve_adjoint(v) if adjoint else self._solve(v)), Effort()
 
 
-class _LinearMap(torch.autograd.Function):
-    """An inverse as one node of the graph: its gradient is its adjoint, however it computes."""
-
-    @staticmethod
-    def forward(y: Tensor, inverse: InverseOperator, way: _Way, efforts: list[Effort]) -> Tensor:
-        return inverse._go(y, way, efforts)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Only the map itself is kept: it is linear."""
-        _, ctx.inverse, ctx.way, _ = inputs
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        back: _Way = "plain" if ctx.way == "adjoint" else "adjoint"
-        return _LinearMap.apply(grad, ctx.inverse, back, []), None, None, None
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
-        return _LinearMap.apply(tangent, ctx.inverse, ctx.way, [])
-
-    @staticmethod
-    def vmap(
-        info: Any,
-        in_dims: tuple[int | None, ...],
-        y: Tensor,
-        inverse: InverseOperator,
-        way: _Way,
-        efforts: list[Effort],
-    ) -> tuple[Tensor, int]:
-        """The mapped axis joins the batch."""
-        y = y.movedim(in_dims[0] or 0, 0)
-        if inverse.batch_size:  # one kernel a sample: the batch is taken
-            return torch.stack([_LinearMap.apply(part, inverse, way, efforts) for part in y]), 0
-        x = _LinearMap.apply(y.flatten(0, 1), inverse, way, efforts)
-        return x.unflatten(0, y.shape[:2]), 0
-
-
-class _NoWeightGradient(torch.autograd.Function):
-    """Zero, with a backward that is only reached when the weight's gradient is asked for."""
-
-    @staticmethod
-    def forward(weight: Tensor) -> Tensor:
-        return weight.new_zeros(())
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        """Nothing is kept."""
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        raise NotImplementedError(
-            "an inverse is not differentiable in the weight yet, only in the data; build the "
-            "operator from weight.detach() if the weight is a constant here."
-        )
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
-        return _NoWeightGradient.backward(ctx, tangent)
+def _version(t: Tensor) -> int | None:
+    """How often a tensor was changed in place; tensors of the inference mode do not count."""
+    return None if t.is_inference() else t._version

@@ -85,7 +85,6 @@ class BoundaryInverse(InverseOperator):
 
     method = "boundary"
     keeps_double = True
-    opaque = True
     scale: Tensor
 
     def __init__(

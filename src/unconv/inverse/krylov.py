@@ -134,7 +134,6 @@ class KrylovInverse(InverseOperator):
 
     method = "krylov"
     keeps_double = True
-    opaque = True
     iterates = True
     weight: Tensor
     blocks: Tensor | None

@@ -25,12 +25,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..linear_operator import MemoryLimitError, check_all_finite, gigabytes
 from ..operator import ConvOperator
 from ..precision import real_working_dtype
+from ..transforms import Values, with_values
 from . import boundary_system, cosine, dense, fourier, krylov, separable
 from .base import AccuracyWarning, CannotServeError, InverseOperator, Options
+from .mapped import factor_mapped
 
 
 @dataclass(frozen=True)
@@ -127,25 +130,42 @@ def make_plan(op: ConvOperator, options: Options, method: str) -> Plan:
 
 
 def factorize(
-    op: ConvOperator, options: Options, method: str, check_finite: bool
+    op: ConvOperator,
+    options: Options,
+    method: str,
+    check_finite: bool,
+    damp: float | Tensor = 0.0,
 ) -> InverseOperator:
-    """Factor `op` on the rung that the ladder gives it, or on the next if that one gives up."""
+    """Factor `op` on the rung that the ladder gives it, or on the next if that one gives up.
+
+    damp : what `options.damp` is the value of; a gradient may be asked of a tensor
+    """
+
+    def build(values: Values) -> InverseOperator:
+        plain = op.with_weight(values.tensors[0])
+        if values.mapped[0]:
+            return factor_mapped(plain, lambda each: _climb(each, options, method, check_finite))
+        return _climb(plain, options, method, check_finite)
+
+    inverse = with_values(build, op.weight)
+    rest = (damp,) if isinstance(damp, Tensor) and options.damp else inverse.params[1:]
+    inverse.depends_on(op.weight, *rest)
+    return inverse
+
+
+def _climb(op: ConvOperator, options: Options, method: str, check_finite: bool) -> InverseOperator:
     if check_finite:
-        check_all_finite("weight", op.weight.detach())
+        check_all_finite("weight", op.weight)
     given_up: list[tuple[str, str]] = []
-    # A factor outlives the mode it was made in, and worker threads do not inherit it.
-    with torch.inference_mode(False), torch.no_grad():
-        if op.weight.is_inference():
-            op = op.with_weight(op.weight.clone())
-        while True:
-            rung, _, _ = _choose(op, options, method, given_up)
-            try:
-                inverse = rung.factor(op, options, check_finite)
-            except CannotServeError as why:
-                given_up.append((rung.name, str(why)))
-            else:
-                _warn_of_ambiguous_rank(inverse)
-                return inverse
+    while True:
+        rung, _, _ = _choose(op, options, method, given_up)
+        try:
+            inverse = rung.factor(op, options, check_finite)
+        except CannotServeError as why:
+            given_up.append((rung.name, str(why)))
+        else:
+            _warn_of_ambiguous_rank(inverse)
+            return inverse
 
 
 def _warn_of_ambiguous_rank(inverse: InverseOperator) -> None:
@@ -155,12 +175,12 @@ def _warn_of_ambiguous_rank(inverse: InverseOperator) -> None:
             f"the rank is ambiguous: σ_r/σ_r+1 = {float(gap.min()):.3g} at the cut-off, which "
             f"decides x (rank {rank.tolist()}); choose rtol inside a wider gap, or damp.",
             AccuracyWarning,
-            stacklevel=4,
+            stacklevel=8,
         )
 
 
 def options_of(
-    damp: float,
+    damp: float | Tensor,
     rtol: float | None,
     atol: float,
     memory_limit: float,
@@ -169,7 +189,7 @@ def options_of(
     maxiter: int | None = None,
 ) -> Options:
     """All numbers of a request, checked."""
-    _check_number("damp", damp)
+    damp = damp_value(damp)
     for name, value in (("rtol", rtol), ("atol", atol), ("tol", tol)):
         if value is not None:
             _check_number(name, value)
@@ -185,7 +205,7 @@ def options_of(
         if count is not None and count < 1:
             raise ValueError(f"{name}={count} must be at least 1.")
     return Options(
-        float(damp),
+        damp,
         rtol,
         float(atol),
         memory_limit,
@@ -196,12 +216,34 @@ def options_of(
     )
 
 
-def positive_damp(damp: float) -> float:
-    """`damp` for a method that is defined by it."""
+def damp_value(damp: float | Tensor) -> float:
+    """The number that a damp is, given as one or as a tensor that a gradient may be asked of."""
+    if isinstance(damp, Tensor):
+        if damp.numel() != 1 or not damp.is_floating_point():
+            raise TypeError(
+                f"damp must be a number or a real tensor of one element, got {damp.dtype} of shape "
+                f"{tuple(damp.shape)}; solve for one damp after the other."
+            )
+        damp = with_values(_one_number, damp)
     _check_number("damp", damp)
-    if damp == 0:
-        raise ValueError("damp=0 has no Tikhonov inverse; use pinv() for the pseudo-inverse.")
     return float(damp)
+
+
+def _one_number(values: Values) -> float:
+    if any(values.mapped):
+        raise NotImplementedError(
+            "vmap over damp needs a factorisation for each; solve for one damp after the other, or "
+            "with unconv.regularize.tikhonov_path."
+        )
+    return float(values.tensors[0])
+
+
+def positive_damp(damp: float | Tensor) -> float:
+    """The value of a `damp` for a method that is defined by it."""
+    value = damp_value(damp)
+    if value == 0:
+        raise ValueError("damp=0 has no Tikhonov inverse; use pinv() for the pseudo-inverse.")
+    return value
 
 
 def _check_number(name: str, value: object) -> None:

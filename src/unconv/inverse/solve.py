@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..operator import ConvOperator
-from .base import Options
+from .base import Effort, Options
 from .certificate import Certificate, certify
 from .plan import factorize
 
@@ -28,15 +28,27 @@ class LstsqResult(NamedTuple):
 
 
 def solve(
-    op: ConvOperator, y: Tensor, options: Options, method: str, check_finite: bool
+    op: ConvOperator,
+    y: Tensor,
+    options: Options,
+    method: str,
+    check_finite: bool,
+    damp: float | Tensor = 0.0,
 ) -> LstsqResult:
-    """Factor in the precision of the data, solve, certify."""
+    """Factor in the precision of the data, solve, certify.
+
+    damp : what `options.damp` is the value of
+    """
     op = in_precision_of(op, y)
-    inverse = factorize(op, options, method, check_finite)
-    x, effort = inverse.solution(y)
+    inverse = factorize(op, options, method, check_finite, damp)
     tol = options.tol if options.tol_is_asked or inverse.iterates else math.inf
-    certificate = certify(op, inverse, x, y, effort, tol)
-    return LstsqResult(x.to(torch.promote_types(op.dtype, y.dtype)), certificate)
+    found: list[Certificate] = []
+
+    def judge(y: Tensor, x: Tensor, effort: Effort) -> None:
+        found.append(certify(op, inverse, x, y, effort, tol))
+
+    x, _ = inverse.solution(y, judge)
+    return LstsqResult(x.to(torch.promote_types(op.dtype, y.dtype)), found[0])
 
 
 def in_precision_of(op: ConvOperator, y: Tensor) -> ConvOperator:

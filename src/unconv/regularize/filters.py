@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..inverse import InverseOperator, Options, cosine, dense, fourier, separable
 from ..inverse.base import SpectrumSummary
+from ..inverse.implicit import NotDifferentiable
 from ..inverse.small_blocks import BlockInverse, decomposed
 from ..linear_operator import check_all_finite, gigabytes
 from ..operator import ConvOperator
@@ -100,13 +101,23 @@ def prepared(op: ConvOperator, name: str, check_finite: bool) -> Callable[[Gain]
     with torch.no_grad():
         if name == "dense":
             U, sigma, Vh = dense.spectral_factors(op)
-            return lambda f: dense.DenseInverse(op, (U, f(sigma), Vh), *facts)
+            return lambda f: _constant(dense.DenseInverse(op, (U, f(sigma), Vh), *facts))
         if name == "separable":
             channels, bases, values = separable.spectral_factors(op)
-            return lambda f: separable.SeparableInverse(
-                op, channels, bases, [f(S) for S in values], *facts
+            return lambda f: _constant(
+                separable.SeparableInverse(op, channels, bases, [f(S) for S in values], *facts)
             )
-        return _by_blocks(op, name, check_finite)
+        build = _by_blocks(op, name, check_finite)
+        return lambda f: _constant(build(f))
+
+
+def _constant(inverse: InverseOperator) -> InverseOperator:
+    """A filter's inverse has gradients in the data of a constant weight."""
+    inverse.derivative = NotDifferentiable(
+        "a filtered inverse is not differentiable in the weight; use tikhonov(), or "
+        "weight.detach() if it is a constant here."
+    )
+    return inverse
 
 
 def _checked(gain: Gain) -> Gain:

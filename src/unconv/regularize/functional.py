@@ -22,7 +22,7 @@ from .penalty import Penalty
 def tikhonov(
     y: Tensor,
     weight: Tensor,
-    damp: float,
+    damp: float | Tensor,
     *,
     penalty: Penalty | None = None,
     stride: PerAxis = 1,
@@ -38,7 +38,7 @@ def tikhonov(
     ----------
     y : (N, c_out, *m), floating point or complex
     weight : (c_out, c_in/groups, *k)
-    damp : > 0
+    damp : > 0, a number or a tensor of one element
     penalty : L, as in `ConvOperator.tikhonov`; None damps x itself
     stride, padding, dilation, groups, padding_mode
         As in `ConvOperator`.
@@ -57,7 +57,8 @@ def tikhonov(
     torch.Size([2, 3, 16, 16])
     """
     op = _operator(y, weight, input_shape, stride, padding, dilation, groups, padding_mode)
-    return op.lstsq(y, positive_damp(damp), penalty=penalty).solution
+    positive_damp(damp)
+    return op.lstsq(y, damp, penalty=penalty).solution
 
 
 def wiener(

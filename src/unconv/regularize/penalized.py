@@ -4,38 +4,70 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..inverse import InverseOperator, LstsqResult, Options, factorize
+from ..inverse.apply import Record
 from ..inverse.base import Effort, SpectrumSummary
 from ..inverse.certificate import Certificate, certify
+from ..inverse.implicit import LeastSquares
 from ..inverse.iteration import Operator, norms, ratio
 from ..inverse.lsmr import largest_singular_value
 from ..inverse.prepared import Turned
-from ..linear_operator import LinearOperator, check_all_finite
+from ..linear_operator import check_all_finite
 from ..operator import ConvOperator
+from ..transforms import Values, with_values
 from .by_lsmr import by_lsmr
 from .penalty import Penalty, penalty_operator, stacked
+from .stack import Channels, Flat, Layout, Stack, StackModel
 
 _MOST_STEPS = 5_000
 
 
 def penalized(
-    op: ConvOperator, penalty: Penalty, options: Options, method: str, check_finite: bool
-) -> InverseOperator:
-    """y ↦ argmin ‖Ax − y‖² + damp²‖Lx‖², factored once; `options.damp` is the damp of L."""
+    op: ConvOperator,
+    penalty: Penalty,
+    options: Options,
+    method: str,
+    check_finite: bool,
+    damp: float | Tensor | None = None,
+) -> PenalizedInverse:
+    """y ↦ argmin ‖Ax − y‖² + damp²‖Lx‖², factored once; `options.damp` is the damp of L.
+
+    damp : what `options.damp` is the value of; a gradient may be asked of a tensor
+    """
     if not options.damp:
         raise ValueError("damp=0 leaves the penalty without effect; give damp > 0, or no penalty.")
     L = penalty_operator(op, penalty)
-    if check_finite:
-        check_all_finite("weight", op.weight.detach())
-        check_all_finite("the penalty", L.weight.detach())
+
+    def build(values: Values) -> PenalizedInverse:
+        if any(values.mapped):
+            raise NotImplementedError(
+                "vmap over the weight of a penalised problem is not supported."
+            )
+        A, B = (o.with_weight(w) for o, w in zip((op, L), values.tensors, strict=True))
+        if check_finite:
+            check_all_finite("weight", A.weight)
+            check_all_finite("the penalty", B.weight)
+        return _factored(A, B, options, method, check_finite)
+
+    inverse = with_values(build, op.weight, L.weight)
+    if not isinstance(damp, Tensor):
+        damp = inverse.inner.params[-1]
+    inverse.depends_on(op.weight, L.weight, damp)
+    inverse.inner.depends_on(op.weight, L.weight, damp)
+    return inverse
+
+
+def _factored(
+    op: ConvOperator, L: ConvOperator, options: Options, method: str, check_finite: bool
+) -> PenalizedInverse:
     found = stacked(op, L, options.damp, options.memory_limit)
     if method == "krylov" or (found is None and method == "auto"):
-        return PenalizedIteration(op, L, options, check_finite)
+        iteration = StackIteration(op, L, options, check_finite)
+        return PenalizedInverse(op, L, None, iteration, iteration.layout, options, check_finite)
     if found is None:
         raise ValueError(
             f"method={method!r} cannot serve this operator with this penalty: they share no grid, "
@@ -44,99 +76,96 @@ def penalized(
     stack, channels = found
     whole = replace(options, damp=0.0, rtol=None, atol=0.0)
     inner = factorize(stack, whole, method, check_finite)
-    return PenalizedInverse(op, L, stack, inner, channels, options, check_finite)
+    layout = Channels(channels, stack.range_shape[0])
+    _differentiate_as_a_stack(inner, op, L, layout, stack.shape, options.damp)
+    return PenalizedInverse(op, L, stack, inner, layout, options, check_finite)
+
+
+def _differentiate_as_a_stack(
+    inner: InverseOperator,
+    op: ConvOperator,
+    L: ConvOperator,
+    layout: Layout,
+    shape: tuple[int, int],
+    damp: float,
+) -> None:
+    """Have gradients reach both weights and damp."""
+    model = StackModel(op, L, layout)
+    inner.derivative = LeastSquares(model, shape, Options(), inner.summary)
+    value = torch.tensor(damp, dtype=torch.float64, device=op.device)
+    inner.depends_on(op.weight, L.weight, value)
 
 
 class PenalizedInverse(InverseOperator):
     """The first columns of [A; damp·L]⁺."""
 
     keeps_double = True
-    opaque = True
-    channels: Tensor
 
     def __init__(
         self,
         op: ConvOperator,
         L: ConvOperator,
-        stack: ConvOperator,
+        stack: ConvOperator | None,
         inner: InverseOperator,
-        channels: Tensor,
+        layout: Layout,
         options: Options,
         check_finite: bool,
     ) -> None:
-        super().__init__(op, options, inner.summary, check_finite, L.weight)
-        self.inner, self.method = inner, inner.method
-        self.iterates = inner.iterates
+        super().__init__(op, options, inner.summary, check_finite)
+        self.inner, self.method, self.layout = inner, inner.method, layout
+        self.iterates, self.rows_of_L = inner.iterates, L.range_shape
         self._stack = (stack,)  # a tuple: evidence only, not a part of the module
-        self.register_buffer("channels", channels)
 
     @property
     def device(self) -> torch.device:
         """Device of the factor."""
         return self.inner.device
 
-    def _solve(self, y: Tensor) -> Tensor:
-        return self.inner._solve(self.with_zeros(y))
+    def _apply_to(
+        self, v: Tensor, *, adjoint: bool = False, record: Record | None = None
+    ) -> Tensor:
+        if adjoint:
+            return self.layout.split(self.inner._apply_to(v, adjoint=True))[0]
 
-    def _solve_adjoint(self, x: Tensor) -> Tensor:
-        return self.inner._solve_adjoint(x)[:, self.channels]
+        def unstacked(y: Tensor, x: Tensor, effort: Effort) -> None:
+            assert record is not None
+            record(self.layout.split(y)[0], x, effort)
 
-    def _solve_recorded(self, y: Tensor) -> tuple[Tensor, Effort]:
-        return self.inner._solve_recorded(self.with_zeros(y))
+        return self.inner._apply_to(
+            self.with_zeros(v), record=None if record is None else unstacked
+        )
 
     def with_zeros(self, y: Tensor) -> Tensor:
         """[y; 0] for the stack."""
-        full = y.new_zeros(len(y), self.inner.domain_shape[0], *y.shape[2:])
-        full[:, self.channels] = y
-        return full
+        return self.layout.join(y, y.new_zeros(len(y), *self.rows_of_L))
 
     def certify(self, x: Tensor, y: Tensor, effort: Effort, tol: float) -> Certificate:
         """Of the stack, but for the residual, which is that of Ax − y."""
-        stack, result = self._stack[0], torch.promote_types(self.dtype, y.dtype)
+        if isinstance(self.inner, StackIteration):
+            return self.inner.certify(x, y, effort)
+        (stack,), result = self._stack, torch.promote_types(self.dtype, y.dtype)
+        assert stack is not None
         evidence = certify(stack, self.inner, x, self.with_zeros(y), effort, tol, result)
         y = y.to(x.dtype)
-        r = stack(x)[:, self.channels] - y
+        r = self.layout.split(stack(x))[0] - y
         residual = ratio(norms(r.flatten(1)), norms(y.flatten(1)))[:, 0]
         return replace(evidence, damp=self.damp, residual=residual)
 
 
-class Stack:
-    """x ↦ [Ax; damp·Lx] as flat vectors, for an iteration."""
-
-    per_sample = False
-
-    def __init__(self, A: LinearOperator, L: LinearOperator, damp: float) -> None:
-        self.A, self.L, self.damp = A, L, damp
-        self.domain_shape: tuple[int, ...] = A.domain_shape
-        self.range_shape: tuple[int, ...] = (A.shape[0] + L.shape[0],)
-
-    def matvec(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        """[A; damp·L] x."""
-        return torch.cat(
-            [self.A._matvec(x).flatten(1), self.damp * self.L._matvec(x).flatten(1)], 1
-        )
-
-    def rmatvec(self, y: Tensor, out: Tensor | None = None) -> Tensor:
-        """Aᴴ y₁ + damp·Lᴴ y₂."""
-        first, second = y.split([self.A.shape[0], self.L.shape[0]], 1)
-        back = self.A._rmatvec(first.reshape(-1, *self.A.range_shape))
-        return back + self.damp * self.L._rmatvec(second.reshape(-1, *self.L.range_shape))
-
-
-class PenalizedIteration(InverseOperator):
-    """The same by LSMR on the stack, anew for every y."""
+class StackIteration(InverseOperator):
+    """[A; damp·L]⁺ by LSMR, anew for every right-hand side."""
 
     method = "krylov"
     keeps_double = True
-    opaque = True
     iterates = True
 
     def __init__(
         self, op: ConvOperator, L: ConvOperator, options: Options, check_finite: bool
     ) -> None:
-        penalty, A, L = L.weight, op.in_double(), L.in_double()
-        with torch.no_grad():
-            norm = largest_singular_value(Stack(A, L, options.damp), 1, A.weight)
+        A, L = op.in_double(), L.in_double()
+        self.layout = Flat(A, L)
+        stack = Stack(A, L, options.damp, self.layout)
+        norm = largest_singular_value(stack, 1, A.weight)
         summary = SpectrumSummary(
             norm=norm,
             floor=torch.zeros_like(norm),
@@ -144,8 +173,11 @@ class PenalizedIteration(InverseOperator):
             gap=torch.full_like(norm, math.inf),
             rank_how="not needed: damp > 0",
         )
-        super().__init__(op, options, summary, check_finite, penalty)
+        super().__init__(op, options, summary, check_finite)
+        self.domain_shape = stack.range_shape
         self.A, self.L, self.maxiter = A, L, options.maxiter or _MOST_STEPS
+        shape = stack.range_shape[0], A.shape[1]
+        _differentiate_as_a_stack(self, op, L, self.layout, shape, options.damp)
 
     @property
     def device(self) -> torch.device:
@@ -156,24 +188,22 @@ class PenalizedIteration(InverseOperator):
         return self._solve_recorded(y)[0]
 
     def _solve_recorded(self, y: Tensor) -> tuple[Tensor, Effort]:
-        stack = Stack(self.A, self.L, self.damp)
-        zeros = y.new_zeros(len(y), self.L.shape[0])
-        return self._iterated(stack, torch.cat([y.flatten(1), zeros], 1))
+        return self._iterated(self._stacked(), y)
 
     def _solve_adjoint(self, x: Tensor) -> Tensor:
-        """A(AᴴA + damp²LᴴL)⁻¹x, the inverse of the normal equations as (stack)⁺(stack)⁺ᴴ."""
-        stack = Stack(self.A, self.L, self.damp)
-        u = self._iterated(Turned(stack), x)[0]
-        return u[:, : self.A.shape[0]].reshape(-1, *self.A.range_shape)
+        return self._iterated(Turned(self._stacked()), x)[0]
+
+    def _stacked(self) -> Stack:
+        return Stack(self.A, self.L, self.damp, self.layout)
 
     def _iterated(self, stack: Operator, right: Tensor) -> tuple[Tensor, Effort]:
         return by_lsmr(stack, right, self.summary.norm, 0.0, 1.0, self.maxiter)
 
-    def certify(self, x: Tensor, y: Tensor, effort: Effort, tol: float) -> Certificate:
+    def certify(self, x: Tensor, y: Tensor, effort: Effort) -> Certificate:
         """Optimality of the stack; without its smallest singular value nothing bounds the error."""
         x, y = x.to(self.A.weight.dtype), y.to(self.A.weight.dtype)
-        stack = Stack(self.A, self.L, self.damp)
-        r = torch.cat([y.flatten(1), y.new_zeros(len(y), self.L.shape[0])], 1) - stack.matvec(x)
+        stack = self._stacked()
+        r = self.layout.join(y, y.new_zeros(len(y), *self.L.range_shape)) - stack.matvec(x)
         g, norm = norms(stack.rmatvec(r).flatten(1)), self.summary.norm.reshape(1, 1)
         size = norms(y.flatten(1))
         optimality = ratio(g, norm * (norm * norms(x.flatten(1)) + size))[:, 0]
@@ -202,10 +232,15 @@ def solve_penalized(
     options: Options,
     method: str,
     check_finite: bool,
+    damp: float | Tensor | None = None,
 ) -> LstsqResult:
     """Factor, solve, certify."""
-    inverse: Any = penalized(op, penalty, options, method, check_finite)
-    x, effort = inverse.solution(y)
+    inverse = penalized(op, penalty, options, method, check_finite, damp)
     tol = options.tol if options.tol_is_asked else math.inf
-    certificate = inverse.certify(x, y, effort, tol)
-    return LstsqResult(x.to(torch.promote_types(op.dtype, y.dtype)), certificate)
+    found: list[Certificate] = []
+
+    def judge(y: Tensor, x: Tensor, effort: Effort) -> None:
+        found.append(inverse.certify(x, y, effort, tol))
+
+    x, _ = inverse.solution(y, judge)
+    return LstsqResult(x.to(torch.promote_types(op.dtype, y.dtype)), found[0])

@@ -40,9 +40,11 @@ from ..linear_operator import MemoryLimitError, check_all_finite, check_tensor, 
 from ..operator import ConvOperator
 from ..precision import double_dtype, real_working_dtype
 from ..torus import Torus
+from ..transforms import Values, with_values
 from . import wiener_ghosts
 from .by_lsmr import by_lsmr
 from .penalty import in_groups
+from .wiener_gradient import WienerDerivative, shaped
 
 _LEAST = 1e-28  # of the largest noise power: a noiseless frequency is inverted
 _MOST_STEPS = 20_000
@@ -67,8 +69,34 @@ def wiener_inverse(
         )
     if method not in ("auto", "fourier", "krylov"):
         raise ValueError(f"method={method!r} has no Wiener filter; use auto, fourier or krylov.")
-    if check_finite:
-        check_all_finite("weight", op.weight.detach())
+    params = [op.weight, _tensor("noise_psd", noise_psd, op), _tensor("signal_psd", signal_psd, op)]
+    if covariance is not None:
+        params.append(check_tensor("channel_covariance", covariance).to(op.device))
+
+    def build(values: Values) -> InverseOperator:
+        if any(values.mapped):
+            raise NotImplementedError("vmap over what a Wiener filter is made of is not supported.")
+        weight, noise, signal, *rest = values.tensors
+        if check_finite:
+            check_all_finite("weight", weight)
+        spectra = noise, signal, rest[0] if rest else None
+        return _factored(op.with_weight(weight), *spectra, options, method, check_finite)
+
+    inverse = with_values(build, *params)
+    inverse.derivative = WienerDerivative(op.with_weight(op.weight.detach()))
+    inverse.depends_on(*params)
+    return inverse
+
+
+def _factored(
+    op: ConvOperator,
+    noise_psd: Tensor,
+    signal_psd: Tensor,
+    covariance: Tensor | None,
+    options: Options,
+    method: str,
+    check_finite: bool,
+) -> InverseOperator:
     signal = _signal(op, signal_psd, covariance)
     why = fourier.obstacle(op, options)
     if why is None and any(a.stride > 1 for a in op.geometry.axes):
@@ -77,7 +105,7 @@ def wiener_inverse(
         return _by_frequency(op, _noise(op, noise_psd), signal, options, check_finite)
     if method == "fourier":
         raise ValueError(f"method='fourier' cannot serve this operator ({why}); use 'auto'.")
-    if isinstance(noise_psd, Tensor) and noise_psd.numel() > 1:
+    if noise_psd.numel() > 1:
         raise NotImplementedError(
             f"coloured noise needs a circular operator of stride 1 ({why}); give noise_psd as a "
             "number."
@@ -91,13 +119,13 @@ def wiener_inverse(
 
 
 # --- spectra
-def _noise(op: ConvOperator, psd: Spectrum) -> Tensor:
+def _noise(op: ConvOperator, psd: Tensor) -> Tensor:
     """(c_out or 1, *m or 1), real, positive."""
     N = _checked("noise_psd", psd, op.range_shape, op)
     return N.clamp(min=_LEAST * float(N.max()))
 
 
-def _signal(op: ConvOperator, psd: Spectrum, covariance: Tensor | None) -> Tensor:
+def _signal(op: ConvOperator, psd: Tensor, covariance: Tensor | None) -> Tensor:
     """S^½: (c or 1, *n or 1) where channels are apart, else (c, c, *n or 1), (S·R)^½."""
     c, nd = op.domain_shape[0], len(op.domain_shape) - 1
     root = _checked("signal_psd", psd, op.domain_shape, op).sqrt()
@@ -108,12 +136,12 @@ def _signal(op: ConvOperator, psd: Spectrum, covariance: Tensor | None) -> Tenso
             "channel_covariance multiplies one signal_psd for all channels; give it the shape "
             f"{op.domain_shape[1:]}, without channels."
         )
-    R = check_tensor("channel_covariance", covariance).to(op.device)
+    R = covariance
     if R.is_complex() and not op.dtype.is_complex:
         raise ValueError(
             "a complex channel_covariance needs a complex operator; give its real part."
         )
-    R = R.detach().to(double_dtype(R.dtype))
+    R = R.to(double_dtype(R.dtype))
     if R.shape != (c, c) or not torch.allclose(R, R.mH, rtol=1e-6, atol=0):
         raise ValueError(
             f"channel_covariance must be a Hermitian {c} × {c} matrix, got shape {tuple(R.shape)}."
@@ -128,28 +156,25 @@ def _signal(op: ConvOperator, psd: Spectrum, covariance: Tensor | None) -> Tenso
     return half.reshape(c, c, *[1] * nd) * root[0]
 
 
-def _checked(name: str, psd: Spectrum, shape: tuple[int, ...], op: ConvOperator) -> Tensor:
-    """A number or an array as (channels or 1, *sizes or 1)."""
+def _tensor(name: str, psd: Spectrum, op: ConvOperator) -> Tensor:
+    """A power spectrum of the right kind as a real tensor."""
     if isinstance(psd, bool) or not isinstance(psd, int | float | Tensor):
         raise TypeError(f"{name} must be a number or a tensor, got {type(psd).__name__}.")
     if isinstance(psd, Tensor) and psd.is_complex():
         raise TypeError(
             f"{name} must be real, a power spectrum; take .abs().square() / n of an FFT."
         )
-    if isinstance(psd, Tensor) and psd.requires_grad and torch.is_grad_enabled():
-        raise NotImplementedError(
-            f"a Wiener filter is not differentiable in {name} yet; give {name}.detach()."
-        )
-    values, nd = torch.as_tensor(psd, dtype=torch.float64, device=op.device), len(shape) - 1
-    if values.ndim == 0:
-        values = values.reshape(1, *[1] * nd)
-    elif tuple(values.shape) == shape[1:]:
-        values = values[None]
-    elif tuple(values.shape) != shape:
+    return torch.as_tensor(psd, dtype=torch.float64, device=op.device)
+
+
+def _checked(name: str, psd: Tensor, shape: tuple[int, ...], op: ConvOperator) -> Tensor:
+    """A power spectrum as (channels or 1, *sizes or 1)."""
+    if tuple(psd.shape) not in ((), shape[1:], shape):
         raise ValueError(
             f"{name} must be a number or have shape {shape[1:]} or {shape}, in the order of "
-            f"torch.fft.fftn, got {tuple(values.shape)}."
+            f"torch.fft.fftn, got {tuple(psd.shape)}."
         )
+    values, nd = shaped(psd, shape), len(shape) - 1
     if not bool(values.isfinite().all()) or bool((values < 0).any()):
         raise ValueError(f"{name} must be finite and >= 0 at every frequency; check its estimate.")
     if not op.dtype.is_complex and bool(
@@ -271,7 +296,6 @@ class WienerIteration(InverseOperator):
 
     method = "krylov"
     keeps_double = True
-    opaque = True
     iterates = True
     root: Tensor
 

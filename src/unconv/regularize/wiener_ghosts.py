@@ -80,7 +80,6 @@ class WienerGhosts(InverseOperator):
 
     method = "boundary"
     keeps_double = True
-    opaque = True
 
     def __init__(
         self, op: ConvOperator, form: PriorForm, options: Options, check_finite: bool

@@ -1,0 +1,55 @@
+"""Inverses under `torch.func.vmap` over the weight: one kernel a sample, solved as one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..operator import ConvOperator
+from .apply import Record
+from .base import InverseOperator, Options
+
+
+class MappedInverse(InverseOperator):
+    """What one slice of the map sees; `each` holds a factor for every slice.
+
+    The rule for vmap of `apply_inverse` hands the slices to `each` together.
+    """
+
+    def __init__(self, op: ConvOperator, each: InverseOperator, check_finite: bool) -> None:
+        super().__init__(op, Options(damp=each.damp), each.summary, check_finite)
+        self.each, self.method = each, each.method
+        self.keeps_double, self.iterates = each.keeps_double, each.iterates
+        self.derivative = each.derivative.of(op)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the factors."""
+        return self.each.device
+
+    def evaluate(self, v: Tensor, *, adjoint: bool, record: Record | None = None) -> Tensor:
+        """Nothing is left of a map that has ended."""
+        raise RuntimeError(
+            "this inverse was made inside torch.func.vmap over its weight and cannot leave it; "
+            "make it from a weight with a batch axis (one kernel a sample) instead."
+        )
+
+
+def factor_mapped(
+    op: ConvOperator, factor: Callable[[ConvOperator], InverseOperator]
+) -> InverseOperator:
+    """The inverses of all slices.
+
+    op : of one slice, but for its weight, which has the mapped axis in front
+    """
+    if op.batch_size is not None:
+        raise NotImplementedError(
+            "vmap over the weight of an operator with one kernel a sample is not supported; put "
+            "both axes into one batch."
+        )
+    whole = op.with_weight(op.weight)
+    whole.batch_size = len(op.weight)
+    each = factor(whole)
+    return MappedInverse(op.with_weight(op.weight[0]), each, each.check_finite)

@@ -16,6 +16,7 @@ from .functional import (
 )
 from .inverse import AccuracyWarning, Certificate, InverseOperator, LstsqResult, Plan
 from .linear_operator import LinearOperator, MemoryLimitError
+from .matrix import conv_matrix
 from .operator import ConvOperator
 from .regularize.functional import tikhonov, tsvd, wiener
 from .spectrum import SVD, Bracket
@@ -39,6 +40,7 @@ __all__ = [
     "conv2d_pinv",
     "conv3d_adjoint",
     "conv3d_pinv",
+    "conv_matrix",
     "tikhonov",
     "tsvd",
     "wiener",

@@ -10,6 +10,7 @@ inverse_methods.py, what is known of its spectrum behind those of spectral_metho
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +19,13 @@ from .boundary import extend, extend_adjoint
 from .convolve import correlate, correlate_transpose
 from .geometry import Geometry, Padding, PerAxis, build_geometry, extended
 from .inverse_methods import InverseMethods
-from .linear_operator import check_tensor
+from .linear_operator import DEFAULT_MEMORY_LIMIT, check_tensor
 from .precision import double_dtype
 from .spectral_methods import SpectralMethods
 from .weight_gradient import weight_gradient
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 _MODULES = (
     nn.Conv1d,
@@ -179,6 +183,39 @@ class ConvOperator(InverseMethods, SpectralMethods):
         self._check(x, self.domain_shape)
         self._check(y, self.range_shape)
         return weight_gradient(self, x, y)
+
+    def to_sparse(
+        self,
+        layout: str = "sparse_csr",
+        order: str = "C",
+        *,
+        memory_limit: float = DEFAULT_MEMORY_LIMIT,
+    ) -> Tensor | csr_array:
+        """The matrix of A by index arithmetic, (m, n) as `shape`.
+
+        Parameters
+        ----------
+        layout
+            'sparse_csr', 'sparse_coo', 'dense' or 'scipy'.
+        order
+            Vectors in 'C' or 'F' order of one sample (channels, *sizes).
+
+        Raises
+        ------
+        MemoryLimitError, ValueError, TypeError
+            Too large (nothing was allocated), an unknown name, one kernel a sample, or a layout
+            that lacks the dtype.
+
+        Examples
+        --------
+        >>> import torch, unconv
+        >>> A = unconv.ConvOperator(torch.tensor([[[1.0, 2.0, 3.0]]]), (4,), padding=1)
+        >>> A.to_sparse("scipy").nnz, torch.equal(A.to_sparse().to_dense(), A.to_dense())
+        (10, True)
+        """
+        from .matrix import operator_matrix
+
+        return operator_matrix(self, layout, order, memory_limit=memory_limit)
 
     @property
     def taps(self) -> Tensor:

@@ -24,6 +24,7 @@ napoleon_use_rtype = False
 napoleon_use_ivar = True
 
 OPTIONAL = {
+    "unconv.nn": "Layers",
     "unconv.psf": "Point-spread functions",
     "unconv.regularize": "Damps, penalties, filters",
     "unconv.inspection": "Inspecting a kernel",

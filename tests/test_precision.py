@@ -74,11 +74,16 @@ def test_unknown_devices_have_no_switches():
         pass
 
 
-def test_autocast_does_not_reach_inside():
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_rounds_the_result_and_does_not_reach_inside(dtype):
     op = ConvOperator(randn(4, 4, 3, 3, dtype=F32), (8, 8), padding=1, padding_mode="circular")
     x = randn(2, 4, 8, 8, dtype=F32)
     y, inverse = op(x), op.pinv()
-    solution = inverse(y)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(op(x), y)
-        assert torch.equal(inverse(y), solution)
+    solution, adjoint = inverse(y), op.H(y)
+    with torch.autocast("cpu", dtype=dtype):
+        assert torch.equal(op(x), y.to(dtype))
+        assert torch.equal(op.H(y), adjoint.to(dtype))
+        assert torch.equal(inverse(y), solution.to(dtype))
+        assert torch.equal(op.pinv()(y), solution.to(dtype))
+        assert op.lstsq(y).solution.dtype == op.lstsq(y, 0.1, penalty="gradient")[0].dtype == dtype
+        assert op(x.double()).dtype == torch.float64  # as torch's own layers

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch import promote_types as promote
 
+from .precision import result_dtype
+
 DEFAULT_MEMORY_LIMIT = 4 * 2**30
 """Bytes that a dense matrix or a factor may take unless told otherwise (4 GiB)."""
 
@@ -109,12 +111,14 @@ class LinearOperator(nn.Module):
 
         Returns
         -------
-        (N, *range_shape) of dtype `torch.promote_types(self.dtype, x.dtype)`.
+        (N, *range_shape) of dtype `torch.promote_types(self.dtype, x.dtype)`; under autocast of
+        its dtype in the place of float32, computed in float32 all the same.
         """
         self._check(x, self.domain_shape)
+        dtype = result_dtype(self.dtype, x.dtype, x.device.type)
         if len(x) == 0:  # transforms and convolutions of torch refuse empty batches
-            return x.new_zeros(0, *self.range_shape, dtype=promote(self.dtype, x.dtype))
-        return self._matvec(x)
+            return x.new_zeros(0, *self.range_shape, dtype=dtype)
+        return self._matvec(x).to(dtype)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -45,6 +45,13 @@ def in_precision(t: Tensor, dtype: torch.dtype) -> Tensor:
     return t.to(dtype.to_complex() if t.is_complex() else dtype.to_real())
 
 
+def result_dtype(own: torch.dtype, data: torch.dtype, device_type: str) -> torch.dtype:
+    """Dtype of a result: the promoted one, or that of autocast in the place of float32."""
+    dtype = torch.promote_types(own, data)
+    single = dtype in (torch.float32, torch.float16, torch.bfloat16)
+    return torch.get_autocast_dtype(device_type) if single and _is_autocast(device_type) else dtype
+
+
 def ieee_arithmetic(
     device_type: str, dtype: torch.dtype = torch.float32
 ) -> AbstractContextManager[None]:

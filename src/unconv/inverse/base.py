@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -168,6 +169,12 @@ class InverseOperator(LinearOperator):
         """What gradients may be asked for: tensors whose values were factored."""
         # A tuple keeps the weight out of the module's parameters: the factor is what moves.
         self.params, self._versions = params, tuple(_version(p) for p in params)
+
+    def bound_to(self, *params: Tensor) -> InverseOperator:
+        """The same factor for other tensors of the same values, such as those of a new graph."""
+        other = copy.copy(self)
+        other.depends_on(*params)
+        return other
 
     @property
     def dtype(self) -> torch.dtype:

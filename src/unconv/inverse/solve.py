@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..operator import ConvOperator
+from ..precision import result_dtype
 from .base import Effort, Options
 from .certificate import Certificate, certify
 from .plan import factorize
@@ -48,7 +49,7 @@ def solve(
         found.append(certify(op, inverse, x, y, effort, tol))
 
     x, _ = inverse.solution(y, judge)
-    return LstsqResult(x.to(torch.promote_types(op.dtype, y.dtype)), found[0])
+    return LstsqResult(x.to(result_dtype(op.dtype, y.dtype, y.device.type)), found[0])
 
 
 def in_precision_of(op: ConvOperator, y: Tensor) -> ConvOperator:

@@ -18,6 +18,7 @@ from ..inverse.lsmr import largest_singular_value
 from ..inverse.prepared import Turned
 from ..linear_operator import check_all_finite
 from ..operator import ConvOperator
+from ..precision import result_dtype
 from ..transforms import Values, with_values
 from .by_lsmr import by_lsmr
 from .penalty import Penalty, penalty_operator, stacked
@@ -243,4 +244,4 @@ def solve_penalized(
         found.append(inverse.certify(x, y, effort, tol))
 
     x, _ = inverse.solution(y, judge)
-    return LstsqResult(x.to(torch.promote_types(op.dtype, y.dtype)), found[0])
+    return LstsqResult(x.to(result_dtype(op.dtype, y.dtype, y.device.type)), found[0])

@@ -1,0 +1,218 @@
+"""Layers that undo a convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from ..geometry import Padding, PerAxis, per_axis, smallest_domain
+from ..inverse import InverseOperator
+from ..linear_operator import check_tensor
+from ..operator import ConvOperator
+from .factors import FactorCache
+
+_CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+
+
+class InverseConv(nn.Module):
+    """y ↦ an estimate of the x that a convolution layer made y of; the base of all layers here.
+
+    Parameters
+    ----------
+    in_channels, out_channels, kernel_size, stride, dilation, groups, bias, device, dtype
+        Of the convolution that is undone, as in torch.nn: the layer maps (N, out_channels, *m) to
+        (N, in_channels, *n).  The bias is taken off y first.
+    padding, padding_mode
+        As in `ConvOperator`, which knows more of them than torch.nn.
+    input_shape
+        Spatial sizes n of x.  Default: for each y what `conv_transpose` with output_padding=0
+        returns; with stride > 1 several sizes give the same y.
+    method, memory_limit, expected_solves, tol, maxiter, check_finite
+        Of the solver, as in `ConvOperator.pinv`.
+
+    Attributes
+    ----------
+    weight : (out_channels, in_channels/groups, *kernel_size), a parameter, owned or shared
+    bias : (out_channels,) or None
+
+    The factor is made when it is first needed and again when a tensor behind it has changed, so
+    once a step in training and once in all in evaluation; `forget_factors` drops it.  It is no part
+    of the state_dict.
+    """
+
+    nd: ClassVar[int]
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: PerAxis,
+        stride: PerAxis = 1,
+        padding: Padding = 0,
+        dilation: PerAxis = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        *,
+        input_shape: Sequence[int] | None = None,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        **solver: Any,
+    ) -> None:
+        super().__init__()
+        kernel = per_axis("kernel_size", kernel_size, self.nd, 1)
+        make: Any = _CONV[self.nd]
+        conv = make(
+            in_channels, out_channels, kernel, groups=groups, bias=bias, device=device, dtype=dtype
+        )
+        options = {
+            "stride": stride,
+            "padding": padding,
+            "dilation": dilation,
+            "groups": groups,
+            "padding_mode": padding_mode,
+        }
+        self._undo(conv, options, input_shape, solver)
+
+    @classmethod
+    def from_conv(
+        cls,
+        module: nn.Module,
+        *,
+        share: bool = True,
+        input_shape: Sequence[int] | None = None,
+        **settings: Any,
+    ) -> Self:
+        """The layer that undoes an nn.Conv or nn.ConvTranspose of its dimension.
+
+        Parameters
+        ----------
+        share
+            Use the module's own parameters, so that training one trains the other; False copies.
+        input_shape
+            As above; needed for an nn.ConvTranspose.
+        settings
+            The layer's own settings, such as damp.
+
+        Examples
+        --------
+        >>> import torch, unconv.nn
+        >>> conv = torch.nn.Conv2d(3, 8, 3, padding=1, dtype=torch.float64)
+        >>> undo = unconv.nn.PinvConv2d.from_conv(conv)
+        >>> x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+        >>> bool(torch.allclose(undo(conv(x)), x))
+        True
+        """
+        op = ConvOperator.from_module(module, input_shape or (64,) * _axes_of(module))
+        if op.geometry.nd != cls.nd:
+            raise ValueError(
+                f"{cls.__name__} undoes convolutions of {cls.nd} spatial axes, got "
+                f"{type(module).__name__} with {op.geometry.nd}; use {cls.__name__[:-2]}"
+                f"{op.geometry.nd}d."
+            )
+        if op.transposed and input_shape is None:
+            raise ValueError(
+                f"several sizes of x give the same y of {type(module).__name__}; give input_shape."
+            )
+        layer = cls.__new__(cls)
+        nn.Module.__init__(layer)
+        names = ("stride", "padding", "dilation", "groups", "padding_mode")
+        options = {name: getattr(module, name) for name in names}
+        if op.transposed:
+            options |= {"transposed": True, "output_padding": module.output_padding}
+        layer._undo(module, options, input_shape, settings)
+        if not share:
+            for name, value in list(layer._parameters.items()):
+                if value is not None:
+                    setattr(layer, name, nn.Parameter(value.detach().clone()))
+        return layer
+
+    def _undo(
+        self,
+        conv: Any,
+        options: dict[str, Any],
+        input_shape: Sequence[int] | None,
+        settings: dict[str, Any],
+    ) -> None:
+        self.weight, self.bias = conv.weight, conv.bias
+        self.options = options
+        self.input_shape = None if input_shape is None else tuple(input_shape)
+        self._factors = FactorCache()
+        self._configure(**settings)
+
+    # --- to be given by subclasses
+    def _configure(self, **settings: Any) -> None:
+        """Take the layer's own settings; the rest is the solver's."""
+        raise NotImplementedError
+
+    def _factor(self, op: ConvOperator) -> InverseOperator:
+        """The inverse of `op`."""
+        raise NotImplementedError
+
+    def _parameters_of_factor(self) -> dict[str, Tensor]:
+        """What the factor depends on beside the weight, by the names of what is stored."""
+        return {}
+
+    def _values_of_factor(self) -> list[Tensor]:
+        """What `InverseOperator.depends_on` takes beside the weight."""
+        return []
+
+    # --- what a network calls
+    def forward(self, y: Tensor, input_shape: Sequence[int] | None = None) -> Tensor:
+        """(N, out_channels, *m) -> (N, in_channels, *n)."""
+        check_tensor("y", y)
+        op = self.operator(self._sizes(y, input_shape))
+        op._check(y, op.range_shape)
+        inverse = self.inverse(op)
+        if self.bias is not None:
+            y = y - self.bias.reshape(-1, *[1] * self.nd)
+        return inverse(y)
+
+    def operator(self, input_shape: Sequence[int]) -> ConvOperator:
+        """The convolution that is undone, for x of these sizes."""
+        return ConvOperator(self.weight, input_shape, **self.options)
+
+    def inverse(self, op: ConvOperator) -> InverseOperator:
+        """The factored inverse of `operator(...)`, at hand or made now."""
+        stored = {"weight": self.weight, **self._parameters_of_factor()}
+        if all(self._is_own(name, t) for name, t in stored.items()):
+            key = op.geometry
+            factor = self._factors.get(key, list(stored.values()), lambda: self._factor(op))
+        else:  # computed tensors, such as those of torch.func or of a parametrisation
+            factor = self._factor(op)
+        return factor.bound_to(self.weight, *self._values_of_factor())
+
+    def forget_factors(self) -> None:
+        """Factor anew at the next call: needed only after changes through `.data`."""
+        self._factors.clear()
+
+    def extra_repr(self) -> str:
+        """Shapes and options for `print(layer)`."""
+        told = ", ".join(f"{k}={v!r}" for k, v in self.options.items())
+        return f"weight={tuple(self.weight.shape)}, {told}"
+
+    def _is_own(self, name: str, t: Tensor) -> bool:
+        return isinstance(t, nn.Parameter) or self._buffers.get(name) is t
+
+    def _sizes(self, y: Tensor, input_shape: Sequence[int] | None) -> Sequence[int]:
+        shape = self.input_shape if input_shape is None else input_shape
+        if shape is not None:
+            return shape
+        if y.ndim != self.nd + 2:
+            raise ValueError(
+                f"expected y of shape (N, {self.weight.shape[0]}, *{self.nd} spatial sizes), got "
+                f"{tuple(y.shape)}; add the missing axes, for instance the batch with y[None]."
+            )
+        names = ("stride", "padding", "dilation")
+        kernel = self.weight.shape[-self.nd :]
+        return smallest_domain(y.shape[2:], kernel, **{n: self.options[n] for n in names})
+
+
+def _axes_of(module: nn.Module) -> int:
+    weight = getattr(module, "weight", None)
+    return weight.ndim - 2 if isinstance(weight, Tensor) and weight.ndim > 2 else 2

@@ -1,0 +1,261 @@
+"""The layers: what each factors, and what can be learnt beside the weight."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..inverse import InverseOperator, positive_damp
+from ..operator import ConvOperator
+from .inverse_conv import InverseConv
+
+_SOLVER = ("method", "memory_limit", "expected_solves", "tol", "maxiter", "check_finite")
+
+
+class _PinvConv(InverseConv):
+    """A⁺: the least-squares solution of smallest norm."""
+
+    def _configure(self, rtol: float | None = None, **solver: Any) -> None:
+        self.solver = {"rtol": rtol, **_checked(solver)}
+
+    def _factor(self, op: ConvOperator) -> InverseOperator:
+        return op.pinv(**self.solver)
+
+
+class _TikhonovConv(InverseConv):
+    """(AᴴA + damp²)⁻¹Aᴴ; `log_damp` is a parameter if damp is learnt, else a buffer."""
+
+    log_damp: Tensor
+
+    def _configure(self, damp: float = 0.1, learn_damp: bool = True, **solver: Any) -> None:
+        self.solver = _checked(solver)
+        _store(self, "log_damp", math.log(positive_damp(damp)), learn_damp)
+
+    @property
+    def damp(self) -> Tensor:
+        """exp(log_damp): positive, whatever an optimiser does."""
+        return self.log_damp.exp()
+
+    def _factor(self, op: ConvOperator) -> InverseOperator:
+        return op.tikhonov(self.damp, **self.solver)
+
+    def _parameters_of_factor(self) -> dict[str, Tensor]:
+        return {"log_damp": self.log_damp}
+
+    def _values_of_factor(self) -> list[Tensor]:
+        return [self.damp]
+
+
+class _WienerConv(InverseConv):
+    """S Aᴴ(A S Aᴴ + N)⁻¹; `log_noise_psd` and `log_signal_psd` are parameters if learnt."""
+
+    log_noise_psd: Tensor
+    log_signal_psd: Tensor
+
+    def _configure(
+        self,
+        noise_psd: float | Tensor = 0.01,
+        signal_psd: float | Tensor = 1.0,
+        learn_psd: bool = True,
+        **solver: Any,
+    ) -> None:
+        self.solver = _checked(solver)
+        for name, psd in (("noise_psd", noise_psd), ("signal_psd", signal_psd)):
+            values = torch.as_tensor(psd, dtype=torch.float64)
+            if not bool((values > 0).all()) or not bool(values.isfinite().all()):
+                raise ValueError(f"{name} must be positive and finite everywhere; add a floor.")
+            _store(self, f"log_{name}", values.log(), learn_psd)
+
+    @property
+    def noise_psd(self) -> Tensor:
+        """Power of the noise, positive."""
+        return self.log_noise_psd.exp()
+
+    @property
+    def signal_psd(self) -> Tensor:
+        """Power of the signal, positive."""
+        return self.log_signal_psd.exp()
+
+    def _factor(self, op: ConvOperator) -> InverseOperator:
+        return op.wiener(self.noise_psd, self.signal_psd, **self.solver)
+
+    def _parameters_of_factor(self) -> dict[str, Tensor]:
+        return {"log_noise_psd": self.log_noise_psd, "log_signal_psd": self.log_signal_psd}
+
+    def _values_of_factor(self) -> list[Tensor]:
+        return [self.noise_psd, self.signal_psd]
+
+
+def _checked(solver: dict[str, Any]) -> dict[str, Any]:
+    """Settings of the solver; a typo is refused now and not at the first call."""
+    for name in solver:
+        if name not in _SOLVER:
+            raise TypeError(
+                f"{name!r} is neither a setting of this layer nor of its solver ("
+                f"{', '.join(_SOLVER)}); check its spelling."
+            )
+    return solver
+
+
+def _store(layer: nn.Module, name: str, value: float | Tensor, learnt: bool) -> None:
+    """A parameter that is learnt, or a buffer that is not."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    tensor = torch.as_tensor(value, dtype=torch.float64).to(weight.device, weight.dtype.to_real())
+    if learnt:
+        layer.register_parameter(name, nn.Parameter(tensor))
+    else:
+        layer.register_buffer(name, tensor)
+
+
+class PinvConv1d(_PinvConv):
+    """A⁺ of an nn.Conv1d: the least-squares solution of smallest norm.
+
+    rtol as in `ConvOperator.pinv`; the rest as in `InverseConv`.
+
+    Examples
+    --------
+    >>> import torch, unconv.nn
+    >>> layer = unconv.nn.PinvConv1d(3, 8, 3, padding=1)
+    >>> layer(torch.randn(2, 8, 16)).shape
+    torch.Size([2, 3, 16])
+    """
+
+    nd = 1
+
+
+class PinvConv2d(_PinvConv):
+    """A⁺ of an nn.Conv2d: the least-squares solution of smallest norm.
+
+    rtol as in `ConvOperator.pinv`; the rest as in `InverseConv`.
+
+    Examples
+    --------
+    >>> import torch, unconv.nn
+    >>> layer = unconv.nn.PinvConv2d(3, 8, 3, padding=1)
+    >>> layer(torch.randn(2, 8, 8, 8)).shape
+    torch.Size([2, 3, 8, 8])
+    """
+
+    nd = 2
+
+
+class PinvConv3d(_PinvConv):
+    """A⁺ of an nn.Conv3d: the least-squares solution of smallest norm.
+
+    rtol as in `ConvOperator.pinv`; the rest as in `InverseConv`.
+
+    Examples
+    --------
+    >>> import torch, unconv.nn
+    >>> layer = unconv.nn.PinvConv3d(3, 8, 3, padding=1)
+    >>> layer(torch.randn(2, 8, 4, 4, 4)).shape
+    torch.Size([2, 3, 4, 4, 4])
+    """
+
+    nd = 3
+
+
+class TikhonovConv1d(_TikhonovConv):
+    """(AᴴA + damp²)⁻¹Aᴴ of an nn.Conv1d, damp > 0.
+
+    damp : where it starts; learn_damp : whether `log_damp` is a parameter;
+    the rest as in `InverseConv`.
+
+    Examples
+    --------
+    >>> import torch, unconv.nn
+    >>> layer = unconv.nn.TikhonovConv1d(3, 8, 3, padding=1, damp=0.1)
+    >>> layer(torch.randn(2, 8, 16)).shape
+    torch.Size([2, 3, 16])
+    """
+
+    nd = 1
+
+
+class TikhonovConv2d(_TikhonovConv):
+    """(AᴴA + damp²)⁻¹Aᴴ of an nn.Conv2d, damp > 0.
+
+    damp : where it starts; learn_damp : whether `log_damp` is a parameter;
+    the rest as in `InverseConv`.
+
+    Examples
+    --------
+    >>> import torch, unconv.nn
+    >>> layer = unconv.nn.TikhonovConv2d(3, 8, 3, padding=1, damp=0.1)
+    >>> layer(torch.randn(2, 8, 8, 8)).shape
+    torch.Size([2, 3, 8, 8])
+    """
+
+    nd = 2
+
+
+class TikhonovConv3d(_TikhonovConv):
+    """(AᴴA + damp²)⁻¹Aᴴ of an nn.Conv3d, damp > 0.
+
+    damp : where it starts; learn_damp : whether `log_damp` is a parameter;
+    the rest as in `InverseConv`.
+
+    Examples
+    --------
+    >>> import torch, unconv.nn
+    >>> layer = unconv.nn.TikhonovConv3d(3, 8, 3, padding=1, damp=0.1)
+    >>> layer(torch.randn(2, 8, 4, 4, 4)).shape
+    torch.Size([2, 3, 4, 4, 4])
+    """
+
+    nd = 3
+
+
+class WienerConv1d(_WienerConv):
+    """The Wiener filter of an nn.Conv1d.
+
+    noise_psd, signal_psd : power spectra to start from, as in `ConvOperator.wiener`;
+    learn_psd : whether their logarithms are parameters; the rest as in `InverseConv`.
+
+    Examples
+    --------
+    >>> import torch, unconv.nn
+    >>> layer = unconv.nn.WienerConv1d(3, 8, 3, padding=1, noise_psd=0.01)
+    >>> layer(torch.randn(2, 8, 16)).shape
+    torch.Size([2, 3, 16])
+    """
+
+    nd = 1
+
+
+class WienerConv2d(_WienerConv):
+    """The Wiener filter of an nn.Conv2d.
+
+    noise_psd, signal_psd : power spectra to start from, as in `ConvOperator.wiener`;
+    learn_psd : whether their logarithms are parameters; the rest as in `InverseConv`.
+
+    Examples
+    --------
+    >>> import torch, unconv.nn
+    >>> layer = unconv.nn.WienerConv2d(3, 8, 3, padding=1, noise_psd=0.01)
+    >>> layer(torch.randn(2, 8, 8, 8)).shape
+    torch.Size([2, 3, 8, 8])
+    """
+
+    nd = 2
+
+
+class WienerConv3d(_WienerConv):
+    """The Wiener filter of an nn.Conv3d.
+
+    noise_psd, signal_psd : power spectra to start from, as in `ConvOperator.wiener`;
+    learn_psd : whether their logarithms are parameters; the rest as in `InverseConv`.
+
+    Examples
+    --------
+    >>> import torch, unconv.nn
+    >>> layer = unconv.nn.WienerConv3d(3, 8, 3, padding=1, noise_psd=0.01)
+    >>> layer(torch.randn(2, 8, 4, 4, 4)).shape
+    torch.Size([2, 3, 4, 4, 4])
+    """
+
+    nd = 3

@@ -10,11 +10,12 @@ inverse_methods.py, what is known of its spectrum behind those of spectral_metho
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from . import traced
 from .boundary import extend, extend_adjoint
 from .convolve import correlate, correlate_transpose
 from .geometry import Geometry, Padding, PerAxis, build_geometry, extended
@@ -103,6 +104,7 @@ class ConvOperator(InverseMethods, SpectralMethods):
         bias: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.handle = traced.register(self)
         check_tensor("weight", weight)
         nd = _check_dimensions(weight, input_shape)
         self.batch_size = weight.shape[0] if weight.ndim == nd + 3 else None
@@ -154,9 +156,13 @@ class ConvOperator(InverseMethods, SpectralMethods):
 
     # --- A and Aᴴ
     def _matvec(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            return traced.apply(self, x, [self.weight], adjoint=False)
         return (_convolve_transpose if self.transposed else _convolve)(x, self.taps, self.geometry)
 
     def _rmatvec(self, y: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            return traced.apply(self, y, [self.weight], adjoint=True)
         taps = self.taps.conj()
         return (_convolve if self.transposed else _convolve_transpose)(y, taps, self.geometry)
 
@@ -232,11 +238,29 @@ class ConvOperator(InverseMethods, SpectralMethods):
         """Device of the weight."""
         return self.weight.device
 
+    # --- for traced.py
+    def value_dtype(self, data: torch.dtype) -> torch.dtype:
+        """Dtype of A x."""
+        return torch.promote_types(self.dtype, data)
+
+    def value(self, x: Tensor, params: Sequence[Tensor], adjoint: bool) -> Tensor:
+        """A x or Aᴴ x for another weight."""
+        A = self.with_weight(params[0])
+        return A._rmatvec(x) if adjoint else A._matvec(x)
+
+    def gradients(
+        self, g: Tensor, w: Tensor, x: Tensor, y: Tensor, params: Sequence[Tensor], adjoint: bool
+    ) -> list[Tensor]:
+        """That of the weight."""
+        pair = (g, x) if adjoint else (x, g)
+        return [weight_gradient(self, *pair).to(params[0].dtype)]
+
     # --- housekeeping
     def with_weight(self, weight: Tensor) -> ConvOperator:
         """The operator with another weight of the same shape (another dtype, a conjugate, …)."""
         op = ConvOperator.__new__(ConvOperator)
         nn.Module.__init__(op)
+        op.handle = traced.register(op)
         op.batch_size, op.transposed, op.flip = self.batch_size, self.transposed, self.flip
         op.geometry = self.geometry
         op.domain_shape, op.range_shape = self.domain_shape, self.range_shape
@@ -258,6 +282,10 @@ class ConvOperator(InverseMethods, SpectralMethods):
         op = self.with_weight(self.weight[i])
         op.batch_size = None
         return op
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.handle = traced.register(self)
 
     def extra_repr(self) -> str:
         """Shapes and options for `print(op)`."""

@@ -344,6 +344,7 @@ def test_bad_options(options, kind, parts):
         (1j, TypeError, "damp must be a number, got complex"),
         (torch.ones(2), TypeError, "a real tensor of one element, got torch.float32 of shape (2,)"),
         (torch.tensor(1), TypeError, "a real tensor of one element, got torch.int64 of shape ()"),
+        (torch.ones((), device="meta"), ValueError, "damp is on the meta device"),
         (torch.tensor(-1.0), ValueError, "damp=-1.0 must be a finite number >= 0"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -58,14 +58,9 @@ class _Apply(torch.autograd.Function):
             w = _Apply.apply(g, ctx.inverse, not ctx.adjoint, None, *ctx.constants)
             return (w if ctx.complex_data else _real(w), None, None, None, *[None] * count)
         v, x, *params = ctx.saved_tensors
-        at = _solve_at(ctx.inverse, v, x, params, ctx.adjoint)
-        with ieee_arithmetic(x.device.type, x.dtype):
-            w = at.inverse_adjoint(g)
-            found = ctx.inverse.derivative.vjp(at, g, w)
-        grads = [
-            _like(grad, param) if wanted and grad is not None else None
-            for grad, param, wanted in zip(found, params, needed, strict=True)
-        ]
+        w = _Apply.apply(g, ctx.inverse, not ctx.adjoint, None, *params)
+        found = cotangents(ctx.inverse, g, w, v, x, params, ctx.adjoint)
+        grads = [grad if wanted else None for grad, wanted in zip(found, needed, strict=True)]
         return (_like(w, v), None, None, None, *grads)
 
     @staticmethod
@@ -117,8 +112,24 @@ def _of_mapped_kernels(
     return torch.stack(found, 1), 0
 
 
+def cotangents(
+    inverse: InverseOperator,
+    g: Tensor,
+    w: Tensor,
+    v: Tensor,
+    x: Tensor,
+    params: Sequence[Tensor],
+    adjoint: bool,
+) -> list[Tensor]:
+    """Gradients of the parameters for a cotangent g of x = B v, w = Bᴴg."""
+    at = _solve_at(inverse, v, x, params, adjoint)
+    with ieee_arithmetic(x.device.type, x.dtype):
+        found = inverse.derivative.vjp(at, g, w)
+    return [_like(grad, param) for grad, param in zip(found, params, strict=True)]
+
+
 def _solve_at(
-    inverse: InverseOperator, v: Tensor, x: Tensor, params: list[Tensor], adjoint: bool
+    inverse: InverseOperator, v: Tensor, x: Tensor, params: Sequence[Tensor], adjoint: bool
 ) -> Solve:
     return Solve(
         v=_joined(v, x),

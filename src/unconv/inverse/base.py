@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from .. import traced
 from ..linear_operator import LinearOperator, check_all_finite
 from ..operator import ConvOperator
 from ..precision import ieee_arithmetic, real_working_dtype
-from .apply import Record, apply_inverse
+from .apply import Record, apply_inverse, cotangents
 from .implicit import ConvModel, Derivative, LeastSquares
 
 
@@ -157,6 +158,7 @@ class InverseOperator(LinearOperator):
         check_finite: bool,
     ) -> None:
         super().__init__()
+        self.handle = traced.register(self)
         self.domain_shape, self.range_shape = op.range_shape, op.domain_shape
         self.batch_size = op.batch_size
         self.damp, self.summary, self.check_finite = options.damp, summary, check_finite
@@ -213,6 +215,8 @@ class InverseOperator(LinearOperator):
     def _apply_to(
         self, v: Tensor, *, adjoint: bool = False, record: Record | None = None
     ) -> Tensor:
+        if torch.compiler.is_compiling():
+            return traced.apply(self, v, self.params, adjoint=adjoint)
         if torch.is_grad_enabled() and any(p.requires_grad for p in self.params):
             self._refuse_stale_factor()
         return apply_inverse(self, v, adjoint=adjoint, record=record)
@@ -254,6 +258,26 @@ class InverseOperator(LinearOperator):
     @property
     def _working_real_dtype(self) -> torch.dtype:
         return torch.float64 if self.keeps_double else real_working_dtype(self._dtype)
+
+    # --- for traced.py
+    def value_dtype(self, data: torch.dtype) -> torch.dtype:
+        """Dtype of what `evaluate` returns."""
+        is_complex = self.dtype.is_complex or data.is_complex
+        return self._working_real_dtype.to_complex() if is_complex else self._working_real_dtype
+
+    def value(self, x: Tensor, params: Sequence[Tensor], adjoint: bool) -> Tensor:
+        """A⁺ x or (A⁺)ᴴ x; its parameters were factored."""
+        return self.evaluate(x, adjoint=adjoint)
+
+    def gradients(
+        self, g: Tensor, w: Tensor, x: Tensor, y: Tensor, params: Sequence[Tensor], adjoint: bool
+    ) -> list[Tensor]:
+        """Of what it was factored from."""
+        return cotangents(self, g, w, x, y, params, adjoint)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.handle = traced.register(self)
 
     def evaluate(self, v: Tensor, *, adjoint: bool, record: Record | None = None) -> Tensor:
         """B v or Bᴴ v as plain values in the dtype of the factor, outside autograd."""

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 Map = Callable[[Tensor], Tensor]
 Params = Sequence[Tensor]
-Cotangents = list[Tensor | None]
+Cotangents = list[Tensor]
 
 # σ_min/damp from which the series for N is the more accurate form, with the terms it then needs:
 # 1 − AᴴBᴴ loses (σ_min/damp)² of all digits.
@@ -145,7 +145,7 @@ class LeastSquares:
             pairs.append((at.inverse(w), v - A.apply(x)))
         if null:
             pairs.append((g - A.adjoint(w), at.inverse_adjoint(x)))
-        return list(A.gradients(pairs))
+        return A.gradients(pairs)
 
     def jvp(self, at: Solve, v: Tensor | None, params: Sequence[Tensor | None]) -> Tensor:
         """See the module."""

@@ -141,6 +141,8 @@ def factorize(
     damp : what `options.damp` is the value of; a gradient may be asked of a tensor
     """
 
+    check_damp(damp, op)
+
     def build(values: Values) -> InverseOperator:
         plain = op.with_weight(values.tensors[0])
         if values.mapped[0]:
@@ -224,9 +226,19 @@ def damp_value(damp: float | Tensor) -> float:
                 f"damp must be a number or a real tensor of one element, got {damp.dtype} of shape "
                 f"{tuple(damp.shape)}; solve for one damp after the other."
             )
+        if damp.device.type == "meta":
+            raise ValueError("damp is on the meta device and has no value; give it one.")
         damp = with_values(_one_number, damp)
     _check_number("damp", damp)
     return float(damp)
+
+
+def check_damp(damp: float | Tensor | None, op: ConvOperator) -> None:
+    """A tensor must be where the operator is: gradients do not travel."""
+    if isinstance(damp, Tensor) and damp.device != op.device:
+        raise ValueError(
+            f"damp is on {damp.device}, the operator on {op.device}; move one with .to(device)."
+        )
 
 
 def _one_number(values: Values) -> float:

@@ -163,6 +163,8 @@ class InverseConv(nn.Module):
         return []
 
     # --- what a network calls
+    # Whether to factor is decided anew at every call, which no graph can hold.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, y: Tensor, input_shape: Sequence[int] | None = None) -> Tensor:
         """(N, out_channels, *m) -> (N, in_channels, *n)."""
         check_tensor("y", y)

@@ -13,6 +13,7 @@ from ..inverse.apply import Record
 from ..inverse.base import Effort, SpectrumSummary
 from ..inverse.certificate import Certificate, certify
 from ..inverse.implicit import LeastSquares
+from ..inverse.plan import check_damp
 from ..inverse.iteration import Operator, norms, ratio
 from ..inverse.lsmr import largest_singular_value
 from ..inverse.prepared import Turned
@@ -41,6 +42,7 @@ def penalized(
     """
     if not options.damp:
         raise ValueError("damp=0 leaves the penalty without effect; give damp > 0, or no penalty.")
+    check_damp(damp, op)
     L = penalty_operator(op, penalty)
 
     def build(values: Values) -> PenalizedInverse:

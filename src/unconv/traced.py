@@ -1,0 +1,124 @@
+"""Operators and inverses inside `torch.compile`: one opaque operation each, without a graph break.
+
+How an operator is applied is decided by shape, in Python, and done by FFTs, LAPACK and iterations,
+none of which a compiler could fuse.  So what is traced is a single custom operation, which finds
+its operator again by a number and runs the same code as outside.  Its first derivatives are traced
+too; second ones are not (torch.compile has none of its own).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from .linear_operator import LinearOperator
+
+
+class Traceable(Protocol):
+    """What an operation needs of the operator that it stands for."""
+
+    domain_shape: tuple[int, ...]
+    range_shape: tuple[int, ...]
+    handle: int
+
+    def value_dtype(self, data: torch.dtype) -> torch.dtype:
+        """Dtype of what `value` returns."""
+
+    def value(self, x: Tensor, params: Sequence[Tensor], adjoint: bool) -> Tensor:
+        """A x or Aᴴ x as plain values."""
+
+    def gradients(
+        self, g: Tensor, w: Tensor, x: Tensor, y: Tensor, params: Sequence[Tensor], adjoint: bool
+    ) -> list[Tensor]:
+        """Of the parameters, for a cotangent g of y = A x; w = Aᴴ g."""
+
+
+_numbers = itertools.count()
+_operators: WeakValueDictionary[int, Any] = WeakValueDictionary()
+
+
+def register(operator: LinearOperator) -> int:
+    """A number under which the traced operation finds the operator."""
+    handle = next(_numbers)
+    _operators[handle] = operator
+    return handle
+
+
+def apply(operator: Traceable, x: Tensor, params: Sequence[Tensor], *, adjoint: bool) -> Tensor:
+    """The operation, for code that is being compiled."""
+    y: Tensor = _apply(x, list(params), operator.handle, adjoint)
+    return y
+
+
+@torch.library.custom_op(
+    "unconv::apply",
+    mutates_args=(),
+    schema="(Tensor x, Tensor[] params, int handle, bool adjoint) -> Tensor",
+)
+def _apply(x: Tensor, params: list[Tensor], handle: int, adjoint: bool) -> Tensor:
+    y: Tensor = _operators[handle].value(x, params, adjoint)
+    return y.clone() if y._is_view() or y is x else y  # an operation may not return its input
+
+
+@_apply.register_fake
+def _(x: Tensor, params: list[Tensor], handle: int, adjoint: bool) -> Tensor:
+    operator = _operators[handle]
+    shape = operator.domain_shape if adjoint else operator.range_shape
+    return x.new_empty(x.shape[0], *shape, dtype=operator.value_dtype(x.dtype))
+
+
+@torch.library.custom_op(
+    "unconv::gradients",
+    mutates_args=(),
+    schema="(Tensor g, Tensor w, Tensor x, Tensor y, Tensor[] params, int handle, bool adjoint)"
+    " -> Tensor[]",
+)
+def _gradients(
+    g: Tensor,
+    w: Tensor,
+    x: Tensor,
+    y: Tensor,
+    params: list[Tensor],
+    handle: int,
+    adjoint: bool,
+) -> list[Tensor]:
+    found = _operators[handle].gradients(g, w, x, y, params, adjoint)
+    return [grad.clone() for grad in found]
+
+
+@_gradients.register_fake
+def _(
+    g: Tensor,
+    w: Tensor,
+    x: Tensor,
+    y: Tensor,
+    params: list[Tensor],
+    handle: int,
+    adjoint: bool,
+) -> list[Tensor]:
+    return [torch.empty_like(p) for p in params]
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, params, ctx.handle, ctx.adjoint = inputs
+    ctx.live = any(p.requires_grad for p in params)
+    ctx.save_for_backward(x, output, *params)
+
+
+def _backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
+    x, y, *params = ctx.saved_tensors
+    w = _apply(g, params, ctx.handle, not ctx.adjoint)
+    grads: list[Any] = [None] * len(params)
+    if ctx.live:
+        grads = list(_gradients(g, w, x, y, params, ctx.handle, ctx.adjoint))
+    of_x = w if x.is_complex() or not w.is_complex() else w.real
+    return of_x.to(x.dtype), grads, None, None
+
+
+_apply.register_autograd(_backward, setup_context=_setup_context)

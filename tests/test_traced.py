@@ -1,0 +1,116 @@
+"""Operators and inverses under torch.compile(fullgraph=True): the same numbers and gradients."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from unconv import ConvOperator
+from unconv.nn import TikhonovConv2d
+from unconv.testing import dot_test
+
+from .helpers import C128, F64, randn, relative
+from .inverse.test_base import easy_weight, every_direct_rung, served
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler():
+    torch._dynamo.reset()
+
+
+def compiled(function):
+    return torch.compile(function, fullgraph=True, backend="aot_eager")
+
+
+def gradients(function, x, tensors):
+    return torch.autograd.grad(function(x).abs().square().sum(), (x, *tensors))
+
+
+@pytest.mark.parametrize("way", ["forward", "adjoint", "gram"])
+@pytest.mark.parametrize("dtype", [F64, C128])
+def test_operators(way, dtype):
+    weight = randn(3, 2, 3, 3, dtype=dtype).requires_grad_()
+    op = ConvOperator(weight, (8, 7), stride=2, padding=1, padding_mode="reflect")
+    function = {"forward": op, "adjoint": op.H, "gram": op.gram}[way]
+    x = randn(2, *function.domain_shape, dtype=dtype).requires_grad_()
+    traced = compiled(function)
+    assert torch.equal(traced(x), function(x))
+    for found, expected in zip(
+        gradients(traced, x, [weight]), gradients(function, x, [weight]), strict=True
+    ):
+        assert relative(found, expected) < 1e-13
+
+
+@every_direct_rung
+@pytest.mark.parametrize("adjoint", [False, True])
+def test_every_direct_rung(method, adjoint):
+    weight, damp = easy_weight(method).requires_grad_(), torch.tensor(0.3, requires_grad=True)
+    inverse = served(method, weight).tikhonov(damp, method=method)
+    function = inverse.H if adjoint else inverse
+    x = randn(2, *function.domain_shape).requires_grad_()
+    traced = compiled(function)
+    assert torch.equal(traced(x), function(x))
+    for found, expected in zip(
+        gradients(traced, x, [weight, damp]), gradients(function, x, [weight, damp]), strict=True
+    ):
+        assert relative(found, expected) < 1e-12
+
+
+def test_iterations_penalties_and_wiener():
+    op = ConvOperator(randn(1, 1, 3, 3).requires_grad_(), (8, 7), padding=1)
+    x = randn(1, 1, 8, 7).requires_grad_()
+    for function in (
+        op.tikhonov(0.5, method="krylov"),
+        op.tikhonov(0.5, penalty="gradient"),
+        op.wiener(0.1, 1.0),
+    ):
+        traced = compiled(function)
+        assert relative(traced(x), function(x)) < 1e-13
+        found, expected = (gradients(f, x, [op.weight]) for f in (traced, function))
+        assert relative(found[1], expected[1]) < 1e-10
+
+
+def test_data_alone_and_other_batches():
+    inverse = ConvOperator(randn(1, 1, 3, 3), (8, 7), padding=1).tikhonov(0.5)
+    traced = compiled(inverse)
+    for N in (1, 2, 5):
+        x = randn(N, 1, 8, 7).requires_grad_()
+        found, expected = (gradients(f, x, []) for f in (traced, inverse))
+        assert relative(found[0], expected[0]) < 1e-14
+        with torch.no_grad():
+            assert torch.equal(traced(x), inverse(x))
+    mixed = compiled(inverse)(randn(1, 1, 8, 7, dtype=C128))
+    assert mixed.dtype == C128
+
+
+def test_copies_are_operators_of_their_own():
+    op = ConvOperator(randn(1, 1, 3), (6,), padding=1)
+    inverse = op.tikhonov(0.5)
+    for original in (op, inverse):
+        other = copy.deepcopy(original)
+        assert other.handle != original.handle
+        assert dot_test(other) < 1e-13
+        x = randn(1, 1, 6)
+        assert torch.equal(compiled(other)(x), original(x))
+
+
+def test_within_a_network():
+    op = ConvOperator(randn(2, 1, 3, 3), (8, 7), padding=1)
+    inverse = op.tikhonov(0.5)
+    conv = nn.Conv2d(1, 1, 3, padding=1, dtype=F64)
+    x = randn(1, 1, 8, 7)
+
+    def network(x):
+        return inverse(torch.relu(op(conv(x)))) - x
+
+    assert relative(compiled(network)(x), network(x)) < 1e-14
+
+
+def test_layers_break_the_graph_and_nothing_else():
+    layer = TikhonovConv2d(1, 2, 3, padding=1, dtype=F64)
+    net = nn.Sequential(layer, nn.Conv2d(1, 1, 3, dtype=F64))
+    y = randn(1, 2, 6, 6)
+    assert relative(torch.compile(net, backend="aot_eager")(y), net(y)) < 1e-14

@@ -63,7 +63,7 @@ def apply(operator: Traceable, x: Tensor, params: Sequence[Tensor], *, adjoint: 
 )
 def _apply(x: Tensor, params: list[Tensor], handle: int, adjoint: bool) -> Tensor:
     y: Tensor = _operators[handle].value(x, params, adjoint)
-    return y.clone() if y._is_view() or y is x else y  # an operation may not return its input
+    return _fresh(y) if y._is_view() or y is x else y.contiguous()
 
 
 @_apply.register_fake
@@ -89,7 +89,7 @@ def _gradients(
     adjoint: bool,
 ) -> list[Tensor]:
     found = _operators[handle].gradients(g, w, x, y, params, adjoint)
-    return [grad.clone() for grad in found]
+    return [_fresh(grad) for grad in found]
 
 
 @_gradients.register_fake
@@ -102,7 +102,12 @@ def _(
     handle: int,
     adjoint: bool,
 ) -> list[Tensor]:
-    return [torch.empty_like(p) for p in params]
+    return [p.new_empty(p.shape) for p in params]
+
+
+def _fresh(t: Tensor) -> Tensor:
+    """Compiled code relies on the strides that were promised, and on no memory being shared."""
+    return t.clone(memory_format=torch.contiguous_format)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -13,7 +13,19 @@ import torch
 
 from .common import THREADS
 
-BENCHES = ("adjoint", "fourier", "boundary", "spectrum", "blur", "growth", "damp")
+BENCHES = (
+    "adjoint",
+    "fourier",
+    "boundary",
+    "spectrum",
+    "blur",
+    "growth",
+    "damp",
+    "gradient",
+    "svd",
+    "matrix",
+    "inverse_kernel",
+)
 
 
 def main() -> int:

@@ -25,6 +25,7 @@ napoleon_use_ivar = True
 
 OPTIONAL = {
     "unconv.nn": "Layers",
+    "unconv.inverse_kernel": "Inverse kernels",
     "unconv.psf": "Point-spread functions",
     "unconv.regularize": "Damps, penalties, filters",
     "unconv.inspection": "Inspecting a kernel",

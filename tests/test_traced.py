@@ -114,16 +114,3 @@ def test_layers_break_the_graph_and_nothing_else():
     net = nn.Sequential(layer, nn.Conv2d(1, 1, 3, dtype=F64))
     y = randn(1, 2, 6, 6)
     assert relative(torch.compile(net, backend="aot_eager")(y), net(y)) < 1e-14
-
-
-@pytest.mark.slow
-@every_direct_rung
-def test_with_the_default_backend(method):
-    weight = easy_weight(method).requires_grad_()
-    inverse = served(method, weight).tikhonov(0.3, method=method)
-    x = randn(2, *inverse.domain_shape).requires_grad_()
-    traced = torch.compile(inverse, fullgraph=True)
-    for found, expected in zip(
-        gradients(traced, x, [weight]), gradients(inverse, x, [weight]), strict=True
-    ):
-        assert relative(found, expected) < 1e-12

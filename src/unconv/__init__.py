@@ -15,6 +15,7 @@ from .functional import (
     conv3d_pinv,
 )
 from .inverse import AccuracyWarning, Certificate, InverseOperator, LstsqResult, Plan
+from .inverse_kernel import InverseKernel, inverse_kernel
 from .linear_operator import LinearOperator, MemoryLimitError
 from .matrix import conv_matrix
 from .operator import ConvOperator
@@ -29,6 +30,7 @@ __all__ = [
     "Bracket",
     "Certificate",
     "ConvOperator",
+    "InverseKernel",
     "InverseOperator",
     "LinearOperator",
     "LstsqResult",
@@ -41,6 +43,7 @@ __all__ = [
     "conv3d_adjoint",
     "conv3d_pinv",
     "conv_matrix",
+    "inverse_kernel",
     "tikhonov",
     "tsvd",
     "wiener",

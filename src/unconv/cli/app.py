@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import blur, deblur, demo, inspect
+from . import blur, deblur, demo, inspect, inverse_kernel
 from .common import EXIT_CODES
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("deblur", epilog=EXIT_CODES)(deblur.deblur)
 app.command("blur", epilog=EXIT_CODES)(blur.blur)
 app.command("demo", epilog=EXIT_CODES)(demo.demo)
 app.command("inspect", epilog=EXIT_CODES)(inspect.inspect)
+app.command("inverse-kernel", epilog=EXIT_CODES)(inverse_kernel.inverse_kernel)
 
 
 def _show_version(wanted: bool) -> None:

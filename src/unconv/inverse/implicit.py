@@ -96,7 +96,14 @@ class Model(Protocol):
 
 
 class Linear(Protocol):
-    """A, Aᴴ, and the gradients of Re⟨y, Ax⟩ in the parameters."""
+    """A, Aᴴ, and the gradients of Re⟨y, Ax⟩ in the parameters.
+
+    Attributes
+    ----------
+    per_sample : whether every sample has parameters of its own
+    """
+
+    per_sample: bool
 
     def _matvec(self, x: Tensor) -> Tensor: ...
     def _rmatvec(self, y: Tensor) -> Tensor: ...
@@ -225,6 +232,7 @@ class ConvModel:
 class _Conv:
     def __init__(self, op: ConvOperator) -> None:
         self.op, self._matvec, self._rmatvec = op, op._matvec, op._rmatvec
+        self.per_sample = op.batch_size is not None
 
     def gradients(self, x: Tensor, y: Tensor) -> list[Tensor]:
         return [self.op.weight_gradient(x, y)]
@@ -240,7 +248,11 @@ class _Turned:
 
     def gradients(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
         """Of Σ Re⟨g, Ax⟩ over pairs (x, g)."""
-        found = [self.A.gradients(*(pair[::-1] if self.turned else pair)) for pair in pairs]
+        if self.turned:
+            pairs = [(g, x) for x, g in pairs]
+        if not self.A.per_sample:  # the pairs are samples more of one sum
+            return self.A.gradients(*(torch.cat(t) for t in zip(*pairs, strict=True)))
+        found = [self.A.gradients(*pair) for pair in pairs]
         return [sum(parts[1:], start=parts[0]) for parts in zip(*found, strict=True)]
 
 

@@ -13,9 +13,9 @@ from ..inverse.apply import Record
 from ..inverse.base import Effort, SpectrumSummary
 from ..inverse.certificate import Certificate, certify
 from ..inverse.implicit import LeastSquares
-from ..inverse.plan import check_damp
 from ..inverse.iteration import Operator, norms, ratio
 from ..inverse.lsmr import largest_singular_value
+from ..inverse.plan import check_damp
 from ..inverse.prepared import Turned
 from ..linear_operator import check_all_finite
 from ..operator import ConvOperator

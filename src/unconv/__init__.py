@@ -6,6 +6,7 @@ Start with `ConvOperator`, or with the one-call functions `conv2d_pinv`, `conv2d
 
 from importlib.metadata import version
 
+from . import linalg, nn
 from .functional import (
     conv1d_adjoint,
     conv1d_pinv,
@@ -44,6 +45,8 @@ __all__ = [
     "conv3d_pinv",
     "conv_matrix",
     "inverse_kernel",
+    "linalg",
+    "nn",
     "tikhonov",
     "tsvd",
     "wiener",

@@ -163,10 +163,15 @@ class InverseConv(nn.Module):
         return []
 
     # --- what a network calls
-    # Whether to factor is decided anew at every call, which no graph can hold.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, y: Tensor, input_shape: Sequence[int] | None = None) -> Tensor:
         """(N, out_channels, *m) -> (N, in_channels, *n)."""
+        if torch.compiler.is_compiling():
+            # Whether to factor is decided anew at every call, which no graph can hold.  As a
+            # decorator it would import the compiler with the library, which takes seconds.
+            return torch.compiler.disable(self._eagerly)(y, input_shape)
+        return self._eagerly(y, input_shape)
+
+    def _eagerly(self, y: Tensor, input_shape: Sequence[int] | None) -> Tensor:
         check_tensor("y", y)
         op = self.operator(self._sizes(y, input_shape))
         op._check(y, op.range_shape)

@@ -86,6 +86,13 @@ class InverseMethods(LinearOperator):
         check_finite
             Refuse NaN and Inf in the weight now and in every y later.
 
+        Notes
+        -----
+        Differentiable in y and the weight, twice, while the rank stays what it is: where A has full
+        rank always; where singular values were dropped as zero, along changes of the weight that
+        keep them there.  Across a change of rank A⁺ is discontinuous and has no derivative.  A cut
+        through values that are not zero is refused in the backward (see unconv.inverse.implicit).
+
         Examples
         --------
         >>> import torch, unconv

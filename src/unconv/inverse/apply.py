@@ -59,8 +59,7 @@ class _Apply(torch.autograd.Function):
             return (w if ctx.complex_data else _real(w), None, None, None, *[None] * count)
         v, x, *params = ctx.saved_tensors
         w = _Apply.apply(g, ctx.inverse, not ctx.adjoint, None, *params)
-        found = cotangents(ctx.inverse, g, w, v, x, params, ctx.adjoint)
-        grads = [grad if wanted else None for grad, wanted in zip(found, needed, strict=True)]
+        grads = cotangents(ctx.inverse, g, w, v, x, params, ctx.adjoint, needed)
         return (_like(w, v), None, None, None, *grads)
 
     @staticmethod
@@ -68,7 +67,8 @@ class _Apply(torch.autograd.Function):
         ctx: Any, tangent: Tensor | None, _i: None, _a: None, _r: None, *tangents: Tensor | None
     ) -> Tensor:
         v, x, *params = ctx.saved_for_forward
-        at = _solve_at(ctx.inverse, v, x, params, ctx.adjoint)
+        wanted = [t is not None for t in tangents]
+        at = _solve_at(ctx.inverse, v, x, params, ctx.adjoint, wanted)
         right = None if tangent is None else _joined(tangent, x)
         changes = [None if t is None else in_precision(t, x.dtype) for t in tangents]
         with ieee_arithmetic(x.device.type, x.dtype):
@@ -120,22 +120,32 @@ def cotangents(
     x: Tensor,
     params: Sequence[Tensor],
     adjoint: bool,
-) -> list[Tensor]:
-    """Gradients of the parameters for a cotangent g of x = B v, w = Bᴴg."""
-    at = _solve_at(inverse, v, x, params, adjoint)
+    wanted: Sequence[bool],
+) -> list[Tensor | None]:
+    """Gradients of the wanted parameters for a cotangent g of x = B v, w = Bᴴg."""
+    at = _solve_at(inverse, v, x, params, adjoint, wanted)
     with ieee_arithmetic(x.device.type, x.dtype):
         found = inverse.derivative.vjp(at, g, w)
-    return [_like(grad, param) for grad, param in zip(found, params, strict=True)]
+    return [
+        _like(grad, param) if wish and grad is not None else None
+        for grad, param, wish in zip(found, params, wanted, strict=True)
+    ]
 
 
 def _solve_at(
-    inverse: InverseOperator, v: Tensor, x: Tensor, params: Sequence[Tensor], adjoint: bool
+    inverse: InverseOperator,
+    v: Tensor,
+    x: Tensor,
+    params: Sequence[Tensor],
+    adjoint: bool,
+    wanted: Sequence[bool],
 ) -> Solve:
     return Solve(
         v=_joined(v, x),
         x=x,
         params=[in_precision(p, x.dtype) for p in params],
         adjoint=adjoint,
+        wanted=wanted,
         inverse=lambda t: _Apply.apply(t, inverse, adjoint, None, *params),
         inverse_adjoint=lambda t: _Apply.apply(t, inverse, not adjoint, None, *params),
     )

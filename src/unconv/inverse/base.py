@@ -273,7 +273,8 @@ class InverseOperator(LinearOperator):
         self, g: Tensor, w: Tensor, x: Tensor, y: Tensor, params: Sequence[Tensor], adjoint: bool
     ) -> list[Tensor]:
         """Of what it was factored from."""
-        return cotangents(self, g, w, x, y, params, adjoint)
+        found = cotangents(self, g, w, x, y, params, adjoint, [True] * len(params))
+        return [grad for grad in found if grad is not None]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

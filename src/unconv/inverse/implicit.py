@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 Map = Callable[[Tensor], Tensor]
 Params = Sequence[Tensor]
-Cotangents = list[Tensor]
+Cotangents = list[Tensor | None]
 
 # σ_min/damp from which the series for N is the more accurate form, with the terms it then needs:
 # 1 − AᴴBᴴ loses (σ_min/damp)² of all digits.
@@ -61,6 +61,7 @@ class Solve(NamedTuple):
     v, x : right-hand side and solution, in the dtype of the factor
     params : what B depends on, beside v
     adjoint : whether B is that of Aᴴ
+    wanted : of which parameters a gradient is wanted
     inverse, inverse_adjoint : B and Bᴴ, differentiable
     """
 
@@ -68,6 +69,7 @@ class Solve(NamedTuple):
     x: Tensor
     params: Params
     adjoint: bool
+    wanted: Sequence[bool]
     inverse: Map
     inverse_adjoint: Map
 
@@ -145,14 +147,17 @@ class LeastSquares:
         pairs = [(x, -w)]
         if self.damped:
             N_g = self._normal(at, A, g, w)
+            of_damp = -2 * at.params[-1] * real_dot(N_g, x)
+            if not any(at.wanted[:-1]):  # a fixed kernel with a damp that is learnt
+                return [*[None] * (len(at.params) - 1), of_damp]
             pairs.append((N_g, v - A.apply(x)))
-            return [*A.gradients(pairs), -2 * at.params[-1] * real_dot(N_g, x)]
+            return [*A.gradients(pairs), of_damp]
         null_of_adjoint, null = self.null[::-1] if at.adjoint else self.null
         if null_of_adjoint:
             pairs.append((at.inverse(w), v - A.apply(x)))
         if null:
             pairs.append((g - A.adjoint(w), at.inverse_adjoint(x)))
-        return A.gradients(pairs)
+        return list(A.gradients(pairs))
 
     def jvp(self, at: Solve, v: Tensor | None, params: Sequence[Tensor | None]) -> Tensor:
         """See the module."""

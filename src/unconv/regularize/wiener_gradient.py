@@ -48,9 +48,13 @@ class WienerDerivative:
         y, g, x, p = (g, at.v, w, at.x) if at.adjoint else (at.v, g, at.x, w)
         A = self.model.at(at.params, at.x)
         q, e = self._white(at, y - A._matvec(x)), g - A._rmatvec(p)
-        (first,), (second,) = A.gradients(x, p), A.gradients(self._coloured(at, e), q)
         noise = -_in_spectrum(p, q, at.params[1], self.range_shape)
-        return [second - first, noise, *self._of_signal(at, e, A._rmatvec(q))]
+        signal = self._of_signal(at, e, A._rmatvec(q)) if any(at.wanted[2:]) else [None, None]
+        weight = None
+        if at.wanted[0]:
+            (first,), (second,) = A.gradients(x, p), A.gradients(self._coloured(at, e), q)
+            weight = second - first
+        return [weight, noise, *signal[: len(at.params) - 2]]
 
     def jvp(self, at: Solve, v: Tensor | None, params: Sequence[Tensor | None]) -> Tensor:
         """See the module."""

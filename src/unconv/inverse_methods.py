@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from .linear_operator import DEFAULT_MEMORY_LIMIT, LinearOperator
 
 if TYPE_CHECKING:
+    from .adapters import HFunctions
     from .inverse import InverseOperator, LstsqResult, Plan
     from .operator import ConvOperator
     from .regularize.penalty import Penalty
@@ -305,3 +306,29 @@ class InverseMethods(LinearOperator):
         from .regularize.penalized import solve_penalized
 
         return solve_penalized(self._op, y, penalty, options, method, check_finite, damp)
+
+    # --- other packages
+    def as_deepinv(
+        self,
+        *,
+        noise_model: nn.Module | None = None,
+        rtol: float | None = None,
+        atol: float = 0.0,
+        method: str = "auto",
+    ) -> Any:
+        """A as a `deepinv.physics.LinearPhysics`; see `unconv.adapters.as_deepinv`."""
+        from .adapters import as_deepinv
+
+        return as_deepinv(self._op, noise_model=noise_model, rtol=rtol, atol=atol, method=method)
+
+    def as_h_functions(
+        self,
+        *,
+        rtol: float | None = None,
+        atol: float = 0.0,
+        memory_limit: float = DEFAULT_MEMORY_LIMIT,
+    ) -> HFunctions:
+        """The SVD of A as DDRM's `H_functions`; see `unconv.adapters.as_h_functions`."""
+        from .adapters import as_h_functions
+
+        return as_h_functions(self._op, rtol=rtol, atol=atol, memory_limit=memory_limit)

@@ -7,12 +7,16 @@ happens here, once; `_matvec` and `_rmatvec` of a subclass trust their input.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch import promote_types as promote
 
 from .precision import result_dtype
+
+if TYPE_CHECKING:
+    from .adapters import SciPyOperator
 
 DEFAULT_MEMORY_LIMIT = 4 * 2**30
 """Bytes that a dense matrix or a factor may take unless told otherwise (4 GiB)."""
@@ -147,6 +151,12 @@ class LinearOperator(nn.Module):
         if isinstance(other, Tensor):
             return self(other)
         return NotImplemented
+
+    def as_scipy(self) -> SciPyOperator:
+        """A on flat NumPy vectors, for SciPy and PyLops; see `unconv.adapters.as_scipy`."""
+        from .adapters import as_scipy
+
+        return as_scipy(self)
 
     def to_dense(self, *, memory_limit: float = DEFAULT_MEMORY_LIMIT) -> Tensor:
         """The matrix of A, by applying it to the unit vectors.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 
 import pytest
 import torch
@@ -71,6 +72,51 @@ def test_iterations_penalties_and_wiener():
         assert relative(traced(x), function(x)) < 1e-13
         found, expected = (gradients(f, x, [op.weight]) for f in (traced, function))
         assert relative(found[1], expected[1]) < 1e-10
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, C128])
+@pytest.mark.parametrize("c", [1, 2])
+@pytest.mark.parametrize("kind", ["adjoint", "boundary", "krylov", "penalty"])
+def test_lazy_conjugates_are_resolved(kind, c, dtype):
+    """Compiled code switches them off for the operations that it runs."""
+    weight = randn(c, c, 3, 3, dtype=dtype).requires_grad_()
+    op = ConvOperator(weight, (6, 5), padding=1)
+    function = {
+        "adjoint": lambda: op.H,
+        "boundary": lambda: op.tikhonov(0.5, method="boundary").H,
+        "krylov": lambda: op.tikhonov(0.5, method="krylov"),
+        "penalty": lambda: op.tikhonov(0.5, penalty="gradient"),
+    }[kind]()
+    y = randn(1, c, 6, 5, dtype=dtype).requires_grad_()
+    traced = compiled(function)
+    assert torch.equal(traced(y), function(y))
+    for found, expected in zip(
+        gradients(traced, y, [weight]), gradients(function, y, [weight]), strict=True
+    ):
+        assert relative(found, expected) < 1e-5
+
+
+def test_a_stale_factor_and_a_lost_operator_are_refused():
+    weight = randn(1, 1, 3).requires_grad_()
+    inverse = ConvOperator(weight, (6,), padding=1).tikhonov(0.5)
+    traced = compiled(inverse)
+    x = traced(randn(1, 1, 6))
+    with torch.no_grad():
+        weight.mul_(2)
+    with pytest.raises(RuntimeError, match="factor it again"):
+        traced(randn(1, 1, 6))
+    with pytest.raises(RuntimeError, match="modified by an inplace"):
+        x.sum().backward()
+
+    def forgotten():
+        own = ConvOperator(weight, (6,), padding=1).tikhonov(0.5)
+        return torch.compile(lambda y: own(y).sin(), backend="aot_eager")(randn(1, 1, 6))
+
+    x = forgotten()
+    torch._dynamo.reset()
+    gc.collect()
+    with pytest.raises(RuntimeError, match="keep a reference"):
+        x.sum().backward()
 
 
 def test_data_alone_and_other_batches():

@@ -3,13 +3,15 @@
 How an operator is applied is decided by shape, in Python, and done by FFTs, LAPACK and iterations,
 none of which a compiler could fuse.  So what is traced is a single custom operation, which finds
 its operator again by a number and runs the same code as outside.  Its first derivatives are traced
-too; second ones are not (torch.compile has none of its own).
+too; second ones are not (torch.compile has none of its own), nor are transforms of torch.func
+inside of compiled code.  The number is a constant of the graph: every operator has its own.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakValueDictionary
 
@@ -50,6 +52,34 @@ def register(operator: LinearOperator) -> int:
     return handle
 
 
+def _found(handle: int) -> Any:
+    operator = _operators.get(handle)
+    if operator is None:
+        raise RuntimeError(
+            "the operator or inverse of this compiled call exists no longer; keep a reference to "
+            "it until the backward is done."
+        )
+    return operator
+
+
+@contextmanager
+def _lazy_views_resolved() -> Iterator[None]:
+    """Let conj() and imag mean what they say.
+
+    Compiled code runs operations with torch's handling of lazy conjugates and negatives switched
+    off, for what it compiles has none; what runs in here has.
+    """
+    keys = [torch._C.DispatchKey.Conjugate, torch._C.DispatchKey.Negative]
+    off = [k for k in keys if torch._C._dispatch_tls_is_dispatch_key_excluded(k)]
+    for key in off:
+        torch._C._dispatch_tls_set_dispatch_key_excluded(key, False)
+    try:
+        yield
+    finally:
+        for key in off:
+            torch._C._dispatch_tls_set_dispatch_key_excluded(key, True)
+
+
 def apply(operator: Traceable, x: Tensor, params: Sequence[Tensor], *, adjoint: bool) -> Tensor:
     """The operation, for code that is being compiled."""
     y: Tensor = _apply(x, list(params), operator.handle, adjoint)
@@ -62,13 +92,14 @@ def apply(operator: Traceable, x: Tensor, params: Sequence[Tensor], *, adjoint: 
     schema="(Tensor x, Tensor[] params, int handle, bool adjoint) -> Tensor",
 )
 def _apply(x: Tensor, params: list[Tensor], handle: int, adjoint: bool) -> Tensor:
-    y: Tensor = _operators[handle].value(x, params, adjoint)
+    with _lazy_views_resolved():
+        y: Tensor = _found(handle).value(x, params, adjoint)
     return _fresh(y) if y._is_view() or y is x else y.contiguous()
 
 
 @_apply.register_fake
 def _(x: Tensor, params: list[Tensor], handle: int, adjoint: bool) -> Tensor:
-    operator = _operators[handle]
+    operator = _found(handle)
     shape = operator.domain_shape if adjoint else operator.range_shape
     return x.new_empty(x.shape[0], *shape, dtype=operator.value_dtype(x.dtype))
 
@@ -88,8 +119,9 @@ def _gradients(
     handle: int,
     adjoint: bool,
 ) -> list[Tensor]:
-    found = _operators[handle].gradients(g, w, x, y, params, adjoint)
-    return [_fresh(grad) for grad in found]
+    with _lazy_views_resolved():
+        found = _found(handle).gradients(g, w, x, y, params, adjoint)
+        return [_fresh(grad) for grad in found]
 
 
 @_gradients.register_fake

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import weakref
 
 import pytest
@@ -262,6 +264,49 @@ def test_a_stale_factor():
     assert_says(error, "changed in place", "factor it again")
 
 
+def test_copies_and_moves_are_not_stale():
+    weight = torch.nn.init.normal_(torch.empty(1, 1, 3, dtype=F64)).requires_grad_()
+    log_damp = torch.zeros((), dtype=F64, requires_grad=True)
+    inverse = ConvOperator(weight, (6,), padding=1).tikhonov(log_damp.exp())
+    y = randn(1, 1, 6)
+    for other in (copy.deepcopy(inverse), pickle.loads(pickle.dumps(inverse)), inverse.to("cpu")):
+        assert torch.equal(other(y), inverse(y))
+    penalised = ConvOperator(weight, (6,), padding=1).tikhonov(0.5, penalty="gradient")
+    other = weight.detach().clone().requires_grad_()
+    penalised.bound_to(other, *penalised.params[1:])(y).sum().backward()
+    assert other.grad is not None
+    assert weight.grad is None
+
+
+def test_fused_optimisers_are_noticed():
+    weight = torch.nn.Parameter(randn(1, 1, 3))
+    inverse = ConvOperator(weight, (6,), padding=1).tikhonov(0.5)
+    inverse(randn(1, 1, 6)).sum().backward()
+    torch.optim.Adam([weight], fused=True).step()
+    with pytest.raises(RuntimeError, match="factor it again"):
+        inverse(randn(1, 1, 6))
+
+
+def test_no_gradient_at_damp_zero():
+    op = ConvOperator(randn(1, 1, 3), (6,), padding=1)
+    with pytest.raises(ValueError, match="no gradient in damp"):
+        op.lstsq(randn(1, 1, 6), torch.zeros((), requires_grad=True))
+
+
+@pytest.mark.parametrize("damp", [1e-1, 1e-2, 1e-3])
+@pytest.mark.parametrize("shape", [SQUARE, WIDE])
+def test_the_gradient_in_damp_in_single_precision(shape, damp):
+    """For a learnt damp it is the whole signal."""
+    grads = []
+    for dtype in (torch.float32, F64):
+        v, weight = inputs_of(shape, CIRCULAR, F64, False)
+        small = torch.tensor(damp, dtype=dtype, requires_grad=True)
+        op = ConvOperator(weight.detach().to(dtype), (6,), **CIRCULAR)
+        x = op.tikhonov(small)(v.detach().to(dtype))
+        grads.append(torch.autograd.grad(x.square().sum(), small)[0].double())
+    assert relative(*grads) < 2e-3
+
+
 # --- cost and memory ------------------------------------------------------------------------------
 
 
@@ -375,6 +420,17 @@ def test_vmap_over_weights_factors_and_solves_as_one_batch(method):
         many = torch.func.vmap(function)(weights, y[:2, None])
         expected = torch.stack([function(w, v[None]) for w, v in zip(weights, y, strict=False)])
         assert relative(many, expected) < 1e-9
+
+
+def test_lstsq_under_vmap_over_weights():
+    weights = torch.stack([easy_weight("dense"), 2 * easy_weight("dense")])
+    y = randn(1, *served("dense", weights[0]).range_shape)
+
+    def solution(weight):
+        return served("dense", weight).lstsq(y, 0.1).solution
+
+    expected = torch.stack([solution(w) for w in weights])
+    assert relative(torch.func.vmap(solution)(weights), expected) < 1e-12
 
 
 def test_certificates_under_transforms():

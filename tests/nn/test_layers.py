@@ -8,6 +8,7 @@ import pickle
 
 import pytest
 import torch
+import torch.utils.checkpoint
 from torch import nn
 
 import unconv
@@ -117,10 +118,14 @@ def test_factors_when_the_weight_has_changed_and_only_then(kind, monkeypatch):
     layer.weight.data = layer.weight.data * 2
     layer(y)
     assert counting.count == 4
-    layer.weight.data.mul_(2)  # leaves no trace
-    layer.forget_factors()
+    layer.weight.data.mul_(2)  # leaves no trace in torch's count of changes
     layer(y)
     assert counting.count == 5
+    fused = torch.optim.Adam(layer.parameters(), 0.1, fused=True)  # nor does this
+    layer(y).sum().backward()
+    fused.step()
+    layer(y)
+    assert counting.count == 6
 
 
 def test_a_learnt_damp_follows_its_optimiser():
@@ -218,6 +223,33 @@ def test_trains_in_a_network():
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < losses[0] / 2
+
+
+@pytest.mark.parametrize("kind", [PinvConv1d, TikhonovConv1d, WienerConv1d])
+def test_checkpoints(kind):
+    layer, y = kind.from_conv(conv_of(1)), randn(1, 3, 6).requires_grad_()
+    expected = torch.autograd.grad(layer(y).square().sum(), layer.weight)[0]
+    torch.utils.checkpoint.checkpoint(layer, y, use_reentrant=False).square().sum().backward()
+    assert relative(layer.weight.grad, expected) < 1e-12
+
+
+def test_inference_mode():
+    with torch.inference_mode():
+        layer = PinvConv2d(2, 3, 3, padding=1)
+        assert layer(torch.randn(1, 3, 6, 6)).isfinite().all()
+
+
+def test_a_moved_inverse_leaves_the_layer_alone():
+    layer, y = TikhonovConv1d(2, 3, 3, padding=1), torch.randn(1, 3, 6)
+    layer(y)
+    layer.inverse(layer.operator((6,))).double()
+    assert layer(y).dtype == torch.float32
+
+
+def test_parametrised_convolutions_are_refused():
+    conv = nn.utils.parametrizations.weight_norm(conv_of(1))
+    with pytest.raises(ValueError, match="parametrisation"):
+        TikhonovConv1d.from_conv(conv)
 
 
 def test_autocast():

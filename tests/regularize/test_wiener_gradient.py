@@ -87,3 +87,27 @@ def test_vmap_is_refused_over_the_filter_and_works_over_the_data():
     assert torch.allclose(torch.func.vmap(inverse)(y), torch.stack([inverse(v) for v in y]))
     with pytest.raises(NotImplementedError, match="vmap"):
         torch.func.vmap(lambda s: op.wiener(s, 1.0)(y[0]))(torch.tensor([0.1, 0.2]))
+
+
+@pytest.mark.parametrize("noise", [1e-2, 1e-4, 1e-6])
+def test_single_precision_keeps_the_gradients_of_the_spectra(noise):
+    grads = []
+    for dtype in (torch.float32, F64):
+        N = torch.tensor(noise, dtype=dtype, requires_grad=True)
+        S = torch.tensor(1.0, dtype=dtype, requires_grad=True)
+        op = ConvOperator(randn(2, 2, 3).to(dtype), (6,), **CIRCULAR)
+        x = op.wiener(N, S)(randn(1, 2, 6, seed=1).to(dtype))
+        assert x.dtype == dtype
+        grads.append(torch.stack(torch.autograd.grad(x.square().sum(), (N, S))).double())
+    assert ((grads[0] - grads[1]).abs() < 1e-3 * grads[1].abs()).all()
+
+
+def test_noise_that_vanishes_somewhere_is_refused():
+    noise = torch.zeros(6, dtype=F64)
+    noise[0] = 0.1
+    y = randn(1, 1, 6).requires_grad_()
+    op = ConvOperator(randn(1, 1, 3), (6,), **CIRCULAR)
+    assert torch.autograd.grad(op.wiener(noise, 1.0)(y).sum(), y)[0].isfinite().all()
+    x = op.wiener(noise.requires_grad_(), 1.0)(y)
+    with pytest.raises(NotImplementedError, match="add a floor"):
+        x.sum().backward()

@@ -14,8 +14,8 @@ from .implicit import Solve
 if TYPE_CHECKING:
     from .base import Effort, InverseOperator
 
-Record = Callable[[Tensor, Tensor, "Effort"], None]
-"""What shall be done with (y, x, effort) as plain values."""
+Record = Callable[["InverseOperator", Tensor, Tensor, "Effort"], None]
+"""What shall be done with (inverse, y, x, effort) as plain values."""
 
 
 def apply_inverse(

@@ -163,6 +163,7 @@ class InverseOperator(LinearOperator):
         self.batch_size = op.batch_size
         self.damp, self.summary, self.check_finite = options.damp, summary, check_finite
         self._dtype = op.dtype
+        self.source = (op,)  # in a tuple: evidence and geometry, not a part of the module
         self.derivative: Derivative = LeastSquares(ConvModel(op), op.shape, options, summary)
         damp = torch.tensor(self.damp, dtype=torch.float64, device=op.device)
         self.depends_on(op.weight, *([damp] if options.damp else []))
@@ -170,11 +171,14 @@ class InverseOperator(LinearOperator):
     def depends_on(self, *params: Tensor) -> None:
         """What gradients may be asked for: tensors whose values were factored."""
         # A tuple keeps the weight out of the module's parameters: the factor is what moves.
-        self.params, self._versions = params, tuple(_version(p) for p in params)
+        self.params = params
+        # torch's count of changes is blind to fused optimisers and to `.data`; weights are small.
+        self._factored = tuple(p.detach().clone() for p in params)
 
     def bound_to(self, *params: Tensor) -> InverseOperator:
         """The same factor for other tensors of the same values, such as those of a new graph."""
         other = copy.copy(self)
+        other._buffers, other._modules = self._buffers.copy(), self._modules.copy()
         other.depends_on(*params)
         return other
 
@@ -199,10 +203,10 @@ class InverseOperator(LinearOperator):
         self._check(y, self.domain_shape)
         efforts: list[Effort] = []
 
-        def keep(y: Tensor, x: Tensor, effort: Effort) -> None:
+        def keep(inverse: InverseOperator, y: Tensor, x: Tensor, effort: Effort) -> None:
             efforts.append(effort)
             if record is not None:
-                record(y, x, effort)
+                record(inverse, y, x, effort)
 
         return self._apply_to(y, record=keep), efforts[0]
 
@@ -222,7 +226,8 @@ class InverseOperator(LinearOperator):
         return apply_inverse(self, v, adjoint=adjoint, record=record)
 
     def _refuse_stale_factor(self) -> None:
-        if tuple(_version(p) for p in self.params) != self._versions:
+        pairs = zip(self.params, self._factored, strict=True)
+        if not all(torch.equal(p.detach(), values) for p, values in pairs):
             raise RuntimeError(
                 "the weight or damp has been changed in place since it was factored, so that its "
                 "gradient would be that of another operator; factor it again after every change, "
@@ -253,6 +258,7 @@ class InverseOperator(LinearOperator):
         for child in self.children():  # kept in double precision
             child.to(probe.device)
         self.params = tuple(p.to(probe.device) for p in self.params)
+        self._factored = tuple(p.to(probe.device) for p in self._factored)
         return self
 
     @property
@@ -267,6 +273,8 @@ class InverseOperator(LinearOperator):
 
     def value(self, x: Tensor, params: Sequence[Tensor], adjoint: bool) -> Tensor:
         """A⁺ x or (A⁺)ᴴ x; its parameters were factored."""
+        if any(p.requires_grad for p in self.params):
+            self._refuse_stale_factor()
         return self.evaluate(x, adjoint=adjoint)
 
     def gradients(
@@ -275,6 +283,12 @@ class InverseOperator(LinearOperator):
         """Of what it was factored from."""
         found = cotangents(self, g, w, x, y, params, adjoint, [True] * len(params))
         return [grad for grad in found if grad is not None]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies leave the graph behind: torch copies leaves alone."""
+        state = self.__dict__.copy()
+        state["params"] = tuple(p if p.is_leaf else p.detach() for p in self.params)
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -297,7 +311,7 @@ class InverseOperator(LinearOperator):
                 parts, both = self._run(torch.cat([v.real, v.imag]).to(real), adjoint, careful)
                 x, effort = torch.complex(*parts.chunk(2)), both.halved()
         if record is not None:
-            record(v, x, effort)
+            record(self, v, x, effort)
         return x
 
     def _run(self, v: Tensor, adjoint: bool, careful: bool) -> tuple[Tensor, Effort]:
@@ -306,8 +320,3 @@ class InverseOperator(LinearOperator):
         if careful:
             return self._solve_recorded(v)
         return (self._solve_adjoint(v) if adjoint else self._solve(v)), Effort()
-
-
-def _version(t: Tensor) -> int | None:
-    """How often a tensor was changed in place; tensors of the inference mode do not count."""
-    return None if t.is_inference() else t._version

@@ -17,7 +17,9 @@ own: damp²·N = 1 − AᴴBᴴ; where A is tall and damp far below σ_min, so t
 series N = P + damp²P² + 2·damp⁴P³ + …, P = BBᴴ, with Catalan's numbers.
 
 Bᴴ is the inverse of Aᴴ, so one derivation serves both.  The formulas are written with the same
-differentiable solve, operator and W: second derivatives follow from them.
+differentiable solve, operator and W: second derivatives follow from them, in any order but forward
+over forward.  There torch drops the outer tangent inside of any `autograd.Function`, without a
+word; take `jacfwd(jacrev(f))`.
 
 Where the rank changes nothing is differentiable.  The derivative is that among operators of the
 same rank: a change of the weight that would raise a dropped singular value from zero is taken as if
@@ -50,6 +52,7 @@ Cotangents = list[Tensor | None]
 # σ_min/damp from which the series for N is the more accurate form, with the terms it then needs:
 # 1 − AᴴBᴴ loses (σ_min/damp)² of all digits.
 _SERIES = ((1e8, 1), (1e4, 2), (1e2, 3))
+_DIGITS = 1e-8  # what the cancellation may cost the gradient in damp
 _SEPARATED = 1e3  # σ_r/σ_r+1 from which what is dropped is zero beside what is kept
 
 
@@ -131,9 +134,9 @@ class LeastSquares:
         rank = summary.rank
         # (Aᴴ, A) may have null spaces: data outside the range, and x that no data show
         self.null = rank is None or bool((rank < m).any()), rank is None or bool((rank < n).any())
-        ratio = float(summary.floor.min()) / options.damp if self.damped else 0.0
-        terms = next((count for least, count in _SERIES if ratio >= least), 0)
-        self.terms = terms * (m > n), terms * (m < n)
+        self.ratio = float(summary.floor.min()) / options.damp if self.damped else 0.0
+        self.all_terms = next((count for least, count in _SERIES if self.ratio >= least), 0)
+        self.terms = self.all_terms * (m > n), self.all_terms * (m < n)
         self.cut = None if self.damped else _real_cut(options, summary, m, n)
 
     def of(self, op: ConvOperator) -> LeastSquares:
@@ -147,7 +150,7 @@ class LeastSquares:
         pairs = [(x, -w)]
         if self.damped:
             N_g = self._normal(at, A, g, w)
-            of_damp = -2 * at.params[-1] * real_dot(N_g, x)
+            of_damp = self._of_damp(at, w, N_g)
             if not any(at.wanted[:-1]):  # a fixed kernel with a damp that is learnt
                 return [*[None] * (len(at.params) - 1), of_damp]
             pairs.append((N_g, v - A.apply(x)))
@@ -183,14 +186,24 @@ class LeastSquares:
 
     def _normal(self, at: Solve, A: _Turned, g: Tensor, w: Tensor) -> Tensor:
         """N g = (AᴴA + damp²)⁻¹ g from w = Bᴴ g = A N g."""
-        damp2, terms = at.params[-1].square(), self.terms[at.adjoint]
-        if not terms:
-            return (g - A.adjoint(w)) / damp2
+        if self.terms[at.adjoint]:
+            return self._series(at, w)
+        return (g - A.adjoint(w)) / at.params[-1].square()
+
+    def _series(self, at: Solve, w: Tensor) -> Tensor:
+        """P + damp²P² + …, which is N on the range of Aᴴ, applied to g; w = Bᴴ g."""
         power = total = at.inverse(w)
-        for catalan in (1, 2)[: terms - 1]:
-            power = damp2 * at.inverse(at.inverse_adjoint(power))
+        for catalan in (1, 2)[: self.all_terms - 1]:
+            power = at.params[-1].square() * at.inverse(at.inverse_adjoint(power))
             total = total + catalan * power
         return total
+
+    def _of_damp(self, at: Solve, w: Tensor, N_g: Tensor) -> Tensor:
+        """−2·damp·Re⟨N g, x⟩: x lies in the range of Aᴴ, so that the series serves every shape."""
+        lost = torch.finfo(at.x.dtype).eps * self.ratio**2
+        if at.wanted[-1] and self.all_terms and not self.terms[at.adjoint] and lost > _DIGITS:
+            N_g = self._series(at, w)
+        return -2 * at.params[-1] * real_dot(N_g, at.x)
 
     def _refuse_a_cut(self) -> None:
         if self.cut is not None:

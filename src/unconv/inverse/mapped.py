@@ -29,6 +29,9 @@ class MappedInverse(InverseOperator):
         """Device of the factors."""
         return self.each.device
 
+    def _refuse_stale_factor(self) -> None:
+        """Slices of a map cannot be compared, and cannot be changed in place."""
+
     def evaluate(self, v: Tensor, *, adjoint: bool, record: Record | None = None) -> Tensor:
         """Nothing is left of a map that has ended."""
         raise RuntimeError(

@@ -142,6 +142,8 @@ def factorize(
     """
 
     check_damp(damp, op)
+    if isinstance(damp, Tensor) and damp.requires_grad and not options.damp:
+        raise ValueError("damp=0 gives A⁺, which has no gradient in damp; use damp > 0, or 0.0.")
 
     def build(values: Values) -> InverseOperator:
         plain = op.with_weight(values.tensors[0])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..operator import ConvOperator
 from ..precision import result_dtype
-from .base import Effort, Options
+from .base import Effort, InverseOperator, Options
 from .certificate import Certificate, certify
 from .plan import factorize
 
@@ -45,8 +45,8 @@ def solve(
     tol = options.tol if options.tol_is_asked or inverse.iterates else math.inf
     found: list[Certificate] = []
 
-    def judge(y: Tensor, x: Tensor, effort: Effort) -> None:
-        found.append(certify(op, inverse, x, y, effort, tol))
+    def judge(plain: InverseOperator, y: Tensor, x: Tensor, effort: Effort) -> None:
+        found.append(certify(plain.source[0], plain, x, y, effort, tol))
 
     x, _ = inverse.solution(y, judge)
     return LstsqResult(x.to(result_dtype(op.dtype, y.dtype, y.device.type)), found[0])

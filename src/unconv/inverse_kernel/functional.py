@@ -120,8 +120,8 @@ def _solve(
     """The rows of g, and the evidence for them."""
     found: list[Certificate] = []
 
-    def judge(y: Tensor, x: Tensor, effort: Effort) -> None:
-        found.append(certify(problem.A, inverse, x, y, effort))
+    def judge(plain: InverseOperator, y: Tensor, x: Tensor, effort: Effort) -> None:
+        found.append(certify(plain.source[0], plain, x, y, effort))
 
     rows, _ = inverse.solution(problem.delta(delay), judge)
     return rows, found[0]

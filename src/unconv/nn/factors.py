@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..inverse import InverseOperator
@@ -20,20 +21,21 @@ class FactorCache:
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Hashable, tuple[list[Any], InverseOperator]] = OrderedDict()
+        self._kept: OrderedDict[Hashable, tuple[list[Tensor], InverseOperator]] = OrderedDict()
 
     def get(
         self, key: Hashable, tensors: Sequence[Tensor], factor: Callable[[], InverseOperator]
     ) -> InverseOperator:
         """The factor under `key`, made anew if any of the tensors has changed since.
 
-        torch counts changes in place; tensors that were replaced, moved or cast are others.
-        Changes through `.data` leave no trace, here as in autograd: call `clear` after them.
+        Values are compared: torch's count of changes in place is blind to fused optimisers and to
+        `.data`, and weights are small beside any solve.
         """
-        state = [(t, t._version, t.data_ptr(), t.device, t.dtype) for t in tensors]
         found = self._kept.get(key)
-        if found is None or not _same(found[0], state):
-            found = self._kept[key] = state, factor()
+        if found is None or not _same(found[0], tensors):
+            values = [t.detach().clone() for t in tensors]
+            with torch.no_grad():  # the caller binds it to the tensors of its own graph
+                found = self._kept[key] = values, factor()
         self._kept.move_to_end(key)
         while len(self._kept) > _MOST:
             self._kept.popitem(last=False)
@@ -50,7 +52,8 @@ class FactorCache:
         return FactorCache, ()
 
 
-def _same(one: list[Any], other: list[Any]) -> bool:
-    return len(one) == len(other) and all(
-        a[0] is b[0] and a[1:] == b[1:] for a, b in zip(one, other, strict=True)
+def _same(values: Sequence[Tensor], tensors: Sequence[Tensor]) -> bool:
+    return all(
+        v.dtype == t.dtype and v.device == t.device and torch.equal(v, t.detach())
+        for v, t in zip(values, tensors, strict=True)
     )

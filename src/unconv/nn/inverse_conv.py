@@ -38,9 +38,8 @@ class InverseConv(nn.Module):
     weight : (out_channels, in_channels/groups, *kernel_size), a parameter, owned or shared
     bias : (out_channels,) or None
 
-    The factor is made when it is first needed and again when a tensor behind it has changed, so
-    once a step in training and once in all in evaluation; `forget_factors` drops it.  It is no part
-    of the state_dict.
+    The factor is made when it is first needed and again when the values behind it have changed, so
+    once a step in training and once in all in evaluation.  It is no part of the state_dict.
     """
 
     nd: ClassVar[int]
@@ -119,6 +118,12 @@ class InverseConv(nn.Module):
             raise ValueError(
                 f"several sizes of x give the same y of {type(module).__name__}; give input_shape."
             )
+        for name in ("weight", "bias"):
+            if not isinstance(getattr(module, name), nn.Parameter | None):
+                raise ValueError(
+                    f"the {name} of this {type(module).__name__} is computed (a parametrisation) "
+                    "and cannot be shared; remove it first, and parametrise this layer instead."
+                )
         layer = cls.__new__(cls)
         nn.Module.__init__(layer)
         names = ("stride", "padding", "dilation", "groups", "padding_mode")
@@ -194,14 +199,14 @@ class InverseConv(nn.Module):
             factor = self._factor(op)
         return factor.bound_to(self.weight, *self._values_of_factor())
 
-    def forget_factors(self) -> None:
-        """Factor anew at the next call: needed only after changes through `.data`."""
-        self._factors.clear()
-
     def extra_repr(self) -> str:
         """Shapes and options for `print(layer)`."""
         told = ", ".join(f"{k}={v!r}" for k, v in self.options.items())
         return f"weight={tuple(self.weight.shape)}, {told}"
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        self._factors.clear()  # they would stay behind on the old device
+        return super()._apply(fn, recurse)
 
     def _is_own(self, name: str, t: Tensor) -> bool:
         return isinstance(t, nn.Parameter) or self._buffers.get(name) is t

@@ -130,13 +130,20 @@ class PenalizedInverse(InverseOperator):
         if adjoint:
             return self.layout.split(self.inner._apply_to(v, adjoint=True))[0]
 
-        def unstacked(y: Tensor, x: Tensor, effort: Effort) -> None:
+        def unstacked(_: InverseOperator, y: Tensor, x: Tensor, effort: Effort) -> None:
             assert record is not None
-            record(self.layout.split(y)[0], x, effort)
+            record(self, self.layout.split(y)[0], x, effort)
 
         return self.inner._apply_to(
             self.with_zeros(v), record=None if record is None else unstacked
         )
+
+    def bound_to(self, *params: Tensor) -> PenalizedInverse:
+        """The stack is what computes."""
+        other = super().bound_to(*params)
+        assert isinstance(other, PenalizedInverse)
+        other.inner = self.inner.bound_to(*params)
+        return other
 
     def with_zeros(self, y: Tensor) -> Tensor:
         """[y; 0] for the stack."""
@@ -242,7 +249,7 @@ def solve_penalized(
     tol = options.tol if options.tol_is_asked else math.inf
     found: list[Certificate] = []
 
-    def judge(y: Tensor, x: Tensor, effort: Effort) -> None:
+    def judge(_: InverseOperator, y: Tensor, x: Tensor, effort: Effort) -> None:
         found.append(inverse.certify(x, y, effort, tol))
 
     x, _ = inverse.solution(y, judge)

@@ -33,6 +33,7 @@ from ..convolve import grouped
 from ..inverse import InverseOperator, Options, fourier
 from ..inverse.base import Effort, SpectrumSummary
 from ..inverse.fourier import FourierInverse, torus_of
+from ..inverse.implicit import NotDifferentiable
 from ..inverse.lsmr import largest_singular_value
 from ..inverse.prepared import Turned
 from ..inverse.small_blocks import BlockInverse, invert_blocks
@@ -47,6 +48,7 @@ from .penalty import in_groups
 from .wiener_gradient import WienerDerivative, shaped
 
 _LEAST = 1e-28  # of the largest noise power: a noiseless frequency is inverted
+_DIFFERENTIABLE = 1e-12  # of the largest noise power: q = N⁻¹(y − Ax) loses the digits of the ratio
 _MOST_STEPS = 20_000
 
 Spectrum = float | Tensor
@@ -73,6 +75,8 @@ def wiener_inverse(
     if covariance is not None:
         params.append(check_tensor("channel_covariance", covariance).to(op.device))
 
+    live = any(p.requires_grad for p in params)  # gradients divide y − Ax by the noise
+
     def build(values: Values) -> InverseOperator:
         if any(values.mapped):
             raise NotImplementedError("vmap over what a Wiener filter is made of is not supported.")
@@ -80,10 +84,17 @@ def wiener_inverse(
         if check_finite:
             check_all_finite("weight", weight)
         spectra = noise, signal, rest[0] if rest else None
-        return _factored(op.with_weight(weight), *spectra, options, method, check_finite)
+        plain = op.with_weight(weight)
+        return _factored(plain, *spectra, options, method, check_finite, in_double=live)
 
     inverse = with_values(build, *params)
-    inverse.derivative = WienerDerivative(op.with_weight(op.weight.detach()))
+    if _vanishes(params[1]):
+        inverse.derivative = NotDifferentiable(
+            "a Wiener filter is not differentiable where noise_psd vanishes beside its maximum; "
+            "add a floor to it, or detach everything but the data."
+        )
+    else:
+        inverse.derivative = WienerDerivative(inverse.source[0])
     inverse.depends_on(*params)
     return inverse
 
@@ -96,13 +107,16 @@ def _factored(
     options: Options,
     method: str,
     check_finite: bool,
+    *,
+    in_double: bool,
 ) -> InverseOperator:
     signal = _signal(op, signal_psd, covariance)
     why = fourier.obstacle(op, options)
     if why is None and any(a.stride > 1 for a in op.geometry.axes):
         why = "a stride mixes frequencies"
     if why is None and method != "krylov":
-        return _by_frequency(op, _noise(op, noise_psd), signal, options, check_finite)
+        noise = _noise(op, noise_psd)
+        return _by_frequency(op, noise, signal, options, check_finite, in_double)
     if method == "fourier":
         raise ValueError(f"method='fourier' cannot serve this operator ({why}); use 'auto'.")
     if noise_psd.numel() > 1:
@@ -110,12 +124,12 @@ def _factored(
             f"coloured noise needs a circular operator of stride 1 ({why}); give noise_psd as a "
             "number."
         )
-    noise = float(_noise(op, noise_psd).flatten()[0])
+    variance = float(_noise(op, noise_psd).flatten()[0])
     if method != "krylov" and wiener_ghosts.obstacle(op, signal, options) is None:
-        direct = wiener_ghosts.by_ghosts(op, noise, signal, options, check_finite)
+        direct = wiener_ghosts.by_ghosts(op, variance, signal, options, check_finite)
         if direct is not None:
             return direct
-    return WienerIteration(op, math.sqrt(noise), signal, options, check_finite)
+    return WienerIteration(op, math.sqrt(variance), signal, options, check_finite)
 
 
 # --- spectra
@@ -167,6 +181,14 @@ def _tensor(name: str, psd: Spectrum, op: ConvOperator) -> Tensor:
     return torch.as_tensor(psd, dtype=torch.float64, device=op.device)
 
 
+def _vanishes(noise: Tensor) -> bool:
+    def compare(values: Values) -> bool:
+        N = values.tensors[0]
+        return bool(N.min() < _DIFFERENTIABLE * N.max())
+
+    return with_values(compare, noise)
+
+
 def _checked(name: str, psd: Tensor, shape: tuple[int, ...], op: ConvOperator) -> Tensor:
     """A power spectrum as (channels or 1, *sizes or 1)."""
     if tuple(psd.shape) not in ((), shape[1:], shape):
@@ -205,7 +227,12 @@ def _stored(values: Tensor, torus: Torus) -> Tensor:
 
 # --- one frequency after the other
 def _by_frequency(
-    op: ConvOperator, noise: Tensor, signal: Tensor, options: Options, check_finite: bool
+    op: ConvOperator,
+    noise: Tensor,
+    signal: Tensor,
+    options: Options,
+    check_finite: bool,
+    in_double: bool,
 ) -> InverseOperator:
     torus, coupled = torus_of(op), signal.ndim > len(op.domain_shape)
     need = 3 * fourier.memory(op, options) * (op.geometry.groups if coupled else 1)
@@ -239,9 +266,11 @@ def _by_frequency(
         )
         W = root_S @ found.inverse / root_N[..., None, :]
         torus.symmetrize_(W)
-        working = real_working_dtype(op.dtype).to_complex()
+        working = torch.complex128 if in_double else real_working_dtype(op.dtype).to_complex()
         W = (W.mH.contiguous() if op.transposed else W).to(working)
-    return WienerInverse(op, torus, BlockInverse(W, found.summary), options, check_finite)
+    inverse = WienerInverse(op, torus, BlockInverse(W, found.summary), options, check_finite)
+    inverse.keeps_double = in_double
+    return inverse
 
 
 def _blocks(op: ConvOperator, torus: Torus, *, merged: bool) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..convolve import grouped
 from ..geometry import Geometry
-from ..linear_operator import LinearOperator, gigabytes
+from ..linear_operator import AdjointOperator, LinearOperator, gigabytes
 from ..operator import ConvOperator
 from ..precision import double_dtype
 from ..torus import Torus
@@ -49,9 +49,9 @@ class Problem:
 
     @property
     def is_tall(self) -> bool:
-        """Whether A has at least as many rows as columns."""
+        """Whether A has more rows than columns; a square one counts as its operator would."""
         m, n = self.A.shape
-        return m >= n
+        return m > n or (m == n and not isinstance(self.A, AdjointOperator))
 
     def ghosts(self, torus: Torus, *, all_pixels: bool) -> Ghosts:
         """All ghost pixels serve the square form, those that are read the augmented one."""

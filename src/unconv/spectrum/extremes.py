@@ -66,10 +66,12 @@ _MOST_FOUND = 256  # values that are found for the sake of a proof
 _PLAIN_PRODUCTS = 500  # for the small end without a factor
 
 
-def _by_square(form: SquareForm, v: Tensor) -> tuple[Tensor, Tensor]:
-    """(AᴴA)⁻¹ v and A⁻ᴴ v."""
-    w = form.pinv_adjoint(v, careful=False).value
-    return form.pinv(w, careful=False).value, w
+def _by_square(form: SquareForm, tall: bool, v: Tensor) -> tuple[Tensor, Tensor]:
+    """(AᴴA)⁻¹ v and A⁻ᴴ v; or (AAᴴ)⁻¹ v and A⁻¹ v."""
+    maps = form.pinv_adjoint, form.pinv
+    first, second = maps if tall else maps[::-1]
+    w = first(v, careful=False).value
+    return second(w, careful=False).value, w
 
 
 def _by_augmented(
@@ -278,7 +280,7 @@ class Extremes:
     def _refined_inverse(self, form: SquareForm | AugmentedForm) -> _Solve:
         """One pass of the factor may leave 1e-4: it is refined with A itself."""
         if isinstance(form, SquareForm):
-            return partial(_by_square, form)
+            return partial(_by_square, form, self.p.is_tall)
         return partial(_by_augmented, form, self.p.A, self.p.is_tall)
 
     def _of_zero(self, k: int) -> Found:

@@ -31,6 +31,7 @@ class Options:
     tol : error_bound that an iteration shall reach
     maxiter : iterations that it may take; None for as many as the rung thinks sensible
     tol_is_asked : whether the caller named tol, which then binds direct methods too
+    dense_serves : whether the SVD of the matrix stands ready for what the ghosts cannot resolve
     """
 
     damp: float = 0.0
@@ -41,6 +42,7 @@ class Options:
     tol: float = 1e-6
     maxiter: int | None = None
     tol_is_asked: bool = False
+    dense_serves: bool = False
 
     def cutoff(self, op: ConvOperator, sigma_max: Tensor) -> Tensor:
         """Singular values at or below this count as zero; none of them when damp > 0."""

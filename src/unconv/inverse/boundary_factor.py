@@ -2,21 +2,34 @@
 
 Full rank is believed where Lanczos on the inverse finds the smallest singular value well above the
 cut-off.  Near it, the inverse of a square A serves to find the few that are dropped.  Otherwise
-small singular values are counted and taken out: on the ghosts where they lie far below those of the
-grid (ghost_truncation.py), as images where they are few (deflation.py).
+small singular values are counted and taken out: on the ghosts where they are null or lie far below
+those of the grid (ghost_truncation.py), as images where they are few (deflation.py).
+
+Whatever a form believes of its rank, its factor must hold the Penrose conditions for random vectors
+(probe.py) to the accuracy that its facts promise; one that does not is dropped for the next.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ..torus import Torus
 from .base import CannotServeError, SpectrumSummary
-from .boundary_forms import AugmentedForm, ConstantForm, Corners, Embedding, SquareForm
+from .boundary_forms import (
+    Answer,
+    AugmentedForm,
+    ConstantForm,
+    Corners,
+    Embedding,
+    SquareForm,
+    norms,
+)
 from .boundary_problem import Problem, augmented, augmented_by_rings, check_memory
 from .boundary_sizes import RINGS_FROM, grid_of, sizes_of
 from .deflation import (
@@ -26,9 +39,11 @@ from .deflation import (
     polished,
     smallest_triples,
 )
-from .ghost_system import GhostSystem, LuSolver, ghost_matrix
-from .ghost_truncation import TruncatedForm, core_of
+from .ghost_system import GhostSystem, LuSolver, PseudoSolver, ghost_matrix
+from .ghost_truncation import Sources, TruncatedForm, core_of, cut_sources, null_sources
+from .ghosts import Ghosts
 from .lanczos import largest_eigenvalue, random_start
+from .probe import refuse_unproven
 from .small_blocks import invert_regular
 from .square_cut import ProjectedForm, triples_up_to
 
@@ -45,6 +60,7 @@ SINGULAR_GRID = 1e-6  # of σ_max
 _FAR_BELOW = 1e-4  # of σ_min(C): cuts there are exact but for relative errors of the square
 _HEALTHY, _REFINABLE = 1e-10, 1e-4  # backward errors of one pass
 _CORE_MATRICES = 12  # of the order of the ghosts, at the peak of `core_of`
+_NULL = 1e-15  # of σ_max: what a null vector of the ghosts leaves of A, for the gap that is stated
 
 Form = SquareForm | ProjectedForm | AugmentedForm | TruncatedForm | ConstantForm
 
@@ -77,41 +93,83 @@ def constant_form(p: Problem) -> tuple[Form, SpectrumSummary]:
 
 
 def pseudo_inverse_form(p: Problem) -> tuple[Form, SpectrumSummary]:
-    """The form for full rank if the smallest singular value says so, one with a cut-off if not."""
-    healthy, torus = None, grid_of(p.geometry, p.real)
-    resolution, smallest = _RESOLUTION, 0.0
-    form: SquareForm | AugmentedForm | None = None
-    s = sizes_of(p.geometry, p.real)
-    if not s.square:
-        corner = CORNER * p.norm
-        corners = Corners(corner, 0.0) if p.is_tall else Corners(0.0, corner)
-        if s.rows == s.columns or p.is_tall == (
-            s.rows > s.columns
-        ):  # or the blocks have no inverse
-            form = augmented(p, torus, corners)
-    elif (healthy := _healthy_grid(p)) is not None:
-        torus, resolution = healthy.torus, _BELIEVED
-        form = _square(p, healthy)
-    if form is not None and _is_usable(p, form):
-        smallest = _smallest_singular_value(p, form)
-    if isinstance(form, SquareForm) and smallest > resolution * p.norm:
-        form.try_one_pass(random_start((1, *p.A.range_shape), p.weight), p.norm)
-        if smallest <= _SAFETY * p.tau:
-            try:
-                return _cut(p, form)
-            except CannotServeError:  # too many to drop one by one
-                pass
-    if form is None or smallest <= max(_SAFETY * p.tau, resolution * p.norm):
-        del form  # before the next one is allocated
-        return _rank_deficient(p, torus, healthy)
+    """The first form that serves and whose factor passes its probe.
+
+    A⁺ of full rank if the smallest singular value says so; without null vectors that the ghosts
+    know; with a cut-off on the ghosts; without triples that are taken out as images.
+    """
+    healthy = _healthy_grid(p) if sizes_of(p.geometry, p.real).square else None
+    square, other = (_square, _square_null, _truncated, _deflated), (_augmented, _augmented_null)
+    given_up = []
+    for way in (*other, _deflated) if healthy is None else square:
+        try:
+            return _proven(p, *way(p, healthy))
+        except CannotServeError as why:
+            given_up.append(str(why))
+    raise CannotServeError("; ".join(dict.fromkeys(given_up)))
+
+
+def _proven(p: Problem, form: Form, facts: SpectrumSummary) -> tuple[Form, SpectrumSummary]:
+    """A form whose factor holds what its facts promise."""
+    solve, solve_adjoint = partial(_apply, form.pinv), partial(_apply, form.pinv_adjoint)
+    refuse_unproven(p.A, solve, solve_adjoint, facts, p.one(p.tau), p.weight)
+    return form, facts
+
+
+def _apply(solve: Callable[..., Answer], v: Tensor) -> Tensor:
+    return solve(v, careful=False).value
+
+
+def regular_form(p: Problem) -> SquareForm | AugmentedForm:
+    """A⁻¹, or A⁺ of full rank, where that factor is healthy."""
+    square = sizes_of(p.geometry, p.real).square
+    return _regular(p, _healthy_grid(p) if square else None)[0]
+
+
+def _regular(p: Problem, healthy: _Healthy | None) -> tuple[SquareForm | AugmentedForm, float]:
+    """The form for full rank and the smallest singular value that its inverse shows."""
+    resolution = _RESOLUTION if healthy is None else _BELIEVED
+    form = _full_rank(p) if healthy is None else _square_form(p, healthy)
+    if form.system.singular or (
+        isinstance(form, AugmentedForm) and not form.contracts(p.norm, p.weight, _HEALTHY)
+    ):
+        raise CannotServeError("its ghost system is singular")
+    smallest = _smallest_singular_value(p, form)
+    if smallest <= resolution * p.norm:
+        shown = f"{smallest / p.norm:.1e} of σ_max"
+        raise CannotServeError(f"its smallest singular value, {shown}, is not resolved")
+    return form, smallest
+
+
+def _square(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSummary]:
+    form, smallest = _regular(p, healthy)
+    assert isinstance(form, SquareForm)
+    form.try_one_pass(random_start((1, *p.A.range_shape), p.weight), p.norm)
+    if smallest <= _SAFETY * p.tau:
+        return _cut(p, form)
+    return form, _full(p, smallest)
+
+
+def _augmented(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSummary]:
+    form, smallest = _regular(p, healthy)
+    if smallest <= _SAFETY * p.tau:
+        raise CannotServeError("singular values lie near the cut-off")
+    return form, _full(p, smallest)
+
+
+def _full(p: Problem, smallest: float) -> SpectrumSummary:
     # Lanczos errs upwards, by less than a factor of 2 but once in 500 starts.
-    return form, p.facts(smallest / 2, "full: smallest singular value by Lanczos on the inverse")
+    return p.facts(smallest / 2, "full: smallest singular value by Lanczos on the inverse")
 
 
-def _is_usable(p: Problem, form: SquareForm | AugmentedForm) -> bool:
-    if form.system.singular:
-        return False
-    return isinstance(form, SquareForm) or form.contracts(p.norm, p.weight, _HEALTHY)
+def _full_rank(p: Problem, factor: type[LuSolver] | type[PseudoSolver] = LuSolver) -> AugmentedForm:
+    """The augmented form with one corner, for tall and wide operators."""
+    s = sizes_of(p.geometry, p.real)
+    if s.rows != s.columns and p.is_tall != (s.rows > s.columns):
+        raise CannotServeError("its blocks have no inverse")
+    corner = CORNER * p.norm
+    corners = Corners(corner, 0.0) if p.is_tall else Corners(0.0, corner)
+    return augmented(p, grid_of(p.geometry, p.real), corners, factor=factor)
 
 
 def _cut(p: Problem, form: SquareForm) -> tuple[Form, SpectrumSummary]:
@@ -127,31 +185,80 @@ def _cut(p: Problem, form: SquareForm) -> tuple[Form, SpectrumSummary]:
     return ProjectedForm(form, Deflation(Triples(U, S, V), torch.zeros_like(S))), facts
 
 
-def _rank_deficient(
-    p: Problem, torus: Torus, healthy: _Healthy | None
-) -> tuple[Form, SpectrumSummary]:
-    s = sizes_of(p.geometry, p.real)
-    if healthy is not None and p.tau <= _FAR_BELOW * healthy.floor:
-        try:
-            check_memory(p, _CORE_MATRICES * s.unknowns(0.0) ** 2, "A is rank-deficient")
-            return _truncated(p, healthy)
-        except CannotServeError:  # dependent ghosts: singular vectors as images then
-            pass
-    check_memory(p, 2 * s.unknowns(1.0) ** 2, "A is rank-deficient")
-    return _deflated(p, torus, _RESOLUTION if healthy is None else _SQUARE_RESOLUTION)
+def _square_null(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSummary]:
+    """Every singular value is round-off or far above the cut-off: null vectors on the ghosts."""
+    form, sources = _on_ghosts(p, healthy, null_sources)
+    c = random_start((1, *sources.v.shape[::2]), sources.v)
+    return form, _null_facts(p, form, form.null_vectors(c), sources.dropped)
 
 
-def _truncated(p: Problem, healthy: _Healthy) -> tuple[Form, SpectrumSummary]:
+def _augmented_null(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSummary]:
+    """The same for tall and wide operators, their null vectors as images."""
+    form = _full_rank(p, PseudoSolver)
+    null = form.null_vectors(_MOST_ENTRIES)
+    if len(null):
+        S = torch.zeros(len(null), dtype=torch.float64, device=null.device)
+        other = null.new_zeros(len(null), *(p.A.range_shape if p.is_tall else p.A.domain_shape))
+        sides = (other, S, null) if p.is_tall else (null, S, other)
+        form.deflation = Deflation(Triples(*sides), S)
+    facts = _null_facts(p, form, null, len(null))
+    if facts.floor <= _RESOLUTION * p.norm:
+        raise CannotServeError("its smallest singular values are not resolved")
+    return form, facts
+
+
+def _null_facts(
+    p: Problem, form: TruncatedForm | AugmentedForm, null: Tensor, dropped: int
+) -> SpectrumSummary:
+    """What is dropped lies under the cut-off, what is kept clear of it, by Lanczos on the inverse.
+
+    null : some null vectors of the shorter side, as images
+    """
+    smallest = _smallest_singular_value(p, form)
+    if smallest <= _SAFETY * p.tau:
+        raise CannotServeError("singular values lie near the cut-off")
+    how = "null vectors of the ghosts; the smallest singular value kept by Lanczos on the inverse"
+    if not dropped:
+        return p.facts(smallest / 2, how)
+    apply = p.A._rmatvec if null.shape[1:] == p.A.range_shape and not p.is_tall else p.A._matvec
+    left = float(norms(apply(null)).amax() / norms(null).amin())
+    if left > p.tau:
+        raise CannotServeError("its null vectors are not known to the cut-off")
+    gap = smallest / max(math.sqrt(dropped) * left, _NULL * p.norm)
+    return p.facts(smallest / 2, how, dropped=dropped, gap=gap)
+
+
+def _truncated(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSummary]:
     """The cut-off lies far below the grid's own singular values: cut on the ghosts."""
-    ghosts = p.ghosts(healthy.torus, all_pixels=True)
-    core = core_of(healthy.torus, healthy.inverse, ghosts)
-    embedding = Embedding(p.geometry, healthy.torus)
-    form = TruncatedForm(p.A, embedding, healthy.torus, healthy.inverse, ghosts, core, p.tau)
-    lost = p.tau >= core.S
+    assert healthy is not None
+    if p.tau > _FAR_BELOW * healthy.floor:
+        raise CannotServeError("the cut-off lies among the grid's own singular values")
+    cores = []
+
+    def cut(torus: Torus, inverse: Tensor, ghosts: Ghosts) -> Sources:
+        cores.append(core_of(torus, inverse, ghosts))
+        return cut_sources(cores[0], p.tau)
+
+    form, sources = _on_ghosts(p, healthy, cut)
+    S = cores[0].S
+    lost = p.tau >= S
     # The core knows all values far below the grid's; if it keeps nothing, the grid's bound holds.
-    kept = min(float(torch.where(lost, math.inf, core.S).amin()), healthy.floor)
-    gap = _gap(kept, core.S[lost])
-    return form, p.facts(kept, "singular values on the ghosts", dropped=int(lost.sum()), gap=gap)
+    kept = min(float(torch.where(lost, math.inf, S).amin()), healthy.floor)
+    gap = _gap(kept, S[lost])
+    return form, p.facts(kept, "singular values on the ghosts", dropped=sources.dropped, gap=gap)
+
+
+def _on_ghosts(
+    p: Problem, healthy: _Healthy | None, find: Callable[[Torus, Tensor, Ghosts], Sources]
+) -> tuple[TruncatedForm, Sources]:
+    assert healthy is not None
+    unknowns = sizes_of(p.geometry, p.real).unknowns(0.0)
+    check_memory(p, _CORE_MATRICES * unknowns**2, "A is rank-deficient")
+    torus, inverse = healthy.torus, healthy.inverse
+    ghosts = p.ghosts(torus, all_pixels=True)
+    sources = find(torus, inverse, ghosts)
+    embedding = Embedding(p.geometry, torus)
+    return TruncatedForm(p.A, embedding, torus, inverse, ghosts, sources), sources
 
 
 def _gap(kept: float, lost: Tensor) -> float:
@@ -182,7 +289,7 @@ def _healthy_grid(p: Problem) -> _Healthy | None:
     return None
 
 
-def _square(p: Problem, healthy: _Healthy) -> SquareForm:
+def _square_form(p: Problem, healthy: _Healthy) -> SquareForm:
     torus, inverse = healthy.torus, healthy.inverse
     ghosts = p.ghosts(torus, all_pixels=True)
     rows, columns = [ghosts.constraints], [ghosts.outputs]
@@ -192,7 +299,7 @@ def _square(p: Problem, healthy: _Healthy) -> SquareForm:
 
 
 def _smallest_singular_value(
-    p: Problem, form: SquareForm | AugmentedForm, steps: int = 8, rtol: float = 0.2
+    p: Problem, form: SquareForm | AugmentedForm | TruncatedForm, steps: int = 8, rtol: float = 0.2
 ) -> float:
     """From above, by Lanczos on the inverse of AᴴA or AAᴴ; 0 where that overflows."""
     shape = p.A.domain_shape if p.is_tall else p.A.range_shape
@@ -206,11 +313,14 @@ def _smallest_singular_value(
     return smallest if math.isfinite(smallest) else 0.0
 
 
-def _deflated(p: Problem, torus: Torus, resolution: float) -> tuple[Form, SpectrumSummary]:
+def _deflated(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSummary]:
     """The damped form with a small μ, and every σ ≤ 10 μ taken out by hand.
 
     The larger μ, the better conditioned the ghosts and the more there is to take out.
     """
+    check_memory(p, 2 * sizes_of(p.geometry, p.real).unknowns(1.0) ** 2, "A is rank-deficient")
+    torus = grid_of(p.geometry, p.real) if healthy is None else healthy.torus
+    resolution = _RESOLUTION if healthy is None else _SQUARE_RESOLUTION
     blocks = torus.spectrum(p.weight, p.geometry)
     ghosts = p.ghosts(torus, all_pixels=False)
     counts = torus.multiplicity(blocks.device)
@@ -221,7 +331,7 @@ def _deflated(p: Problem, torus: Torus, resolution: float) -> tuple[Form, Spectr
         if small <= _FEW:
             break
     shown = f"{threshold / p.norm:.1e} of σ_max"
-    if small * sum(p.A.shape) > _MOST_ENTRIES:
+    if small * sum(p.A.shape) > _MOST_ENTRIES or (small > _FEW and p.dense_serves):
         raise CannotServeError(
             f"{small:,} singular values lie at or under {shown}, too many to take out one by one"
         )

@@ -29,8 +29,9 @@ from torch import Tensor, nn
 from ..geometry import Geometry
 from ..linear_operator import LinearOperator
 from ..torus import Torus
-from .deflation import Deflation
-from .ghost_system import GhostSystem
+from .base import CannotServeError
+from .deflation import Deflation, orthonormal
+from .ghost_system import GhostSystem, PseudoSolver
 from .lanczos import random_start
 
 _Map = Callable[[Tensor], Tensor]
@@ -261,6 +262,29 @@ class AugmentedForm(nn.Module):
             return self._corrected(v, zero)[0] / self.corners.beta
         zero = v.new_zeros(len(v), *self.A.range_shape)
         return self._corrected(zero, v)[1] / -self.corners.alpha
+
+    def null_vectors(self, most_entries: float) -> Tensor:
+        """Of A if α > 0, of Aᴴ if not, where S is singular: orthonormal images (k, ...).
+
+        S z = 0 leaves [ρ; x] = K⁻¹Jᴴz, with ρ = 0 for tall A and x = 0 for wide A.
+        """
+        ghosts, e = self.system.ghosts, self.embedding
+        assert isinstance(ghosts, PseudoSolver)
+        shape = self.A.domain_shape if self.corners.alpha else self.A.range_shape
+        if ghosts.dropped * math.prod(shape) > most_entries:
+            raise CannotServeError(f"{ghosts.dropped:,} null vectors are too many for images")
+        if not ghosts.dropped:
+            return ghosts.right.new_zeros(0, *shape)
+        g = len(ghosts.right)
+        eye = torch.eye(g, dtype=ghosts.right.dtype, device=ghosts.right.device)
+        z = torch.einsum("gnk,gh->gkhn", ghosts.right, eye)
+        z = z.flatten(0, 1)  # every vector on its own group
+        z = z[torch.linalg.vector_norm(z.flatten(1), dim=1) > 0]
+        components = g * self.system.blocks.shape[-1]
+        grid = z.new_zeros(len(z), components, *e.torus.coarse)
+        self.system.scatter_(grid, z, self.system.sources)
+        rho, x = e.split(self.system.invert(grid), self.rows)
+        return orthonormal(e.domain_of(x) if self.corners.alpha else e.data_of(rho))
 
     def once(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         """(ρ, x) of the factored system, without refinement."""

@@ -17,7 +17,7 @@ from ..torus import Torus
 from .base import CannotServeError, Options, SpectrumSummary
 from .boundary_forms import AugmentedForm, Corners, Embedding
 from .boundary_sizes import ring_axis, ring_grid, rings_of, with_axis_first
-from .ghost_system import GhostSystem, LuSolver, augmented_inverse, ghost_matrix
+from .ghost_system import GhostSystem, LuSolver, PseudoSolver, augmented_inverse, ghost_matrix
 from .ghosts import Ghosts, find_ghosts
 from .lanczos import largest_eigenvalue, random_start
 from .ring_system import RingSystem
@@ -37,6 +37,7 @@ class Problem:
     kernels: int  # that there are in all
     memory_limit: float
     by_rings: bool  # whether a damped system has its rings eliminated
+    dense_serves: bool = False  # the SVD of the whole matrix, if too many triples had to be found
 
     @property
     def real(self) -> bool:
@@ -106,6 +107,7 @@ def prepare(op: ConvOperator, options: Options, kernels: int) -> Problem:
         kernels=kernels,
         memory_limit=options.memory_limit,
         by_rings=rings_of(op, options) is not None,
+        dense_serves=options.dense_serves,
     )
 
 
@@ -120,14 +122,18 @@ def check_memory(p: Problem, entries: float, why: str) -> None:
 
 
 def augmented(
-    p: Problem, torus: Torus, corners: Corners, wanted: Corners | None = None
+    p: Problem,
+    torus: Torus,
+    corners: Corners,
+    wanted: Corners | None = None,
+    factor: type[LuSolver] | type[PseudoSolver] = LuSolver,
 ) -> AugmentedForm:
     """The augmented form with its ghost system factored."""
     C = torus.spectrum(p.weight, p.geometry)
     blocks = augmented_inverse(C, corners.alpha, corners.beta)
     strips, diagonal = p.ghosts(torus, all_pixels=False).augmented(corners.beta)
-    factor = LuSolver(ghost_matrix(torus, blocks, strips, strips, diagonal))
-    system = GhostSystem(torus, blocks, strips, strips, factor)
+    ghosts = factor(ghost_matrix(torus, blocks, strips, strips, diagonal))
+    system = GhostSystem(torus, blocks, strips, strips, ghosts)
     rows = p.geometry.c_out // p.geometry.groups
     embedding = Embedding(p.geometry, torus)
     return AugmentedForm(p.A, embedding, system, rows, corners, wanted or corners)

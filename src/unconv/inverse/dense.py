@@ -25,13 +25,24 @@ from .workers import singular_values as small_singular_values
 
 LIMIT = 1024
 """Largest min(m, n) that `auto` gives to an SVD (about a second on two cores)."""
+LAST_RESORT = 4096
+"""The same where the ghosts do not resolve the small singular values (about half a minute)."""
 
 
 def obstacle(op: ConvOperator, options: Options) -> str | None:
     """Why the rung is not taken by itself for `op`, or None."""
+    return _too_large(op, LIMIT)
+
+
+def obstacle_to_last_resort(op: ConvOperator) -> str | None:
+    """The same after the *boundary* rung has given up."""
+    return _too_large(op, LAST_RESORT)
+
+
+def _too_large(op: ConvOperator, limit: int) -> str | None:
     m, n = op.shape
-    if min(m, n) > LIMIT:
-        return f"min(m, n) = {min(m, n):,} is above {LIMIT:,}; its SVD takes {flops(op):.1e} flop"
+    if min(m, n) > limit:
+        return f"min(m, n) = {min(m, n):,} is above {limit:,}; its SVD takes {flops(op):.1e} flop"
     return None
 
 

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from ..convolve.memory import keep_freed_memory
 from ..torus import Torus, multiply
+from .base import CannotServeError
 from .ghosts import Strip, fill_green
 from .grid_fft import inverse_transform, transform
 from .workers import run_in_slices
@@ -78,6 +79,52 @@ class MatrixSolver(nn.Module):
         """X or Xᴴ times values."""
         X = self.X.mH if adjoint else self.X
         return (X @ values.movedim(0, -1)).movedim(-1, 0)
+
+
+# Of σ_max(S), whose entries are known to some hundred eps: what may count as zero, and where the
+# search for a gap ends.  The first value that counts must stand this far above the last zero.
+_ROUND_OFF, _SEARCHED, _CLEAR = 1e-12, 1e-11, 30.0
+
+
+class PseudoSolver(MatrixSolver):
+    """S⁺ in the place of S⁻¹, where the singular values of S leave no doubt of which are zero.
+
+    Attributes
+    ----------
+    left, right : (g, n, k) left and right null vectors of S; groups with fewer carry zeros
+    dropped : number of null vectors of all groups
+
+    Raises
+    ------
+    CannotServeError
+        The singular values come down to round-off without a gap.
+    """
+
+    def __init__(self, S: Tensor) -> None:  # (g, n, n)
+        if not bool(S.isfinite().all()):
+            raise CannotServeError("its grid is singular")
+        P, s, Qh = torch.linalg.svd(S)
+        lost = s <= _last_zero(s)
+        gains = torch.where(lost, 0.0, 1 / torch.where(lost, 1.0, s)).to(P.dtype)
+        super().__init__((Qh.mH * gains[:, None]) @ P.mH)
+        null = slice(s.shape[1] - int(lost.sum(1).amax()), None)
+        mask = lost[:, None, null].to(P.dtype)
+        self.left, self.right = P[..., null] * mask, Qh.mH[..., null] * mask
+        self.dropped = int(lost.sum())
+
+
+def _last_zero(s: Tensor) -> float:
+    """The largest singular value of S that is round-off, −1 if none is."""
+    ordered = s.flatten().sort().values
+    searched = int((ordered <= _SEARCHED * ordered[-1]).sum()) if len(ordered) else 0
+    if not searched:
+        return -1.0
+    above = torch.cat([ordered[1:], ordered.new_full((1,), torch.inf)])
+    ratios = above / ordered.clamp(min=torch.finfo(s.dtype).tiny)
+    last = int(ratios[:searched].argmax())
+    if ratios[last] < _CLEAR or ordered[last] > _ROUND_OFF * ordered[-1]:
+        raise CannotServeError("the ghosts do not tell small singular values from zero")
+    return float(ordered[last])
 
 
 class GhostSystem(nn.Module):

@@ -6,9 +6,16 @@ matrix.  With the masks P (data) and D (domain), J the ghost outputs and W the c
 
     A⁻¹ = G − L S⁻¹ Q,    G = D C⁻¹ P,   L = D C⁻¹ J,   Q = W C⁻¹ P,   S = W C⁻¹ J,
 
-where ‖G‖ ≤ γ = 1/σ_min(C) is harmless: what is large in A⁻¹ is large in S⁻¹.  In orthonormal bases
-L = Q_L R_L and Qᴴ = Q_Q R_Q (from Gram matrices that are Green's functions of CᴴC, CCᴴ on the
-ghosts) the core of A⁻¹ is −N with
+where ‖G‖ ≤ γ = 1/σ_min(C) is harmless: what is large in A⁻¹ is large in S⁻¹.  There are two ways.
+
+*Null vectors* (`null_sources`).  S z = 0 if and only if A L z = 0, and L z = 0 only for z = 0: the
+null vectors of A are L z, those of Aᴴ are Qᴴ w with Sᴴ w = 0, and S⁺ in the place of S⁻¹ gives a
+generalised inverse.  The SVD of S decides where its values part into those that are round-off and
+the others.  S is not squared and nothing else is inverted: kernels with rows of zeros, of which
+some ghosts reach no pixel, are as good as any.
+
+*Any cut-off* (`cut_sources`).  In orthonormal bases L = Q_L R_L and Qᴴ = Q_Q R_Q (from Gram
+matrices that are Green's functions of CᴴC, CCᴴ on the ghosts) the core of A⁻¹ is −N with
 
     N⁻¹ = (I − B F)⁻¹ B,    B = R_Q⁻ᴴ S R_L⁻¹,    F = Q_Lᴴ G Q_Q,
 
@@ -17,13 +24,17 @@ a matrix of the order of S.  Its singular values σ are those of A, and its vect
     v = −L R_L⁻¹(p + σ F q) + σ D C⁻¹ P u₀,         u₀ = Qᴴ R_Q⁻¹ q,
     u =  Qᴴ R_Q⁻¹(q + σ Fᴴ p) + σ P C⁻ᴴ D v₀,       v₀ = −L R_L⁻¹ p,
 
-all with relative errors (σγ)².  Dropping the triples up to τ in the core alone leaves a bounded
-matrix M that differs from A⁺ by a few percent at most; iterating x ← x + (I − VVᴴ) M (I − UUᴴ)
-(y − Ax) removes the difference.
+all with relative errors (σγ)².  What the Gram matrices lose is known, eps·‖S‖‖R_L⁻¹‖‖R_Q⁻¹‖ of σ;
+a cut-off that it hides is refused.
+
+Dropping the triples in S or in the core alone leaves a bounded matrix M that differs from A⁺ by a
+few percent at most; iterating x ← x + (I − VVᴴ) M (I − UUᴴ)(y − Ax) removes the difference.
 """
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -33,12 +44,32 @@ from ..linear_operator import LinearOperator
 from ..torus import Torus
 from .base import CannotServeError
 from .boundary_forms import Answer, Embedding, improved
-from .ghost_system import GhostSystem, MatrixSolver, ghost_matrix
+from .ghost_system import GhostSystem, MatrixSolver, PseudoSolver, ghost_matrix
 from .ghosts import Ghosts, Strip
+
+_VISIBLE = 0.1  # of a cut-off: the round-off of singular values that it may be taken among
+
+
+class Sources(NamedTuple):
+    """A⁺ on the ghosts: what takes the place of S⁻¹, and the dropped vectors as ghost sources.
+
+    p, q, v, u (g, n, k): v = −L v + D C⁻¹ P Qᴴ q and u = Qᴴ u − P C⁻ᴴ D L p; p and q
+    are None for null vectors, where they vanish.
+    """
+
+    solver: MatrixSolver
+    p: Tensor | None
+    q: Tensor | None
+    v: Tensor
+    u: Tensor
+    dropped: int
 
 
 class Core(NamedTuple):
-    """The core of A⁻¹ by its singular triples, σ ascending; (g, n, n), (g, n), (g, n, n)."""
+    """The core of A⁻¹ by its singular triples, σ ascending; (g, n, n), (g, n), (g, n, n).
+
+    `noise` is the round-off that its singular values carry.
+    """
 
     P: Tensor
     S: Tensor
@@ -46,6 +77,57 @@ class Core(NamedTuple):
     F: Tensor
     left: Tensor  # R_L⁻¹
     right: Tensor  # R_Q⁻¹
+    noise: float
+
+
+class _Green:
+    """Green's functions of C between the strips of the ghosts."""
+
+    def __init__(self, torus: Torus, inverse: Tensor, ghosts: Ghosts) -> None:
+        self.torus, self.inverse, self.ghosts = torus, inverse, ghosts
+        self.normal = inverse @ inverse.mH  # (CᴴC)⁻¹
+        self.turned = inverse.mH @ inverse  # (CCᴴ)⁻¹
+        self.S = self.between(inverse, ghosts.constraints, ghosts.outputs)
+        self.on_pixels = self.between(inverse, ghosts.pixels, ghosts.outputs)
+        self.LL_whole = self.between(self.turned, ghosts.outputs, ghosts.outputs)
+        self.LL = self.LL_whole - self.on_pixels.mH @ self.on_pixels  # LᴴL
+        W = ghosts.constraints
+        self.QQ = self.between(self.normal, W, W) - self.S @ self.S.mH  # QQᴴ
+
+    def between(self, blocks: Tensor, rows: Strip, columns: Strip) -> Tensor:
+        """(g, rows, columns)."""
+        return ghost_matrix(self.torus, blocks, [rows], [columns], 0.0)
+
+    def LGQ(self) -> Tensor:
+        """Lᴴ G Qᴴ."""
+        J, W, pixels = self.ghosts.outputs, self.ghosts.constraints, self.ghosts.pixels
+        Sh = self.S.mH
+        found = self.between(self.turned @ self.inverse.mH, J, W) - self.LL_whole @ Sh
+        found -= self.on_pixels.mH @ (self.between(self.normal, pixels, W) - self.on_pixels @ Sh)
+        return found
+
+
+def null_sources(torus: Torus, inverse: Tensor, ghosts: Ghosts) -> Sources:
+    """S⁺ and the null vectors of A and Aᴴ, where the singular values of S leave no doubt.
+
+    inverse : (F, 1, g, q, r), the blocks of C⁻¹
+    """
+    green = _Green(torus, inverse, ghosts)
+    S = PseudoSolver(green.S)
+    return Sources(
+        solver=S,
+        p=None,
+        q=None,
+        v=_orthonormal(S.right, green.LL),
+        u=_orthonormal(S.left, green.QQ),
+        dropped=S.dropped,
+    )
+
+
+def _orthonormal(null: Tensor, gram: Tensor) -> Tensor:
+    """(g, n, k) vectors recombined so that their images have the Gram matrix 1."""
+    absent = (torch.linalg.vector_norm(null, dim=1) == 0).to(null.dtype)  # groups with fewer
+    return null @ _inverse_factor(null.mH @ gram @ null + torch.diag_embed(absent))
 
 
 def core_of(torus: Torus, inverse: Tensor, ghosts: Ghosts) -> Core:
@@ -53,26 +135,44 @@ def core_of(torus: Torus, inverse: Tensor, ghosts: Ghosts) -> Core:
 
     inverse : (F, 1, g, q, r), the blocks of C⁻¹
     """
-
-    def green(blocks: Tensor, rows: Strip, columns: Strip) -> Tensor:
-        return ghost_matrix(torus, blocks, [rows], [columns], 0.0)
-
-    J, W, pixels = ghosts.outputs, ghosts.constraints, ghosts.pixels
-    normal, turned = inverse @ inverse.mH, inverse.mH @ inverse  # (CᴴC)⁻¹, (CCᴴ)⁻¹
-    S = green(inverse, W, J)
-    on_pixels = green(inverse, pixels, J)
-    LL_whole = green(turned, J, J)
-    LL = LL_whole - on_pixels.mH @ on_pixels
-    QQ = green(normal, W, W) - S @ S.mH
-    LGQ = green(turned @ inverse.mH, J, W) - LL_whole @ S.mH
-    LGQ -= on_pixels.mH @ (green(normal, pixels, W) - on_pixels @ S.mH)
-    left, right = _inverse_factor(LL), _inverse_factor(QQ)
+    green = _Green(torus, inverse, ghosts)
+    S, LGQ = green.S, green.LGQ()
+    left, right = _inverse_factor(green.LL), _inverse_factor(green.QQ)
+    sizes = (torch.linalg.matrix_norm(t, 2).amax() for t in (S, left, right))
+    noise = torch.finfo(torch.float64).eps * float(math.prod(sizes))
     F = left.mH @ LGQ @ right
     B = right.mH @ S @ left
     eye = torch.eye(B.shape[-1], dtype=B.dtype, device=B.device)
     E = torch.linalg.solve(eye - B @ F, B)  # N⁻¹ = Q Σ Pᴴ
     Q, sigma, Ph = torch.linalg.svd(E)
-    return Core(Ph.mH.flip(-1), sigma.flip(-1), Q.flip(-1), F, left, right)
+    return Core(Ph.mH.flip(-1), sigma.flip(-1), Q.flip(-1), F, left, right, noise)
+
+
+def cut_sources(core: Core, tau: float) -> Sources:
+    """A⁺ without the triples up to τ.
+
+    Raises
+    ------
+    CannotServeError
+        The cut-off lies in the round-off of the core's singular values.
+    """
+    if core.noise > _VISIBLE * tau:
+        raise CannotServeError("the cut-off lies in the round-off of the ghosts' singular values")
+    lost = tau >= core.S
+    gains = torch.where(lost, 0.0, 1 / torch.where(lost, 1.0, core.S)).to(core.P.dtype)
+    X = core.left @ ((core.P * gains[:, None]) @ core.Q.mH + core.F) @ core.right.mH
+    count = int(lost.sum(1).max())
+    drop = lost[:, None, :count].to(core.P.dtype)  # groups with fewer carry zeros
+    p, q = core.P[..., :count] * drop, core.Q[..., :count] * drop
+    sigma = core.S[:, None, :count].to(p.dtype)
+    return Sources(
+        solver=MatrixSolver(X),
+        p=core.left @ p * sigma,
+        q=core.right @ q * sigma,
+        v=core.left @ (p + core.F @ q * sigma),
+        u=core.right @ (q + core.F.mH @ p * sigma),
+        dropped=int(lost.sum()),
+    )
 
 
 def _inverse_factor(gram: Tensor) -> Tensor:
@@ -85,10 +185,10 @@ def _inverse_factor(gram: Tensor) -> Tensor:
 
 
 class TruncatedForm(nn.Module):
-    """A⁺ without the singular triples up to τ, which are kept as ghost sources."""
+    """A⁺ without the singular triples that were dropped, which are kept as ghost sources."""
 
-    Z_p: Tensor
-    Z_q: Tensor
+    Z_p: Tensor | None
+    Z_q: Tensor | None
     Z_v: Tensor
     Z_u: Tensor
 
@@ -99,25 +199,14 @@ class TruncatedForm(nn.Module):
         torus: Torus,
         inverse: Tensor,
         ghosts: Ghosts,
-        core: Core,
-        tau: float,
+        sources: Sources,
     ) -> None:
         super().__init__()
         self.A, self.embedding = A, embedding
-        lost = tau >= core.S
-        gains = torch.where(lost, 0.0, 1 / torch.where(lost, 1.0, core.S)).to(core.P.dtype)
-        X = core.left @ ((core.P * gains[:, None]) @ core.Q.mH + core.F) @ core.right.mH
-        self.system = GhostSystem(
-            torus, inverse, [ghosts.constraints], [ghosts.outputs], MatrixSolver(X)
-        )
-        count = int(lost.sum(1).max())
-        drop = lost[:, None, :count].to(core.P.dtype)  # groups with fewer carry zeros
-        p, q = core.P[..., :count] * drop, core.Q[..., :count] * drop
-        sigma = core.S[:, None, :count].to(p.dtype)
-        self.register_buffer("Z_p", core.left @ p * sigma)
-        self.register_buffer("Z_q", core.right @ q * sigma)
-        self.register_buffer("Z_v", core.left @ (p + core.F @ q * sigma))
-        self.register_buffer("Z_u", core.right @ (q + core.F.mH @ p * sigma))
+        constraints, outputs = [ghosts.constraints], [ghosts.outputs]
+        self.system = GhostSystem(torus, inverse, constraints, outputs, sources.solver)
+        for name, value in zip("pqvu", sources[1:5], strict=True):
+            self.register_buffer(f"Z_{name}", value)
 
     def pinv(self, y: Tensor, *, careful: bool = True) -> Answer:
         """A⁺ y; this form always refines."""
@@ -127,11 +216,20 @@ class TruncatedForm(nn.Module):
         """(A⁺)ᴴ b, likewise."""
         return self._refined(b, adjoint=True)
 
-    def _refined(self, y: Tensor, *, adjoint: bool) -> Answer:
-        def solve(r: Tensor) -> Tensor:
-            return self._kept(self._pass(self._kept(r, adjoint), adjoint), not adjoint)
+    def inverse_of_gram(self, v: Tensor, *, of_data: bool) -> Tensor:
+        """(AAᴴ)⁺ v if it is data, (AᴴA)⁺ v if not, without refinement."""
+        return self._once(self._once(v, adjoint=not of_data), adjoint=of_data)
 
-        return Answer(*improved(solve, self.A._rmatvec if adjoint else self.A._matvec, y))
+    def null_vectors(self, c: Tensor) -> Tensor:
+        """Combinations (N, g, k) of the dropped right singular vectors, as images."""
+        return self._v(c)
+
+    def _refined(self, y: Tensor, *, adjoint: bool) -> Answer:
+        apply = self.A._rmatvec if adjoint else self.A._matvec
+        return Answer(*improved(partial(self._once, adjoint=adjoint), apply, y))
+
+    def _once(self, r: Tensor, *, adjoint: bool) -> Tensor:
+        return self._kept(self._pass(self._kept(r, adjoint), adjoint), not adjoint)
 
     def _pass(self, r: Tensor, adjoint: bool) -> Tensor:  # M r or Mᴴ r
         e = self.embedding
@@ -141,7 +239,7 @@ class TruncatedForm(nn.Module):
 
     def _kept(self, r: Tensor, domain: bool) -> Tensor:
         """r without its part in span V (domain) or span U (data)."""
-        if not self.Z_p.shape[-1]:
+        if not self.Z_v.shape[-1]:
             return r
         if domain:
             return r - self._v(self._v_adjoint(r))
@@ -150,27 +248,37 @@ class TruncatedForm(nn.Module):
     # --- V, U and their adjoints: fields of ghost sources, (N, g, k) <-> images
     def _v(self, c: Tensor) -> Tensor:
         e, invert = self.embedding, self.system.invert
-        inner = e.data_of(invert(self._put(c, self.Z_q, self._W), adjoint=True))  # P C⁻ᴴ Wᴴ Z c
-        f = e.grid_of_data(inner) - self._put(c, self.Z_v, self._J)
+        f = -self._put(c, self.Z_v, self._J)
+        if self.Z_q is not None:
+            inner = e.data_of(invert(self._put(c, self.Z_q, self._W), adjoint=True))  # P C⁻ᴴWᴴZ c
+            f += e.grid_of_data(inner)
         return e.domain_of(invert(f))
 
     def _v_adjoint(self, x: Tensor) -> Tensor:
         e, invert = self.embedding, self.system.invert
         y = invert(e.grid_of_domain(x), adjoint=True)
-        back = invert(e.grid_of_data(e.data_of(y)))
-        return self._read(back, self.Z_q, self._W) - self._read(y, self.Z_v, self._J)
+        found = -self._read(y, self.Z_v, self._J)
+        if self.Z_q is not None:
+            back = invert(e.grid_of_data(e.data_of(y)))
+            found += self._read(back, self.Z_q, self._W)
+        return found
 
     def _u(self, c: Tensor) -> Tensor:
         e, invert = self.embedding, self.system.invert
-        inner = e.domain_of(invert(self._put(c, self.Z_p, self._J)))  # D C⁻¹ J Z c
-        f = self._put(c, self.Z_u, self._W) - e.grid_of_domain(inner)
+        f = self._put(c, self.Z_u, self._W)
+        if self.Z_p is not None:
+            inner = e.domain_of(invert(self._put(c, self.Z_p, self._J)))  # D C⁻¹ J Z c
+            f -= e.grid_of_domain(inner)
         return e.data_of(invert(f, adjoint=True))
 
     def _u_adjoint(self, y: Tensor) -> Tensor:
         e, invert = self.embedding, self.system.invert
         x = invert(e.grid_of_data(y))
-        back = invert(e.grid_of_domain(e.domain_of(x)), adjoint=True)
-        return self._read(x, self.Z_u, self._W) - self._read(back, self.Z_p, self._J)
+        found = self._read(x, self.Z_u, self._W)
+        if self.Z_p is not None:
+            back = invert(e.grid_of_domain(e.domain_of(x)), adjoint=True)
+            found -= self._read(back, self.Z_p, self._J)
+        return found
 
     @property
     def _W(self) -> tuple[Strip, ...]:

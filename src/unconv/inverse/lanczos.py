@@ -19,6 +19,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+_NEGATIVE = 0.1  # of the largest Ritz value: less is what round-off leaves of a small positive one
+
 
 def largest_eigenvalue(
     apply: Callable[[Tensor], Tensor], start: Tensor, *, steps: int, rtol: float
@@ -34,7 +36,8 @@ def largest_eigenvalue(
 
     Returns
     -------
-    (N,) float64; inf where the map overflows
+    (N,) float64; inf where the map overflows, or where it is not positive: an inverse whose
+    smallest pivot is round-off takes that pivot with either sign, and is as singular with both
     """
     w, _ = _normalised(start.flatten(1))
     steps = min(steps, w.shape[1])
@@ -71,7 +74,9 @@ def _largest_of_tridiagonal(alpha: list[Tensor], beta: list[Tensor]) -> Tensor:
         T = T + off + off.mT
     finite = T.isfinite().all((1, 2))
     T = torch.where(finite[:, None, None], T, 0.0)  # LAPACK refuses NaN
-    return torch.where(finite, torch.linalg.eigvalsh(T)[:, -1].clamp(min=0), torch.inf)
+    values = torch.linalg.eigvalsh(T)
+    positive = values[:, 0] >= -_NEGATIVE * values[:, -1].abs()
+    return torch.where(finite & positive, values[:, -1].clamp(min=0), torch.inf)
 
 
 def _normalised(w: Tensor) -> tuple[Tensor, Tensor]:

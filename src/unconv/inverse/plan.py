@@ -8,9 +8,12 @@ it factors:
 2. `cosine`: kernels equal to their flips along every axis, centred, stride 1, mode 'symmetric';
 3. `separable`: an outer product of 1-D kernels for each group, or a channel matrix times one;
    any boundary, any stride;
-4. `dense`: min(m, n) ≤ 1,024;
+4. `dense`: min(m, n) ≤ 1,024, or ≤ 4,096 where `boundary` gave up;
 5. `boundary`: everything else, unless damp > 0 lets iterations answer the expected solves sooner;
 6. `krylov`: what does not fit.
+
+A factor of A⁺ is believed when a probe has held it to what it promises (probe.py); if it breaks
+that, the rung gives up like one that found a reason against itself.
 
 `method=` forces a rung (what is only a matter of cost then falls, the memory limit stays); an
 operator that no rung can serve is refused with the reasons.
@@ -20,8 +23,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,6 +38,7 @@ from ..transforms import Values, with_values
 from . import boundary_system, cosine, dense, fourier, krylov, separable
 from .base import AccuracyWarning, CannotServeError, InverseOperator, Options
 from .mapped import factor_mapped
+from .probe import refuse_unproven
 
 
 @dataclass(frozen=True)
@@ -48,26 +53,42 @@ class Rung:
     factor: Callable[[ConvOperator, Options, bool], InverseOperator]
     can_be_forced: bool  # past its obstacle, which is then only a matter of cost
     in_double: bool  # the factor stays in double precision for every dtype
+    proves_itself: bool  # it probes each form that it tries, or judges every answer
 
 
-def _rung(name: str, module: Any, why: str, *, forced: bool = False, in_double: bool) -> Rung:
+def _rung(
+    name: str,
+    module: Any,
+    why: str,
+    *,
+    forced: bool = False,
+    in_double: bool = False,
+    proves_itself: bool = False,
+) -> Rung:
     functions = module.obstacle, module.memory, module.operations, module.factor
-    return Rung(name, why, *functions, can_be_forced=forced, in_double=in_double)
+    return Rung(name, why, *functions, forced, in_double, proves_itself)
 
 
 LADDER = (
-    _rung("fourier", fourier, "block-circulant: one small inverse a frequency", in_double=False),
-    _rung("cosine", cosine, "symmetric kernel and boundary: diagonal in cosines", in_double=False),
-    _rung("separable", separable, "an outer product: one SVD an axis", in_double=False),
-    _rung("dense", dense, "small enough for the SVD of its matrix", forced=True, in_double=False),
+    _rung("fourier", fourier, "block-circulant: one small inverse a frequency"),
+    _rung("cosine", cosine, "symmetric kernel and boundary: diagonal in cosines"),
+    _rung("separable", separable, "an outer product: one SVD an axis"),
+    _rung("dense", dense, "small enough for the SVD of its matrix", forced=True),
     _rung(
         "boundary",
         boundary_system,
         "circulant but for thin strips of ghosts: one LU of their system",
         forced=True,
         in_double=True,
+        proves_itself=True,
     ),
-    _rung("krylov", krylov, "what is left: iterations with an error bound", in_double=True),
+    _rung(
+        "krylov",
+        krylov,
+        "what is left: iterations with an error bound",
+        in_double=True,
+        proves_itself=True,
+    ),
 )
 
 AMBIGUOUS_GAP = 10
@@ -161,15 +182,38 @@ def _climb(op: ConvOperator, options: Options, method: str, check_finite: bool) 
     if check_finite:
         check_all_finite("weight", op.weight)
     given_up: list[tuple[str, str]] = []
+    dense_serves = (
+        method == "auto"
+        and dense.obstacle_to_last_resort(op) is None
+        and dense.memory(op, options) <= options.memory_limit
+    )
+    options = replace(options, dense_serves=dense_serves)
     while True:
         rung, _, _ = _choose(op, options, method, given_up)
         try:
             inverse = rung.factor(op, options, check_finite)
+            if not options.damp and not rung.proves_itself:
+                _refuse_unproven(inverse, options)
         except CannotServeError as why:
             given_up.append((rung.name, str(why)))
         else:
             _warn_of_ambiguous_rank(inverse)
             return inverse
+
+
+def _refuse_unproven(inverse: InverseOperator, options: Options) -> None:
+    """Hold an undamped factor to what it promises."""
+    op = inverse.source[0]
+    like = torch.empty(0, dtype=inverse.value_dtype(op.dtype.to_real()), device=op.device)
+    cutoff = options.cutoff(op, inverse.summary.norm)
+    refuse_unproven(
+        op.in_double(),
+        partial(inverse.evaluate, adjoint=False),
+        partial(inverse.evaluate, adjoint=True),
+        inverse.summary,
+        cutoff,
+        like,
+    )
 
 
 def _warn_of_ambiguous_rank(inverse: InverseOperator) -> None:
@@ -181,6 +225,19 @@ def _warn_of_ambiguous_rank(inverse: InverseOperator) -> None:
             AccuracyWarning,
             stacklevel=8,
         )
+
+
+def _obstacle(
+    rung: Rung, op: ConvOperator, options: Options, forced: bool, given_up: Mapping[str, str]
+) -> str | None:
+    """Why a rung is not taken, given those that gave up while they factored."""
+    if rung.name in given_up:
+        return given_up[rung.name]
+    if forced and rung.can_be_forced:
+        return None
+    if rung.name == "dense" and "boundary" in given_up:
+        return dense.obstacle_to_last_resort(op)
+    return rung.obstacle(op, options)
 
 
 def options_of(
@@ -280,9 +337,7 @@ def _choose(
         if method not in ("auto", rung.name):
             continue
         forced = method == rung.name
-        why = dict(given_up).get(rung.name)
-        if why is None and not (forced and rung.can_be_forced):
-            why = rung.obstacle(op, options)
+        why = _obstacle(rung, op, options, forced, dict(given_up))
         if why is None:
             need = rung.memory(op, options)
             if need <= options.memory_limit:

@@ -36,7 +36,7 @@ import torch
 from torch import Tensor
 
 from ..inverse.base import CannotServeError, Options
-from ..inverse.boundary_factor import damped_form, pseudo_inverse_form
+from ..inverse.boundary_factor import damped_form, regular_form
 from ..inverse.boundary_forms import AugmentedForm, SquareForm
 from ..inverse.boundary_problem import Problem, prepare
 from ..inverse.boundary_sizes import grid_of, sizes_of
@@ -270,11 +270,11 @@ class Extremes:
 
     def _form(self) -> SquareForm | AugmentedForm:
         """Without μ where that factor is healthy, else with one that inertia could see."""
-        try:  # a limit of nothing refuses what would cut or take out the values looked for
-            form = pseudo_inverse_form(replace(self.p, tau=0.0, memory_limit=0))[0]
+        try:
+            return regular_form(self.p)
         except CannotServeError:
             form = damped_form(replace(self.p, damp=self._resolution * self.p.norm))[0]
-        assert isinstance(form, SquareForm | AugmentedForm)
+        assert isinstance(form, AugmentedForm)
         return form
 
     def _refined_inverse(self, form: SquareForm | AugmentedForm) -> _Solve:

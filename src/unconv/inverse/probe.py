@@ -1,0 +1,135 @@
+"""Whether a factor is the pseudo-inverse that it claims to be, by the Penrose conditions.
+
+A factorisation decides a rank from what it can see, and may be wrong: a null vector that it took
+for one with a small singular value σ̃ answers by eps/σ̃, under a certificate whose bound knows
+nothing of it.  For random vectors a and y and X the computed inverse, with r = y − A X y,
+
+    full column rank   X A a = a,   Aᴴ r = 0 if A is tall
+    full row rank      A X y = y,   Aᴴ Xᴴ x = x for x = X y
+    any smaller rank   X A x = x,   Aᴴ Xᴴ x = x for x = X y,   ‖Aᴴ r‖ ≤ cut-off·‖r‖
+
+must hold to what the facts of the factorisation promise, eps·σ_max/σ_r for what X returns and eps
+for what A does.  A missed null vector makes X A a = a fail by its part in a, or X A x = x by as
+much as it was amplified; a rank that is too small leaves more than the cut-off in Aᴴ r; an x with a
+part in the null space is no Aᴴ of anything.
+
+Cost: one to three solves and as many products.
+
+Source: Penrose, "A generalized inverse for matrices", Proc. Camb. Phil. Soc. 51 (1955), eq. 1–4.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..linear_operator import LinearOperator
+from ..precision import double_dtype
+from .base import CannotServeError, SpectrumSummary
+from .lanczos import random_start
+
+_SLACK = 1000.0  # of eps·σ_max/σ_r, and of eps: what healthy factors stay under by a factor of ten
+_LEAST_DIGIT = 0.1  # no promise is weaker: a factor that need not hold one digit proves nothing
+
+Solve = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the probe measured, each as a part of what was promised, (B,): over 1 is broken."""
+
+    conditions: dict[str, Tensor]
+
+    @property
+    def worst(self) -> tuple[str, float]:
+        """The condition that is furthest from its promise; NaN counts as infinite."""
+        parts = {k: float(t.nan_to_num(nan=math.inf).amax()) for k, t in self.conditions.items()}
+        name = max(parts, key=lambda k: parts[k])
+        return name, parts[name]
+
+
+def probe(
+    A: LinearOperator,
+    solve: Solve,
+    solve_adjoint: Solve,
+    facts: SpectrumSummary,
+    cutoff: Tensor,
+    like: Tensor,
+) -> Probe:
+    """The Penrose conditions for random vectors, beside what `facts` promise.
+
+    Parameters
+    ----------
+    A : one kernel, or B of them with one image each, in double precision
+    solve, solve_adjoint : X y and Xᴴ b, in the precision whose eps the factor keeps
+    facts : norm, floor and dropped of the factorisation, in the unit of A
+    cutoff : (B,) singular values up to it were to be dropped
+    like : a tensor of the dtype and device in which `solve` works
+    """
+    m, n = A.shape
+    B = len(facts.norm)
+    eps = torch.finfo(like.dtype).eps
+    loss = (_SLACK * eps * facts.norm / facts.floor).clamp(max=_LEAST_DIGIT)
+    y = random_start((B, *A.range_shape), like)
+    full = not bool(facts.dropped.any())
+    found: dict[str, Tensor] = {}
+    if full and n <= m:
+        a = random_start((B, *A.domain_shape), like)
+        found["X A a = a"] = _parts(solve(_product(A._matvec, a)) - a, a, loss)
+        if n == m:
+            return Probe(found)
+    x = solve(y)
+    r = y - _product(A._matvec, x)
+    size = facts.norm * _norms(x) + _norms(y)
+    if full and m < n:
+        found["A X y = y"] = _ratio(_norms(r), _SLACK * eps * size)
+    else:
+        allowed = cutoff * _norms(r) + _SLACK * eps * facts.norm * size
+        found["Aᴴ(y − A X y) = 0"] = _ratio(_norms(_product(A._rmatvec, r)), allowed)
+    if not full:
+        found["X A x = x"] = _parts(solve(_product(A._matvec, x)) - x, x, loss)
+    if not full or m < n:
+        back = _product(A._rmatvec, solve_adjoint(x))
+        found["Aᴴ Xᴴ x = x"] = _parts(back - x, x, loss)
+    return Probe(found)
+
+
+def refuse_unproven(
+    A: LinearOperator,
+    solve: Solve,
+    solve_adjoint: Solve,
+    facts: SpectrumSummary,
+    cutoff: Tensor,
+    like: Tensor,
+) -> None:
+    """Raise `CannotServeError` where a factor breaks what it promises; parameters as in `probe`."""
+    if not bool(torch.isfinite(facts.norm).all() & (facts.norm > 0).all()):
+        return  # zero, or not finite: nothing was factored
+    name, part = probe(A, solve, solve_adjoint, facts, cutoff, like).worst
+    if not part <= 1:
+        raise CannotServeError(f"its factor fails {name} by {part:.1e} times what it promises")
+
+
+def _product(apply: Solve, v: Tensor) -> Tensor:
+    """A or Aᴴ in double precision, rounded to that of v."""
+    return apply(v.to(double_dtype(v.dtype))).to(v.dtype)
+
+
+def _parts(difference: Tensor, whole: Tensor, allowed: Tensor) -> Tensor:
+    return _ratio(_norms(difference), allowed * _norms(whole))
+
+
+def _norms(t: Tensor) -> Tensor:
+    """Euclidean norms of (B, ...), safe from under- and overflow of squares."""
+    t = t.flatten(1).to(double_dtype(t.dtype))
+    size = t.abs().amax(1)
+    size = torch.where((size > 0) & size.isfinite(), size, 1.0)
+    return torch.linalg.vector_norm(t / size[:, None], dim=1) * size
+
+
+def _ratio(a: Tensor, b: Tensor) -> Tensor:
+    return torch.where(a == 0, 0.0, a / b)

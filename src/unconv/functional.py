@@ -15,7 +15,7 @@ from torch import Tensor
 from .geometry import Padding, PerAxis, smallest_domain
 from .inverse.plan import factorize, options_of
 from .inverse.solve import in_precision_of
-from .linear_operator import DEFAULT_MEMORY_LIMIT, check_tensor
+from .linear_operator import DEFAULT_MEMORY_LIMIT, EXPECTED_SOLVES, check_tensor
 from .operator import ConvOperator
 
 _ADJOINT = """The exact adjoint of `F.conv{nd}d(·, weight, ...)` applied to y.
@@ -146,7 +146,9 @@ def _pinv(
     op = operator_of(nd, y, weight, input_shape, options)
     op._check(y, op.range_shape)
     op = in_precision_of(op, y)
-    request = options_of(damp, rtol, 0.0, memory_limit, expected_solves=max(1, len(y)))
+    request = options_of(
+        damp, rtol, 0.0, memory_limit, expected_solves=max(EXPECTED_SOLVES, len(y))
+    )
     return factorize(op, request, method, check_finite, damp)(y)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
 
-from .linear_operator import DEFAULT_MEMORY_LIMIT, LinearOperator
+from .linear_operator import DEFAULT_MEMORY_LIMIT, EXPECTED_SOLVES, LinearOperator
 
 if TYPE_CHECKING:
     from .adapters import HFunctions
@@ -31,13 +31,14 @@ class InverseMethods(LinearOperator):
         atol: float = 0.0,
         method: str = "auto",
         memory_limit: float = DEFAULT_MEMORY_LIMIT,
-        expected_solves: int = 1,
+        expected_solves: int = EXPECTED_SOLVES,
         tol: float | None = None,
     ) -> Plan:
         """Which method would answer, why, its memory and cost; allocates nothing.
 
         expected_solves weighs set-up against solves: one image of a well-damped problem is solved
-        sooner by iterations than by a factorisation.
+        sooner by iterations than by a factorisation.  `pinv`, `tikhonov` and `lstsq` take the rung
+        that is named here for the same options and number of solves, if none gives up.
 
         Examples
         --------
@@ -59,7 +60,7 @@ class InverseMethods(LinearOperator):
         atol: float = 0.0,
         method: str = "auto",
         memory_limit: float = DEFAULT_MEMORY_LIMIT,
-        expected_solves: int = 10,
+        expected_solves: int = EXPECTED_SOLVES,
         tol: float | None = None,
         maxiter: int | None = None,
         check_finite: bool = True,
@@ -80,7 +81,9 @@ class InverseMethods(LinearOperator):
         memory_limit
             Bytes that the factorisation may take; what needs more is iterated.
         expected_solves
-            How many images will be solved, to weigh set-up against solves.
+            How many images will be solved, to weigh set-up against solves: damped, a few are often
+            solved sooner by iterations, many by a factorisation.  `plan`, `lstsq` and this method
+            take the same rung for the same number.
         tol, maxiter
             Where the method iterates: the error_bound to reach (1e-6), and the iterations it may
             take.
@@ -116,7 +119,7 @@ class InverseMethods(LinearOperator):
         penalty: Penalty | None = None,
         method: str = "auto",
         memory_limit: float = DEFAULT_MEMORY_LIMIT,
-        expected_solves: int = 10,
+        expected_solves: int = EXPECTED_SOLVES,
         tol: float | None = None,
         maxiter: int | None = None,
         check_finite: bool = True,
@@ -279,7 +282,9 @@ class InverseMethods(LinearOperator):
         rtol, atol, method, memory_limit, check_finite
             As in `pinv`.
         expected_solves
-            How many images will be solved with these options; the batch size of y by default.
+            How many images will be solved with these options; by default the batch size of y, and
+            at least 10, as in `plan`, `pinv` and `tikhonov`: the same question gets the same rung.
+            A single image of a well-damped problem is solved sooner, to `tol`, with 1.
         tol
             The error_bound above which `converged` is False.  An iteration works until it is
             reached (1e-6 by default); direct methods are exact to round-off.
@@ -299,7 +304,7 @@ class InverseMethods(LinearOperator):
             if bias is None:
                 raise ValueError("subtract_bias=True, but the operator has no bias; leave it out.")
             y = y - bias.reshape(-1, *[1] * (y.ndim - 2))
-        solves = max(1, len(y)) if expected_solves is None else expected_solves
+        solves = max(EXPECTED_SOLVES, len(y)) if expected_solves is None else expected_solves
         options = options_of(damp, rtol, atol, memory_limit, solves, tol, maxiter)
         if penalty is None:
             return solve(self._op, y, options, method, check_finite, damp)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from .adapters import SciPyOperator
 
 DEFAULT_MEMORY_LIMIT = 4 * 2**30
+EXPECTED_SOLVES = (
+    10  # images that a factor is weighed for, where nobody says how many there will be
+)
 """Bytes that a dense matrix or a factor may take unless told otherwise (4 GiB)."""
 
 

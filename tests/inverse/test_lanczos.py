@@ -72,3 +72,12 @@ def test_a_start_is_the_same_every_time():
     like = torch.zeros(0, dtype=C128)
     assert torch.equal(random_start((3, 4), like), random_start((3, 4), like))
     assert random_start((3, 4), like).dtype == C128
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_pivot_of_round_off_is_as_singular_with_either_sign(sign):
+    """What stands for 1/0 is ±1e25; the inverse of a Gram matrix cannot be negative."""
+    H = torch.diag(torch.tensor([1.0, 2.0, sign * 1e25], dtype=F64))[None]
+    found = float(largest(H, steps=3))
+    assert found > 1e24
+    assert (found == torch.inf) == (sign < 0)

@@ -55,6 +55,7 @@ _BELIEVED = 1e-9  # of σ_max: left and right null vectors of an LU need not mat
 _SAFETY = 10.0  # σ_min must clear the cut-off by this factor to be believed without a count
 _LEVELS, _FEW = (1e-2, 1e-4), 32  # of σ_max; triples that are cheaper than a smaller μ
 _MOST_ENTRIES = 3e7  # of singular vectors kept as images
+_DUST = 0.1  # of μ
 MOST_GRIDS = 4  # tried for one on which C is far from singular
 SINGULAR_GRID = 1e-6  # of σ_max
 _FAR_BELOW = 1e-4  # of σ_min(C): cuts there are exact but for relative errors of the square
@@ -298,6 +299,18 @@ def _square_form(p: Problem, healthy: _Healthy) -> SquareForm:
     return SquareForm(p.A, Embedding(p.geometry, torus), system)
 
 
+def _without_dust(p: Problem, t: Triples, lost: Tensor, mu: float) -> Triples:
+    """Of triples that are dropped the vectors of the longer side, A v/σ, only where σ is near μ.
+
+    Far below, they carry the rounding of A as eps·σ_max/σ, and the factor does without them: what
+    it makes of that direction is ρ/μ, which A does not see.
+    """
+    m, n = p.A.shape
+    dust = (lost & (_DUST * mu > t.S)).to(t.U.dtype)
+    U, V = (side * (1 - dust).reshape(-1, *[1] * (side.ndim - 1)) for side in (t.U, t.V))
+    return Triples(U if m > n else t.U, t.S, V if n > m else t.V)
+
+
 def _smallest_singular_value(
     p: Problem, form: SquareForm | AugmentedForm | TruncatedForm, steps: int = 8, rtol: float = 0.2
 ) -> float:
@@ -350,7 +363,8 @@ def _take_out(p: Problem, form: AugmentedForm, small: int, threshold: float) -> 
         form.deflation = Deflation(found, torch.zeros_like(found.S))
         found = polished(p.A, found, form.alone, p.norm)
     lost = p.tau >= found.S
-    form.deflation = Deflation(found, torch.where(lost, 0.0, 1 / torch.where(lost, 1.0, found.S)))
+    gains = torch.where(lost, 0.0, 1 / torch.where(lost, 1.0, found.S))
+    form.deflation = Deflation(_without_dust(p, found, lost, form.corners.alpha), gains)
     dropped, kept = int(lost.sum()), math.inf
     if dropped < small:
         kept = float(found.S[~lost].amin())

@@ -271,7 +271,10 @@ class AugmentedForm(nn.Module):
         ghosts, e = self.system.ghosts, self.embedding
         assert isinstance(ghosts, PseudoSolver)
         shape = self.A.domain_shape if self.corners.alpha else self.A.range_shape
-        if ghosts.dropped * math.prod(shape) > most_entries:
+        size = math.prod(shape)
+        if ghosts.dropped > size:
+            raise CannotServeError("its ghost system is singular")
+        if ghosts.dropped * size > most_entries:
             raise CannotServeError(f"{ghosts.dropped:,} null vectors are too many for images")
         if not ghosts.dropped:
             return ghosts.right.new_zeros(0, *shape)

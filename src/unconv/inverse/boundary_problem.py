@@ -21,6 +21,7 @@ from .ghost_system import GhostSystem, LuSolver, PseudoSolver, augmented_inverse
 from .ghosts import Ghosts, find_ghosts
 from .lanczos import largest_eigenvalue, random_start
 from .ring_system import RingSystem
+from .zero_slices import without_zero_slices
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ def prepare(op: ConvOperator, options: Options, kernels: int) -> Problem:
     unit.bias = None  # the layer's own: it must not follow the inverse
     A: LinearOperator = unit.H if op.transposed else unit
     taps = unit.taps.conj().resolve_conj() if op.transposed else unit.taps
+    geometry, taps = without_zero_slices(op.geometry, grouped(taps, op.geometry))
     # A cut-off that was asked for is relative to σ_max itself, others only to its order.
     sharp = options.rtol is not None
     norm = largest_eigenvalue(
@@ -98,8 +100,8 @@ def prepare(op: ConvOperator, options: Options, kernels: int) -> Problem:
     cutoff = replace(options, damp=0.0).cutoff(op, norm * scale) / scale
     return Problem(
         A=A,
-        geometry=op.geometry,
-        weight=grouped(taps, op.geometry),
+        geometry=geometry,
+        weight=taps,
         scale=scale,
         damp=options.damp / scale,
         norm=float(norm),

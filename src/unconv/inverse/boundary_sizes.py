@@ -12,6 +12,7 @@ from . import krylov
 from .base import Options
 from .grid_fft import largest_prime_factor
 from .ring_schur import SCRATCH_BYTES
+from .zero_slices import needed_geometry
 
 _MEMORY_BOUND = 12.0  # a flop of an FFT or a triangular solve costs as much as these of an LU
 _FILL = 4.0  # and one of the small products and transforms that fill S' as these
@@ -119,8 +120,9 @@ def rings_of(op: ConvOperator, options: Options) -> RingSizes | None:
     real = not op.dtype.is_complex
     if not options.damp or options.damp < RINGS_FROM * krylov.norm_bound(op) < math.inf:
         return None
-    rings = ring_sizes(op.geometry, real)
-    whole = sizes_of(op.geometry, real).unknowns(options.damp)
+    geometry = needed_geometry(op)
+    rings = ring_sizes(geometry, real)
+    whole = sizes_of(geometry, real).unknowns(options.damp)
     return rings if rings is not None and rings.setup < _factorisation(whole) else None
 
 
@@ -150,7 +152,8 @@ def ring_sizes(geometry: Geometry, real: bool) -> RingSizes | None:
 def memory(op: ConvOperator, options: Options) -> int:
     """Bytes at the peak of the set-up."""
     real = not op.dtype.is_complex
-    s, groups, kernels = sizes_of(op.geometry, real), op.geometry.groups, op.batch_size or 1
+    s, groups = sizes_of(needed_geometry(op), real), op.geometry.groups
+    kernels = op.batch_size or 1
     entry = 8 if real else 16
     rings = rings_of(op, options)
     if rings is None:
@@ -167,7 +170,7 @@ def memory(op: ConvOperator, options: Options) -> int:
 def operations(op: ConvOperator, options: Options) -> tuple[float, float]:
     """Floating-point operations of (the factorisation, one solve of one image, refined once)."""
     real = not op.dtype.is_complex
-    s, groups, each = sizes_of(op.geometry, real), op.geometry.groups, 1 if real else 4
+    s, groups, each = sizes_of(needed_geometry(op), real), op.geometry.groups, 1 if real else 4
     rings = rings_of(op, options)
     size = s.block(options.damp)
     n, F = s.unknowns(options.damp), s.frequencies

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unconv import AccuracyWarning, ConvOperator, MemoryLimitError
+from unconv.bounds import kernel_bound
 from unconv.inverse import dense
 from unconv.spectrum import values
 from unconv.spectrum.accurate_product import AccurateProduct, _cut
 from unconv.spectrum.block_lanczos import largest_eigenpairs
-from unconv.spectrum.bounds import kernel_bound
 from unconv.spectrum.extremes import Extremes
 from unconv.spectrum.values import exact_rung
 from unconv.testing import dense_twin

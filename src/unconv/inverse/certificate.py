@@ -4,12 +4,14 @@ With g = Aᴴ(y − Ax) − λx, λ = damp², and σ_r the smallest singular val
 
     residual    = ‖Ax − y‖ / ‖y‖
     optimality  = ‖g‖ / (‖A‖ (‖A‖‖x‖ + ‖y‖))              backward error of the normal equations
-    error_bound = e / (‖x‖ − e) ≥ ‖x − x*‖ / ‖x*‖,  e = ‖g‖ / (λ + σ_r²) ≥ ‖x − x*‖   forward error,
-                  as x* − x = (AᴴA + λ)⁻¹g; inf where e ≥ ‖x‖: nothing of x is proven then
+    error_bound = e / (‖x‖ − e) ≥ ‖x − x*‖ / ‖x*‖,  e ≥ ‖x − x*‖ by evidence.py;
+                  inf where e ≥ ‖x‖: nothing of x is proven then
+    tolerance   = the error_bound up to which x counts as converged: the tol that was asked for, or
+                  what the dtype and the condition allow: of a solver no more than 0.1, with the
+                  rounding of low-precision data no more than 1
 
 A small optimality alone proves little: 400 LSMR steps reach 1e-6 with x 2.5 % wrong.  Low-precision
-solutions are judged in float64.  Where singular values were dropped, g is projected on the kept
-directions, the only ones in which the truncated problem has an optimum.
+solutions are judged in float64.
 
 Source: Björck, "Numerical Methods for Least Squares Problems", SIAM 1996, §1.4 and §2.9.
 """
@@ -18,14 +20,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..operator import ConvOperator
-from ..precision import double_dtype
 from .base import Effort, InverseOperator
+from .evidence import Evidence, doubled, gather, norms, ratio
+from .krylov import KrylovInverse
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,14 @@ class Certificate:
     damp : the damping that was used
     residual : (N,) ‖Ax − y‖/‖y‖
     optimality : (N,) ‖g‖/(‖A‖(‖A‖‖x‖ + ‖y‖)) with g = Aᴴ(y − Ax) − damp²x
-    error_bound : (N,) at least ‖x − x*‖/‖x*‖, from σ_r, the least σ that counts; see certificate.py
+    error_bound : (N,) at least ‖x − x*‖/‖x*‖, the null space, the rounding of low-precision data
+        and that of the bound itself included; see evidence.py
+    tolerance : (N,) the error_bound up to which an image counts as converged
+    tolerance_how : where it comes from: the tol that was asked for, that of an iteration, or the
+        dtype and the condition
     iterations, refinements : (N,) numbers of iterations and of refinement steps
     dropped : (N,) number of singular values that were cut
-    converged : (N,) whether optimality is round-off (100·eps of the computation's dtype) and the
-        error_bound met the `tol` that was asked for; of an iteration, the latter alone
+    converged : (N,) whether error_bound ≤ tolerance
     advice : one sentence
     """
 
@@ -59,6 +65,8 @@ class Certificate:
     residual: Any
     optimality: Any
     error_bound: Any
+    tolerance: Any
+    tolerance_how: str
     iterations: Any
     refinements: Any
     dropped: Any
@@ -84,7 +92,7 @@ class Certificate:
 
 
 _LEAST_PROVEN = 0.1
-"""An error_bound above it proves not even the first digit, and nothing has converged."""
+"""An error above it leaves not even the first digit to a solver, and nothing has converged."""
 
 
 def certify(
@@ -93,7 +101,7 @@ def certify(
     x: Tensor,
     y: Tensor,
     effort: Effort | None = None,
-    tol: float = math.inf,
+    tol: float | None = None,
     result: torch.dtype | None = None,
 ) -> Certificate:
     """Judge x as the solution of min ‖Ax − y‖² + damp²‖x‖².
@@ -102,106 +110,91 @@ def certify(
     ----------
     x : (N, *domain_shape), as computed, before it is rounded to the dtype of the result
     effort : what the solve took
-    tol : error_bound above which the answer does not count as converged; the rounding of
-        low-precision data, which no solver can undo, is reported on top
+    tol : error_bound above which the answer does not count as converged; None for what the dtype
+        and the condition allow
     result : dtype to which x will be rounded; by default that of the operator and the data
     """
     effort = Effort() if effort is None else effort
-    facts = inverse.summary
+    facts, N = inverse.summary, len(x)
+    result = torch.promote_types(op.dtype, y.dtype) if result is None else result
     with torch.no_grad():
-        residual, optimality, error_bound = _evidence(
-            op, inverse, x.detach(), y.detach(), effort.residual
-        )
-        settled = optimality <= 100 * torch.finfo(x.dtype).eps
-        settled |= inverse.iterates  # an iteration stops when its bound holds, not at round-off
-        converged = settled & (error_bound <= min(tol, _LEAST_PROVEN))
-        result = torch.promote_types(op.dtype, y.dtype) if result is None else result
-        of_x, of_y = _rounding(inverse, x.detach(), y.detach(), result)
-        converged &= of_x.isfinite()
-        # All in units of ‖x*‖: a relative e of it is e/(1 + e) of ‖x‖.
-        error_bound = _relative(
-            error_bound / (1 + error_bound) + of_x + of_y, torch.ones_like(of_x)
-        )
-    N = len(x)
+        x, y = x.detach(), y.detach()
+        found = gather(op, inverse, x, y, effort.residual, math.inf if tol is None else tol)
+        # All in units of ‖x‖: a relative e of it is e/(1 − e) of ‖x*‖.
+        rounding = _rounding(inverse, found, x, y, result)
+        error_bound = _relative(ratio(found.error, found.size) + rounding)
+        tolerance = _tolerance(inverse, ratio(found.allowed, found.size), rounding, tol)
+        converged = error_bound <= tolerance
+    coarsest = max((y.dtype, x.dtype, result), key=lambda dtype: torch.finfo(dtype).eps)
+    worst = _worst(error_bound, tolerance)
+    view = _View(
+        float(error_bound[worst]) if N else 0.0,
+        float(tolerance[worst]) if N else 0.0,
+        float(found.condition[worst]) if N else 1.0,
+        str(coarsest.to_real()).removeprefix("torch."),
+        tol,
+        inverse.iterates,
+        bool(found.vanishes[worst]) if N else False,
+    )
     return Certificate(
         method=inverse.method,
         rank=None if facts.rank is None else facts.rank.expand(N),
         rank_how=facts.rank_how,
         gap=facts.gap.expand(N),
         damp=inverse.damp,
-        residual=residual,
-        optimality=optimality,
+        residual=found.residual,
+        optimality=found.optimality,
         error_bound=error_bound,
-        iterations=_each(effort.iterations, residual),
-        refinements=_each(effort.refinements, residual),
+        tolerance=tolerance,
+        tolerance_how=view.how,
+        iterations=_each(effort.iterations, error_bound),
+        refinements=_each(effort.refinements, error_bound),
         dropped=facts.dropped.expand(N),
         converged=converged,
-        advice=effort.advice or _advice(settled, converged, error_bound, facts.gap),
+        advice=effort.advice or _advice(view, bool(converged.all()), facts.gap),
     )
 
 
-def _evidence(
-    op: ConvOperator, inverse: InverseOperator, x: Tensor, y: Tensor, witness: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(residual, optimality, error_bound), in units in which A and every y are of order one.
-
-    Weights of 1e-170 or data of 1e200 must neither pass nor fail for their unit: no norm may
-    underflow to a perfect zero.
-    """
-    facts = inverse.summary
-    A = op.with_weight(_doubled(op.weight.detach()))
-    unit_A = _unit(A.weight.abs().amax())
-    A = A.with_weight(A.weight / unit_A)
-    yd = _doubled(y)
-    unit_y = _unit(_largest(yd)).reshape(-1, *[1] * (y.ndim - 1))
-    yd = yd / unit_y
-    xd = _doubled(x) / unit_y * unit_A
-    damp, norm_A, floor = (v / unit_A for v in (inverse.damp, facts.norm, facts.floor))
-    r = yd - A(xd)
-    g = A.H(r) - damp * (damp * xd)
-    norm_r, norm_y, norm_x, norm_g = (_norms(t) for t in (r, yd, xd, g))
-    if bool(facts.dropped.any()):
-        # Rounding of g itself is part of the evidence, so the projection only ever removes.
-        kept = inverse((A(g) * unit_A).to(y.dtype))
-        norm_g = torch.minimum(norm_g, _norms(_doubled(kept)))
-    optimality = _ratio(_ratio(norm_g, norm_A), norm_A * norm_x + norm_y)
-    error = _ratio(_ratio(norm_g, floor), floor)
-    if not inverse.damp:  # w = 0: the sharper bound where the data are consistent
-        error = torch.minimum(error, _amplified(norm_r, floor, damp))
-    if witness is not None:
-        w = _doubled(witness.detach()) / unit_y
-        rest = _norms(A.H(w) - damp * (damp * xd))
-        error = torch.minimum(
-            error, _amplified(_norms(r - w), floor, damp) + _ratio(_ratio(rest, floor), floor)
-        )
-    return _ratio(norm_r, norm_y), optimality, _relative(error, norm_x)
-
-
 def _rounding(
-    inverse: InverseOperator, x: Tensor, y: Tensor, result: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """What rounding alone may have cost: of x to the dtype of the result, of y before it came."""
-    size = _norms(_doubled(x))
-    of_x = _ratio(_norms(_doubled(x.to(result)) - _doubled(x)), size)
+    inverse: InverseOperator, found: Evidence, x: Tensor, y: Tensor, result: torch.dtype
+) -> Tensor:
+    """What rounding alone may have cost, of ‖x‖: of x to its dtype, of y before it came."""
+    size = norms(doubled(x))
+    of_x = ratio(norms(doubled(x.to(result)) - doubled(x)), size)
     of_x = torch.where(of_x.isfinite(), of_x, torch.inf)  # x overflows its dtype
     if y.dtype.to_real() == torch.float64:
-        return of_x, torch.zeros_like(of_x)
+        return of_x
     info = torch.finfo(y.dtype)
-    of_y = _norms(_doubled(y)) * (info.eps / 2)
+    of_y = norms(doubled(y)) * (info.eps / 2)
     of_y = of_y + (of_y > 0) * info.smallest_normal * info.eps / 2 * math.sqrt(y[:1].numel())
-    damp = torch.full_like(inverse.summary.floor, inverse.damp)
-    return of_x, _ratio(_amplified(of_y, inverse.summary.floor, damp), size)
+    of_y = ratio(_amplified(inverse, of_y), size)
+    # x = 0 without any error: what is relative to it would not tell more
+    return of_x + torch.where((size == 0) & (found.error == 0), 0.0, of_y)
 
 
-def _relative(error: Tensor, size: Tensor) -> Tensor:
-    """error/‖x*‖ from ‖x*‖ ≥ ‖x‖ − error: inf where nothing of x is proven."""
-    bound = torch.where(error == 0, 0.0, error / (size - error).clamp(min=0))
-    return torch.where(bound.isnan(), torch.inf, bound)
-
-
-def _amplified(size: Tensor, floor: Tensor, damp: Tensor) -> Tensor:
+def _amplified(inverse: InverseOperator, size: Tensor) -> Tensor:
     """At most what A⁺ or (AᴴA + damp²)⁻¹Aᴴ makes of a vector: σ/(σ² + damp²) times its size."""
-    return torch.minimum(_ratio(size, floor), _ratio(0.5 * size, damp))
+    facts, damp = inverse.summary, torch.full_like(inverse.summary.floor, inverse.damp)
+    found = torch.minimum(ratio(size, facts.floor), ratio(0.5 * size, damp))
+    strong = ratio(ratio(2 * facts.norm * size, damp), damp)  # at least ‖A‖/damp²
+    return torch.minimum(found, strong) if inverse.damp else found
+
+
+def _tolerance(
+    inverse: InverseOperator, allowed: Tensor, rounding: Tensor, tol: float | None
+) -> Tensor:
+    """What was asked for; by default what the dtype and the condition allow."""
+    if tol is not None:
+        return torch.full_like(allowed, tol)
+    if isinstance(inverse, KrylovInverse):
+        allowed = allowed + inverse.tol
+    return _relative(allowed.clamp(max=_LEAST_PROVEN) + rounding).clamp(max=1)
+
+
+def _relative(error: Tensor) -> Tensor:
+    """Of ‖x*‖ ≥ ‖x‖ − error, for an error in units of ‖x‖: inf where nothing of x is proven."""
+    bound = torch.where(error == 0, 0.0, error / (1 - error).clamp(min=0))
+    return torch.where(bound.isnan(), torch.inf, bound)
 
 
 def _each(count: Tensor | int, like: Tensor) -> Tensor:
@@ -209,44 +202,62 @@ def _each(count: Tensor | int, like: Tensor) -> Tensor:
     return torch.as_tensor(count, device=like.device).expand(len(like))
 
 
-def _doubled(t: Tensor) -> Tensor:
-    return t.to(double_dtype(t.dtype))
+def _worst(error_bound: Tensor, tolerance: Tensor) -> int:
+    """The image that misses its tolerance by the largest factor, or else is known least."""
+    if not len(error_bound):
+        return 0
+    missed = ratio(error_bound, tolerance)
+    return int((missed if bool((missed > 1).any()) else error_bound).argmax())
 
 
-def _largest(t: Tensor) -> Tensor:  # (N, ...) -> (N,)
-    return t.abs().flatten(1).amax(1) if len(t) else t.new_ones(0, dtype=torch.float64)
+class _View(NamedTuple):
+    """What is to be said of the worst image."""
+
+    error_bound: float
+    tolerance: float
+    condition: float
+    dtype: str
+    tol: float | None
+    iterates: bool
+    vanishes: bool
+
+    @property
+    def how(self) -> str:
+        """Where the tolerance comes from."""
+        if self.tol is not None:
+            return f"tol={self.tol:g}, which was asked for"
+        of_dtype = f"{self.dtype} and cond {self.condition:.1e}"
+        return f"an iteration's tol, with {of_dtype}" if self.iterates else of_dtype
 
 
-def _unit(size: Tensor) -> Tensor:
-    return torch.where((size > 0) & size.isfinite(), size, 1.0)
-
-
-def _norms(t: Tensor) -> Tensor:
-    """Euclidean norms of (N, ...), safe from under- and overflow of squares."""
-    size = _unit(_largest(t))
-    scaled = t / size.reshape(-1, *[1] * (t.ndim - 1))
-    return torch.linalg.vector_norm(scaled.flatten(1), dim=1) * size
-
-
-def _ratio(a: Tensor, b: Tensor) -> Tensor:
-    """a/b, with 0/0 = 0: a zero solution of a zero right-hand side is exact."""
-    return torch.where(a == 0, 0.0, a / b)
-
-
-def _advice(settled: Tensor, converged: Tensor, error_bound: Tensor, gap: Tensor) -> str:
-    if not bool(settled.all()):
-        return "the optimality is above round-off: use float64 data, or more damp"
-    if not bool(converged.all()):
-        worst = float(error_bound.max())
-        return (
-            f"error_bound {worst:.1e} is above what was asked for: x may be far off, use more damp"
-        )
+def _advice(view: _View, converged: bool, gap: Tensor) -> str:
+    bound = f"error_bound {view.error_bound:.1e}"
+    if not converged:
+        if view.iterates and view.condition == math.inf:
+            return (
+                "no bound of the error is known, for an iteration without damping never learns the "
+                "smallest singular value; use damp > 0, or raise memory_limit for a direct method"
+            )
+        if view.vanishes:
+            return (
+                "x is zero to round-off, which is all that is known of it, for y is next to "
+                "orthogonal to the range of A"
+            )
+        data = "" if view.dtype == "float64" else "float64 data or "
+        if view.tol is not None:
+            why = f"{bound} is above {view.how}"
+        elif view.error_bound < 1:
+            why = f"{bound} is above round-off, which is {view.tolerance:.1e} for {view.how}"
+        else:
+            why = f"{bound}: x may be far off, as the problem is ill-conditioned for {view.how}"
+        return f"{why}; use {data}more damp"
     if bool((gap < 10).any()):
         return (
             f"x is decided by the cut-off (σ_r/σ_r+1 = {float(gap.min()):.2g}): "
             "choose rtol or damp yourself"
         )
-    worst = float(error_bound.max()) if len(error_bound) else 0.0
-    if worst > 1e-3:
-        return "the operator is ill-conditioned: x may be far off, consider damp > 0"
-    return "exact to round-off" if worst <= 1e-8 else f"x is known to {worst:.1e} of its norm"
+    exact = view.error_bound <= 1e-8
+    known = f"exact to round-off: {bound}" if exact else f"x is known to {view.error_bound:.1e}"
+    if view.tol is not None:
+        return f"{known}, within {view.how}"
+    return f"{known}, where {view.how} allow {view.tolerance:.1e}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -12,6 +11,7 @@ from ..operator import ConvOperator
 from ..precision import result_dtype
 from .base import Effort, InverseOperator, Options
 from .certificate import Certificate, certify
+from .evidence import zero_exactly_
 from .plan import factorize
 
 
@@ -42,10 +42,11 @@ def solve(
     """
     op = in_precision_of(op, y)
     inverse = factorize(op, options, method, check_finite, damp)
-    tol = options.tol if options.tol_is_asked or inverse.iterates else math.inf
+    tol = options.tol if options.tol_is_asked else None
     found: list[Certificate] = []
 
     def judge(plain: InverseOperator, y: Tensor, x: Tensor, effort: Effort) -> None:
+        zero_exactly_(plain.source[0], x, y)  # x as it will be returned
         found.append(certify(plain.source[0], plain, x, y, effort, tol))
 
     x, _ = inverse.solution(y, judge)

@@ -149,7 +149,7 @@ class PenalizedInverse(InverseOperator):
         """[y; 0] for the stack."""
         return self.layout.join(y, y.new_zeros(len(y), *self.rows_of_L))
 
-    def certify(self, x: Tensor, y: Tensor, effort: Effort, tol: float) -> Certificate:
+    def certify(self, x: Tensor, y: Tensor, effort: Effort, tol: float | None) -> Certificate:
         """Of the stack, but for the residual, which is that of Ax − y."""
         if isinstance(self.inner, StackIteration):
             return self.inner.certify(x, y, effort)
@@ -227,6 +227,8 @@ class StackIteration(InverseOperator):
             residual=ratio(norms(r[:, : self.A.shape[0]]), size)[:, 0],
             optimality=optimality,
             error_bound=torch.where(size[:, 0] == 0, 0.0, whole * math.inf),
+            tolerance=torch.zeros_like(optimality),
+            tolerance_how="nothing bounds the error of an iterated stack",
             iterations=torch.as_tensor(effort.iterations).expand(len(x)),
             refinements=torch.zeros(len(x), dtype=torch.long),
             dropped=torch.zeros(len(x), dtype=torch.long),
@@ -246,7 +248,7 @@ def solve_penalized(
 ) -> LstsqResult:
     """Factor, solve, certify."""
     inverse = penalized(op, penalty, options, method, check_finite, damp)
-    tol = options.tol if options.tol_is_asked else math.inf
+    tol = options.tol if options.tol_is_asked else None
     found: list[Certificate] = []
 
     def judge(_: InverseOperator, y: Tensor, x: Tensor, effort: Effort) -> None:

@@ -21,8 +21,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ..bounds import extension_norm
 from ..operator import ConvOperator
-from .bounds import extension_norm
 
 _DIGITS = 53  # of float64
 

@@ -35,6 +35,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
+from ..bounds import extension_norm, kernel_bound
 from ..inverse.base import CannotServeError, Options
 from ..inverse.boundary_factor import damped_form, regular_form
 from ..inverse.boundary_forms import AugmentedForm, SquareForm
@@ -48,7 +49,6 @@ from ..linear_operator import AdjointOperator, LinearOperator, MemoryLimitError,
 from ..operator import ConvOperator
 from ..torus import Torus
 from .block_lanczos import Eigenpairs, basis_size, largest_eigenpairs
-from .bounds import extension_norm, kernel_bound
 
 _Map = Callable[[Tensor], Tensor]
 _Solve = Callable[[Tensor], tuple[Tensor, Tensor]]  # on the shorter side; on the other one

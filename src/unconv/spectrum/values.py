@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..bounds import kernel_bound
 from ..inverse import cosine, dense, fourier, separable
 from ..inverse.base import AccuracyWarning, CannotServeError, Options
 from ..inverse.boundary_factor import pseudo_inverse_form
@@ -32,7 +33,6 @@ from ..inverse.boundary_problem import prepare
 from ..inverse.boundary_sizes import memory as boundary_memory
 from ..linear_operator import MemoryLimitError, gigabytes
 from ..operator import ConvOperator
-from .bounds import kernel_bound
 from .extremes import Extremes, Found
 
 VALUES_LIMIT = 4096

@@ -16,8 +16,8 @@ import math
 import torch
 from torch import Tensor
 
-from ..boundary import ghost_sources
-from ..geometry import Axis, Geometry
+from .boundary import ghost_sources
+from .geometry import Axis, Geometry
 
 
 def kernel_bound(weight: Tensor, geometry: Geometry) -> Tensor:

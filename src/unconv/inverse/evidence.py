@@ -1,0 +1,374 @@
+"""How far a computed x can be from x*, judged from A alone, round-off of the judgement included.
+
+x* minimises ‖Ax − y‖² + λ‖x‖², λ = damp²; without damping it is A_r⁺y, A_r being A without the
+singular values that were cut.  Its error has two parts at right angles, x − x* = kept + beyond.
+
+*Kept*, in the span of the r right singular vectors that count.  With M = [A; damp·I], the residual
+s = [y − Ax; −damp·x] and σ² + λ ≥ floor² for those that count, for any z and any w
+
+    kept = M⁺s,   ‖M⁺s‖ ≤ ‖Mᴴs‖/floor²                                   the normal equations
+                        ≤ ‖s‖/floor,  λ = 0                              consistent data
+                        ≤ ‖s − w‖/floor + ‖Mᴴw‖/floor²                   w: the solver's residual
+                        ≤ ‖z‖ + ‖Mᴴ(s − Mz)‖/floor²                      z: nearly M⁺s
+
+The last costs a solve more and is sharp for every y; it is taken where the others leave too much.
+
+*Beyond*, in the null space of A (and along what was cut), of which a residual knows nothing.  But
+x* is in the range of Aᴴ, and so is Aᴴw for any w:
+
+    ‖beyond‖ ≤ ‖x − Aᴴw‖ + σ_{r+1}·(what of w is along singular vectors that were cut)
+
+with w from the adjoint of the inverse, applied to x and again to what Aᴴw has missed.  A damped x
+has −λ·beyond in its gradient, which serves where damp is not small.
+
+*Round-off.*  Computing Ax loses at most a few eps·‖|A|‖·‖x‖, ‖|A|‖ ≤ √(‖A‖₁‖A‖_∞); every bound
+adds what its own evaluation may have lost.  Singular values of a factorisation are known up to
+LAPACK's backward error (and what an outer product or a symmetric kernel misses of the weight), by
+which the floor is lowered, and the kept directions are turned by at most that over σ_r − σ_{r+1}.
+
+Source: Björck, "Numerical Methods for Least Squares Problems", SIAM 1996, §1.4 and §2.9; Wedin,
+"Perturbation bounds in connection with singular value decomposition", BIT 12 (1972).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..bounds import extension_norm, kernel_bound
+from ..convolve import grouped
+from ..operator import ConvOperator
+from ..precision import double_dtype
+from . import cosine, fourier, separable
+from .base import InverseOperator
+
+_EPS = torch.finfo(torch.float64).eps
+_NOISE = 4 * _EPS  # of ‖|A|‖‖x‖, in a product with A
+_ALLOWED = 100  # round-off of a solve, in units of eps times the condition
+_MOST_PASSES = 8
+_EXACT_BITS, _DIGITS = 44, 4  # of a sum of products of digits; digits of a number
+_NEARBY = {"cosine": cosine.departure, "separable": separable.departure}
+_HARDLY = 10.0  # times damp is the floor where damping is a small change
+
+
+class Evidence(NamedTuple):
+    """What is known of x, one entry an image; errors and sizes in units of one scale an image.
+
+    Attributes
+    ----------
+    residual, optimality : as in `Certificate`
+    size : ‖x‖
+    error : at least ‖x − x*‖
+    allowed : what ‖x − x*‖ the round-off of the factor's dtype accounts for, as this judge sees it
+    condition : ‖A‖/√(σ_r² + λ)
+    vanishes : whether x is zero to round-off, though the condition is good
+    """
+
+    residual: Tensor
+    optimality: Tensor
+    size: Tensor
+    error: Tensor
+    allowed: Tensor
+    condition: Tensor
+    vanishes: Tensor
+
+
+def gather(
+    op: ConvOperator,
+    inverse: InverseOperator,
+    x: Tensor,
+    y: Tensor,
+    witness: Tensor | None = None,
+    tol: float = math.inf,
+) -> Evidence:
+    """All that is known of x as the solution of min ‖Ax − y‖² + damp²‖x‖².
+
+    Parameters
+    ----------
+    x : (N, *domain_shape), as computed
+    witness : (N, *range_shape) the solver's own y − Ax
+    tol : relative error beyond which more evidence is looked for
+    """
+    return _Trial(op, inverse, x, y).verdict(witness, tol)
+
+
+class _Trial:
+    """One batch of x on trial, in units in which A and every y are of order one.
+
+    Weights of 1e-170 or data of 1e200 must neither pass nor fail for their unit: no norm may
+    underflow to a perfect zero.
+    """
+
+    def __init__(self, op: ConvOperator, inverse: InverseOperator, x: Tensor, y: Tensor) -> None:
+        facts, self.inverse = inverse.summary, inverse
+        A = op.in_double()
+        self.unit = unit = _unit(A.weight.abs().amax())
+        self.A = A = A.with_weight(A.weight / unit)
+        self.y, self.eps = doubled(y), torch.finfo(x.dtype).eps
+        self.of_y = of_y = _unit(_largest(self.y)).reshape(-1, *[1] * (y.ndim - 1))
+        self.y, self.x = self.y / of_y, doubled(x) / of_y * unit
+        self.damp, self.norm, floor = (v / unit for v in (inverse.damp, facts.norm, facts.floor))
+        self.above = kernel_bound(grouped(A.taps, A.geometry), A.geometry)  # of ‖|A|‖
+        self.most = torch.minimum(self.above, 2 * self.norm)  # of ‖A‖
+        slack = self._slack(op, _EPS)
+        σ = ((floor - self.damp).clamp(min=0) * (floor + self.damp)).sqrt()
+        self.floor = torch.hypot((σ - slack).clamp(min=0), self.damp.expand_as(σ))
+        self.hardly_damped = self.floor > _HARDLY * self.damp
+        # directions that a residual knows nothing of; where n ≤ m damping by a σ of 0 is in floor
+        n, self.blind = op.shape[1], torch.full_like(floor, op.shape[1] > op.shape[0]).bool()
+        if not inverse.damp and facts.rank is not None:
+            self.blind = facts.rank < n
+        # σ_{r+1}, and the sine by which round-off has turned the kept directions towards it
+        self.cut = bool(facts.dropped.any())
+        cut = torch.where(facts.gap.isfinite(), floor / facts.gap, 0.0) + slack
+        self.largest_cut = torch.where(facts.dropped > 0, cut, 0.0)
+        turned = self._slack(op, self.eps) / (floor - self.largest_cut).clamp(min=0)
+        self.turned = torch.where(turned.isnan(), 1.0, turned).clamp(max=1)
+        self.norm_x, self.norm_y = norms(self.x), norms(self.y)
+        self.r = self.y - A._matvec(self.x)
+        self.damped_x = self.damp * (self.damp * self.norm_x)
+        self.g = A._rmatvec(self.r) - self.damp * (self.damp * self.x)
+        self.norm_r, self.norm_g = norms(self.r), norms(self.g)
+        # round-off of r, and that of g beyond what it has from r
+        self.noise_r = self._noise(self.x, self.norm_y)
+        self.noise_g = self._noise(self.r, self.damped_x)
+
+    def _slack(self, op: ConvOperator, eps: float) -> Tensor:
+        """By how much singular values of the factorisation may be wrong, (B,)."""
+        g, method, missed = op.geometry, self.inverse.method, torch.zeros_like(self.norm)
+        if method in _NEARBY:
+            missed = kernel_bound(_NEARBY[method](op), g) / self.unit
+        side = max(g.c_in, g.c_out) // g.groups
+        if method == "fourier":
+            side = max(fourier.block_shape(op)[3:])
+        elif method == "separable":
+            side += sum(max(a.m, a.n) for a in g.axes)
+        elif method == "dense":
+            side = max(op.shape)
+        return (16 + math.sqrt(side)) * eps * self.norm + missed
+
+    def _noise(self, v: Tensor, more: Tensor | float = 0.0) -> Tensor:
+        """Round-off of a product of A or Aᴴ with v, and of a sum with something of this size."""
+        return _NOISE * (self.above * norms(v) + more)
+
+    def verdict(self, witness: Tensor | None, tol: float) -> Evidence:
+        """The best of all bounds."""
+        optimality = ratio(ratio(self.norm_g, self.norm), self.norm * self.norm_x + self.norm_y)
+        condition = ratio(self.norm.expand_as(self.floor), self.floor)
+        allowed = self._allowed()
+        kept = self._over_floor(self.noise_r, self._kept(self.g) + self.noise_g)
+        if not self.inverse.damp:
+            kept = torch.minimum(kept, self._over_floor(self.norm_r + self.noise_r))
+        if witness is not None:
+            kept = torch.minimum(kept, self._by_witness(doubled(witness.detach()) / self.of_y))
+        enough = torch.minimum(allowed, tol * self.norm_x)
+        if not self.inverse.iterates and bool((kept > enough).any()):
+            kept = torch.minimum(kept, self._by_probe(enough))
+        beyond, more = self._beyond(kept)
+        error, allowed = torch.hypot(kept, beyond), torch.hypot(allowed, more)
+        if self.inverse.damp:  # λ bends every direction
+            error = torch.minimum(error, self._by_curvature())
+        exact = self.norm_x == 0
+        if bool((exact & (error > 0)).any()):
+            error = torch.where(exact & annihilated(self.A, self.y), 0.0, error)
+        residual = ratio(self.norm_r, self.norm_y)
+        condition = condition.expand_as(error)
+        vanishes = (self.norm_x <= allowed) & (self.eps * condition < 1e-4)
+        return Evidence(residual, optimality, self.norm_x, error, allowed, condition, vanishes)
+
+    def _allowed(self) -> Tensor:
+        """Of the kept part: eps times the condition of a least-squares problem (Wedin).
+
+        Damping of the size of σ_r leaves g as the only evidence, whose round-off has its square.
+        """
+        size, eps = self.norm * self.norm_x + self.norm_y, _ALLOWED * self.eps
+        s = torch.where(self.hardly_damped, self.norm_r, size)
+        g = eps * self.norm * s + self.noise_g + 2 * self.cut * self.turned * self.norm_g
+        return self._over_floor(eps * size + self.noise_r, g)
+
+    def _by_curvature(self) -> Tensor:
+        """Of x − x* as a whole, ‖g‖/λ."""
+        damp = self.damp
+        of_r = torch.minimum(self.noise_r / damp, self.most * self.noise_r / damp / damp)
+        return of_r + (self.norm_g + self.noise_g) / damp / damp
+
+    def _over_floor(self, r: Tensor | float, g: Tensor | float = 0.0) -> Tensor:
+        """What M⁺[r; 0] and (MᴴM)⁻¹g may be: r·min(1/floor, ‖A‖/floor²) + g/floor²."""
+        zero = torch.zeros_like(self.norm_x)
+        r, g = ratio(zero + r, self.floor), ratio(zero + g, self.floor)
+        return torch.minimum(r, ratio(r * self.most, self.floor)) + ratio(g, self.floor)
+
+    def _kept(self, g: Tensor) -> Tensor:
+        """‖g‖, or that of its part in the kept directions where some were cut."""
+        whole = norms(g)
+        if not self.cut:
+            return whole
+        part = norms(self._inverse(self.A._matvec(g)))
+        return torch.minimum(whole, part + 2 * self.turned * whole)
+
+    def _by_witness(self, w: Tensor) -> Tensor:
+        rest = norms(self.A._rmatvec(w) - self.damp * (self.damp * self.x))
+        return self._over_floor(
+            norms(self.r - w) + self.noise_r,
+            rest + self._noise(w, self.damped_x),
+        )
+
+    def _by_probe(self, enough: Tensor) -> Tensor:
+        """‖z‖ + ‖Mᴴ(s − Mz)‖/floor², z the inverse of s, then of the gradient that it has left."""
+        A, damp = self.A, self.damp
+        z = self._of_gradient(self.g) if self.inverse.damp else self._inverse(self.r)
+        best = torch.full_like(self.norm_x, torch.inf)
+        for _ in range(_MOST_PASSES):
+            a, left = self.r - A._matvec(z), damp * (damp * (self.x + z))
+            g = A._rmatvec(a) - left
+            noise = self._noise(z, self.norm_r) + self.noise_r
+            bound = self._over_floor(noise, self._kept(g) + self._noise(a, norms(left))) + norms(z)
+            better = bound < best / 2
+            best = torch.minimum(best, torch.where(bound.isnan(), torch.inf, bound))
+            if bool(((best <= enough) | ~better).all()):
+                break
+            z = z + self._of_gradient(g)
+        return best
+
+    def _of_gradient(self, g: Tensor) -> Tensor:
+        """Nearly (MᴴM)⁻¹g: BBᴴg, which is that but for λ/σ², or (g − AᴴBᴴg)/λ."""
+        back = self._adjoint(g)
+        easy = self.hardly_damped
+        if bool(easy.all()):
+            return self._inverse(back)
+        found = (g - self.A._rmatvec(back)) / self.damp / self.damp
+        easy = easy.reshape(-1, *[1] * (g.ndim - 1))
+        return torch.where(easy, self._inverse(back), found) if bool(easy.any()) else found
+
+    def _beyond(self, kept: Tensor) -> tuple[Tensor, Tensor]:
+        """The part of x in the null space or along what was cut, and what round-off allows."""
+        zero = torch.zeros_like(self.norm_x)
+        if not bool(self.blind.any()) or not bool((self.floor > 0).any()):
+            return zero, zero
+        best, allowed = self.norm_x, self.norm_x
+        if self.inverse.damp:
+            best = torch.minimum(best, self._by_curvature())
+            size = self.norm * self.norm_x + self.norm_y
+            of_g = _ALLOWED * self.eps * self.norm * size + self.noise_g
+            allowed = of_g / self.damp / self.damp
+        doubtful = self.blind & self.hardly_damped & (best > kept)
+        if not self.inverse.iterates and bool(doubtful.any()):
+            found, of_w = self._by_representation(kept)
+            better = self.hardly_damped & (found < best)
+            best, allowed = torch.where(better, found, best), torch.where(better, of_w, allowed)
+        return torch.where(self.blind, best, zero), torch.where(self.blind, allowed, zero)
+
+    def _by_representation(self, enough: Tensor) -> tuple[Tensor, Tensor]:
+        """‖x − Aᴴw‖ and what is along the directions that were cut."""
+        w, rest, best = torch.zeros_like(self.y), self.x, torch.full_like(self.norm_x, torch.inf)
+        for _ in range(_MOST_PASSES):
+            w = w + self._adjoint(rest)
+            rest = self.x - self.A._rmatvec(w)
+            along = self.turned * self.largest_cut * norms(w) + self._noise(w, self.norm_x)
+            bound = norms(rest) + along
+            better = bound < best / 2
+            best = torch.minimum(best, torch.where(bound.isnan(), torch.inf, bound))
+            if bool(((best <= torch.maximum(enough, 2 * along)) | ~better).all()):
+                break
+        return best, _ALLOWED * self.eps * self.norm * norms(w) + along
+
+    def _inverse(self, v: Tensor) -> Tensor:
+        return self._solved(v, adjoint=False)
+
+    def _adjoint(self, v: Tensor) -> Tensor:
+        return self._solved(v, adjoint=True)
+
+    def _solved(self, v: Tensor, *, adjoint: bool) -> Tensor:
+        """The inverse in the unit of the trial; a solution that overflowed proves nothing."""
+        v = torch.where(v.isfinite(), v, 0.0) * self.unit
+        return doubled(self.inverse.evaluate(v, adjoint=adjoint))
+
+
+def zero_exactly_(op: ConvOperator, x: Tensor, y: Tensor) -> None:
+    """Put 0 in the place of round-off, in place, where Aᴴy = 0 and x* = 0 with it.
+
+    Relative to ‖x*‖ = 0 any round-off is infinite.
+    """
+    small = norms(x).double() * op.weight.abs().amax() <= 1e-3 * norms(y).double()
+    small &= (norms(x) > 0) & (norms(y) > 0)
+    if bool(small.any()):
+        A, y = op.in_double(), doubled(y)
+        A = A.with_weight(A.weight / _unit(A.weight.abs().amax()))
+        y = y / _unit(_largest(y)).reshape(-1, *[1] * (y.ndim - 1))
+        x[small & annihilated(A, y)] = 0
+
+
+def annihilated(A: ConvOperator, y: Tensor) -> Tensor:
+    """Which y are in the null space of Aᴴ, (N,) bool, in exact arithmetic.
+
+    Weight and data, at most 2 in size, are cut into digits of so few bits that sums of products of
+    digits are integers that even an FFT computes to less than a half.
+
+    Examples
+    --------
+    >>> A = ConvOperator(torch.full((2, 1, 1), 0.1, dtype=torch.float64), (1,))
+    >>> annihilated(A, torch.tensor([[[0.3], [-0.3]], [[0.3], [0.1 - 0.4]]], dtype=torch.float64))
+    tensor([ True, False])
+    """
+    g = A.geometry
+    terms = 2 * math.prod(a.k for a in g.axes) * max(g.c_in, g.c_out) * extension_norm(g) ** 2
+    bits = (_EXACT_BITS - math.ceil(math.log2(terms))) // 2
+    of_weight, rest = _digits(A.weight.detach(), bits)
+    of_data, rests = _digits(y, bits)
+    exact = ~rests.flatten(1).any(1) & ~rest.any()
+    sums: list[Tensor | int] = [0] * (2 * _DIGITS)
+    for i, weight in enumerate(of_weight):
+        part = A.with_weight(weight)
+        for j, data in enumerate(of_data):
+            product = part._rmatvec(data)
+            product = torch.view_as_real(product) if product.is_complex() else product
+            sums[i + j + 1] = sums[i + j + 1] + product.round().long()
+    for k in range(len(sums) - 1, 0, -1):  # what a digit carries goes to the one before it
+        carry = torch.as_tensor(sums[k])
+        exact &= (carry % 2**bits == 0).flatten(1).all(1)
+        sums[k - 1] = sums[k - 1] + (carry >> bits)
+    return exact & (torch.as_tensor(sums[0]) == 0).flatten(1).all(1)
+
+
+def _digits(t: Tensor, bits: int) -> tuple[list[Tensor], Tensor]:
+    """Integers d₀, d₁, … with t = 2·Σ dᵢ·2^(−bits·(i+1)), and what they leave of t."""
+    rest = torch.view_as_real(t.resolve_conj()) if t.is_complex() else t
+    rest, found = rest / 2, []
+    for _ in range(_DIGITS):
+        rest = rest * 2.0**bits
+        found.append(rest.round())
+        rest = rest - found[-1]
+    if t.is_complex():
+        found = [torch.view_as_complex(d.contiguous()) for d in found]
+    return found, rest
+
+
+def doubled(t: Tensor) -> Tensor:
+    """In double precision."""
+    return t.to(double_dtype(t.dtype))
+
+
+def norms(t: Tensor) -> Tensor:
+    """Euclidean norms of (N, ...), safe from under- and overflow of squares."""
+    size = _unit(_largest(t))
+    scaled = t / size.reshape(-1, *[1] * (t.ndim - 1))
+    return torch.linalg.vector_norm(scaled.flatten(1), dim=1) * size
+
+
+def ratio(a: Tensor, b: Tensor) -> Tensor:
+    """a/b, with 0/0 = 0: a zero solution of a zero right-hand side is exact."""
+    return torch.where(a == 0, 0.0, a / b)
+
+
+def _largest(t: Tensor) -> Tensor:  # (N, ...) -> (N,)
+    return t.abs().flatten(1).amax(1) if len(t) else t.new_ones(0, dtype=torch.float64)
+
+
+def _unit(size: Tensor) -> Tensor:
+    """The power of two at or under each size, so that dividing by it rounds nothing; else 1."""
+    usable = (size > 0) & size.isfinite()
+    exponent = torch.frexp(torch.where(usable, size, 1.0).double())[1] - 1
+    return torch.where(usable, torch.ldexp(torch.ones_like(size).double(), exponent), 1.0)

@@ -35,7 +35,7 @@ class Matrix:
         weight = randn(*SHAPES[kind], dtype=dtype, seed=3)
         self.op = ConvOperator(weight if full else deficient(weight), (9,), padding=1)
         U, S, Vh = torch.linalg.svd(dense_twin(self.op), full_matrices=False)
-        right = int((S > 1e-12 * S[0]).sum())
+        right = int((1e-12 * S[0] < S).sum())
         r = right + rank
         self.X = (Vh[:r].mH / S[:r]) @ U[:, :r].mH
         self.cutoff = torch.tensor([1e-12 * float(S[0])], dtype=F64)

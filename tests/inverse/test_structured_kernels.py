@@ -33,7 +33,7 @@ class Truth:
         U, S, Vh = torch.linalg.svd(dense_twin(op), full_matrices=False)
         tau = (max(op.shape) * EPS if rtol is None else rtol) * float(S[0])
         self.rank = int((tau < S).sum())
-        self.in_doubt = bool(((S > 1e-2 * tau) & (S < 1e3 * tau)).any())
+        self.in_doubt = bool(((1e-2 * tau < S) & (1e3 * tau > S)).any())
         r = self.rank
         self.X = (Vh[:r].mH / S[:r]) @ U[:, :r].mH
         self.cond = float(S[0] / S[r - 1]) if r else 1.0

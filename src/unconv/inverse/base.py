@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -90,6 +92,17 @@ class CannotServeError(ValueError):
 
 class AccuracyWarning(UserWarning):
     """An answer that is less certain than was asked, with the figures."""
+
+
+def warn_of_accuracy(sentence: str) -> None:
+    """An `AccuracyWarning` at the line outside of this package (and torch) that asked."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in _INSIDE:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(sentence, AccuracyWarning, stacklevel=level)
+
+
+_INSIDE = ("unconv", "torch")
 
 
 class Effort(NamedTuple):

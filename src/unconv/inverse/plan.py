@@ -22,10 +22,8 @@ operator that no rung can serve is refused with the reasons.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -36,9 +34,9 @@ from ..operator import ConvOperator
 from ..precision import real_working_dtype
 from ..transforms import Values, with_values
 from . import boundary_system, cosine, dense, fourier, krylov, separable
-from .base import AccuracyWarning, CannotServeError, InverseOperator, Options
+from .base import CannotServeError, InverseOperator, Options
 from .mapped import factor_mapped
-from .probe import refuse_unproven
+from .trust import refuse_broken, warn_of_ambiguous_rank, warn_of_doubt
 
 
 @dataclass(frozen=True)
@@ -90,9 +88,6 @@ LADDER = (
         proves_itself=True,
     ),
 )
-
-AMBIGUOUS_GAP = 10
-"""σ_r/σ_r+1 under which the cut-off, not the data, decides x."""
 
 
 @dataclass(frozen=True)
@@ -193,38 +188,14 @@ def _climb(op: ConvOperator, options: Options, method: str, check_finite: bool) 
         try:
             inverse = rung.factor(op, options, check_finite)
             if not options.damp and not rung.proves_itself:
-                _refuse_unproven(inverse, options)
+                refuse_broken(inverse, options)
         except CannotServeError as why:
             given_up.append((rung.name, str(why)))
         else:
-            _warn_of_ambiguous_rank(inverse)
+            warn_of_ambiguous_rank(inverse)
+            if not inverse.iterates:  # an iteration judges every answer
+                warn_of_doubt(inverse)
             return inverse
-
-
-def _refuse_unproven(inverse: InverseOperator, options: Options) -> None:
-    """Hold an undamped factor to what it promises."""
-    op = inverse.source[0]
-    like = torch.empty(0, dtype=inverse.value_dtype(op.dtype.to_real()), device=op.device)
-    cutoff = options.cutoff(op, inverse.summary.norm)
-    refuse_unproven(
-        op.in_double(),
-        partial(inverse.evaluate, adjoint=False),
-        partial(inverse.evaluate, adjoint=True),
-        inverse.summary,
-        cutoff,
-        like,
-    )
-
-
-def _warn_of_ambiguous_rank(inverse: InverseOperator) -> None:
-    gap, rank = inverse.summary.gap, inverse.summary.rank
-    if rank is not None and bool((gap < AMBIGUOUS_GAP).any()):
-        warnings.warn(
-            f"the rank is ambiguous: σ_r/σ_r+1 = {float(gap.min()):.3g} at the cut-off, which "
-            f"decides x (rank {rank.tolist()}); choose rtol inside a wider gap, or damp.",
-            AccuracyWarning,
-            stacklevel=8,
-        )
 
 
 def _obstacle(

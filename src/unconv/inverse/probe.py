@@ -30,6 +30,7 @@ from torch import Tensor
 from ..linear_operator import LinearOperator
 from ..precision import double_dtype
 from .base import CannotServeError, SpectrumSummary
+from .evidence import norms, ratio
 from .lanczos import random_start
 
 _SLACK = 1000.0  # of eps·σ_max/σ_r, and of eps: what healthy factors stay under by a factor of ten
@@ -84,12 +85,12 @@ def probe(
             return Probe(found)
     x = solve(y)
     r = y - _product(A._matvec, x)
-    size = facts.norm * _norms(x) + _norms(y)
+    size = facts.norm * norms(x) + norms(y)
     if full and m < n:
-        found["A X y = y"] = _ratio(_norms(r), _SLACK * eps * size)
+        found["A X y = y"] = ratio(norms(r), _SLACK * eps * size)
     else:
-        allowed = cutoff * _norms(r) + _SLACK * eps * facts.norm * size
-        found["Aᴴ(y − A X y) = 0"] = _ratio(_norms(_product(A._rmatvec, r)), allowed)
+        allowed = cutoff * norms(r) + _SLACK * eps * facts.norm * size
+        found["Aᴴ(y − A X y) = 0"] = ratio(norms(_product(A._rmatvec, r)), allowed)
     if not full:
         found["X A x = x"] = _parts(solve(_product(A._matvec, x)) - x, x, loss)
     if not full or m < n:
@@ -120,16 +121,4 @@ def _product(apply: Solve, v: Tensor) -> Tensor:
 
 
 def _parts(difference: Tensor, whole: Tensor, allowed: Tensor) -> Tensor:
-    return _ratio(_norms(difference), allowed * _norms(whole))
-
-
-def _norms(t: Tensor) -> Tensor:
-    """Euclidean norms of (B, ...), safe from under- and overflow of squares."""
-    t = t.flatten(1).to(double_dtype(t.dtype))
-    size = t.abs().amax(1)
-    size = torch.where((size > 0) & size.isfinite(), size, 1.0)
-    return torch.linalg.vector_norm(t / size[:, None], dim=1) * size
-
-
-def _ratio(a: Tensor, b: Tensor) -> Tensor:
-    return torch.where(a == 0, 0.0, a / b)
+    return ratio(norms(difference), allowed * norms(whole))

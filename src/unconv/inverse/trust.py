@@ -1,0 +1,64 @@
+"""What is asked of a factor before it is handed out, and what is said when it is in doubt.
+
+An undamped factor that breaks the Penrose conditions is refused (probe.py).  One that holds them,
+or a damped one, may still be so ill-conditioned that not a digit of an answer is certain; a random
+right-hand side shows it, judged as `lstsq` judges every answer (certificate.py).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from .base import InverseOperator, Options, warn_of_accuracy
+from .certificate import certify
+from .lanczos import random_start
+from .probe import refuse_unproven
+
+AMBIGUOUS_GAP = 10
+"""σ_r/σ_r+1 under which the cut-off, not the data, decides x."""
+_BENIGN = 1e-2  # eps·cond² up to which no answer can be in doubt
+
+
+def refuse_broken(inverse: InverseOperator, options: Options) -> None:
+    """Raise `CannotServeError` where an undamped factor is not the A⁺ that it says it is."""
+    op = inverse.source[0]
+    refuse_unproven(
+        op.in_double(),
+        partial(inverse.evaluate, adjoint=False),
+        partial(inverse.evaluate, adjoint=True),
+        inverse.summary,
+        options.cutoff(op, inverse.summary.norm),
+        _like(inverse),
+    )
+
+
+def warn_of_ambiguous_rank(inverse: InverseOperator) -> None:
+    """Warn where the cut-off falls among singular values that are close to each other."""
+    gap, rank = inverse.summary.gap, inverse.summary.rank
+    if rank is not None and bool((gap < AMBIGUOUS_GAP).any()):
+        warn_of_accuracy(
+            f"the rank is ambiguous: σ_r/σ_r+1 = {float(gap.min()):.3g} at the cut-off, which "
+            f"decides x (rank {rank.tolist()}); choose rtol inside a wider gap, or damp."
+        )
+
+
+def warn_of_doubt(inverse: InverseOperator) -> None:
+    """Warn where `lstsq` would not call the answer for a random right-hand side converged."""
+    facts, like = inverse.summary, _like(inverse)
+    cond = facts.norm / facts.floor
+    if not bool((torch.finfo(like.dtype).eps * cond.square() > _BENIGN).any()):
+        return  # NaN and zero operators too
+    y = random_start((len(facts.norm), *inverse.domain_shape), like)
+    with torch.no_grad():
+        x, effort = inverse.solution(y)
+        found = certify(inverse.source[0], inverse, x, y, effort)
+    if not bool(found.converged.all()):
+        warn_of_accuracy(f"answers of this inverse are in doubt: {found.advice}")
+
+
+def _like(inverse: InverseOperator) -> torch.Tensor:
+    """An empty tensor of the dtype and device in which the factor works."""
+    dtype = inverse.value_dtype(inverse.source[0].dtype.to_real())
+    return torch.empty(0, dtype=dtype, device=inverse.device)

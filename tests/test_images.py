@@ -422,16 +422,7 @@ def test_png_stream_is_held_to_its_header(tmp_path: Path, depth: int, interlace:
     whole = b"\x89PNG\r\n\x1a\n" + body + png_chunk(b"IEND", b"")
     (tmp_path / "a.png").write_bytes(whole)
     with little_memory():
-        if depth == 8:  # Pillow stops when the picture is full
-            read_picture(tmp_path / "a.png")
-        else:
-            refused(tmp_path / "a.png", "more pixels than the header says")
-
-
-def test_png_second_header_is_checked_too(tmp_path: Path) -> None:
-    second = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
-    (tmp_path / "a.png").write_bytes(png_bytes(1, 1, 8, 2, b"", second))
-    refused(tmp_path / "a.png", "60000 x 60000")
+        refused(tmp_path / "a.png", "or more bytes of pixels", "expected")
 
 
 def test_npy_bomb_is_refused_undecoded(tmp_path: Path) -> None:
@@ -843,7 +834,7 @@ def test_check_writable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("suffix", "package"), [(".png", "pypng"), (".jpg", "pillow"), (".tif", "tifffile")]
+    ("suffix", "package"), [(".png", "pillow"), (".jpg", "pillow"), (".tif", "tifffile")]
 )
 def test_a_missing_package_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, package: str

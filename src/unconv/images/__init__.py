@@ -1,14 +1,14 @@
 """Read and write PNG, JPEG, TIFF and NPY safely.
 
 A picture is read into float64 `planes` (C, H, W), worked on, and written back with everything else
-as it was: depth, alpha, colour profile, EXIF, resolution, text.  Pillow does JPEG and PNG, except
-16-bit PNG with more than one channel, which Pillow cuts to 8 bits and pypng keeps; tifffile does
-TIFF; NumPy does NPY.
+as it was: depth, alpha, colour profile, EXIF, resolution, text.  Pillow does PNG, except 16 bits in
+more than one channel, which it would cut to 8 and imagecodecs keeps.  simplejpeg decodes JPEG, as
+Pillow would do even where pixels are missing; Pillow writes it.  tifffile does TIFF, NumPy NPY.
 
 Three promises.  The size is read from the header and checked before anything is decoded, and a
-compressed stream of more pixels is refused.  No bit is lost without a word: a kind of file that
-cannot be held exactly is refused.  Writing is atomic: the target is either the old file or the
-whole new one.
+compressed stream of more or fewer pixels is refused.  No bit is lost without a word: a kind of file
+that cannot be held exactly, or is damaged, is refused.  Writing is atomic: the target is either the
+old file or the whole new one.
 
 Not carried: EXIF thumbnails, GeoTIFF and private TIFF tags, PNG palettes, `sBIT` and `bKGD` (they
 describe the old pixels); PNG text chunks into other formats; the JPEG comment likewise.  Full EXIF

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -15,7 +16,7 @@ def need(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as exc:
-        package = {"PIL": "pillow", "png": "pypng"}.get(name := module.partition(".")[0], name)
+        package = {"PIL": "pillow"}.get(name := module.partition(".")[0], name)
         raise PictureError(
             f"this picture needs the package {package}; pip install 'unconv[cli]'"
         ) from exc
@@ -45,3 +46,14 @@ def require_size(file: BinaryIO, width: int, height: int, max_pixels: int) -> No
             f"{file.name} is {width} x {height} = {width * height:,} pixels, more than "
             f"max_pixels={max_pixels:,}; raise max_pixels if you trust the file"
         )
+
+
+def read_bytes(file: BinaryIO, most: int) -> bytes:
+    """All that is left of a file, unless the file is larger than its pixels can explain."""
+    size = os.fstat(file.fileno()).st_size
+    if size > most:
+        raise PictureError(
+            f"{file.name} has {size:,} bytes, and a picture of its size at most {most:,}; save it "
+            "again from another program"
+        )
+    return file.read()

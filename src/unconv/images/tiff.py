@@ -6,16 +6,19 @@ import io
 import itertools
 import math
 import os
+import struct
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from . import jpeg
 from .checks import need, require_size
 from .metadata import EXIF_PREFIX
 from .picture import DTYPES, Array, PictureError
 
 _ORIENTATION = 274
+_REQUIRED = (256, 257, 259, 262)  # ImageWidth, ImageLength, Compression, Photometric
 # ImageDescription, Make, Model, Software, DateTime, Artist, Copyright
 _TEXT_TAGS = (270, 271, 272, 305, 306, 315, 33432)
 # none, LZW, JPEG, deflate, PackBits, deflate, LZMA, zstd: JPEG's size is checked first, and the
@@ -30,16 +33,17 @@ def read(file: BinaryIO, max_pixels: int) -> tuple[Array, dict[str, Any]]:
         require_size(file, page.imagewidth, page.imagelength, max_pixels)
         if page.is_tiled:
             require_size(file, page.tilewidth, page.tilelength * page.tiledepth, max_pixels)
+        _require_tags(file, tif, page)
         if objection := _objection(page):
             raise PictureError(
                 f"{file.name}: {objection}, and only uint8, uint16 and float TIFF in grey or RGB, "
                 "with or without alpha, is read; convert it"
             )
-        _require_strips(file, page)
+        _require_strips(file, page, max_pixels)
         if page.compression != 1:
             need("imagecodecs")  # tifffile's substitutes do not bound what they inflate
         if page.compression == 7:
-            _require_jpeg_sizes(file, page, max_pixels)
+            _require_jpegs(file, page, max_pixels)
         pixels = page.asarray(maxworkers=1)
         metadata = _metadata(tif, page)
     if page.axes == "SYX":  # one plane after the other
@@ -66,10 +70,32 @@ def _only_page(file: BinaryIO, tif: Any) -> Any:
     return pages[0]
 
 
+def _require_tags(file: BinaryIO, tif: Any, page: Any) -> None:
+    """The tags can be read, and do not contradict each other.
+
+    tifffile skips a tag that it cannot read, and takes a default in its place.
+    """
+    file.seek(page.offset)
+    (count,) = struct.unpack(tif.tiff.tagnoformat, file.read(tif.tiff.tagnosize))
+    if count != len(page.tags):
+        damage = f"only {len(page.tags)} of its {count} tags can be read"
+    elif missing := [tag for tag in _REQUIRED if tag not in page.tags]:
+        damage = f"it lacks the tag {missing[0]}"
+    elif page.compression == 1 and page.predictor != 1:
+        damage = "it has a predictor and no compression"
+    elif page.planarconfig not in (1, 2) or not {*page.extrasamples} <= {0, 1, 2}:
+        damage = "its planes or its extra channels are of an unknown kind"
+    else:
+        return
+    raise PictureError(
+        f"{file.name} is damaged: {damage}; get a fresh copy or save it again from another program"
+    )
+
+
 def _objection(page: Any) -> str | None:
     colours = page.samplesperpixel - len(page.extrasamples)
-    jpeg = page.photometric == 6 and page.compression == 7  # the codec turns YCbCr into RGB
-    if page.photometric not in (0, 1, 2) and not jpeg:
+    ycbcr = page.photometric == 6 and page.compression == 7  # the codec turns it into RGB
+    if page.photometric not in (0, 1, 2) and not ycbcr:
         return f"its colours are {getattr(page.photometric, 'name', page.photometric)}"
     if page.compression not in _COMPRESSIONS:
         return f"its compression is {getattr(page.compression, 'name', page.compression)}"
@@ -84,7 +110,7 @@ def _objection(page: Any) -> str | None:
     return None
 
 
-def _require_strips(file: BinaryIO, page: Any) -> None:
+def _require_strips(file: BinaryIO, page: Any, max_pixels: int) -> None:
     """All strips or tiles are there and inside the file; tifffile would read others as zeros."""
     size = os.fstat(file.fileno()).st_size
     strips = [*zip(page.dataoffsets, page.databytecounts, strict=True)]
@@ -95,15 +121,37 @@ def _require_strips(file: BinaryIO, page: Any) -> None:
         raise PictureError(
             f"{file.name} has only {stored} of its {expected} strips or tiles; get a fresh copy"
         )
+    # Strips may share their bytes, and tiles may be far larger than the picture.
+    samples = page.tilewidth * page.tilelength if page.is_tiled else 0
+    most = expected * (samples or page.imagewidth * min(page.rowsperstrip, page.imagelength))
+    taken = sum(count for _, count in strips)
+    if most > 4 * page.samplesperpixel * max_pixels:
+        raise PictureError(
+            f"{file.name} has {most:,} samples in its strips or tiles for "
+            f"{page.imagewidth} x {page.imagelength} pixels; save it with smaller ones"
+        )
+    if page.compression == 1 and taken < page.nbytes:
+        raise PictureError(
+            f"{file.name} has {taken:,} bytes of pixels, expected {page.nbytes:,}; get a fresh copy"
+        )
+    if taken > 2 * page.samplesperpixel * page.dtype.itemsize * most + 2**12 * expected:
+        raise PictureError(
+            f"{file.name} has {taken:,} bytes in its strips or tiles, more than its pixels can "
+            "take; save it again from another program"
+        )
 
 
-def _require_jpeg_sizes(file: BinaryIO, page: Any, max_pixels: int) -> None:
-    """Each strip or tile is a JPEG file with a size of its own, which the codec would believe."""
+def _require_jpegs(file: BinaryIO, page: Any, max_pixels: int) -> None:
+    """Each strip or tile is a JPEG file, with a size of its own, which must be whole."""
     plugin = need("PIL.JpegImagePlugin")
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
         file.seek(offset)
-        image = plugin.JpegImageFile(io.BytesIO(file.read(count)))  # reads the header only
+        data = file.read(count)
+        if page.jpegtables:  # that all have in common: put behind the start of this one
+            data = data[:2] + page.jpegtables[2:-2] + data[2:]
+        image = plugin.JpegImageFile(io.BytesIO(data))  # reads the header only
         require_size(file, image.width, image.height, max_pixels)
+        jpeg.decode(data, image)
 
 
 def _metadata(tif: Any, page: Any) -> dict[str, Any]:

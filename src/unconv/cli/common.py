@@ -5,8 +5,12 @@ from __future__ import annotations
 import difflib
 import functools
 import json
+import logging
 import math
+import re
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,7 +32,7 @@ from ..linear_operator import MemoryLimitError
 
 EXIT_CODES = (
     "Exit codes: 0 done, 2 wrong option or input, 3 a file cannot be read or written, "
-    "4 refused for its memory, 5 written but not certified, 130 interrupted."
+    "4 refused for its memory, 5 written but not certified, 130 interrupted, 143 terminated."
 )
 BAD_INPUT, BAD_FILE, TOO_LARGE, UNCERTIFIED = 2, 3, 4, 5
 
@@ -59,6 +63,8 @@ _SHAPES: Mapping[str, tuple[str, Callable[..., Tensor], int]] = {
     "motion": ("motion:LENGTH,ANGLE", psf.motion, 2),
     "disk": ("disk:RADIUS", psf.disk, 1),
 }
+
+_READERS = "PIL", "tifffile", "numpy", "torch._weights_only", "torch.serialization"  # of files
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
 
@@ -93,24 +99,95 @@ def _exists(path: str) -> bool:
         return False
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: like Ctrl-C, but another code."""
+
+
 def friendly(command: _Command) -> _Command:
     """One sentence and an exit code instead of a traceback, for everything that input can cause."""
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
-        as_json = bool(kwargs.get("as_json"))
+        files = [value for value in kwargs.values() if isinstance(value, Path)]
+        before = {path: _version(path) for path in files}
         try:
-            command(*args, **kwargs)
-        except (PictureError, OSError) as error:
-            _fail(str(error), BAD_FILE, as_json)
-        except MemoryLimitError as error:
-            _fail(str(error), TOO_LARGE, as_json)
-        except (ValueError, TypeError, NotImplementedError) as error:
-            _fail(str(error), BAD_INPUT, as_json)
-        except KeyboardInterrupt:
-            _fail("interrupted; nothing was written.", 130, as_json)
+            with _quiet(), _terminable():
+                command(*args, **kwargs)
+        except tuple(_CODES) as error:
+            # Whatever was asked of the disk, and whatever came between: the files tell.
+            written = [str(path) for path in before if _version(path) != before[path]]
+            message = _sentence(error, written)
+            code = next(code for kind, code in _CODES.items() if isinstance(error, kind))
+            _fail(message, code, bool(kwargs.get("as_json")))
 
     return run  # type: ignore[return-value]  # functools.wraps keeps the signature for typer
+
+
+_CODES: Mapping[type[BaseException], int] = {  # the first that an error is
+    _Terminated: 143,
+    KeyboardInterrupt: 130,
+    PictureError: BAD_FILE,
+    OSError: BAD_FILE,
+    MemoryLimitError: TOO_LARGE,
+    ValueError: BAD_INPUT,
+    TypeError: BAD_INPUT,
+    NotImplementedError: BAD_INPUT,
+}
+
+
+def _version(path: Path) -> tuple[int, int, int] | None:
+    """Differs when another file has taken the place."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
+def _sentence(error: BaseException, written: Sequence[str]) -> str:
+    """What went wrong, and what had been written by then."""
+    names = " and ".join(written)
+    if isinstance(error, KeyboardInterrupt):
+        what = "terminated" if isinstance(error, _Terminated) else "interrupted"
+        return f"{what} after writing {names}." if written else f"{what}; nothing was written."
+    return f"{str(error).rstrip('.')}; {names} had been written before." if written else str(error)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No log line or warning of a package that reads files: one sentence says it all."""
+    disabled = logging.root.manager.disable
+    logging.disable()
+    try:
+        with warnings.catch_warnings():
+            for module in (
+                "PIL",
+                "tifffile",
+                "numpy",
+                "torch._weights_only",
+                "torch.serialization",
+            ):
+                warnings.filterwarnings("ignore", module=re.escape(module))
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM unwinds like Ctrl-C, so that nothing half-written stays."""
+
+    def stop(*_: object) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # only it may handle signals
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _fail(message: str, code: int, as_json: bool) -> None:

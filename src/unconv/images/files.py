@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from . import jpeg, npy, png, tiff
-from .atomic import replacing
+from .atomic import replacing, require_regular
 from .checks import require_finite
 from .picture import Array, Picture, PictureError, from_pixels, to_pixels
 
@@ -93,7 +93,7 @@ def check_writable(path: PathLike) -> None:
 
     Raises:
         PictureError: the extension is unknown, the directory is missing or cannot be written, or
-            the target is a directory or read-only.
+            the target is a directory, pipe or device, or read-only.
 
     Example:
         >>> check_writable("result.png")
@@ -116,6 +116,7 @@ def check_replaceable(path: Path) -> None:
         ) from exc
     if target.is_dir():
         raise PictureError(f"{path} is a directory; give the name of a file")
+    require_regular(path)
     if not target.parent.is_dir():
         raise PictureError(f"{path}: the directory {target.parent} does not exist; create it first")
     if not os.access(target.parent, os.W_OK | os.X_OK):
@@ -135,8 +136,8 @@ def write_picture(path: PathLike, picture: Picture) -> None:
     JPEG keeps its quantisation tables and subsampling, any other gets quality 95, not subsampled.
     A TIFF that was compressed is written deflated, without loss, and any other uncompressed.
 
-    The bytes go to a temporary file beside the target, which then takes its place; on any failure
-    the temporary file is removed and the target is untouched.  An existing file keeps its mode.
+    The picture is encoded in memory and stored beside the target, whose place it takes when all of
+    it is on the disk; on any failure the target is untouched.  An existing file keeps its mode.
 
     Args:
         path: .png, .jpg, .jpeg, .tif, .tiff or .npy
@@ -169,10 +170,9 @@ def write_picture(path: PathLike, picture: Picture) -> None:
             _FORMATS[kind].write(file, pixels, picture.metadata)
     except PictureError:
         raise
-    except Exception as exc:  # encoders and disks fail in many ways
+    except Exception as exc:  # encoders fail in many ways
         raise PictureError(
-            f"{path} could not be written as {kind} ({_brief(exc)}); "
-            "check the disk, or write another format"
+            f"{path} could not be written as {kind} ({_brief(exc)}); write another format"
         ) from exc
 
 

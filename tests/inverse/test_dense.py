@@ -104,3 +104,32 @@ def test_equals_the_matrix_at_length(case: Case):
     A = dense_twin(op)
     assume(has_gap(A))
     assert_pinv(op, A)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+def test_a_wide_matrix_is_made_by_its_rows(monkeypatch, groups, dtype):
+    """A stride of 100 leaves few outputs: a product for each of them, not one for each pixel."""
+    w, sizes = randn(4, 2 // groups, 5, 3, dtype=dtype), (130, 110)
+    op = ConvOperator(w, sizes, stride=100, groups=groups)
+    rows = []
+    for out, kernel in enumerate(w):
+        first = out // (4 // groups) * len(kernel)
+        for i, j in np.ndindex(op.range_shape[1:]):
+            row = torch.zeros(2, *sizes, dtype=dtype)
+            here = slice(100 * i, 100 * i + 5), slice(100 * j, 100 * j + 3)
+            row[first : first + len(kernel), *here] = kernel
+            rows.append(row.flatten())
+    products = []
+    for name in ("_matvec", "_rmatvec"):
+        method = getattr(ConvOperator, name)
+
+        def counted(self, x, method=method):
+            products.append(len(x))
+            return method(self, x)
+
+        monkeypatch.setattr(ConvOperator, name, counted)
+    expected = torch.linalg.svdvals(torch.stack(rows))
+    torch.testing.assert_close(op.svdvals(), expected)
+    torch.testing.assert_close(dense.spectral_factors(op)[1][0], expected)
+    assert sum(products) <= 2 * op.shape[0] < op.shape[1] / 500

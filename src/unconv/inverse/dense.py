@@ -77,7 +77,14 @@ def matrices(op: ConvOperator) -> Iterator[Tensor]:
         shapes = apart.geometry.domain_shape, apart.geometry.range_shape
         apart.domain_shape, apart.range_shape = reversed(shapes) if op.transposed else shapes
         apart.batch_size, apart.bias = g.groups, None
-        yield LinearOperator.to_dense(apart, memory_limit=math.inf)
+        yield _matrix(apart)
+
+
+def _matrix(op: ConvOperator) -> Tensor:
+    """A from its shorter side: by rows, which are those of Aᴴ conjugated, where A is wide."""
+    if op.shape[0] < op.shape[1]:
+        return op.H.to_dense(memory_limit=math.inf).mH
+    return LinearOperator.to_dense(op, memory_limit=math.inf)
 
 
 def flops(op: ConvOperator) -> float:
@@ -127,7 +134,7 @@ def factor(op: ConvOperator, options: Options, check_finite: bool) -> InverseOpe
 
 def spectral_factors(op: ConvOperator) -> tuple[Tensor, Tensor, Tensor]:
     """(U, S, Vᴴ) of each kernel's matrix, thin, in double precision; (B, ·, ·)."""
-    A = LinearOperator.to_dense(op.in_double(), memory_limit=math.inf)
+    A = _matrix(op.in_double())
     U, S, Vh = torch.linalg.svd(A if A.ndim == 3 else A[None], full_matrices=False)
     return U, S, Vh
 

@@ -428,3 +428,12 @@ def test_16_bit_colour_is_written_with_its_metadata(tmp_path: Path) -> None:
     back = read_picture(tmp_path / "a.png").metadata
     assert back["png_chunks"] == metadata["png_chunks"]
     assert back["dpi"] == pytest.approx((300, 300), abs=0.1)
+
+
+def test_npy_header_of_gigabytes(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    with path.open("wb") as file:
+        file.write(b"\x93NUMPY\x02\0" + struct.pack("<I", 3_000_000_000))
+        file.truncate(3_100_000_000)  # sparse: takes no space
+    with little_memory():
+        refused(path, "a header of 3,000,000,000 bytes")

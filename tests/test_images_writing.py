@@ -83,13 +83,18 @@ def test_a_killed_process_leaves_nothing(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
 
 
-@pytest.mark.parametrize("nameless", [True, False])
+@pytest.mark.parametrize("nameless", ["known", "unknown", "not linked"])
 @pytest.mark.parametrize("existing", [True, False])
 def test_written_with_and_without_nameless_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nameless: bool, existing: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nameless: str, existing: bool
 ) -> None:
-    if not nameless:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    if nameless == "unknown":
         monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    elif nameless == "not linked":
+        monkeypatch.setattr(os, "link", refuse)
     path = tmp_path / "a.npy"
     if existing:
         path.write_bytes(b"old")

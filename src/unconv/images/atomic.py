@@ -20,8 +20,6 @@ from typing import BinaryIO
 
 from .picture import PictureError
 
-_OPEN_FILES = "/proc/self/fd"
-
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
@@ -63,32 +61,36 @@ def _replace(path: Path, content: memoryview) -> None:
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".unconv-{secrets.token_hex(8)}{path.suffix}")
     try:
-        file, named = _open_beside(temporary)
-        with file:
-            file.write(content)
-            file.flush()
-            if target.exists():
-                os.chmod(
-                    file.fileno() if os.chmod in os.supports_fd else temporary,
-                    stat.S_IMODE(target.stat().st_mode),
-                )
-            os.fsync(file.fileno())  # else a crash may leave the new name with no content
-            if os.fstat(file.fileno()).st_size != content.nbytes:
-                raise OSError(errno.EIO, "the file is shorter than its content")
-            if not named:
-                # With a directory descriptor, though unused, Python follows the link to the file.
-                os.link(f"{_OPEN_FILES}/{file.fileno()}", temporary, src_dir_fd=file.fileno())
+        _store(temporary, content, target)
         os.replace(temporary, target)
     except BaseException:  # KeyboardInterrupt too
         temporary.unlink(missing_ok=True)
         raise
 
 
-def _open_beside(temporary: Path) -> tuple[BinaryIO, bool]:
-    """A new file in that directory, and whether it has this name or none."""
+def _store(temporary: Path, content: memoryview, target: Path) -> None:
+    """All of the content in a new file, which gets its name when it is whole, if that can be."""
     # Not tempfile: it makes files 0600, and a new picture should follow the umask.
-    if hasattr(os, "O_TMPFILE") and os.path.isdir(_OPEN_FILES):
+    if hasattr(os, "O_TMPFILE"):
         with contextlib.suppress(OSError):  # not every file system has nameless files
             handle = os.open(temporary.parent, os.O_TMPFILE | os.O_RDWR, 0o666)
-            return os.fdopen(handle, "w+b"), False
-    return temporary.open("x+b"), True
+            with os.fdopen(handle, "w+b") as file:
+                _fill(file, content, target)
+                # With a directory descriptor, though unused, Python follows the link to the file.
+                os.link(f"/proc/self/fd/{handle}", temporary, src_dir_fd=handle)
+            return
+    with temporary.open("x+b") as file:
+        _fill(file, content, target)
+
+
+def _fill(file: BinaryIO, content: memoryview, target: Path) -> None:
+    file.write(content)
+    file.flush()
+    if target.exists():
+        os.chmod(
+            file.fileno() if os.chmod in os.supports_fd else file.name,
+            stat.S_IMODE(target.stat().st_mode),
+        )
+    os.fsync(file.fileno())  # else a crash may leave the new name with no content
+    if os.fstat(file.fileno()).st_size != content.nbytes:
+        raise OSError(errno.EIO, "the file is shorter than its content")

@@ -10,9 +10,14 @@ import numpy as np
 from .checks import require_size
 from .picture import DTYPES, Array, PictureError
 
+_LARGEST_HEADER = 10_000  # bytes, as NumPy has it; a picture's has a hundred
+
 
 def read(file: BinaryIO, max_pixels: int) -> tuple[Array, dict[str, Any]]:
     """The pixels as stored, (H, W) or (H, W, C), and the metadata."""
+    start = file.read(12)  # since version 2 a header may have 4 GB, and NumPy would read them
+    if start[6:7] > b"\1" and (size := int.from_bytes(start[8:], "little")) > _LARGEST_HEADER:
+        raise ValueError(f"a header of {size:,} bytes")
     # Mapping reads the header, checks the file's length, and cannot unpickle.
     pixels = np.lib.format.open_memmap(file.name, mode="r")
     shape = pixels.shape

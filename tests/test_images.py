@@ -28,6 +28,8 @@ ImageCms = pytest.importorskip("PIL.ImageCms")
 PngImagePlugin = pytest.importorskip("PIL.PngImagePlugin")
 png = pytest.importorskip("png")
 tifffile = pytest.importorskip("tifffile")
+pytest.importorskip("imagecodecs")
+pytest.importorskip("simplejpeg")
 
 H, W = 7, 5
 INTEGERS = ["uint8", "uint16"]

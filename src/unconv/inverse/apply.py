@@ -148,6 +148,7 @@ def _solve_at(
         wanted=wanted,
         inverse=lambda t: _Apply.apply(t, inverse, adjoint, None, *params),
         inverse_adjoint=lambda t: _Apply.apply(t, inverse, not adjoint, None, *params),
+        solve=lambda t, params, adjoint: _Apply.apply(t, inverse, adjoint, None, *params),
     )
 
 

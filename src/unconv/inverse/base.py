@@ -7,7 +7,7 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -46,6 +46,10 @@ class Options:
     tol_is_asked: bool = False
     dense_serves: bool = False
 
+    def undamped(self) -> Options:
+        """Of A⁺ with its default cut-off: what that drops is zero to round-off."""
+        return replace(self, damp=0.0, rtol=None, atol=0.0)
+
     def cutoff(self, op: ConvOperator, sigma_max: Tensor) -> Tensor:
         """Singular values at or below this count as zero; none of them when damp > 0."""
         if self.damp:
@@ -54,6 +58,13 @@ class Options:
         if rtol is None:
             rtol = 0.0 if self.atol else default_rtol(op)
         return torch.clamp(rtol * sigma_max, min=self.atol)
+
+
+def least_above_zero(S: Tensor, cutoff: Tensor) -> Tensor:
+    """(B, k) singular values and (B,) -> (B,): the least above the cut-off; inf if all are."""
+    above = cutoff[:, None] < S
+    least = torch.where(above, S, torch.inf).amin(1)
+    return torch.where(above.all(1), torch.inf, least)
 
 
 def default_rtol(op: ConvOperator) -> float:
@@ -76,6 +87,8 @@ class SpectrumSummary:
     rank : (B,) number of kept singular values, None where damp > 0 made it moot
     gap : (B,) σ_r/σ_{r+1} from below or to a percent, inf when nothing was dropped
     rank_how : how the rank is known
+    above_zero : (B,) where some singular values are zero to round-off, a lower bound of the least
+        of the others; inf where none is zero, or nobody has looked
     """
 
     norm: Tensor
@@ -84,6 +97,7 @@ class SpectrumSummary:
     gap: Tensor
     rank_how: str
     dropped: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.long))
+    above_zero: Tensor = field(default_factory=lambda: torch.full((1,), math.inf))
 
 
 class CannotServeError(ValueError):

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..linear_operator import LinearOperator
 from ..operator import ConvOperator
 from ..precision import double_dtype, real_working_dtype
-from .base import InverseOperator, Options, SpectrumSummary
+from .base import InverseOperator, Options, SpectrumSummary, least_above_zero
 from .workers import singular_values as small_singular_values
 
 LIMIT = 1024
@@ -128,6 +128,7 @@ def factor(op: ConvOperator, options: Options, check_finite: bool) -> InverseOpe
         gap=torch.where((lost > 0) & (options.damp == 0), smallest / lost, torch.inf),
         rank_how="not needed: damp > 0" if options.damp else "SVD of the matrix",
         dropped=torch.zeros_like(keep.sum(1)) if options.damp else (~keep).sum(1),
+        above_zero=least_above_zero(S, options.undamped().cutoff(op, sigma_max)),
     )
     return DenseInverse(op, (U, gains, Vh), options, summary, check_finite)
 

@@ -12,9 +12,20 @@ and so, for a cotangent g of x, w = Bᴴg and W(x, g) the gradient of Re⟨g, Ax
     damped  ∂y = w,   ∂weight = −W(x, w) + W(v, r),   ∂damp = −2·damp·Re⟨v, x⟩,   v = Ng
 
 The second term of A⁺ vanishes with full row rank (r = 0), the third with full column rank: one
-solve for square regular A, two for tall or wide ones, three otherwise.  N costs no solve of its
-own: damp²·N = 1 − AᴴBᴴ; where A is tall and damp far below σ_min, so that this cancels, it is the
-series N = P + damp²P² + 2·damp⁴P³ + …, P = BBᴴ, with Catalan's numbers.
+solve for square regular A, two for tall or wide ones, three otherwise.  What N costs is told in
+normal_equations.py: nothing for σ_max/damp under 90 in double precision, a solve or two above.
+
+Damped, with λ = damp² and u = (AAᴴ + λ)⁻¹y, there are two ways to say the same, as r = λu:
+
+    m ≥ n   W(v, r)     and  Re⟨v, x⟩     v to all its digits, r = y − Ax
+    m < n   W(λv, u)    and  Re⟨w, u⟩     u to all its digits, λv = g − Aᴴw
+
+Neither meets 1/λ: v is of the size of 1/σ² where A has no null space, and u where Aᴴ has none.
+With both null spaces the null vectors that g holds weigh 1/λ in v, and are orthogonal to x only to
+round-off.  A change of the weight by an eps does as much to the derivative itself, but not where
+its structure holds the null space in place (constants, under a difference kernel).  So where a rung
+knows the least σ that is not zero, and damp is far below it, the product with x is taken of
+A⁺w = v on the range alone, by z ← z + B(w − Az) from z = 0: λ/(σ² + λ) of the error is left a step.
 
 Bᴴ is the inverse of Aᴴ, so one derivation serves both.  The formulas are written with the same
 differentiable solve, operator and W: second derivatives follow from them, in any order but forward
@@ -33,6 +44,7 @@ problems whose variables separate", SIAM J. Numer. Anal. 10 (1973), eq. 4.12.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -41,18 +53,23 @@ from torch import Tensor
 
 from ..operator import ConvOperator
 from ..precision import in_precision
+from .normal_equations import (
+    Linear,
+    Model,
+    NormalEquations,
+    Params,
+    Turned,
+    real_dot,
+    refinements_for,
+)
 
 if TYPE_CHECKING:
     from .base import Options, SpectrumSummary
 
 Map = Callable[[Tensor], Tensor]
-Params = Sequence[Tensor]
 Cotangents = list[Tensor | None]
 
-# σ_min/damp from which the series for N is the more accurate form, with the terms it then needs:
-# 1 − AᴴBᴴ loses (σ_min/damp)² of all digits.
-_SERIES = ((1e8, 1), (1e4, 2), (1e2, 3))
-_DIGITS = 1e-8  # what the cancellation may cost the gradient in damp
+_FAR_ABOVE = 20.0  # the least σ that is not zero over damp, from which A⁺w takes six steps or less
 _SEPARATED = 1e3  # σ_r/σ_r+1 from which what is dropped is zero beside what is kept
 
 
@@ -66,6 +83,7 @@ class Solve(NamedTuple):
     adjoint : whether B is that of Aᴴ
     wanted : of which parameters a gradient is wanted
     inverse, inverse_adjoint : B and Bᴴ, differentiable
+    solve : (t, params, adjoint) ↦ A⁺t or (A⁺)ᴴt of A itself, differentiable in t and params
     """
 
     v: Tensor
@@ -75,6 +93,7 @@ class Solve(NamedTuple):
     wanted: Sequence[bool]
     inverse: Map
     inverse_adjoint: Map
+    solve: Callable[[Tensor, Params, bool], Tensor]
 
 
 class Derivative(Protocol):
@@ -88,32 +107,6 @@ class Derivative(Protocol):
 
     def jvp(self, at: Solve, v: Tensor | None, params: Sequence[Tensor | None]) -> Tensor:
         """Tangent of x for tangents of the right-hand side and of the parameters."""
-
-
-class Model(Protocol):
-    """A linear map that depends on parameters."""
-
-    def at(self, params: Params, like: Tensor) -> Linear:
-        """A for these parameters, in the precision of `like`."""
-
-    def tangent(self, params: Params, tangents: Sequence[Tensor | None], like: Tensor) -> Linear:
-        """dA for these tangents."""
-
-
-class Linear(Protocol):
-    """A, Aᴴ, and the gradients of Re⟨y, Ax⟩ in the parameters.
-
-    Attributes
-    ----------
-    per_sample : whether every sample has parameters of its own
-    """
-
-    per_sample: bool
-
-    def _matvec(self, x: Tensor) -> Tensor: ...
-    def _rmatvec(self, y: Tensor) -> Tensor: ...
-    def gradients(self, x: Tensor, y: Tensor) -> list[Tensor]:
-        """One gradient a parameter."""
 
 
 class LeastSquares:
@@ -134,9 +127,11 @@ class LeastSquares:
         rank = summary.rank
         # (Aᴴ, A) may have null spaces: data outside the range, and x that no data show
         self.null = rank is None or bool((rank < m).any()), rank is None or bool((rank < n).any())
-        self.ratio = float(summary.floor.min()) / options.damp if self.damped else 0.0
-        self.all_terms = next((count for least, count in _SERIES if self.ratio >= least), 0)
-        self.terms = self.all_terms * (m > n), self.all_terms * (m < n)
+        self.ratio, self.known = math.inf, math.inf
+        if self.damped:
+            self.ratio = float(summary.norm.max()) / options.damp
+            self.known = float(summary.above_zero.min()) / options.damp
+        self.knows_null_spaces = math.inf > self.known >= _FAR_ABOVE
         self.cut = None if self.damped else _real_cut(options, summary, m, n)
 
     def of(self, op: ConvOperator) -> LeastSquares:
@@ -145,16 +140,11 @@ class LeastSquares:
 
     def vjp(self, at: Solve, g: Tensor, w: Tensor) -> Cotangents:
         """See the module."""
-        A, v, x = _Turned(self.model.at(at.params, at.x), at.adjoint), at.v, at.x
+        A, v, x = Turned(self.model.at(at.params, at.x), at.adjoint), at.v, at.x
         self._refuse_a_cut()
         pairs = [(x, -w)]
         if self.damped:
-            N_g = self._normal(at, A, g, w)
-            of_damp = self._of_damp(at, w, N_g)
-            if not any(at.wanted[:-1]):  # a fixed kernel with a damp that is learnt
-                return [*[None] * (len(at.params) - 1), of_damp]
-            pairs.append((N_g, v - A.apply(x)))
-            return [*A.gradients(pairs), of_damp]
+            return self._damped_vjp(at, A, g, w)
         null_of_adjoint, null = self.null[::-1] if at.adjoint else self.null
         if null_of_adjoint:
             pairs.append((at.inverse(w), v - A.apply(x)))
@@ -168,14 +158,11 @@ class LeastSquares:
         if all(p is None for p in params):
             return at.inverse(right)
         self._refuse_a_cut()
-        A = _Turned(self.model.at(at.params, at.x), at.adjoint)
-        dA = _Turned(self.model.tangent(at.params, params, at.x), at.adjoint)
+        A = Turned(self.model.at(at.params, at.x), at.adjoint)
+        dA = Turned(self.model.tangent(at.params, params, at.x), at.adjoint)
         right = right - dA.apply(at.x)
         if self.damped:
-            z = dA.adjoint(at.v - A.apply(at.x))
-            if params[-1] is not None:
-                z = z - 2 * at.params[-1] * params[-1] * at.x
-            return at.inverse(right) + self._normal(at, A, z, at.inverse_adjoint(z))
+            return self._damped_jvp(at, A, dA, right, params[-1])
         null_of_adjoint, null = self.null[::-1] if at.adjoint else self.null
         if null_of_adjoint:
             right = right + at.inverse_adjoint(dA.adjoint(at.v - A.apply(at.x)))
@@ -184,26 +171,64 @@ class LeastSquares:
         z = dA.adjoint(at.inverse_adjoint(at.x))
         return at.inverse(right - A.apply(z)) + z
 
-    def _normal(self, at: Solve, A: _Turned, g: Tensor, w: Tensor) -> Tensor:
-        """N g = (AᴴA + damp²)⁻¹ g from w = Bᴴ g = A N g."""
-        if self.terms[at.adjoint]:
-            return self._series(at, w)
-        return (g - A.adjoint(w)) / at.params[-1].square()
+    def _damped_vjp(self, at: Solve, A: Turned, g: Tensor, w: Tensor) -> Cotangents:
+        """−W(x, w) + W(v, r) and −2·damp·Re⟨v, x⟩, or the same of u."""
+        pair, product = self._of_normal_equations(at, A, g, w)
+        of_damp = None
+        if at.wanted[-1]:
+            if self.knows_null_spaces:
+                product = _with_value(product, real_dot(self._on_the_range(at, A, w), at.x))
+            of_damp = -2 * at.params[-1] * product
+        if not any(at.wanted[:-1]):  # a fixed kernel with a damp that is learnt
+            return [*[None] * (len(at.params) - 1), of_damp]
+        return [*A.gradients([(at.x, -w), pair]), of_damp]
 
-    def _series(self, at: Solve, w: Tensor) -> Tensor:
-        """P + damp²P² + …, which is N on the range of Aᴴ, applied to g; w = Bᴴ g."""
-        power = total = at.inverse(w)
-        for catalan in (1, 2)[: self.all_terms - 1]:
-            power = at.params[-1].square() * at.inverse(at.inverse_adjoint(power))
-            total = total + catalan * power
-        return total
+    def _of_normal_equations(
+        self, at: Solve, A: Turned, g: Tensor, w: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """(v, r) and Re⟨v, x⟩, as (λv, u) and Re⟨w, u⟩ where A is wide."""
+        if self._is_wide(at):
+            u = self._normal(at, of_data=True).solve(at.v, at.x, at.params)
+            return (g - A.adjoint(w), u), real_dot(w, u)
+        v = self._normal(at, of_data=False).solve(g, w, at.params)
+        return (v, at.v - A.apply(at.x)), real_dot(v, at.x)
 
-    def _of_damp(self, at: Solve, w: Tensor, N_g: Tensor) -> Tensor:
-        """−2·damp·Re⟨N g, x⟩: x lies in the range of Aᴴ, so that the series serves every shape."""
-        lost = torch.finfo(at.x.dtype).eps * self.ratio**2
-        if at.wanted[-1] and self.all_terms and not self.terms[at.adjoint] and lost > _DIGITS:
-            N_g = self._series(at, w)
-        return -2 * at.params[-1] * real_dot(N_g, at.x)
+    def _damped_jvp(
+        self, at: Solve, A: Turned, dA: Turned, right: Tensor, ddamp: Tensor | None
+    ) -> Tensor:
+        """B right + N dAᴴ r − 2·damp·ddamp·N x; N dAᴴ r = λN dAᴴu and N x = Bu where A is wide."""
+        if self._is_wide(at):
+            u = self._normal(at, of_data=True).solve(at.v, at.x, at.params)
+            z = dA.adjoint(u)
+            dx, N_x = at.inverse(right - A.apply(z)) + z, None if ddamp is None else at.inverse(u)
+        else:
+            N = self._normal(at, of_data=False)
+            z = dA.adjoint(at.v - A.apply(at.x))
+            dx = at.inverse(right) + N.solve(z, at.inverse_adjoint(z), at.params)
+            N_x = None if ddamp is None else N.solve(at.x, at.inverse_adjoint(at.x), at.params)
+        if ddamp is None or N_x is None:
+            return dx
+        if self.knows_null_spaces:
+            N_x = _with_value(N_x, self._on_the_range(at, A, at.inverse_adjoint(at.x)))
+        return dx - 2 * at.params[-1] * ddamp * N_x
+
+    def _is_wide(self, at: Solve) -> bool:
+        """Whether what was inverted, A or Aᴴ, has more columns than rows."""
+        m, n = self._made_from[0]
+        return m > n if at.adjoint else m < n
+
+    def _normal(self, at: Solve, *, of_data: bool) -> NormalEquations:
+        """(AᴴA + damp²)⁻¹ or (AAᴴ + damp²)⁻¹."""
+        count = refinements_for(self.ratio, at.x.dtype)
+        return NormalEquations(at.solve, self.model, at.adjoint != of_data, count)
+
+    def _on_the_range(self, at: Solve, A: Turned, w: Tensor) -> Tensor:
+        """A⁺w, which is N g without its part in null(A); w = Bᴴ g."""
+        z = at.inverse(w)
+        digits = math.log(torch.finfo(w.dtype).eps) / (-2 * math.log(self.known))
+        for _ in range(math.ceil(digits) - 1):
+            z = z + at.inverse(w - A.apply(z))
+        return z
 
     def _refuse_a_cut(self) -> None:
         if self.cut is not None:
@@ -256,27 +281,9 @@ class _Conv:
         return [self.op.weight_gradient(x, y)]
 
 
-class _Turned:
-    """A, or Aᴴ in its place."""
-
-    def __init__(self, A: Linear, adjoint: bool) -> None:
-        self.A, self.turned = A, adjoint
-        self.apply: Map = A._rmatvec if adjoint else A._matvec
-        self.adjoint: Map = A._matvec if adjoint else A._rmatvec
-
-    def gradients(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
-        """Of Σ Re⟨g, Ax⟩ over pairs (x, g)."""
-        if self.turned:
-            pairs = [(g, x) for x, g in pairs]
-        if not self.A.per_sample:  # the pairs are samples more of one sum
-            return self.A.gradients(*(torch.cat(t) for t in zip(*pairs, strict=True)))
-        found = [self.A.gradients(*pair) for pair in pairs]
-        return [sum(parts[1:], start=parts[0]) for parts in zip(*found, strict=True)]
-
-
-def real_dot(a: Tensor, b: Tensor) -> Tensor:
-    """Re⟨a, b⟩."""
-    return (a.conj() * b).real.sum() if a.is_complex() else (a * b).sum()
+def _with_value(derivative: Tensor, value: Tensor) -> Tensor:
+    """A quantity by two ways, of which one has more digits, and the other can be differentiated."""
+    return derivative + (value - derivative).detach()
 
 
 def _real_cut(options: Options, summary: SpectrumSummary, m: int, n: int) -> str | None:

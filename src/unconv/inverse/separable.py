@@ -38,7 +38,7 @@ from ..convolve import grouped
 from ..geometry import Axis
 from ..operator import ConvOperator
 from ..precision import double_dtype, real_working_dtype
-from .base import InverseOperator, Options, SpectrumSummary
+from .base import InverseOperator, Options, SpectrumSummary, least_above_zero
 from .kronecker import Basis, contract, merge_axes, parity_svds, split_axes, thin_svd
 from .outer_product import OuterProduct, axis_matrix, is_centrosymmetric, nearest_outer_product
 
@@ -274,6 +274,10 @@ def _gains(
         smallest = torch.minimum(smallest, torch.where(keep, flat, torch.inf).amin(1))
         lost = torch.maximum(lost, torch.where(keep, 0.0, flat).amax(1))
     dropped = min(op.shape) - rank
+    # in the units of `values`; products that are missing are zero
+    flat = torch.cat([S.flatten(1) for S in values], 1)
+    flat = torch.nn.functional.pad(flat, (0, min(op.shape) - flat.shape[1]))
+    above_zero = least_above_zero(flat, options.undamped().cutoff(op, norm))
     if options.damp:  # directions with σ = 0 are curved by damp² alone
         smallest = torch.where(dropped == 0, smallest, 0.0)
     summary = SpectrumSummary(
@@ -283,6 +287,7 @@ def _gains(
         gap=torch.where((lost > 0) & (options.damp == 0), smallest / lost, torch.inf),
         rank_how="not needed: damp > 0" if options.damp else "all singular values",
         dropped=torch.zeros_like(rank) if options.damp else dropped,
+        above_zero=above_zero * scale,
     )
     return gains, summary
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..operator import ConvOperator
-from .base import Options, SpectrumSummary
+from .base import Options, SpectrumSummary, least_above_zero
 from .workers import run_in_slices, singular_values
 
 _SLICE_BYTES = 4 * 2**20
@@ -60,7 +60,7 @@ def invert_blocks(
     for b, unit in enumerate(scale.tolist()):
         mine = Options(options.damp / unit, options.rtol, options.atol / unit)
         facts.append(_invert_kernel(blocks[:, b], inverse[:, b], unit, multiplicity, op, mine))
-    norm, floor, rank, gap, dropped = (torch.stack(v) for v in zip(*facts, strict=True))
+    norm, floor, rank, gap, dropped, above_zero = (torch.stack(v) for v in zip(*facts, strict=True))
     summary = SpectrumSummary(
         norm=norm * scale,
         floor=floor * scale,
@@ -68,11 +68,12 @@ def invert_blocks(
         gap=gap,
         rank_how="not needed: damp > 0" if options.damp else "singular values near the cut-off",
         dropped=torch.zeros_like(dropped) if options.damp else dropped,
+        above_zero=above_zero * scale,
     )
     return BlockInverse(inverse, summary)
 
 
-_Facts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # norm, floor, rank, gap, dropped
+_Facts = tuple[Tensor, ...]  # norm, floor, rank, gap, dropped, above_zero
 
 
 def _invert_kernel(
@@ -104,10 +105,12 @@ def _invert_kernel(
         dropped = (lost.isfinite() * counts[doubt, None]).sum()
         floor[doubt] = kept.amin(1)
     floor = torch.where(counts > 0, floor, torch.inf)
-    smallest = _sharpened_floor(flat, floor, cutoff, options.damp)
+    smallest, above_zero = _sharpened_floor(
+        flat, floor, cutoff, options.damp, options.undamped().cutoff(op, norm)
+    )
     if dropped:
         gap = smallest / torch.where(lost.isfinite(), lost, 0.0).amax()
-    return norm, smallest, rank - dropped, gap, dropped
+    return norm, smallest, rank - dropped, gap, dropped, above_zero
 
 
 def _invert_vectors(
@@ -134,7 +137,8 @@ def _invert_vectors(
     if options.damp and dropped:  # damped directions with σ = 0 are curved by damp² alone
         smallest = torch.zeros_like(smallest)
     floor = torch.hypot(smallest, torch.full_like(smallest, options.damp))
-    return norm, floor, rank, gap, dropped
+    above_zero = least_above_zero(s.flatten()[None], options.undamped().cutoff(op, norm[None]))
+    return norm, floor, rank, gap, dropped, above_zero[0]
 
 
 def all_singular_values(blocks: Tensor, multiplicity: Tensor) -> Tensor:
@@ -228,7 +232,11 @@ def _regular_inverse(C: Tensor, damp: float) -> tuple[Tensor, Tensor]:
     eye = torch.eye(c, dtype=C.dtype, device=C.device)
     R_inverse = torch.linalg.solve_triangular(R, eye, upper=True)
     floor = 1 / torch.linalg.matrix_norm(R_inverse)
-    return R_inverse @ Q[:, :r].mH, torch.where(floor.isfinite(), floor, 0.0)
+    upper = Q[:, :r]
+    if damp:  # beyond ‖C‖, Q₁ is small beside Q and its round-off; R is well-conditioned there
+        small = damp > torch.linalg.matrix_norm(C[:, :r])
+        upper = torch.where(small[:, None, None], C[:, :r] @ R_inverse, upper)
+    return R_inverse @ upper.mH, torch.where(floor.isfinite(), floor, 0.0)
 
 
 def _invert_singular(
@@ -272,13 +280,22 @@ def _largest_singular_value(flat: Tensor, known: Tensor) -> Tensor:
     return best
 
 
-def _sharpened_floor(flat: Tensor, floor: Tensor, cutoff: Tensor, damp: float) -> Tensor:
-    """Lower bound of √(σ_r² + damp²): exact for the weakest blocks, their bounds for the rest."""
+def _sharpened_floor(
+    flat: Tensor, floor: Tensor, cutoff: Tensor, damp: float, zero: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Lower bound of √(σ_r² + damp²): exact for the weakest blocks, their bounds for the rest.
+
+    And of the least σ above `zero`, inf if all are: the same, if the weakest blocks hold all zeros.
+    """
     order = floor.argsort()
-    weakest, rest = order[:_EXACT], order[_EXACT : _EXACT + 1]
+    weakest, rest = order[:_EXACT], floor[order[_EXACT : _EXACT + 1]]
+    counted = floor[weakest, None].isfinite()
     S = singular_values(flat[weakest])
+    above_zero = least_above_zero(torch.where(counted, S, torch.inf).reshape(1, -1), zero[None])
+    others = ((rest - damp) * (rest + damp)).clamp(min=0).sqrt()
+    above_zero = torch.cat([above_zero, others]).amin().where(above_zero.isfinite(), above_zero)
     exact = torch.hypot(S, torch.full_like(S, damp))
     if not damp:
         exact = torch.where(cutoff < S, exact, torch.inf)
-    exact = torch.where(floor[weakest, None].isfinite(), exact, torch.inf)  # uncounted, or all cut
-    return torch.cat([exact.flatten(), floor[rest]]).amin()
+    exact = torch.where(counted, exact, torch.inf)  # uncounted, or all cut
+    return torch.cat([exact.flatten(), rest]).amin(), above_zero[0]

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..inverse.implicit import Linear, Params, real_dot
+from ..inverse.normal_equations import Linear, Params, real_dot
 from ..operator import ConvOperator
 from ..precision import in_precision
 

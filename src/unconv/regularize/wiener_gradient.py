@@ -21,7 +21,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..inverse.implicit import ConvModel, Cotangents, Linear, Solve
+from ..inverse.implicit import ConvModel, Cotangents, Solve
+from ..inverse.normal_equations import Linear
 from ..operator import ConvOperator
 
 

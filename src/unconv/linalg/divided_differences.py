@@ -15,15 +15,24 @@ relative gap of h), and is wrong across a kink.  Neither needs a threshold: wher
 the quotient may have lost, the integral is the better one, elsewhere the quotient.  For √s the
 larger error of the two is 10⁻¹³ at the worst gap, h ≈ 0.04.
 
+The second derivative needs f[x, y, z] of every triple, signs included.  All of them are quotients
+of D, M and R (second_differences.py) but for three points next to each other; there
+
+    f[x, y, z] = ∫∫ f″(x + t(y − x) + u(z − x)) dt du    over t, u ≥ 0, t + u ≤ 1
+
+by the seven points of Radon, to the fifth degree, takes the place of the quotient by the same rule.
+
 Source: Higham, "Functions of Matrices" (SIAM 2008), Theorem 3.11 (Daleckiĭ-Kreĭn) and (B.25), the
 integral; Noferini, "A formula for the Fréchet derivative of a generalized matrix function",
-SIAM J. Matrix Anal. Appl. 38 (2017), for D and M.
+SIAM J. Matrix Anal. Appl. 38 (2017), for D and M; Radon, "Zur mechanischen Kubatur", Monatsh. Math.
+52 (1948), for the seven points.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +43,13 @@ Differences = tuple[Tensor, Tensor, Tensor]
 _ROUNDING = 16  # units in the last place of f(s), after a few operations
 _SIDE = math.sqrt(0.15)
 _GAUSS = ((0.5 - _SIDE, 5 / 18), (0.5, 4 / 9), (0.5 + _SIDE, 5 / 18))  # nodes and weights on [0, 1]
+_ROOT = math.sqrt(15)
+_RADON = [(1 / 3, 1 / 3, 9 / 80)] + [
+    (*node, (155 + sign * _ROOT) / 2400)
+    for sign in (-1, 1)
+    for a in [(6 + sign * _ROOT) / 21]
+    for node in ((a, a), (1 - 2 * a, a), (a, 1 - 2 * a))
+]  # t, u and weight
 
 
 def divided_differences(
@@ -67,6 +83,29 @@ def divided_differences(
     agree = (integral * gap - change).abs() <= lx + ly
     D = torch.where(agree, integral, change / torch.where(agree, 1.0, gap))
     return D, (fx + fy) / (x + y), F / s
+
+
+def close_triple(x: Tensor, y: Tensor, z: Tensor, df: Callable[[Tensor], Tensor]) -> Tensor:
+    """f[x, y, z] of the odd extension by its integral, for points (..., any) of either sign."""
+    total = torch.zeros_like(x)
+    for t, u, weight in _RADON:
+        points = x + t * (y - x) + u * (z - x)
+        slope, pull = pullback(df, points.abs())
+        total = total + weight * points.sign() * pull(torch.ones_like(slope))[0]
+    return total
+
+
+def soft_close_triple(x: Tensor, y: Tensor, z: Tensor, tau: Tensor) -> Tensor:
+    """Of max(s − tau, 0), which is straight but for its kink."""
+    return torch.zeros_like(x)
+
+
+def inverse_close_triple(x: Tensor, y: Tensor, z: Tensor, cut: Tensor) -> Tensor:
+    """Of 1/s above the cut: 1/(x y z)."""
+    product = torch.ones_like(x)
+    for s in (x, y, z):
+        product = product * s.sign() * invert(s.abs(), cut)
+    return product
 
 
 def soft_differences(S: Tensor, zero: Tensor, tau: Tensor) -> Differences:
@@ -104,6 +143,12 @@ def invert(s: Tensor, cut: Tensor) -> Tensor:
     """1/s above the cut, 0 below it."""
     kept = s > cut
     return torch.where(kept, 1 / torch.where(kept, s, 1.0), 0.0)
+
+
+def pullback(function: Callable[..., Any], *at: Tensor) -> tuple[Any, Any]:
+    """`torch.func.vjp` without an auxiliary output: the value and the transposed derivative."""
+    found = torch.func.vjp(function, *at)
+    return found[0], found[1]
 
 
 def _with_zeros(S: Tensor, F: Tensor, zero: Tensor, slope: Tensor | float) -> tuple[Tensor, Tensor]:

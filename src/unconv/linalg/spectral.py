@@ -9,9 +9,9 @@ R = f(S)/S (divided_differences.py).  They are bounded by the slopes of f, whate
 that repeated singular values are no exception: the gradient of U and V separately, which does not
 exist there, is never formed.  It takes four products; by way of the factors there are six.
 
-Second derivatives differentiate this expression, and there the factors do turn, as `svd` says: they
-are exact for distinct singular values, up to an error of eps·s/gap.  At a tie they are finite but
-not right: the part that comes from turning the tied vectors into each other is missing.
+Second derivatives are of the same kind, in second divided differences (second_differences.py):
+right at ties, and at zeros for an f whose odd extension has them.  Third ones differentiate that,
+and there the factors turn, as `svd` says: exact for distinct singular values only.
 
 When not to use it: if f is not odd (f(0) ≠ 0, or an infinite slope at 0), U f(S) Vᴴ has no
 derivative at a singular value of zero, and only a finite stand-in is returned.
@@ -25,6 +25,7 @@ differentiation of pseudo-inverses", SIAM J. Numer. Anal. 10 (1973), for `pinv`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,12 +34,17 @@ from torch import Tensor
 from .checks import check_matrices
 from .divided_differences import (
     Differences,
+    close_triple,
     divided_differences,
+    inverse_close_triple,
     inverse_differences,
     invert,
+    pullback,
+    soft_close_triple,
     soft_differences,
     soften,
 )
+from .second_differences import second_derivative
 from .svd import svd, tie_width
 
 _SMALL = 16  # rows or columns up to which LAPACK is no slower in double precision
@@ -53,12 +59,13 @@ def spectral_apply(A: Tensor, f: Scalar, df: Scalar, *parameters: Tensor) -> Ten
     Values s ≤ 8·eps·s₁ count as zero.  There the derivative is exact if f, extended as an odd
     function, has one: f(0) = 0 and df(0) finite.  Otherwise it is undefined, and the gradient is
     that of an f with f(0) = 0 and df(0) = 0, which does not depend on the vectors of the zeros.
+    Second derivatives are exact at ties, and at zeros if the odd function has two: f″(0) = 0 too.
 
     Parameters
     ----------
     A : (..., m, n), float32, float64, complex64 or complex128
     f, df : a function on s ≥ 0 and its derivative, elementwise; both are called with float64 and
-        should be good to its round-off
+        should be good to its round-off.  For second derivatives torch differentiates df
     parameters : further arguments of f and df, one number for each matrix (shapes that broadcast to
         A.shape[:-2]); f meets them with a trailing axis of one.  They are differentiated, by
         torch's derivatives of f; tensors that f only captures are not
@@ -98,7 +105,11 @@ def spectral_apply(A: Tensor, f: Scalar, df: Scalar, *parameters: Tensor) -> Ten
     def differences(S: Tensor, zero: Tensor, *columns: Tensor) -> Differences:
         return divided_differences(S, zero, lambda s: f(s, *columns), lambda s: df(s, *columns))
 
-    Y = _Spectral.apply(*_factors(A), tie_width(A.dtype), f, differences, *parameters)
+    def close(x: Tensor, y: Tensor, z: Tensor, *columns: Tensor) -> Tensor:
+        return close_triple(x, y, z, lambda s: df(s, *columns))
+
+    rule = _Rule(f, differences, close, tie_width(A.dtype))
+    Y = _Spectral.apply(*_factors(A), rule, *parameters)
     return Y.to(A.dtype)
 
 
@@ -137,7 +148,8 @@ def svt(A: Tensor, tau: float | Tensor) -> Tensor:
         tau = torch.tensor(tau, dtype=torch.float64, device=check_matrices(A).device)
     A = check_matrices(A)
     _check_parameter(tau, A)
-    Y = _Spectral.apply(*_factors(A), tie_width(A.dtype), soften, soft_differences, tau)
+    rule = _Rule(soften, soft_differences, soft_close_triple, tie_width(A.dtype))
+    Y = _Spectral.apply(*_factors(A), rule, tau)
     return Y.to(A.dtype)
 
 
@@ -181,8 +193,8 @@ def pinv(A: Tensor, rtol: float | None = None, atol: float = 0.0) -> Tensor:
             raise ValueError(f"{name} must not be negative, got {value}; 0 cuts nothing but zeros.")
     B, U, S, Vh = _factors(A)
     cut = (rtol * S[..., 0].detach().double()).clamp(min=atol)
-    least = tie_width(A.dtype)
-    X = _Spectral.apply(B, U, S, Vh, least, invert, inverse_differences, cut)
+    rule = _Rule(invert, inverse_differences, inverse_close_triple, tie_width(A.dtype))
+    X = _Spectral.apply(B, U, S, Vh, rule, cut)
     return X.to(A.dtype).mH
 
 
@@ -209,23 +221,55 @@ def _check_parameter(parameter: object, A: Tensor) -> None:
         )
 
 
+@dataclass(frozen=True)
+class _Rule:
+    """A function of the singular values with its divided differences, each of (..., *parameters).
+
+    Attributes
+    ----------
+    f : f(s)
+    differences : D, M and R
+    close : f[x, y, z] of close points, (..., any)
+    least : values under this times s₁ are zero
+    """
+
+    f: Scalar
+    differences: Callable[..., Differences]
+    close: Scalar
+    least: float
+
+    def kernels(self, S: Tensor, parameters: Sequence[Tensor]) -> Differences:
+        """D, M and R of the values S (..., k)."""
+        return self.differences(S, self.zero(S), *_columns(parameters))
+
+    def zero(self, S: Tensor) -> Tensor:
+        """Which of them are zero."""
+        return self.least * S[..., :1].detach() >= S
+
+    def second(
+        self, U: Tensor, S: Tensor, Vh: Tensor, parameters: Sequence[Tensor], G: Tensor, C: Tensor
+    ) -> Tensor:
+        """The second derivative in the directions G and C."""
+        columns = _columns(parameters)
+
+        def close(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+            flat = (t.double().flatten(S.ndim - 1) for t in (x, y, z))
+            return self.close(*flat, *columns).view_as(x)
+
+        exact = torch.where(self.zero(S), 0.0, S)
+        return second_derivative(U, exact, Vh, self.kernels(S, parameters), close, G, C)
+
+
 class _Spectral(torch.autograd.Function):
-    """U f(S) Vᴴ as a function of A and the parameters; U, S, Vh only serve second derivatives."""
+    """U f(S) Vᴴ as a function of A and the parameters; U, S, Vh only serve third derivatives."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(
-        A: Tensor,
-        U: Tensor,
-        S: Tensor,
-        Vh: Tensor,
-        least: float,
-        f: Scalar,
-        differences: Callable[..., Differences],
-        *parameters: Tensor,
+        A: Tensor, U: Tensor, S: Tensor, Vh: Tensor, rule: _Rule, *parameters: Tensor
     ) -> Tensor:
-        values = f(S.double(), *_columns(parameters))
+        values = rule.f(S.double(), *_columns(parameters))
         if values.shape != S.shape:
             raise ValueError(
                 f"f must act elementwise, got shape {tuple(values.shape)} for {tuple(S.shape)}; "
@@ -235,36 +279,182 @@ class _Spectral(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
-        _, U, S, Vh, ctx.least, ctx.f, ctx.differences, *parameters = inputs
-        ctx.save_for_backward(U, S, Vh, *parameters)
-        ctx.save_for_forward(U, S, Vh, *parameters)
+        A, U, S, Vh, ctx.rule, *parameters = inputs
+        ctx.save_for_backward(A, U, S, Vh, *parameters)
+        ctx.save_for_forward(A, U, S, Vh, *parameters)
 
     @staticmethod
     def backward(ctx: Any, G: Tensor) -> tuple[Tensor | None, ...]:
-        U, S, Vh, *parameters = ctx.saved_tensors
+        A, U, S, Vh, *parameters = ctx.saved_tensors
         gradients: tuple[Tensor | None, ...] = (None,) * len(parameters)
-        if any(ctx.needs_input_grad[7:]):
-            _, pull = _pullback(ctx.f, S, parameters)
-            gradients = pull((U.conj() * (G @ Vh.mH)).sum(-2).real.double())
-        gA = _derivative(U, S, Vh, _kernels(ctx, S, parameters), G)
-        return gA, None, None, None, None, None, None, *gradients
+        if any(ctx.needs_input_grad[5:]):
+            gradients = _OfParameters.apply(A, G, U, S, Vh, ctx.rule, *parameters)
+        gA = _Derivative.apply(A, G, U, S, Vh, ctx.rule, *parameters)
+        return gA, None, None, None, None, *gradients
 
     @staticmethod
     def jvp(ctx: Any, dA: Tensor | None, *others: Tensor | None) -> Tensor:
-        U, S, Vh, *parameters = ctx.saved_tensors
-        changes, total = others[6:], S.new_zeros(())
+        A, U, S, Vh, *parameters = ctx.saved_tensors
+        changes, total = others[4:], S.new_zeros(())
         if dA is not None:
-            total = _derivative(U, S, Vh, _kernels(ctx, S, parameters), dA)
+            total = _Derivative.apply(A, dA, U, S, Vh, ctx.rule, *parameters)
         if any(change is not None for change in changes):
-            tangents = tuple(
-                torch.zeros_like(p) if change is None else change
-                for p, change in zip(parameters, changes, strict=True)
-            )
-            values, pull = _pullback(ctx.f, S, parameters)
-            # the transpose of the transpose: torch allows no forward mode inside this one
-            push = torch.func.vjp(pull, torch.zeros_like(values))[1]
-            total = total + _compose(U, push(tangents)[0], Vh)
+            values = _pushed(lambda *p: ctx.rule.f(S.double(), *_columns(p)), parameters, changes)
+            total = total + _compose(U, values, Vh)
         return total
+
+
+class _Derivative(torch.autograd.Function):
+    """The first derivative in the direction G, self-adjoint in it, as a function of A and G."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        A: Tensor,
+        G: Tensor,
+        U: Tensor,
+        S: Tensor,
+        Vh: Tensor,
+        rule: _Rule,
+        *parameters: Tensor,
+    ) -> Tensor:
+        return _derivative(U, S, Vh, rule.kernels(S, parameters), G)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        A, G, U, S, Vh, ctx.rule, *parameters = inputs
+        ctx.save_for_backward(A, G, U, S, Vh, *parameters)
+        ctx.save_for_forward(A, G, U, S, Vh, *parameters)
+
+    @staticmethod
+    def backward(ctx: Any, C: Tensor) -> tuple[Tensor | None, ...]:
+        A, G, U, S, Vh, *parameters = ctx.saved_tensors
+        rule, needed = ctx.rule, ctx.needs_input_grad
+        of_A = rule.second(U, S, Vh, parameters, G, C) if needed[0] else None
+        of_G = _Derivative.apply(A, C, U, S, Vh, rule, *parameters) if needed[1] else None
+        gradients: tuple[Tensor | None, ...] = (None,) * len(parameters)
+        if any(needed[6:]):
+
+            def along(*p: Tensor) -> Tensor:
+                found = _derivative(U, S, Vh, rule.kernels(S, p), G)
+                return _inner(C, found).double()
+
+            value, pull = pullback(along, *parameters)
+            gradients = pull(torch.ones_like(value))
+        return of_A, of_G, None, None, None, None, *gradients
+
+    @staticmethod
+    def jvp(ctx: Any, dA: Tensor | None, dG: Tensor | None, *others: Tensor | None) -> Tensor:
+        A, G, U, S, Vh, *parameters = ctx.saved_tensors
+        rule, changes = ctx.rule, others[4:]
+        total = torch.zeros_like(G)
+        if dA is not None:
+            total = total + rule.second(U, S, Vh, parameters, G, dA)
+        if dG is not None:
+            total = total + _Derivative.apply(A, dG, U, S, Vh, rule, *parameters)
+        if any(change is not None for change in changes):
+            kernels = [
+                _pushed(lambda *p, i=i: rule.kernels(S, p)[i], parameters, changes)
+                for i in range(3)
+            ]
+            total = total + _derivative(U, S, Vh, (kernels[0], kernels[1], kernels[2]), G)
+        return total
+
+
+class _OfParameters(torch.autograd.Function):
+    """The gradients in the parameters for a cotangent G: Re⟨G, U (∂f/∂p)(S) Vᴴ⟩."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        A: Tensor,
+        G: Tensor,
+        U: Tensor,
+        S: Tensor,
+        Vh: Tensor,
+        rule: _Rule,
+        *parameters: Tensor,
+    ) -> tuple[Tensor, ...]:
+        return _of_parameters(U, S, Vh, rule, G, parameters)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        A, G, U, S, Vh, ctx.rule, *parameters = inputs
+        ctx.save_for_backward(A, G, U, S, Vh, *parameters)
+        ctx.save_for_forward(A, G, U, S, Vh, *parameters)
+
+    @staticmethod
+    def backward(ctx: Any, *c: Tensor) -> tuple[Tensor | None, ...]:
+        """Of A by the derivative of the kernels; of G and the parameters by torch."""
+        _, G, U, S, Vh, *parameters = ctx.saved_tensors
+        rule = ctx.rule
+        kernels = [_pushed(lambda *p, i=i: rule.kernels(S, p)[i], parameters, c) for i in range(3)]
+        of_A = _derivative(U, S, Vh, (kernels[0], kernels[1], kernels[2]), G)
+        _, pull = pullback(lambda g, *p: _of_parameters(U, S, Vh, rule, g, p), G, *parameters)
+        of_G, *gradients = pull(c)
+        return of_A, of_G, None, None, None, None, *gradients
+
+    @staticmethod
+    def jvp(ctx: Any, dA: Tensor | None, dG: Tensor | None, *others: Tensor | None) -> Any:
+        _, G, U, S, Vh, *parameters = ctx.saved_tensors
+        rule, changes = ctx.rule, others[4:]
+        totals = [torch.zeros_like(p) for p in parameters]
+
+        def add(found: Sequence[Tensor]) -> None:
+            totals[:] = [t + f for t, f in zip(totals, found, strict=True)]
+
+        if dG is not None:
+            add(_of_parameters(U, S, Vh, rule, dG, parameters))
+        if dA is not None:
+
+            def along(*p: Tensor) -> Tensor:
+                return _inner(dA, _derivative(U, S, Vh, rule.kernels(S, p), G)).double()
+
+            value, pull = pullback(along, *parameters)
+            add(pull(torch.ones_like(value)))
+        if any(change is not None for change in changes):
+            add(
+                [
+                    _pushed(
+                        lambda *p, i=i: _of_parameters(U, S, Vh, rule, G, p)[i],
+                        parameters,
+                        changes,
+                    )
+                    for i in range(len(parameters))
+                ]
+            )
+        return tuple(totals)
+
+
+def _of_parameters(
+    U: Tensor, S: Tensor, Vh: Tensor, rule: _Rule, G: Tensor, parameters: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    _, pull = pullback(lambda *p: rule.f(S.double(), *_columns(p)), *parameters)
+    found: tuple[Tensor, ...] = pull((U.conj() * (G @ Vh.mH)).sum(-2).real.double())
+    return found
+
+
+def _pushed(
+    function: Callable[..., Tensor],
+    at: Sequence[Tensor],
+    tangents: Sequence[Tensor | None],
+) -> Tensor:
+    """The derivative of a function along tangents.
+
+    By the transpose of the transpose: torch allows no forward mode inside a rule of forward mode.
+    """
+    full = tuple(torch.zeros_like(p) if t is None else t for p, t in zip(at, tangents, strict=True))
+    value, pull = pullback(function, *at)
+    push = pullback(pull, torch.zeros_like(value))[1]
+    found: Tensor = push(full)[0]
+    return found
+
+
+def _inner(a: Tensor, b: Tensor) -> Tensor:
+    """Re⟨a, b⟩ over all matrices."""
+    return (a.conj() * b).real.sum() if a.is_complex() else (a * b).sum()
 
 
 def _derivative(U: Tensor, S: Tensor, Vh: Tensor, kernels: Differences, G: Tensor) -> Tensor:
@@ -283,17 +473,6 @@ def _derivative(U: Tensor, S: Tensor, Vh: Tensor, kernels: Differences, G: Tenso
         left = R[..., None, :]
         return (U @ (core - P * left) + W * left) @ Vh
     return U @ core @ Vh
-
-
-def _kernels(ctx: Any, S: Tensor, parameters: list[Tensor]) -> Differences:
-    zero = ctx.least * S[..., :1].detach() >= S
-    return ctx.differences(S, zero, *_columns(parameters))
-
-
-def _pullback(f: Scalar, S: Tensor, parameters: list[Tensor]) -> tuple[Tensor, Any]:
-    """f(S) and the transposed derivative with respect to the parameters."""
-    result = torch.func.vjp(lambda *p: f(S.double(), *_columns(p)), *parameters)
-    return result[0], result[1]
 
 
 def _compose(U: Tensor, values: Tensor, Vh: Tensor) -> Tensor:

@@ -82,6 +82,13 @@ def test_every_rung_shape_and_damp(method):
         check_draw(method, draw)
 
 
+@pytest.mark.parametrize("kind", SHAPES)
+def test_boundary_at_a_damp_near_round_off(kind):
+    """Where the gradient in damp once was 10–36 % wrong, and x right to 4e-15."""
+    op = ConvOperator(kernel("boundary", kind, F64, 0), (4,), padding=1)
+    check(op, "boundary", 1e-8 * float(op.norm()), False, 1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_many_more(method):

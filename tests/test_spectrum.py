@@ -59,6 +59,11 @@ def ends(S: Tensor, k: int, which: str) -> Tensor:
     return S[:, :k] if which == "largest" else S[:, S.shape[1] - k :]
 
 
+def assert_orthonormal(t: Tensor) -> None:
+    t = t.flatten(1)
+    assert relative(t.conj() @ t.mT, torch.eye(len(t), dtype=t.dtype), 1.0) <= ROUND_OFF
+
+
 def assert_triples(op: ConvOperator, S: Tensor, k: int, which: str, tol: float) -> None:
     """A V = U S, Aᴴ U = V S, orthonormal on the shorter side, in the dtype of the operator."""
     U, s, V = (batched(op, t) for t in op.svd(k, which))
@@ -72,8 +77,7 @@ def assert_triples(op: ConvOperator, S: Tensor, k: int, which: str, tol: float) 
         SU, SV = (s[b].reshape(-1, *[1] * (U.ndim - 2)) * t[b] for t in (U, V))
         assert relative(A(V[b]), SU, size) <= tol
         assert relative(A.H(U[b]), SV, size) <= tol
-        short = (V[b] if op.shape[0] >= op.shape[1] else U[b]).flatten(1)
-        assert relative(short.conj() @ short.mT, torch.eye(k, dtype=short.dtype), 1.0) <= ROUND_OFF
+        assert_orthonormal(V[b] if op.shape[0] >= op.shape[1] else U[b])
 
 
 def assert_bracket(found: values.Bracket, op: ConvOperator, truth: Tensor, size: Tensor) -> None:
@@ -197,6 +201,90 @@ def test_a_few_values_at_either_end(case: Case):
         resolved = torch.where(expected > 1e-6 * S[:, :1], 1e-5 * expected, 2e-6 * S[:, :1])
         assert (width <= resolved).all(), found.how
         assert_triples(op, S, k, which, 1e-9)
+
+
+def assert_small_end(op: ConvOperator) -> None:
+    """Right to a few eps·σ_max where the matrix knows no better, and inside its own bracket."""
+    S = torch.linalg.svdvals(dense_twin(op))
+    round_off = 1e-14 * S[0]
+    U, found, V = op.svd(3, "smallest")
+    proven = op.svdvals(3, "smallest", bracket=True)
+    assert ((found - S[-3:]).abs() <= round_off + 1e-9 * S[-3:]).all()
+    assert (proven.lower <= found).all()
+    assert (found <= proven.upper).all()
+    assert_bracket(proven, op, S[-3:], S[:1])
+    cond, proven = op.cond(), op.cond(bracket=True)
+    assert proven.lower <= cond <= proven.upper
+    cutoff = max(op.shape) * torch.finfo(F64).eps * S[0]
+    if S[-1] > cutoff + round_off:
+        assert abs(S[-1] * cond / S[0] - 1) <= 1e-8 + 2 * round_off / S[-1]
+    elif S[-1] < cutoff - round_off:
+        assert cond == math.inf
+    assert_orthonormal(U)
+    assert_orthonormal(V)
+    assert torch.linalg.norm(op(V).flatten(1) - found[:, None] * U.flatten(1)) <= 1e-9 * S[0]
+    assert torch.linalg.norm(op.H(U).flatten(1) - found[:, None] * V.flatten(1)) <= 1e-9 * S[0]
+
+
+def test_the_smallest_of_values_that_the_factor_does_not_tell_apart():
+    """Two of eight values under 1e-7·σ_max are 7.7e-11 and 1.4e-11; no other way knows them."""
+    generator = torch.Generator().manual_seed(10)
+    _, kernel = (torch.randn(1, 1, 3, 3, generator=generator).double() for _ in range(2))
+    assert_small_end(ConvOperator(kernel, (36, 36), padding=1))
+
+
+@st.composite
+def nearly_singular_operators(draw: st.DrawFn) -> ConvOperator:
+    """Kernels with zero rows, last taps or sums, nearly dependent channels; every boundary."""
+    mode = draw(st.sampled_from(("zeros", "zeros", "reflect", "replicate", "symmetric")))
+    shape = draw(st.sampled_from(((23,), (40,), (6, 9), (11, 8))))
+    c_out, c_in = draw(st.sampled_from(((1, 1), (2, 2), (2, 2), (2, 3), (3, 2), (1, 2))))
+    dtype = draw(st.sampled_from([*DOUBLES, F64]))
+    weight = randn(c_out, c_in, *[3] * len(shape), dtype=dtype, seed=draw(st.integers(0, 999)))
+    kind = draw(st.sampled_from(("integers", "row", "last", "sum", "causal", "channels")))
+    if kind == "integers":
+        weight = (3 * weight).real.round().to(dtype)
+    elif kind == "row":
+        weight.select(2, draw(st.integers(0, 2))).zero_()
+    elif kind == "last":
+        weight.flatten(2)[..., -1] = 0
+    elif kind == "sum":
+        weight -= weight.flatten(2).mean(2).reshape(c_out, c_in, *[1] * len(shape))
+    elif kind == "causal":
+        weight.flatten(2)[..., 3 ** len(shape) // 2 + 1 :] = 0
+    else:
+        small = 10.0 ** -draw(st.integers(6, 17))
+        weight[-1] = 2 * weight[0] + small * weight[-1]
+    assume(bool(weight.any()))
+    weight = weight * 10.0 ** draw(st.integers(-6, 6))
+    padding = draw(st.sampled_from((0, 1, 2)))
+    return ConvOperator(weight, shape, padding=padding, padding_mode=mode)
+
+
+@given(nearly_singular_operators())
+@settings(max_examples=4)
+@undiagonalised()
+def test_the_small_end_of_nearly_singular_operators(op: ConvOperator):
+    assert_small_end(op)
+
+
+@pytest.mark.slow
+@given(nearly_singular_operators())
+@settings(max_examples=150)
+@undiagonalised()
+def test_the_small_end_of_many_nearly_singular_operators(op: ConvOperator):
+    assert_small_end(op)
+
+
+@undiagonalised()
+def test_null_vectors_of_a_transposed_tap_whose_outputs_are_clipped():
+    op = ConvOperator(randn(1, 1, 1), (3,), stride=2, padding=1, transposed=True)
+    assert_small_end(op)
+    assert op.cond() == math.inf
+    for which in ENDS:
+        assert_triples(op, torch.linalg.svdvals(matrices(op)), 3, which, 1e-12)
+        for side in op.svd(3, which)[::2]:
+            assert_orthonormal(side)
 
 
 @given(cases(), st.sampled_from([0.0, 0.3]))

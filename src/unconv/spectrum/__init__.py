@@ -130,7 +130,7 @@ def svd(op: ConvOperator, k: int, which: str, memory_limit: float) -> SVD:
             t = exact_triples(rung, op.of_sample(i), k, largest)
         else:
             ends = Spectrum(op, memory_limit).extremes(i)
-            t = (ends.largest if largest else ends.smallest)(k, vectors=True).triples
+            t = (ends.largest(k, vectors=True) if largest else ends.smallest(k)).triples
         flip = (lambda v: v) if rung is not None or largest else (lambda v: v.flip(0))
         found.append(SVD(flip(t.U), flip(t.S), flip(t.V)))
     if op.batch_size is None:

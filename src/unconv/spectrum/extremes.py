@@ -2,10 +2,11 @@
 
     largest     block Lanczos on AᴴA
     smallest    block Lanczos on (AᴴA + μ²)⁻¹, by the factor of the *boundary* rung; μ = 0 where
-                that factor is healthy
+                that factor is healthy, else all σ up to 3 μ, which look alike, are found together
 
-on the shorter side, then an SVD of A on the vectors found, which squares nothing:  A V = U Σ with
-the residual R = AᴴU − VΣ.
+on the shorter side, the subspaces of small σ then refined (small_end.py), and an SVD of A on what
+was found, which squares nothing:  A V = U Σ with the residual R = AᴴU − VΣ.  A plain value is the
+value of its own bracket: the same computation.
 
 What is proven, for values s₁ ≥ s₂ ≥ … found:
 
@@ -30,7 +31,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -38,20 +39,20 @@ from torch import Tensor
 from ..bounds import extension_norm, kernel_bound
 from ..inverse.base import CannotServeError, Options
 from ..inverse.boundary_factor import damped_form, regular_form
-from ..inverse.boundary_forms import AugmentedForm, SquareForm
+from ..inverse.boundary_forms import AugmentedForm
 from ..inverse.boundary_problem import Problem, prepare
 from ..inverse.boundary_sizes import grid_of, sizes_of
 from ..inverse.boundary_sizes import memory as boundary_memory
-from ..inverse.deflation import Triples, count_above, orthonormal, project_off, ritz
+from ..inverse.deflation import Triples, count_above, orthonormal, project_off
 from ..inverse.prepared import Prepared, kernel_spectrum, spectrum_bytes
 from ..inverse.workers import singular_values
-from ..linear_operator import AdjointOperator, LinearOperator, MemoryLimitError, gigabytes
+from ..linear_operator import AdjointOperator, MemoryLimitError, gigabytes
 from ..operator import ConvOperator
 from ..torus import Torus
 from .block_lanczos import Eigenpairs, basis_size, largest_eigenpairs
+from .small_end import NearInverse, refined, triples_of
 
 _Map = Callable[[Tensor], Tensor]
-_Solve = Callable[[Tensor], tuple[Tensor, Tensor]]  # on the shorter side; on the other one
 
 _OF_VALUES, _OF_VECTORS = 1e-8, 1e-11  # residuals of eigenpairs (σ², v), relative to σ²
 _ROUNDING = 32 * torch.finfo(torch.float64).eps  # of σ_max: a product with A and small SVDs
@@ -59,41 +60,19 @@ _RESOLUTION, _SQUARE_RESOLUTION = 1e-6, 1e-7  # of σ_max: what inertia and μ c
 _WIDTHS = (1e-8, 1e-6, 1e-4)  # of τ beyond the last value found, until the count agrees
 _CANDIDATES = 4
 _RANGE = 1e-6  # of the largest eigenvalue of an inverse: σ up to 1,000 times the smallest
-_PASSES, _SETTLED = 4, 1e-10
-_SEEN = 1e-10  # of σ_max
+_ALIKE = 3.0  # of μ: σ up to that are found together
 _SMALL = 1e-300
 _MOST_FOUND = 256  # values that are found for the sake of a proof
 _PLAIN_PRODUCTS = 500  # for the small end without a factor
 
 
-def _by_square(form: SquareForm, tall: bool, v: Tensor) -> tuple[Tensor, Tensor]:
-    """(AᴴA)⁻¹ v and A⁻ᴴ v; or (AAᴴ)⁻¹ v and A⁻¹ v."""
-    maps = form.pinv_adjoint, form.pinv
-    first, second = maps if tall else maps[::-1]
-    w = first(v, careful=False).value
-    return second(w, careful=False).value, w
-
-
-def _by_augmented(
-    form: AugmentedForm, A: LinearOperator, tall: bool, v: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Up to factors, (AᴴA + αβ)⁻¹ v and A times that; or (AAᴴ + αβ)⁻¹ v and Aᴴ times that."""
-    alpha, beta = form.corners.alpha, form.corners.beta
-    other = v.new_zeros(len(v), *(A.range_shape if tall else A.domain_shape))
-    a, b = (other, v) if tall else (v, other)
-    rho, x = form.once(a, b)
-    for _ in range(_PASSES):
-        f, g = a - alpha * rho - A._matvec(x), b - A._rmatvec(rho) + beta * x
-        change = form.once(f, g)
-        rho, x = rho + change[0], x + change[1]
-        if float(change[tall].norm()) <= _SETTLED * float((rho, x)[tall].norm()):
-            break
-    return (-x, rho) if tall else (rho, x)
-
-
 def _beside(apply: _Map, locked: Tensor) -> _Map:
     """(I − QQᴴ) T (I − QQᴴ)."""
     return lambda v: project_off(apply(project_off(v, locked)), locked) if len(locked) else apply(v)
+
+
+def _first(t: Triples, k: int) -> Triples:
+    return Triples(t.U[:k], t.S[:k], t.V[:k])
 
 
 @dataclass(frozen=True)
@@ -127,7 +106,7 @@ class Extremes:
         self.op, self.memory_limit = op, memory_limit
         self.options = Options(memory_limit=memory_limit)
         self.p: Problem = prepare(op, self.options, 1)
-        self._solve: _Solve | None = None
+        self._inverse: NearInverse | None = None
 
     # --- the large end
     def largest(self, k: int, *, prove: bool = False, vectors: bool = False) -> Found:
@@ -136,8 +115,8 @@ class Extremes:
             return self._of_zero(k)
         self._check_basis(k)
         # A single value is proven by counting alone.
-        pairs = self._eigenpairs(self._gram(), k, strict=vectors or (prove and k > 1))
-        t = self._triples(pairs.vectors)
+        pairs = self._eigenpairs(self._gram(), k, strict=vectors or k > 1)
+        t = triples_of(self.p, pairs.vectors)
         found = Found(Triples(t.U.flip(0), t.S.flip(0), t.V.flip(0)), pairs.converged)
         return self._in_units(self._prove_largest(found) if prove else found)
 
@@ -161,20 +140,21 @@ class Extremes:
         return replace(found, lower=lower, upper=upper, how=how)
 
     # --- the small end
-    def smallest(self, k: int, *, prove: bool = False, vectors: bool = False) -> Found:
+    def smallest(self, k: int, *, prove: bool = False) -> Found:
         """The k smallest, ascending."""
         if self.p.norm == 0:
             return self._of_zero(k)
         self._check_basis(k)
-        solve = self._inverse_of_gram(prove)
-        if solve is None:
-            found = self._smallest_without_factor(k)
+        inverse = self._near_inverse(prove)
+        if inverse is None:
+            every = self._smallest_without_factor(k)
         else:
-            found = self._by_inverse(solve, k, strict=vectors or prove)
-        return self._in_units(self._prove_smallest(found) if prove else found)
+            every = self._by_inverse(inverse, k)
+        found = replace(every, triples=_first(every.triples, k))
+        return self._in_units(self._prove_smallest(found, every) if prove else found)
 
-    def _prove_smallest(self, found: Found) -> Found:
-        """Count at the last value, or as far below σ_max as inertia sees."""
+    def _prove_smallest(self, found: Found, every: Found) -> Found:
+        """Count at the last value, or as far below σ_max as inertia sees; `every`: k or more."""
         k, total, slack = len(found.triples.S), min(self.p.A.shape), _ROUNDING * self.p.norm
         upper, lower = self._values_from_above(found.triples), torch.zeros_like(found.triples.S)
         how = "Ritz values from above; nothing but zero is known from below"
@@ -182,58 +162,56 @@ class Extremes:
             tau = self._beside(float(found.triples.S[k - 1]), 1 - width)
             tau = max(tau, self._resolution * self.p.norm)
             below = total - self._count_above(tau)
-            if below > len(found.triples.S) and below <= _MOST_FOUND:
-                more = self._more(below)
-                found = more if more is not None else found
-            S = found.triples.S
+            if len(every.triples.S) < below <= _MOST_FOUND:
+                every = self._more(below) or every
+            S = every.triples.S
             if below == int((tau >= S).sum()):
-                R = self._residual(found.triples)
-                seen = found.triples.U.flatten(1).any(1) & found.triples.V.flatten(1).any(1)
-                proven = torch.where(tau < S, tau, torch.where(seen, S - R - slack, 0.0))
+                proven = torch.where(tau < S, tau, S - self._residual(every.triples) - slack)
                 lower = proven.clamp(min=0)[:k]
                 shown = tau * self.p.scale
                 how = f"Ritz values from above; inertia finds {below} up to {shown:.9g}"
                 how += ", each within its residual" if below else ""
                 break
-        t = Triples(found.triples.U[:k], found.triples.S[:k], found.triples.V[:k])
-        return replace(found, triples=t, lower=lower, upper=upper, how=how)
+        value = found.triples.S  # from another basis than the proof's: apart by round-off
+        return replace(
+            found, lower=torch.minimum(lower, value), upper=torch.maximum(upper, value), how=how
+        )
 
     def _more(self, count: int) -> Found | None:
-        solve = self._inverse_of_gram(True)
-        if solve is None or self._basis_bytes(count) > self.memory_limit:
+        inverse = self._near_inverse(True)
+        if inverse is None or self._basis_bytes(count) > self.memory_limit:
             return None
-        return self._by_inverse(solve, count, strict=True)
+        return self._by_inverse(inverse, count)
 
-    def _by_inverse(self, solve: _Solve, k: int, *, strict: bool) -> Found:
+    def _by_inverse(self, inverse: NearInverse, k: int) -> Found:
         """Outermost values first: beside 1/σ₁² the round-off of a solve hides a much smaller 1/σ²,
         so that vectors of much smaller σ are locked and taken off what remains.
         """
+        alike = self._alike(inverse.level)
+        wanted = max(k, min(alike, _MOST_FOUND))
+        if self._basis_bytes(wanted) > self.memory_limit:
+            wanted = k
         locked = self.p.weight.new_zeros(0, *self._short)
         while True:
-            rest = _beside(lambda v: solve(v)[0], locked)
-            pairs = self._eigenpairs(rest, k - len(locked), strict=strict)
+            rest = _beside(inverse.of_gram, locked)
+            # What μ makes alike is told apart by the refinement.
+            strict = not inverse.level
+            pairs = self._eigenpairs(rest, wanted - len(locked), strict=strict)
             # A weighs what is left of large σ by σ_max/σ; one more solve divides it by its square.
             vectors = rest(pairs.vectors)
             near = pairs.values >= _RANGE * pairs.values[0]
             done = bool(near.all()) or not pairs.converged
             locked = orthonormal(torch.cat([locked, vectors if done else vectors[near]]))
             if done:
-                t = self._triples(locked)
-                return Found(self._longer_side(t, solve), pairs.converged)
+                t = refined(self.p, locked, inverse)
+                zero = float(t.S[k - 1]) <= _ROUNDING * self.p.norm  # no other can be smaller
+                return Found(t, pairs.converged and (alike <= wanted or zero))
 
-    def _longer_side(self, t: Triples, solve: _Solve) -> Triples:
-        """Its vectors AV/σ carry the rounding of A, eps·σ_max/σ; a solve gives them without."""
-        seen = _SEEN * self.p.norm < t.S
-        short = t.V if self.p.is_tall else t.U
-        if not bool(seen.any()):
-            return t
-        better = orthonormal(solve(short[seen])[1])
-        sides = (better, short[seen]) if self.p.is_tall else (short[seen], better)
-        new = ritz(self.p.A, *sides, self.p.norm)
-        dust = ~seen
-        return Triples(
-            *(torch.cat([old[dust], n]) for old, n in ((t.U, new.U), (t.S, new.S), (t.V, new.V)))
-        )
+    def _alike(self, level: float) -> int:
+        """How many singular values (AᴴA + μ²)⁻¹ does not tell apart; 0 if it cannot be known."""
+        if not level or not self._may_count():
+            return 0
+        return min(self.p.A.shape) - self._count_above(self._beside(level, _ALIKE))
 
     def _eigenpairs(self, apply: _Map, k: int, *, strict: bool) -> Eigenpairs:
         rtol = _OF_VECTORS if strict else _OF_VALUES
@@ -250,11 +228,10 @@ class Extremes:
             rtol=_OF_VALUES,
             most=_PLAIN_PRODUCTS,
         )
-        return Found(self._triples(pairs.vectors), False)
+        return Found(triples_of(self.p, pairs.vectors), False)
 
-    def _inverse_of_gram(self, or_none: bool) -> _Solve | None:
-        """v ↦ (AᴴA + μ²)⁻¹ v or (AAᴴ + μ²)⁻¹ v on the shorter side, up to a factor."""
-        if self._solve is None:
+    def _near_inverse(self, or_none: bool) -> NearInverse | None:
+        if self._inverse is None:
             kinds = Options(), Options(damp=_SMALL)  # all ghosts at once, with μ and without
             need = max(boundary_memory(self.op, kind) for kind in kinds)
             if need > self.memory_limit:
@@ -265,23 +242,18 @@ class Extremes:
                     f"than memory_limit={gigabytes(self.memory_limit)}; bracket=True bounds them "
                     "without it, or raise memory_limit."
                 )
-            self._solve = self._refined_inverse(self._form())
-        return self._solve
+            self._inverse = self._factored()
+        return self._inverse
 
-    def _form(self) -> SquareForm | AugmentedForm:
+    def _factored(self) -> NearInverse:
         """Without μ where that factor is healthy, else with one that inertia could see."""
         try:
-            return regular_form(self.p)
+            return NearInverse(regular_form(self.p), self.p, 0.0)
         except CannotServeError:
-            form = damped_form(replace(self.p, damp=self._resolution * self.p.norm))[0]
+            level = self._resolution * self.p.norm
+        form = damped_form(replace(self.p, damp=level))[0]
         assert isinstance(form, AugmentedForm)
-        return form
-
-    def _refined_inverse(self, form: SquareForm | AugmentedForm) -> _Solve:
-        """One pass of the factor may leave 1e-4: it is refined with A itself."""
-        if isinstance(form, SquareForm):
-            return partial(_by_square, form, self.p.is_tall)
-        return partial(_by_augmented, form, self.p.A, self.p.is_tall)
+        return NearInverse(form, self.p, level)
 
     def _of_zero(self, k: int) -> Found:
         """The zero kernel: unit vectors that A does not see."""
@@ -308,16 +280,9 @@ class Extremes:
             return lambda v: P.rmatvec(P.matvec(v))
         return lambda v: P.matvec(P.rmatvec(v))
 
-    def _triples(self, vectors: Tensor) -> Triples:  # σ ascending
-        if self.p.is_tall:
-            return ritz(self.p.A, None, vectors, self.p.norm)
-        return ritz(self.p.A, vectors, None, self.p.norm)
-
     def _residual(self, t: Triples) -> Tensor:
-        """‖[AᴴU − VΣ; AV − UΣ]‖, what the SVD on the subspaces leaves; vectors of dust apart."""
-        seen = t.U.flatten(1).any(1) & t.V.flatten(1).any(1)
-        below, beyond = self._left_over(t)
-        return torch.cat([below[seen].flatten(), beyond[seen].flatten()]).norm()
+        """‖[AᴴU − VΣ; AV − UΣ]‖, what the SVD on the subspaces leaves."""
+        return torch.cat([part.flatten() for part in self._left_over(t)]).norm()
 
     def _left_over(self, t: Triples) -> tuple[Tensor, Tensor]:
         sigma = t.S.reshape(-1, *[1] * (t.U.ndim - 1))

@@ -145,8 +145,16 @@ class SpectralMethods(LinearOperator):
         """½ log det(AᴴA + damp²), over the n dimensions of the domain.
 
         damp = 0: the sum of the logarithms of all min(m, n) singular values, which is log |det A|
-        for square A, ½ log det AᴴA for tall and ½ log det AAᴴ for wide A; −inf where the rank is
-        smaller than min(m, n) by the default of `matrix_rank`.
+        for square A, ½ log det AᴴA for tall and ½ log det AAᴴ for wide A.  Of causal and masked
+        kernels under zero padding it is that of one tap times the number of pixels, exactly.
+
+        An answer is known to 1e-6 relatively and 1e-3 absolutely, whatever the condition; −inf only
+        where A is proven singular.
+
+        Raises
+        ------
+        NotImplementedError
+            Where round-off of the large singular values would decide.
 
         Examples
         --------
@@ -170,7 +178,7 @@ class SpectralMethods(LinearOperator):
 
         A V_i = S_i U_i and Aᴴ U_i = S_i V_i.  Where S_i is zero up to round-off, the vector on the
         shorter side is one of its null space; the other one is not determined by it, and is a null
-        vector too or zero.
+        vector too, or zero for an outer product.
 
         Examples
         --------

@@ -7,7 +7,6 @@ doors are methods of `ConvOperator`; here their arguments are checked.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, NamedTuple
@@ -15,12 +14,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..inverse.base import Options
 from ..inverse.plan import options_of
 from ..linear_operator import LinearOperator, MemoryLimitError, check_all_finite, gigabytes
 from ..operator import ConvOperator
 from . import values
-from .determinant import log_volume
+from .determinant import log_volumes
 from .projectors import projector
 from .triples import exact_triples
 from .values import Bracket, Spectrum, exact_rung
@@ -93,24 +91,7 @@ def matrix_rank(
 def logabsdet(op: ConvOperator, damp: float, memory_limit: float) -> Tensor:
     """See `ConvOperator.logabsdet`."""
     damp = options_of(damp, None, 0.0, memory_limit).damp
-    spectrum, (_, n) = Spectrum(op, memory_limit), op.shape
-    if spectrum.exact is not None:
-        S = spectrum.exact.values
-        if damp:
-            logs = torch.hypot(S, torch.full_like(S, damp)).log()
-            return _shaped(op, logs.sum(1) + (n - S.shape[1]) * math.log(damp))
-        full = S[:, -1] > Options().cutoff(op, S[:, 0])
-        return _shaped(op, torch.where(full, S.log().sum(1), -math.inf))
-    if damp:
-        full = torch.ones(op.batch_size or 1, dtype=torch.bool)
-    else:
-        rank = values.matrix_rank(spectrum, Options(memory_limit=memory_limit), False).value
-        full = rank == min(op.shape)
-    volumes = [
-        log_volume(op.of_sample(i), damp, memory_limit) if full[i] else -math.inf
-        for i in range(len(full))
-    ]
-    return _shaped(op, torch.tensor(volumes, dtype=torch.float64, device=op.device))
+    return _shaped(op, log_volumes(op, damp, memory_limit))
 
 
 @_outside_autograd

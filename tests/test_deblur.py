@@ -351,7 +351,7 @@ def test_memory_limit():
 def test_tol(tol):
     with pytest.raises(ValueError, match=SENTENCE) as error:
         deblur(randn(1, 8, 7), SMALL, tol=tol)
-    assert_says(error, f"tol={tol}", "finite number >= 0")
+    assert_says(error, f"tol={tol}", "finite number > 0")
 
 
 # At any size

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given
 
 from unconv import ConvOperator, LinearOperator, MemoryLimitError
-from unconv.linear_operator import check_all_finite, check_tensor, gigabytes
+from unconv.linear_operator import gigabytes
 from unconv.testing import dense_twin, dot_test
 
-from .helpers import C128, DOUBLES, F64, apply_matrix, assert_says, data, randn, relative
+from .helpers import C128, DOUBLES, apply_matrix, assert_says, data, randn, relative
 from .strategies import Case, cases
 
 
@@ -187,27 +187,3 @@ def test_refused_before_anything_is_allocated():
     op = ConvOperator(torch.empty(1, 1, 3, 3, device="meta"), (10**5, 10**5))
     with pytest.raises(MemoryLimitError, match="GB"):
         op.to_dense()
-
-
-def test_check_tensor():
-    assert check_tensor("x", OP.weight) is OP.weight
-    with pytest.raises(TypeError, match=r"x must be a torch.Tensor, got list"):
-        check_tensor("x", [1.0])
-
-
-def test_check_all_finite_names_the_first():
-    x = randn(2, 3)
-    check_all_finite("x", x)
-    x[1, 0], x[1, 2] = torch.nan, torch.inf
-    with pytest.raises(ValueError, match="x holds 2") as error:
-        check_all_finite("x", x)
-    assert_says(error, "(1, 0)", "check_finite=False")
-
-
-def test_large_finite_numbers_are_finite():
-    check_all_finite("x", torch.full((4,), 3e38))
-    check_all_finite("x", torch.full((4,), 6e4, dtype=torch.float16))
-    check_all_finite("x", torch.full((4,), 1e308, dtype=F64))
-    opposite = torch.tensor([torch.inf, -torch.inf])
-    with pytest.raises(ValueError, match="holds 2"):
-        check_all_finite("x", opposite)

@@ -511,7 +511,7 @@ def test_numbers_of_values_that_do_not_exist(k):
 
 def test_other_arguments_that_make_no_sense():
     op = ConvOperator(randn(1, 1, 3), (27,), padding=1)
-    with pytest.raises(ValueError, match="use 'largest' or 'smallest'"):
+    with pytest.raises(ValueError, match="use one of 'largest', 'smallest'"):
         op.svdvals(1, "middle")
     with pytest.raises(TypeError, match="integer"):
         op.svd(1.0)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import gc
+import inspect
+import warnings
 
 import pytest
 import torch
 from torch import nn
 
-from unconv import ConvOperator
+from unconv import ConvOperator, LinearOperator, conv1d_adjoint, conv1d_pinv, tikhonov
 from unconv.nn import TikhonovConv2d
 from unconv.testing import dot_test
 
+from .doors import all_doors
 from .helpers import C128, F64, randn, relative
 from .inverse.test_base import easy_weight, every_direct_rung, served
 
@@ -160,3 +163,70 @@ def test_layers_break_the_graph_and_nothing_else():
     net = nn.Sequential(layer, nn.Conv2d(1, 1, 3, dtype=F64))
     y = randn(1, 2, 6, 6)
     assert relative(torch.compile(net, backend="aot_eager")(y), net(y)) < 1e-14
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")  # inductor's own
+@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
+def test_solves_break_the_graph(backend):
+    """Their certificates once went lost inside: an IndexError."""
+    op, y = ConvOperator(randn(2, 1, 3), (7,), padding=1), randn(1, 2, 7)
+
+    def solve(y):
+        found = op.lstsq(2 * y, 0.1)
+        return found.solution + tikhonov(y, op.weight, 0.3, padding=1), found.certificate
+
+    (x, certificate), (expected, _) = torch.compile(solve, backend=backend)(y), solve(y)
+    assert relative(x, expected) < 1e-14
+    assert certificate.converged.all()
+
+
+def tensors_in(found):
+    """What a call returned, as numbers to compare."""
+    if isinstance(found, torch.Tensor):
+        return [found.detach().to_dense()]
+    if isinstance(found, LinearOperator):
+        return tensors_in(found(torch.ones(found.batch_size or 1, *found.domain_shape, dtype=F64)))
+    if isinstance(found, tuple | list):
+        return [t for part in found for t in tensors_in(part)]
+    return [torch.tensor(found)] if isinstance(found, float) else []
+
+
+def compared(door):
+    tensors = {k: v for k, v in door.valid.items() if isinstance(v, torch.Tensor)}
+    rest = {k: v for k, v in door.valid.items() if k not in tensors}
+
+    def call(tensors):
+        found = door.call(**{k: 1 * t for k, t in tensors.items()}, **rest)
+        return tensors_in(list(found) if inspect.isgenerator(found) else found)
+
+    torch.manual_seed(0)
+    expected = call(tensors)
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch, about what it could not trace
+        found = torch.compile(call, backend="aot_eager")(tensors)
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11, equal_nan=True)
+
+
+DOORS = {door.name: door for door in all_doors()}
+QUICK = ("conv1d_pinv", "wiener", "choose_damp", "inverse_kernel", "ConvOperator.svd", "svt")
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow)
+                                  for n in DOORS])  # fmt: skip
+def test_every_public_function_inside_compiled_code(name):
+    compared(DOORS[name])
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # dynamo's, at the break
+def test_gradients_of_functions_that_make_their_own_operator():
+    y, weight = randn(1, 2, 7), randn(2, 1, 3).requires_grad_()
+    for function in (conv1d_adjoint, conv1d_pinv):
+        whole = torch.compile(
+            lambda y, w, f=function: f(y.sin(), w, padding=1).cos(), backend="aot_eager"
+        )
+        (found,) = torch.autograd.grad(whole(y, weight).sum(), weight)
+        (expected,) = torch.autograd.grad(function(y.sin(), weight, padding=1).cos().sum(), weight)
+        assert relative(found, expected) < 1e-12

@@ -22,10 +22,23 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .checks import (
+    check_all_finite,
+    check_choice,
+    check_count,
+    check_function,
+    check_number,
+    check_real_tensor,
+    check_values,
+    is_sequence,
+    shown,
+)
 from .inverse import Certificate, Plan
-from .linear_operator import DEFAULT_MEMORY_LIMIT, check_all_finite, check_tensor
+from .inverse.plan import damp_value
+from .linear_operator import DEFAULT_MEMORY_LIMIT
 from .operator import ConvOperator
 from .regularize import DampChoice, choose_damp
+from .traced import outside_graphs
 
 BOUNDARIES = ("circular", "zeros", "reflect", "replicate", "symmetric", "valid")
 
@@ -70,8 +83,9 @@ def blur_operator(psf: Tensor, size: tuple[int, int], boundary: str = "circular"
         If the psf is not 2-D or the boundary is unknown.
     """
     h, w = _psf_size(psf)
-    if boundary not in BOUNDARIES:
-        raise ValueError(f"boundary={boundary!r} is not known; use one of {', '.join(BOUNDARIES)}.")
+    check_choice("boundary", boundary, BOUNDARIES)
+    if not is_sequence(size) or len(size) != 2 or not all(isinstance(n, int) for n in size):
+        raise TypeError(f"size={shown(size)} must be (height, width), such as (128, 128).")
     kernel = psf[None, None]
     if boundary == "valid":
         larger = size[0] + h - 1, size[1] + w - 1
@@ -80,6 +94,7 @@ def blur_operator(psf: Tensor, size: tuple[int, int], boundary: str = "circular"
     return ConvOperator(kernel, size, padding="same", padding_mode=boundary, flip=True)
 
 
+@outside_graphs
 def blur(
     planes: Tensor,
     psf: Tensor,
@@ -109,10 +124,10 @@ def blur(
     >>> blur(torch.ones(3, 20, 20).double(), disk(2.5), boundary="valid").shape
     torch.Size([3, 16, 16])
     """
-    _check_noise(noise_std)
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"seed={seed} must be an integer from 0 to 2^63 − 1.")
+    check_number("noise_std", noise_std)
+    check_count("seed", seed, 0)
     H, W = _check_sizes(planes, psf)
+    check_choice("boundary", boundary, BOUNDARIES)
     if boundary == "valid":
         H, W = H - psf.shape[0] + 1, W - psf.shape[1] + 1
     op = blur_operator(psf.to(planes), (H, W), boundary)
@@ -124,6 +139,7 @@ def blur(
     return blurred
 
 
+@outside_graphs
 def deblur(
     planes: Tensor,
     psf: Tensor,
@@ -169,7 +185,12 @@ def deblur(
     True
     """
     size = _check_sizes(planes, psf)
-    _check_noise(noise_std or 0.0)
+    if noise_std is not None:
+        check_number("noise_std", noise_std)
+    if not isinstance(damp, str):
+        damp = damp_value(damp)
+    if progress is not None:
+        check_function("progress", progress)
     check_all_finite("the picture", planes, "remove them first")
     say = progress or (lambda step: None)
     y, kernel = planes[:, None], psf.to(planes)
@@ -194,7 +215,8 @@ def deblur(
 
 def frame(planes: Tensor, psf: Tensor) -> Tensor:
     """The part of a scene that its 'valid' blur shows: (C, H, W) -> (C, H−h+1, W−w+1)."""
-    (h, w), (H, W) = _psf_size(psf), planes.shape[1:]
+    H, W = _check_sizes(planes, psf)
+    h, w = psf.shape
     top, left = (h - 1) // 2, (w - 1) // 2
     return planes[:, top : top + H - h + 1, left : left + W - w + 1]
 
@@ -216,6 +238,9 @@ def faded_out(y: Tensor) -> Tensor:
     >>> 0.8 < float(faded_out(y).std()) < 1.2
     True
     """
+    check_values("y", check_real_tensor("y", y))
+    if y.ndim < 2 or y.numel() == 0:
+        raise ValueError(f"pictures must have shape (..., H, W), got {tuple(y.shape)}.")
     y = y.double() - y.double().mean((-2, -1), keepdim=True)
     for dim in (-2, -1):
         n = y.shape[dim]
@@ -228,7 +253,8 @@ def faded_out(y: Tensor) -> Tensor:
 
 def _check_sizes(planes: Tensor, psf: Tensor) -> tuple[int, int]:
     """(H, W) of a picture that is at least as large as the psf."""
-    check_tensor("planes", planes)
+    check_real_tensor("planes", planes)
+    check_values("planes", planes)
     if planes.ndim != 3 or planes.numel() == 0:
         raise ValueError(
             f"a picture must have shape (C, H, W), got {tuple(planes.shape)}; add the channel axis "
@@ -244,13 +270,8 @@ def _check_sizes(planes: Tensor, psf: Tensor) -> tuple[int, int]:
 
 
 def _psf_size(psf: Tensor) -> tuple[int, int]:
-    if check_tensor("psf", psf).is_complex():
-        raise TypeError("a psf must be real, got a complex tensor; take its real part or modulus.")
-    if psf.ndim != 2:
+    check_real_tensor("a psf", psf)
+    check_values("a psf", psf)
+    if psf.ndim != 2 or psf.numel() == 0:
         raise ValueError(f"a psf must be a 2-D grey array, got shape {tuple(psf.shape)}.")
     return psf.shape[0], psf.shape[1]
-
-
-def _check_noise(noise_std: float) -> None:
-    if not (0 <= noise_std < math.inf):
-        raise ValueError(f"noise_std={noise_std} must be a finite number >= 0.")

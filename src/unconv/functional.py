@@ -12,11 +12,13 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from .checks import check_flag, check_tensor
 from .geometry import Padding, PerAxis, smallest_domain
 from .inverse.plan import factorize, options_of
 from .inverse.solve import in_precision_of
-from .linear_operator import DEFAULT_MEMORY_LIMIT, EXPECTED_SOLVES, check_tensor
+from .linear_operator import DEFAULT_MEMORY_LIMIT, EXPECTED_SOLVES
 from .operator import ConvOperator
+from .traced import outside_graphs
 
 _ADJOINT = """The exact adjoint of `F.conv{nd}d(·, weight, ...)` applied to y.
 
@@ -114,6 +116,11 @@ def operator_of(
             f"y has shape {tuple(y.shape)}, expected (N, channels, *{nd} spatial sizes); add the "
             "missing axes, for instance the batch with y[None]."
         )
+    if weight.ndim not in (nd + 2, nd + 3):
+        raise ValueError(
+            f"weight has shape {tuple(weight.shape)}; for y of {nd} spatial axes expected {nd + 2} "
+            f"axes (out, in/groups, *kernel), or {nd + 3} with one kernel a sample."
+        )
     if input_shape is None:
         input_shape = smallest_domain(
             y.shape[2:],
@@ -145,6 +152,7 @@ def _pinv(
 ) -> Tensor:
     op = operator_of(nd, y, weight, input_shape, options)
     op._check(y, op.range_shape)
+    check_flag("check_finite", check_finite)
     op = in_precision_of(op, y)
     request = options_of(
         damp, rtol, 0.0, memory_limit, expected_solves=max(EXPECTED_SOLVES, len(y))
@@ -153,6 +161,7 @@ def _pinv(
 
 
 @_described(_ADJOINT, 1)
+@outside_graphs
 def conv1d_adjoint(
     y: Tensor,
     weight: Tensor,
@@ -178,6 +187,7 @@ def conv1d_adjoint(
 
 
 @_described(_ADJOINT, 2)
+@outside_graphs
 def conv2d_adjoint(
     y: Tensor,
     weight: Tensor,
@@ -203,6 +213,7 @@ def conv2d_adjoint(
 
 
 @_described(_ADJOINT, 3)
+@outside_graphs
 def conv3d_adjoint(
     y: Tensor,
     weight: Tensor,
@@ -228,6 +239,7 @@ def conv3d_adjoint(
 
 
 @_described(_PINV, 1)
+@outside_graphs
 def conv1d_pinv(
     y: Tensor,
     weight: Tensor,
@@ -263,6 +275,7 @@ def conv1d_pinv(
 
 
 @_described(_PINV, 2)
+@outside_graphs
 def conv2d_pinv(
     y: Tensor,
     weight: Tensor,
@@ -298,6 +311,7 @@ def conv2d_pinv(
 
 
 @_described(_PINV, 3)
+@outside_graphs
 def conv3d_pinv(
     y: Tensor,
     weight: Tensor,

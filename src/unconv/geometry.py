@@ -17,7 +17,11 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
+from .checks import check_choice, check_flag, is_sequence, shown
+
 MODES = ("zeros", "circular", "reflect", "replicate", "symmetric")
+
+_LARGEST = 2**40  # of a size along one axis: products of three still fit into what is computed
 
 PerAxis = int | Sequence[int]
 Padding = int | str | Sequence[int] | Sequence[Sequence[int]]
@@ -146,11 +150,32 @@ def _integers(name: str, value: object, repeat: int) -> tuple[int, ...]:
     """A sequence of integers, or one `repeat` times; NumPy's integers count, bools do not."""
     entries: list[Any] = list(value) if isinstance(value, Sequence) else [value] * repeat
     try:
-        if any(isinstance(v, bool) for v in entries):
+        if isinstance(value, str | bytes) or any(isinstance(v, bool) for v in entries):
             raise TypeError
-        return tuple(operator.index(v) for v in entries)
-    except TypeError:
-        raise TypeError(f"{name}={value!r} must be an integer or a tuple of integers.") from None
+        found = tuple(operator.index(v) for v in entries)
+    except (TypeError, ValueError):  # a ValueError comes from torch's lazy parameters
+        raise TypeError(
+            f"{name}={shown(value)} must be an integer or a tuple of integers."
+        ) from None
+    if any(abs(v) > _LARGEST for v in found):
+        raise ValueError(f"{name}={shown(value)} is out of range; sizes go up to 2^40.")
+    return found
+
+
+def count_axes(input_shape: Sequence[int]) -> int:
+    """Number of spatial axes, of sizes without batch and channels."""
+    if not is_sequence(input_shape):
+        raise TypeError(
+            f"input_shape={shown(input_shape)} must be a tuple of spatial sizes, such as "
+            "(128, 128)."
+        )
+    nd = len(input_shape)
+    if nd not in (1, 2, 3):
+        raise ValueError(
+            f"input_shape={shown(tuple(input_shape))} has {nd} axes, expected the 1, 2 or 3 "
+            "spatial sizes without batch and channels."
+        )
+    return nd
 
 
 def per_axis(name: str, value: PerAxis, nd: int, least: int) -> tuple[int, ...]:
@@ -158,11 +183,11 @@ def per_axis(name: str, value: PerAxis, nd: int, least: int) -> tuple[int, ...]:
     values = _integers(name, value, nd)
     if len(values) != nd:
         raise ValueError(
-            f"{name}={value!r} has {len(values)} entries, but input_shape has {nd} axes; "
+            f"{name}={shown(value)} has {len(values)} entries, but input_shape has {nd} axes; "
             f"give one integer or {nd} of them."
         )
     if min(values) < least:
-        raise ValueError(f"{name}={value!r} must be at least {least} along every axis.")
+        raise ValueError(f"{name}={shown(value)} must be at least {least} along every axis.")
     return values
 
 
@@ -191,22 +216,22 @@ def padding_pairs(
                 )
             return tuple((s // 2, s - s // 2) for s in spans)
         raise ValueError(
-            f"padding={padding!r} is not known; use 'valid', 'same', 'full', an integer, one "
+            f"padding={shown(padding)} is not known; use 'valid', 'same', 'full', an integer, one "
             "integer an axis, or one (before, after) pair an axis."
         )
-    entries = list(padding) if isinstance(padding, Sequence) else [padding] * nd
+    entries = list(padding) if is_sequence(padding) else [padding] * nd
     if len(entries) != nd:
         raise ValueError(
-            f"padding={padding!r} has {len(entries)} entries, but input_shape has {nd} axes; give "
-            f"one integer, {nd} integers or {nd} (before, after) pairs."
+            f"padding={shown(padding)} has {len(entries)} entries, but input_shape has {nd} axes; "
+            f"give one integer, {nd} integers or {nd} (before, after) pairs."
         )
     pairs = [_integers("padding", entry, 2) for entry in entries]
     if any(len(p) != 2 for p in pairs):
         raise TypeError(
-            f"padding={padding!r} must hold integers or (before, after) pairs of integers."
+            f"padding={shown(padding)} must hold integers or (before, after) pairs of integers."
         )
     if min(min(p) for p in pairs) < 0:
-        raise ValueError(f"padding={padding!r} must not be negative; crop the input instead.")
+        raise ValueError(f"padding={shown(padding)} must not be negative; crop the input instead.")
     return tuple((p[0], p[1]) for p in pairs)
 
 
@@ -292,7 +317,7 @@ def build_geometry(
     kernel = tuple(weight_shape[2:])
     sizes = per_axis("input_shape", tuple(input_shape), nd, 1)
     if isinstance(groups, Sequence):
-        raise TypeError(f"groups={groups!r} must be one positive integer.")
+        raise TypeError(f"groups={shown(groups)} must be one positive integer.")
     (groups,) = _integers("groups", groups, 1)
     if groups < 1:
         raise ValueError(f"groups={groups} must be a positive integer.")
@@ -300,14 +325,14 @@ def build_geometry(
         raise ValueError(
             f"weight has shape {tuple(weight_shape)}, which is empty; every size must be >= 1."
         )
-    if padding_mode not in MODES:
-        raise ValueError(f"padding_mode={padding_mode!r} is not known; use one of {MODES}.")
+    check_choice("padding_mode", padding_mode, MODES)
+    check_flag("transposed", transposed)
     _check_channels(weight_shape, groups, transposed)
     strides = per_axis("stride", stride, nd, 1)
     dilations = per_axis("dilation", dilation, nd, 1)
     extras = per_axis("output_padding", output_padding, nd, 0)
     if any(extras) and not transposed:
-        raise ValueError(f"output_padding={output_padding!r} needs transposed=True.")
+        raise ValueError(f"output_padding={shown(output_padding)} needs transposed=True.")
     pairs = padding_pairs(padding, kernel, strides, dilations)
     numbers = range(nd), sizes, kernel, strides, dilations, pairs, [padding_mode] * nd
     axes = (

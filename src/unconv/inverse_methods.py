@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
 
+from .checks import check_flag, check_number
 from .linear_operator import DEFAULT_MEMORY_LIMIT, EXPECTED_SOLVES, LinearOperator
+from .traced import outside_graphs
 
 if TYPE_CHECKING:
     from .adapters import HFunctions
@@ -23,6 +25,7 @@ class InverseMethods(LinearOperator):
     def _op(self) -> ConvOperator:
         return cast("ConvOperator", self)
 
+    @outside_graphs
     def plan(
         self,
         *,
@@ -53,6 +56,7 @@ class InverseMethods(LinearOperator):
         options = options_of(damp, rtol, atol, memory_limit, expected_solves, tol)
         return make_plan(self._op, options, method)
 
+    @outside_graphs
     def pinv(
         self,
         *,
@@ -109,9 +113,11 @@ class InverseMethods(LinearOperator):
         """
         from .inverse import factorize, options_of
 
+        check_flag("check_finite", check_finite)
         options = options_of(0.0, rtol, atol, memory_limit, expected_solves, tol, maxiter)
         return factorize(self._op, options, method, check_finite)
 
+    @outside_graphs
     def tikhonov(
         self,
         damp: float | Tensor,
@@ -147,6 +153,7 @@ class InverseMethods(LinearOperator):
         """
         from .inverse import factorize, options_of, positive_damp
 
+        check_flag("check_finite", check_finite)
         value = positive_damp(damp)
         options = options_of(value, None, 0.0, memory_limit, expected_solves, tol, maxiter)
         if penalty is None:
@@ -155,6 +162,7 @@ class InverseMethods(LinearOperator):
 
         return penalized(self._op, penalty, options, method, check_finite, damp)
 
+    @outside_graphs
     def wiener(
         self,
         noise_psd: float | Tensor,
@@ -194,11 +202,13 @@ class InverseMethods(LinearOperator):
         from .inverse import options_of
         from .regularize.wiener import wiener_inverse
 
+        check_flag("check_finite", check_finite)
         options = options_of(0.0, None, 0.0, memory_limit, 1, tol, maxiter)
         return wiener_inverse(
             self._op, noise_psd, signal_psd, channel_covariance, options, method, check_finite
         )
 
+    @outside_graphs
     def tsvd(
         self,
         rtol: float,
@@ -217,10 +227,12 @@ class InverseMethods(LinearOperator):
         >>> A.tsvd(0.1).summary.rank
         tensor([7])
         """
+        check_number("rtol", rtol, below=1, why=": a cut-off at σ_max leaves nothing of A")
         return self.pinv(
             rtol=rtol, method=method, memory_limit=memory_limit, check_finite=check_finite
         )
 
+    @outside_graphs
     def filtered(
         self,
         gain: Callable[[Tensor], Tensor],
@@ -249,8 +261,11 @@ class InverseMethods(LinearOperator):
         """
         from .regularize.filters import filtered_inverse
 
+        check_flag("check_finite", check_finite)
+
         return filtered_inverse(self._op, gain, memory_limit, check_finite)
 
+    @outside_graphs
     def lstsq(
         self,
         y: Tensor,
@@ -299,7 +314,8 @@ class InverseMethods(LinearOperator):
         from .inverse import options_of, solve
 
         self._check(y, self.range_shape)
-        if subtract_bias:
+        check_flag("check_finite", check_finite)
+        if check_flag("subtract_bias", subtract_bias):
             bias = self._op.bias
             if bias is None:
                 raise ValueError("subtract_bias=True, but the operator has no bias; leave it out.")
@@ -313,6 +329,7 @@ class InverseMethods(LinearOperator):
         return solve_penalized(self._op, y, penalty, options, method, check_finite, damp)
 
     # --- other packages
+    @outside_graphs
     def as_deepinv(
         self,
         *,
@@ -326,6 +343,7 @@ class InverseMethods(LinearOperator):
 
         return as_deepinv(self._op, noise_model=noise_model, rtol=rtol, atol=atol, method=method)
 
+    @outside_graphs
     def as_h_functions(
         self,
         *,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch import promote_types as promote
 
+from .checks import check_memory_limit, check_tensor, check_values
 from .precision import result_dtype
 
 if TYPE_CHECKING:
@@ -41,37 +42,6 @@ def gigabytes(size: float) -> str:
 
 class MemoryLimitError(ValueError):
     """A computation was refused before it allocated anything; the message has the figures."""
-
-
-def check_tensor(name: str, value: object) -> Tensor:
-    """`value` as a floating-point or complex tensor, or a TypeError with the remedy."""
-    if not isinstance(value, Tensor):
-        raise TypeError(
-            f"{name} must be a torch.Tensor, got {type(value).__name__}; use torch.as_tensor."
-        )
-    if not (value.is_floating_point() or value.is_complex()):
-        raise TypeError(
-            f"{name} must be floating point or complex, got {value.dtype}; convert it with "
-            ".float() or .double()."
-        )
-    return value
-
-
-def check_all_finite(
-    name: str,
-    value: Tensor,
-    remedy: str = "remove them, or pass check_finite=False to let them spread",
-) -> None:
-    """Refuse NaN and Inf: a transform would spread one of them over the whole result."""
-    if torch.isfinite(value.detach().sum()):  # one pass and no memory; only overflow needs a look
-        return
-    bad = ~torch.isfinite(value)
-    if bad.any():
-        first = tuple(bad.nonzero()[0].tolist())
-        raise ValueError(
-            f"{name} holds {int(bad.sum())} NaN or infinite values, the first at index {first}; "
-            f"{remedy}."
-        )
 
 
 class LinearOperator(nn.Module):
@@ -174,6 +144,7 @@ class LinearOperator(nn.Module):
         MemoryLimitError
             If the matrix would take more than `memory_limit` bytes.
         """
+        check_memory_limit(memory_limit)
         m, n = self.shape
         need = m * n * self.dtype.itemsize * (self.batch_size or 1)
         if need > memory_limit:
@@ -181,6 +152,10 @@ class LinearOperator(nn.Module):
                 f"the dense {m} × {n} matrix takes {gigabytes(need)}, more than "
                 f"memory_limit={gigabytes(memory_limit)}; use the operator itself, a smaller "
                 "input_shape or a larger memory_limit."
+            )
+        if self.device.type == "meta":
+            raise ValueError(
+                "the operator is on the meta device and has no values; move its weight first."
             )
         step = 1 if self.batch_size else max(1, min(n, int(4e6) // max(m, n, 1)))
         columns = []
@@ -214,6 +189,7 @@ class LinearOperator(nn.Module):
                 f"the input is on {x.device}, the operator on {self.device}; move one of them "
                 "with .to(device)."
             )
+        check_values("the input", x)
 
 
 class AdjointOperator(LinearOperator):

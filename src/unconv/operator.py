@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from . import traced
 from .boundary import extend, extend_adjoint
+from .checks import check_count, check_flag, check_tensor
 from .convolve import correlate, correlate_transpose
-from .geometry import Geometry, Padding, PerAxis, build_geometry, extended
+from .geometry import Geometry, Padding, PerAxis, build_geometry, count_axes, extended
 from .inverse_methods import InverseMethods
-from .linear_operator import DEFAULT_MEMORY_LIMIT, check_tensor
+from .linear_operator import DEFAULT_MEMORY_LIMIT
 from .precision import double_dtype
 from .spectral_methods import SpectralMethods
 from .weight_gradient import weight_gradient
@@ -28,7 +29,7 @@ from .weight_gradient import weight_gradient
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-_MODULES = (
+MODULES = (
     nn.Conv1d,
     nn.Conv2d,
     nn.Conv3d,
@@ -108,7 +109,7 @@ class ConvOperator(InverseMethods, SpectralMethods):
         check_tensor("weight", weight)
         nd = _check_dimensions(weight, input_shape)
         self.batch_size = weight.shape[0] if weight.ndim == nd + 3 else None
-        self.transposed, self.flip = transposed, flip
+        self.transposed, self.flip = transposed, check_flag("flip", flip)
         self.geometry = build_geometry(
             weight.shape[-nd - 2 :],
             input_shape,
@@ -138,8 +139,8 @@ class ConvOperator(InverseMethods, SpectralMethods):
         >>> bool(torch.allclose(A(x) + A.bias.view(-1, 1, 1), layer(x), atol=1e-5))
         True
         """
-        if not isinstance(module, _MODULES):
-            names = ", ".join(f"nn.{m.__name__}" for m in _MODULES)
+        if not isinstance(module, MODULES):
+            names = ", ".join(f"nn.{m.__name__}" for m in MODULES)
             raise TypeError(f"expected one of {names}, got {type(module).__name__}.")
         return cls(
             module.weight,
@@ -188,6 +189,8 @@ class ConvOperator(InverseMethods, SpectralMethods):
         """
         self._check(x, self.domain_shape)
         self._check(y, self.range_shape)
+        if len(x) != len(y):
+            raise ValueError(f"x holds {len(x)} samples and y {len(y)}; give one y for each x.")
         return weight_gradient(self, x, y)
 
     def to_sparse(
@@ -277,6 +280,7 @@ class ConvOperator(InverseMethods, SpectralMethods):
 
     def of_sample(self, i: int) -> ConvOperator:
         """The operator of sample i, where there is one kernel a sample; itself otherwise."""
+        check_count("i", i, 0, (self.batch_size or 2**63) - 1)
         if self.batch_size is None:
             return self
         op = self.with_weight(self.weight[i])
@@ -307,6 +311,11 @@ class ConvOperator(InverseMethods, SpectralMethods):
     def _checked_bias(self, bias: Tensor | None) -> Tensor | None:
         if bias is not None:
             check_tensor("bias", bias)
+            if bias.is_complex() and not self.dtype.is_complex:
+                raise ValueError(
+                    "a complex bias needs a complex weight, whose layer it is part of; give its "
+                    "real part, or weight.to(torch.complex128)."
+                )
             if tuple(bias.shape) != self.range_shape[:1]:
                 raise ValueError(
                     f"bias must have shape ({self.range_shape[0]},), one value an output channel, "
@@ -320,21 +329,17 @@ class ConvOperator(InverseMethods, SpectralMethods):
 
 
 def _check_dimensions(weight: Tensor, input_shape: Sequence[int]) -> int:
-    if not isinstance(input_shape, Sequence) or isinstance(input_shape, str):
-        raise TypeError(
-            f"input_shape={input_shape!r} must be a tuple of spatial sizes, such as (128, 128)."
-        )
-    nd = len(input_shape)
-    if nd not in (1, 2, 3):
-        raise ValueError(
-            f"input_shape={tuple(input_shape)} has {nd} axes, expected the 1, 2 or 3 spatial sizes "
-            "without batch and channels."
-        )
+    nd = count_axes(input_shape)
     if weight.ndim not in (nd + 2, nd + 3):
         raise ValueError(
             f"weight has shape {tuple(weight.shape)}; for the {nd} spatial axes of "
             f"input_shape={tuple(input_shape)} expected {nd + 2} axes (out, in/groups, *kernel), "
             f"or {nd + 3} with one kernel a sample."
+        )
+    if weight.ndim == nd + 3 and weight.shape[0] == 0:
+        raise ValueError(
+            f"weight has shape {tuple(weight.shape)}: one kernel a sample, of no sample; leave an "
+            "empty batch out."
         )
     return nd
 

@@ -13,6 +13,8 @@ import math
 import torch
 from torch import Tensor
 
+from .checks import check_all_finite, check_dense, check_number
+
 _LARGEST = 4097  # samples along one side; larger ones are a mistake in the units
 
 
@@ -33,8 +35,8 @@ def gaussian(sigma: float, *, truncate: float = 4.0) -> Tensor:
     >>> gaussian(2.0).shape
     torch.Size([17, 17])
     """
-    _positive("sigma", sigma)
-    _positive("truncate", truncate)
+    check_number("sigma", sigma, positive=True)
+    check_number("truncate", truncate, positive=True)
     radius = _radius("gaussian", truncate * sigma + 0.5)
     t = torch.arange(-radius, radius + 1, dtype=torch.float64)
     line = torch.exp(-0.5 * (t / sigma) ** 2)
@@ -55,7 +57,7 @@ def disk(radius: float) -> Tensor:
     >>> d.shape, bool(torch.isclose(d[3, 3] * math.pi * 9, torch.tensor(1.0).double()))
     (torch.Size([7, 7]), True)
     """
-    _positive("radius", radius)
+    check_number("radius", radius, positive=True)
     reach = _radius("disk", math.ceil(min(radius - 0.5, _LARGEST)))
     if reach == 0:
         return torch.ones(1, 1, dtype=torch.float64)
@@ -94,9 +96,8 @@ def motion(length: float, angle: float) -> Tensor:
     >>> motion(5, 0).shape, motion(9, 45).shape
     (torch.Size([1, 5]), torch.Size([7, 7]))
     """
-    _positive("length", length)
-    if not math.isfinite(angle):
-        raise ValueError(f"angle={angle} must be a finite number of degrees.")
+    check_number("length", length, positive=True)
+    check_number("angle", angle, least=-math.inf, why=" of degrees")
     c, s = (math.cos(math.radians(angle)), math.sin(math.radians(angle)))
     c, s = (0.0 if abs(v) < 1e-12 else v for v in (c, s))  # 90° is vertical, not almost
     half = length / 2
@@ -132,25 +133,18 @@ def measured(values: Tensor) -> Tensor:
     ValueError
         If it is not a finite 2-D array or its sum is not positive.
     """
-    if not isinstance(values, Tensor) or values.is_complex():
-        kind = str(getattr(values, "dtype", type(values).__name__))
-        raise TypeError(f"a psf must be a real torch.Tensor, got {kind}; convert it first.")
+    if check_dense("a psf", values).is_complex():
+        raise TypeError("a psf must be real, got a complex tensor; take its real part or modulus.")
     if values.ndim != 2 or values.numel() == 0:
         raise ValueError(f"a psf must be a 2-D grey array, got shape {tuple(values.shape)}.")
     values = values.to(torch.float64)
-    if not values.isfinite().all():
-        raise ValueError("the psf holds NaN or infinite values; remove them.")
+    check_all_finite("the psf", values, "remove them")
     total = float(values.sum())
     if total <= 1e-12 * float(values.abs().sum()):
         raise ValueError(
             f"the psf sums to {total:.3g}; it must sum to a positive number to be scaled to 1."
         )
     return values / total
-
-
-def _positive(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name}={value} must be a finite number > 0.")
 
 
 def _radius(name: str, reach: float) -> int:

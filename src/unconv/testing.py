@@ -22,10 +22,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .checks import check_count, check_kind, check_values
 from .geometry import Axis
 from .linear_operator import LinearOperator
 from .operator import ConvOperator
 from .precision import double_dtype
+from .traced import outside_graphs
 
 
 class PenroseErrors(NamedTuple):
@@ -41,6 +43,7 @@ class PenroseErrors(NamedTuple):
     """‖(X A)ᴴ − X A‖ / ‖X A‖"""
 
 
+@outside_graphs
 def dot_test(op: LinearOperator, *, batch: int = 2, seed: int = 0) -> float:
     """How far `op.H` is from the adjoint of `op`: |⟨A x, y⟩ − ⟨x, Aᴴ y⟩| / (‖A x‖ ‖y‖).
 
@@ -73,8 +76,9 @@ def dot_test(op: LinearOperator, *, batch: int = 2, seed: int = 0) -> float:
     >>> dot_test(A) < 1e-13
     True
     """
-    if batch < 1:
-        raise ValueError(f"batch={batch} must be at least 1.")
+    check_kind("op", op, LinearOperator, "dot_test is for operators of this library")
+    check_count("batch", batch)
+    check_count("seed", seed, 0)
     generator = torch.Generator().manual_seed(seed)
     N = op.batch_size or batch
 
@@ -89,6 +93,7 @@ def dot_test(op: LinearOperator, *, batch: int = 2, seed: int = 0) -> float:
         return float(_ratio(error.abs(), torch.linalg.norm(Ax) * torch.linalg.norm(y)))
 
 
+@outside_graphs
 def penrose_errors(op: LinearOperator, pinv: LinearOperator) -> PenroseErrors:
     """How far `pinv` is from the Moore–Penrose pseudo-inverse of `op`.
 
@@ -120,6 +125,8 @@ def penrose_errors(op: LinearOperator, pinv: LinearOperator) -> PenroseErrors:
     >>> max(penrose_errors(A, A.pinv())) < 1e-10
     True
     """
+    for name, operator in (("op", op), ("pinv", pinv)):
+        check_kind(name, operator, LinearOperator, "give two operators of this library")
     if (pinv.domain_shape, pinv.range_shape) != (op.range_shape, op.domain_shape):
         raise ValueError(
             f"pinv maps {pinv.domain_shape} to {pinv.range_shape}, expected {op.range_shape} to "
@@ -138,6 +145,7 @@ def penrose_errors(op: LinearOperator, pinv: LinearOperator) -> PenroseErrors:
         )
 
 
+@outside_graphs
 def dense_twin(op: ConvOperator) -> Tensor:
     """The matrix of a convolution from its definition, slow and obvious.
 
@@ -165,6 +173,8 @@ def dense_twin(op: ConvOperator) -> Tensor:
             [0., 1., 2., 3.],
             [0., 0., 1., 5.]], dtype=torch.float64)
     """
+    check_kind("op", op, ConvOperator, "build one from the weight")
+    check_values("weight", op.weight)
     weight = _doubled(op.weight.detach())
     if op.batch_size is not None:
         return torch.stack([_matrix(kernel, op) for kernel in weight])

@@ -5,14 +5,17 @@ none of which a compiler could fuse.  So what is traced is a single custom opera
 its operator again by a number and runs the same code as outside.  Its first derivatives are traced
 too; second ones are not (torch.compile has none of its own), nor are transforms of torch.func
 inside of compiled code.  The number is a constant of the graph: every operator has its own.
+
+What makes operators and inverses, and what looks at values, breaks the graph (`outside_graphs`).
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 import torch
@@ -39,6 +42,26 @@ class Traceable(Protocol):
         self, g: Tensor, w: Tensor, x: Tensor, y: Tensor, params: Sequence[Tensor], adjoint: bool
     ) -> list[Tensor]:
         """Of the parameters, for a cotangent g of y = A x; w = Aᴴ g."""
+
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def outside_graphs(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Have compiled code call `function` as it is, with a graph break.
+
+    For what branches on values: a factorisation, a choice of damp, a certificate.  As a decorator,
+    `torch.compiler.disable` would import the compiler with the library, which takes seconds.
+    """
+
+    @wraps(function)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if torch.compiler.is_compiling():
+            return torch.compiler.disable(function)(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    return run
 
 
 _numbers = itertools.count()

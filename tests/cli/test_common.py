@@ -262,7 +262,7 @@ def test_output_with_a_name_that_is_too_long(tmp_path: Path):
     ("options", "code", "says"),
     [
         (("--max-pixels", "479"), 3, ("20 x 24 = 480 pixels", "max_pixels=479")),
-        (("--boundary", "mirror"), 2, ("'mirror'", "circular, zeros, reflect")),
+        (("--boundary", "mirror"), 2, ("'mirror'", "'circular', 'zeros', 'reflect'")),
         (("--noise-std", "-1"), 2, ("noise_std=-1.0", ">= 0")),
         (("--noise-std", "nan"), 2, ("noise_std=nan", ">= 0")),
     ],

@@ -91,7 +91,7 @@ def test_square_channels_may_have_one_too():
         (PLUS, {}, r"no size up to 5 reaches tol=1e-10: .*no stable inverse exists"),
         (randn(2, 1, 3), {"max_size": 1}, "use a larger max_size"),
         (PLUS, {"max_size": 0}, "max_size=0"),
-        (PLUS, {"tol": 0.0}, "tol=0.0 must be positive"),
+        (PLUS, {"tol": 0.0}, "tol=0.0 must be a finite number > 0"),
     ],
 )
 def test_failures(f, options, says):

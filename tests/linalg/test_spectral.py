@@ -255,19 +255,42 @@ def test_constant_rank_is_golub_pereyra():
         (lambda A: spectral_apply(A, torch.sqrt, None), TypeError, "df must be a function"),
         (lambda A: spectral_apply(A, torch.sum, torch.ones_like), ValueError, "act elementwise"),
         (lambda A: spectral_apply(A, torch.sub, torch.sub, 0.5), TypeError, "must be tensors"),
-        (lambda A: svt(A, -1), ValueError, "must not be negative, got -1"),
-        (lambda A: svt(A, float("nan")), ValueError, "must not be negative"),
+        (lambda A: svt(A, -1), ValueError, "tau=-1 must be a finite"),
+        (lambda A: svt(A, float("nan")), ValueError, "tau=nan must be a finite"),
+        (lambda A: svt(A, torch.tensor(-1.0)), ValueError, "must not be negative or NaN, got -1"),
+        (lambda A: svt(A, torch.tensor(1j)), TypeError, "a parameter must be real"),
+        (
+            lambda A: spectral_apply(A, lambda s: s + 1j, torch.sqrt),
+            TypeError,
+            "f must return a re",
+        ),
+        (lambda A: spectral_apply(A, lambda s: s.numpy(), torch.sqrt), TypeError, "got ndarray"),
         (lambda A: svt(A, torch.ones(3)), ValueError, r"broadcast to the batch \(\)"),
         (lambda A: svt(A[0], 1.0), ValueError, "must be a matrix"),
         (lambda A: svt(A.long(), 1.0), TypeError, "floating point or complex"),
-        (lambda A: pinv(A, rtol=-1), ValueError, "rtol must not be negative"),
-        (lambda A: pinv(A, atol=-1), ValueError, "atol must not be negative"),
+        (lambda A: pinv(A, rtol=-1), ValueError, "rtol=-1 must be a finite number >= 0"),
+        (lambda A: pinv(A, atol=-1), ValueError, "atol=-1 must be a finite number >= 0"),
+        (lambda A: pinv(A, rtol=2), ValueError, "and < 1"),
         (lambda A: pinv(A / 0), ValueError, "NaN or infinite"),
     ],
 )
 def test_refusals(call, error, message):
     with pytest.raises(error, match=message):
         call(draw(3, 2))
+
+
+@pytest.mark.parametrize("df", [lambda s: s.detach().numpy(), lambda s: s[..., :1], torch.sum])
+def test_a_wrong_slope_is_refused_where_it_is_needed(df):
+    Y = spectral_apply(draw(3, 2).requires_grad_(), torch.sqrt, df)
+    with pytest.raises((TypeError, ValueError), match="df must"):
+        Y.sum().backward()
+
+
+def test_a_negative_threshold_under_vmap_shows_itself():
+    """Nobody can look at it there."""
+    found = vmap(svt)(draw(2, 3, 2), torch.tensor([1.0, -1.0]))
+    assert found[0].isfinite().all()
+    assert found[1].isnan().all()
 
 
 def test_arguments_are_left_alone():

@@ -250,7 +250,7 @@ REFUSED = [
         ["boundary='wrap'", *BOUNDARIES],
     ),
     (lambda: conv_matrix(K, (5, 5), layout="csc"), ValueError, ["layout='csc'", *LAYOUTS]),
-    (lambda: conv_matrix(K, (5, 5), order="K"), ValueError, ["order='K'", "('C', 'F')"]),
+    (lambda: conv_matrix(K, (5, 5), order="K"), ValueError, ["order='K'", "'C', 'F'"]),
     (
         lambda: conv_matrix(K, (5, 5), "full", anchor=1),
         ValueError,

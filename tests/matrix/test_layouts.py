@@ -192,9 +192,13 @@ def test_complex_csr_has_no_gradient_in_torch():
         assert torch.equal(operator_matrix(op).to_dense(), dense_twin(op))
 
 
-def test_scipy_takes_parameters():
+def test_scipy_loses_no_gradient_in_silence():
     op = ConvOperator(nn.Parameter(randn(1, 1, 3)), (5,))
-    assert operator_matrix(op, "scipy").shape == (3, 5)
+    with pytest.raises(TypeError, match=r"a SciPy matrix has no gradient.*detach"):
+        operator_matrix(op, "scipy")
+    constant = op.with_weight(op.weight.detach())
+    with torch.no_grad():
+        assert (operator_matrix(op, "scipy") != operator_matrix(constant, "scipy")).nnz == 0
 
 
 # --- solvers --------------------------------------------------------------------------------------
@@ -301,11 +305,9 @@ REFUSED = [
     ({"order": "A"}, F64, ValueError, ["order='A'", "'C'", "'F'"]),
     ({"layout": "scipy"}, torch.float16, TypeError, ["float32", "got torch.float16", ".float()"]),
     ({"layout": "sparse_csr"}, torch.bfloat16, TypeError, ["bfloat16", "layout='dense'"]),
-    ({"layout": "sparse_coo"}, torch.complex32, TypeError, ["complex32", "torch.complex64"]),
 ]
 
 
-@pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
 @pytest.mark.parametrize(("options", "dtype", "kind", "parts"), REFUSED)
 def test_refused(options, dtype, kind, parts):
     op = ConvOperator(torch.ones(1, 1, 3).to(dtype), (5,))

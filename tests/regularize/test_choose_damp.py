@@ -264,7 +264,7 @@ def assert_says_advice(choice: DampChoice, *parts: str) -> None:
         ({"noise_std": -1.0}, ValueError, "noise_std=-1.0 must be a finite number >= 0"),
         ({"noise_std": math.nan}, ValueError, "noise_std=nan must be a finite number >= 0"),
         ({"noise_std": "1"}, TypeError, "noise_std must be a number, got str"),
-        ({"tau": 0.0}, ValueError, "tau=0.0 must be a positive number"),
+        ({"tau": 0.0}, ValueError, "tau=0.0 must be a finite number > 0"),
         ({"probes": 0}, ValueError, "probes=0 must be at least 1"),
         ({"rule": "risk"}, NotImplementedError, "'zeros', not 'circular'"),
         (

@@ -105,7 +105,7 @@ def test_errors():
         large.filtered(showalter(1.0))
     with pytest.raises(ValueError, match="steps=0"):
         landweber(0, 1.0)
-    with pytest.raises(ValueError, match="positive"):
+    with pytest.raises(ValueError, match="a finite number > 0"):
         showalter(-1.0)
 
 

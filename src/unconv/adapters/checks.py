@@ -13,6 +13,8 @@ def check_one_kernel(op: LinearOperator, target: str) -> None:
             f"{target} has one operator for the whole batch, got one kernel for each of "
             f"{op.batch_size} samples; adapt each one, as `op.of_sample(i)` gives it."
         )
+    if op.device.type == "meta":
+        raise ValueError("the operator is on the meta device and has no values; move it first.")
 
 
 def check_convolution(op: object, target: str) -> ConvOperator:

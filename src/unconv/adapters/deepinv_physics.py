@@ -20,7 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..inverse import InverseOperator
+from ..checks import check_kind, check_number, check_real_tensor, check_values
+from ..inverse import InverseOperator, options_of
+from ..inverse.plan import check_method
+from ..linear_operator import DEFAULT_MEMORY_LIMIT
 from ..nn.factors import FactorCache
 from ..operator import ConvOperator
 from .checks import check_convolution
@@ -60,6 +63,8 @@ class ExactMaps(nn.Module):
     ) -> None:
         super().__init__()
         self.op = check_convolution(op, "deepinv")
+        options_of(0.0, rtol, atol, DEFAULT_MEMORY_LIMIT)
+        check_method(method)
         self.rtol, self.atol, self.method = rtol, atol, method
         self._factors = FactorCache()
 
@@ -96,7 +101,11 @@ class ExactMaps(nn.Module):
         """
         self.op._check(y, self.op.range_shape)
         if z is None or isinstance(z, int | float):
-            z = y.new_full((len(y), *self.op.domain_shape), z or 0.0)
+            z = 0.0 if z is None else check_number("z", z, least=-math.inf)
+            z = y.new_full((len(y), *self.op.domain_shape), z)
+        self.op._check(z, self.op.domain_shape)
+        if isinstance(gamma, Tensor):
+            check_values("gamma", check_real_tensor("gamma", gamma))
         if isinstance(gamma, Tensor) and gamma.numel() > 1:
             if gamma.numel() != len(y):
                 raise ValueError(
@@ -112,12 +121,15 @@ class ExactMaps(nn.Module):
 
     def _tikhonov(self, gamma: float | Tensor) -> InverseOperator:
         """(AᴴA + 1/γ)⁻¹Aᴴ, factored for the value of γ and differentiable in γ."""
+        if isinstance(gamma, Tensor) and gamma.numel() != 1:
+            raise ValueError(f"gamma has shape {tuple(gamma.shape)}; give one, or one a sample.")
+        check_number(
+            "gamma",
+            gamma.item() if isinstance(gamma, Tensor) else gamma,
+            positive=True,
+            why="; the limits of the prox are z and z + A_dagger(y - A(z))",
+        )
         gamma = torch.as_tensor(gamma, dtype=torch.float64, device=self.op.device).reshape(())
-        if not 0 < gamma.item() < math.inf:
-            raise ValueError(
-                f"gamma={gamma.item():g} must be positive and finite; the limits of the prox are z "
-                "and z + A_dagger(y - A(z))."
-            )
         damp = gamma**-0.5
         value = damp.item()
 
@@ -166,6 +178,8 @@ def as_deepinv(
     >>> y = physics(torch.randn(1, 3, 64, 64))  # doctest: +SKIP
     >>> x = physics.prox_l2(physics.A_dagger(y), y, gamma=10.0)  # doctest: +SKIP
     """
+    if noise_model is not None:
+        check_kind("noise_model", noise_model, nn.Module, "deepinv has several")
     maps = ExactMaps(op, rtol=rtol, atol=atol, method=method)
     return _physics_class()(maps, noise_model)
 

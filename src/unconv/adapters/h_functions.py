@@ -28,16 +28,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..checks import check_all_finite, check_tensor
 from ..inverse import Options, cosine, fourier, options_of, separable
-from ..linear_operator import (
-    DEFAULT_MEMORY_LIMIT,
-    MemoryLimitError,
-    check_all_finite,
-    check_tensor,
-    gigabytes,
-)
+from ..linear_operator import DEFAULT_MEMORY_LIMIT, MemoryLimitError, gigabytes
 from ..operator import ConvOperator
 from ..precision import ieee_arithmetic, real_working_dtype
+from ..traced import outside_graphs
 from .checks import check_convolution
 from .orthogonal_bases import Side, product_sides, wave_sides
 
@@ -121,8 +117,7 @@ class HFunctions:
         self, product: Callable[[Tensor], Tensor], vec: Tensor, shape: tuple[int, ...], size: int
     ) -> Tensor:
         """A product of vectors of this shape, with results of this size."""
-        check_tensor("vec", vec)
-        if vec.is_complex():
+        if check_tensor("vec", vec).is_complex():
             raise TypeError("H_functions are real, got a complex vec; give Re and Im one by one.")
         if vec.ndim < 2 or math.prod(vec.shape[1:]) != math.prod(shape):
             raise ValueError(
@@ -147,6 +142,7 @@ def _synthesise(side: Side, index: Tensor, z: Tensor) -> Tensor:
     return side.basis.synthesise(whole).flatten(1)
 
 
+@outside_graphs
 def as_h_functions(
     op: ConvOperator,
     *,

@@ -35,6 +35,12 @@ class SciPyOperator(_Base):
     """
 
     def __init__(self, op: LinearOperator) -> None:
+        if not isinstance(op, LinearOperator):
+            raise TypeError(
+                f"as_scipy needs an operator of unconv, got {type(op).__name__}; "
+                "scipy.sparse.linalg.aslinearoperator takes matrices."
+            )
+        check_one_kernel(op, "SciPy")
         self.op = op
         self.dims, self.dimsd = op.domain_shape, op.range_shape
         super().__init__(_numpy_dtype(op.dtype), op.shape)
@@ -98,12 +104,6 @@ def as_scipy(op: LinearOperator) -> SciPyOperator:
 
     PyLops: `pylops.aslinearoperator(as_scipy(A))`; it knows the shapes of x and y.
     """
-    if not isinstance(op, LinearOperator):
-        raise TypeError(
-            f"as_scipy needs an operator of unconv, got {type(op).__name__}; "
-            "scipy.sparse.linalg.aslinearoperator takes matrices."
-        )
-    check_one_kernel(op, "SciPy")
     return SciPyOperator(op)
 
 

@@ -14,14 +14,11 @@ from __future__ import annotations
 
 import torch
 
+from ..checks import check_all_finite, check_kind, check_memory_limit
 from ..inverse.base import default_rtol
-from ..linear_operator import (
-    DEFAULT_MEMORY_LIMIT,
-    MemoryLimitError,
-    check_all_finite,
-    gigabytes,
-)
+from ..linear_operator import DEFAULT_MEMORY_LIMIT, MemoryLimitError, gigabytes
 from ..operator import ConvOperator
+from ..traced import outside_graphs
 from .advice import advise
 from .records import NOISE_GAIN, RTOLS, Bounded, Inspection, Level, Transfer
 from .response import transfer_function
@@ -39,6 +36,7 @@ __all__ = [
 ]
 
 
+@outside_graphs
 def inspect_operator(op: ConvOperator, *, memory_limit: float = DEFAULT_MEMORY_LIMIT) -> Inspection:
     """The figures of one operator that say whether and how well it can be undone.
 
@@ -99,6 +97,8 @@ def inspect_operator(op: ConvOperator, *, memory_limit: float = DEFAULT_MEMORY_L
 
 
 def _check(op: ConvOperator, memory_limit: float) -> None:
+    check_kind("op", op, ConvOperator, "build one from the weight")
+    check_memory_limit(memory_limit)
     if op.batch_size is not None:
         raise ValueError(
             f"the operator has {op.batch_size} kernels, one a sample; inspect one of them, "

@@ -13,10 +13,12 @@ import math
 import torch
 from torch import Tensor
 
+from ..checks import check_all_finite, check_kind
 from ..convolve import grouped
 from ..inverse.workers import singular_values
 from ..operator import ConvOperator
 from ..torus import Torus
+from ..traced import outside_graphs
 from .records import Transfer
 
 OPERATIONS = 1.5e10
@@ -83,6 +85,7 @@ class Response:
         return index
 
 
+@outside_graphs
 def transfer_function(op: ConvOperator) -> Transfer:
     """|F(ω)| on a grid and its zeros.
 
@@ -94,6 +97,13 @@ def transfer_function(op: ConvOperator) -> Transfer:
     >>> round(T.maximum, 12), [round(v, 6) for v in T.zeros[0]]
     (3.0, [0.333333])
     """
+    check_kind("op", op, ConvOperator, "build one from the weight")
+    if op.batch_size is not None:
+        raise ValueError(
+            f"the operator has {op.batch_size} kernels, one a sample; look at one of them, "
+            "op.of_sample(i)."
+        )
+    check_all_finite("weight", op.weight, "a response needs finite numbers")
     torus = _grid(op)
     S, group = _on_grid(op, torus)
     frequencies = []

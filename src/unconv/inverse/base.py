@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from .. import traced
-from ..linear_operator import LinearOperator, check_all_finite
+from ..checks import check_all_finite
+from ..linear_operator import LinearOperator
 from ..operator import ConvOperator
 from ..precision import ieee_arithmetic, real_working_dtype
 from .apply import Record, apply_inverse, cotangents

@@ -21,7 +21,6 @@ operator that no rung can serve is refused with the reasons.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,7 +28,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..linear_operator import MemoryLimitError, check_all_finite, gigabytes
+from ..checks import (
+    check_all_finite,
+    check_choice,
+    check_count,
+    check_memory_limit,
+    check_number,
+    check_tensor,
+    check_values,
+)
+from ..linear_operator import MemoryLimitError, gigabytes
 from ..operator import ConvOperator
 from ..precision import real_working_dtype
 from ..transforms import Values, with_values
@@ -157,6 +165,8 @@ def factorize(
     damp : what `options.damp` is the value of; a gradient may be asked of a tensor
     """
 
+    check_method(method)
+    check_values("weight", op.weight)
     check_damp(damp, op)
     if isinstance(damp, Tensor) and damp.requires_grad and not options.damp:
         raise ValueError("damp=0 gives A⁺, which has no gradient in damp; use damp > 0, or 0.0.")
@@ -222,25 +232,18 @@ def options_of(
 ) -> Options:
     """All numbers of a request, checked."""
     damp = damp_value(damp)
-    for name, value in (("rtol", rtol), ("atol", atol), ("tol", tol)):
-        if value is not None:
-            _check_number(name, value)
-    if tol == 0:
-        raise ValueError("tol=0 cannot be reached in floating point; use a positive number.")
-    if isinstance(memory_limit, bool) or not isinstance(memory_limit, int | float):
-        raise TypeError(f"memory_limit must be a number of bytes, got {memory_limit!r}.")
-    if not memory_limit >= 0:
-        raise ValueError(f"memory_limit={memory_limit} must be a number of bytes >= 0.")
-    for name, count in (("expected_solves", expected_solves), ("maxiter", maxiter)):
-        if count is not None and (isinstance(count, bool) or not isinstance(count, int)):
-            raise TypeError(f"{name} must be an integer, got {type(count).__name__}.")
-        if count is not None and count < 1:
-            raise ValueError(f"{name}={count} must be at least 1.")
+    if rtol is not None:
+        rtol = check_number("rtol", rtol, below=1, why=": a cut-off at σ_max leaves nothing of A")
+    if tol is not None:
+        check_number("tol", tol, positive=True)
+    check_count("expected_solves", expected_solves)
+    if maxiter is not None:
+        check_count("maxiter", maxiter)
     return Options(
         damp,
         rtol,
-        float(atol),
-        memory_limit,
+        check_number("atol", atol),
+        check_memory_limit(memory_limit),
         expected_solves,
         tol=Options.tol if tol is None else float(tol),
         maxiter=maxiter,
@@ -251,16 +254,15 @@ def options_of(
 def damp_value(damp: float | Tensor) -> float:
     """The number that a damp is, given as one or as a tensor that a gradient may be asked of."""
     if isinstance(damp, Tensor):
-        if damp.numel() != 1 or not damp.is_floating_point():
+        check_tensor("damp", damp)
+        if damp.numel() != 1 or damp.is_complex():
             raise TypeError(
                 f"damp must be a number or a real tensor of one element, got {damp.dtype} of shape "
                 f"{tuple(damp.shape)}; solve for one damp after the other."
             )
-        if damp.device.type == "meta":
-            raise ValueError("damp is on the meta device and has no value; give it one.")
+        check_values("damp", damp)
         damp = with_values(_one_number, damp)
-    _check_number("damp", damp)
-    return float(damp)
+    return check_number("damp", damp)
 
 
 def check_damp(damp: float | Tensor | None, op: ConvOperator) -> None:
@@ -288,20 +290,15 @@ def positive_damp(damp: float | Tensor) -> float:
     return value
 
 
-def _check_number(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__}; use float({name}).")
-    if not (0 <= value < math.inf):
-        raise ValueError(f"{name}={value!r} must be a finite number >= 0.")
+def check_method(method: str) -> None:
+    """A rung of the ladder, or 'auto'."""
+    check_choice("method", method, ["auto", *(rung.name for rung in LADDER)])
 
 
 def _choose(
     op: ConvOperator, options: Options, method: str, given_up: Sequence[tuple[str, str]] = ()
 ) -> tuple[Rung, str, list[tuple[str, str]]]:
-    names = [rung.name for rung in LADDER]
-    if method not in ("auto", *names):
-        known = ", ".join(map(repr, ["auto", *names]))
-        raise ValueError(f"method={method!r} is not known; use one of {known}.")
+    check_method(method)
     rejected: list[tuple[str, str]] = []
     too_large: list[tuple[str, int]] = []
     for rung in LADDER:

@@ -6,7 +6,10 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..checks import check_choice, check_kind
+from ..geometry import MODES
 from ..operator import ConvOperator
+from ..traced import outside_graphs
 from .functional import inverse_kernel
 from .problem import Size
 from .records import InverseKernel
@@ -29,6 +32,7 @@ class ApproximatePinv(NamedTuple):
     kernel: InverseKernel
 
 
+@outside_graphs
 def approximate_pinv(
     op: ConvOperator, size: Size, *, padding_mode: str | None = None, **options: Any
 ) -> ApproximatePinv:
@@ -61,7 +65,10 @@ def approximate_pinv(
     >>> bool((G(A(x)) - A.pinv()(A(x))).norm() < 2 * error * x.norm()), error < 1e-3
     (True, True)
     """
+    check_kind("op", op, ConvOperator, "build one from the weight")
     _check(op)
+    if padding_mode is not None:
+        check_choice("padding_mode", padding_mode, MODES)
     found = inverse_kernel(op.weight, size, **options)
     padding = []
     for axis, d, n_g, full in zip(

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from ..inverse import InverseOperator
 from ..linear_operator import DEFAULT_MEMORY_LIMIT
+from ..traced import outside_graphs
 from .problem import Problem, Size, center_of, pose
 
 EXHAUSTIVE = 2048
@@ -42,6 +43,7 @@ _TIE, _EXACT = 1e-9, 1e-20  # relative, and the square of a residual that is rou
 Delay = tuple[int, ...]
 
 
+@outside_graphs
 def errors_by_delay(
     weight: Tensor,
     size: Size,
@@ -102,7 +104,7 @@ def exact_errors(problem: Problem, inverse: InverseOperator, delays: Sequence[De
         some = delays[start : start + step]
         y = torch.cat([problem.delta(d) for d in some])
         x = inverse(y)
-        of_rows = _squares(y - problem.A(x)) + inverse.damp**2 * _squares(x)
+        of_rows = _squares(y - problem.A(x)) + _squares(inverse.damp * x)
         errors.append(of_rows.reshape(len(some), -1).sum(1))
     return torch.cat(errors)
 

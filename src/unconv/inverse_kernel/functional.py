@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..checks import check_flag, check_memory_limit
 from ..inverse import Certificate, InverseOperator
 from ..inverse.base import Effort
 from ..inverse.certificate import certify
 from ..inverse.plan import damp_value
 from ..linear_operator import DEFAULT_MEMORY_LIMIT
+from ..traced import outside_graphs
 from .delays import best_delay, solves_for_best
 from .exact import ExactInverse, solve_exactly
 from .problem import Problem, Size, chosen_delay, pose
@@ -19,6 +21,7 @@ from .records import InverseKernel
 from .weighted import solve_weighted
 
 
+@outside_graphs
 def inverse_kernel(
     weight: Tensor,
     size: Size,
@@ -88,7 +91,8 @@ def inverse_kernel(
     Robinson & Treitel, "Geophysical Signal Analysis", 1980, ch. 6-7.
     """
     given = weight
-    if exact:
+    check_memory_limit(memory_limit)
+    if check_flag("exact", exact):
         weight = _in_floating_point(given)
     problem = pose(weight, size, side)
     where = chosen_delay(delay, problem.full)

@@ -21,9 +21,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..checks import (
+    check_all_finite,
+    check_choice,
+    check_memory_limit,
+    check_tensor,
+    check_values,
+    is_sequence,
+    shown,
+)
 from ..inverse import InverseOperator
 from ..inverse.plan import damp_value
-from ..linear_operator import MemoryLimitError, check_all_finite, check_tensor, gigabytes
+from ..linear_operator import MemoryLimitError, gigabytes
 from ..operator import ConvOperator
 from ..precision import double_dtype
 
@@ -79,6 +88,7 @@ class Problem:
     ) -> InverseOperator:
         """A⁺, or its damped form, by a direct method; MemoryLimitError where none fits."""
         value = damp_value(damp)
+        check_memory_limit(memory_limit)
         method = self._direct_method(value, memory_limit, expected_solves)
         if value == 0:
             return self.A.pinv(
@@ -114,7 +124,7 @@ def pose(weight: Tensor, size: Size, side: str = "auto") -> Problem:
 
 def kernel_and_size(weight: Tensor, size: Size) -> tuple[Tensor, tuple[int, ...]]:
     """f as (c_out, c_in, *k) in double precision, and one size an axis."""
-    check_tensor("weight", weight)
+    check_values("weight", check_tensor("weight", weight))
     size = _sizes(size, weight.ndim)
     nd = len(size)
     if weight.ndim not in (nd, nd + 2):
@@ -137,8 +147,10 @@ def _sizes(size: Size, ndim: int) -> tuple[int, ...]:
     """An integer stands for all axes: of taps alone, or behind two axes of channels."""
     if isinstance(size, int) and not isinstance(size, bool):
         size = (size,) * (ndim - 2 if ndim > 2 else ndim)
-    if not isinstance(size, Sequence) or isinstance(size, str) or not all(map(_is_whole, size)):
-        raise TypeError(f"size={size!r} must be a whole number or a tuple of them, such as (9, 9).")
+    if not is_sequence(size) or not all(map(_is_whole, size)):
+        raise TypeError(
+            f"size={shown(size)} must be a whole number or a tuple of them, such as (9, 9)."
+        )
     size = tuple(size)
     if len(size) not in (1, 2, 3):
         raise ValueError(
@@ -146,6 +158,8 @@ def _sizes(size: Size, ndim: int) -> tuple[int, ...]:
         )
     if min(size) < 1:
         raise ValueError(f"size={size} has an empty axis; every size of g must be at least 1.")
+    if max(size) > 2**40:
+        raise ValueError(f"size={shown(size)} is out of range; sizes go up to 2^40.")
     return size
 
 
@@ -160,8 +174,7 @@ def _is_whole(value: object) -> bool:
 
 def chosen_side(side: str, c_out: int, c_in: int) -> str:
     """'left' or 'right'; a left inverse exists where there are at least as many outputs."""
-    if side not in SIDES:
-        raise ValueError(f"side={side!r} is not known; use one of {SIDES}.")
+    check_choice("side", side, SIDES)
     if side == "auto":
         return "left" if c_out >= c_in else "right"
     if (c_out < c_in) if side == "left" else (c_out > c_in):
@@ -175,20 +188,19 @@ def chosen_side(side: str, c_out: int, c_in: int) -> str:
 
 def chosen_delay(delay: str | Sequence[int], full: tuple[int, ...]) -> tuple[int, ...] | None:
     """A position of f ∗ g, or None for the best one."""
-    if delay == "best":
-        return None
-    if delay == "center":
-        return center_of(full)
     if isinstance(delay, str):
-        raise ValueError(f"delay={delay!r} is not known; use 'center', 'best' or a position.")
-    if not (isinstance(delay, Sequence) and all(map(_is_whole, delay))):
-        raise TypeError(f"delay={delay!r} must be 'center', 'best' or a tuple of whole numbers.")
+        check_choice("delay", delay, ("center", "best"), ", or a position")
+        return None if delay == "best" else center_of(full)
+    if not (is_sequence(delay) and all(map(_is_whole, delay))):
+        raise TypeError(
+            f"delay={shown(delay)} must be 'center', 'best' or a tuple of whole numbers."
+        )
     position: tuple[int, ...] = (*delay,)
     if len(position) != len(full) or not all(
         0 <= d < m for d, m in zip(position, full, strict=True)
     ):
         raise ValueError(
-            f"delay={position} lies outside f ∗ g, which has the sizes {full}; use one position an "
-            f"axis from 0 to {tuple(m - 1 for m in full)}."
+            f"delay={shown(position)} lies outside f ∗ g, which has the sizes {full}; use one "
+            f"position an axis from 0 to {tuple(m - 1 for m in full)}."
         )
     return position

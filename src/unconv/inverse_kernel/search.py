@@ -17,11 +17,14 @@ from typing import Any
 
 from torch import Tensor
 
+from ..checks import check_count, check_number, shown
+from ..traced import outside_graphs
 from .functional import inverse_kernel
 from .problem import Size, chosen_side, kernel_and_size
 from .records import InverseKernel
 
 
+@outside_graphs
 def residuals_by_size(
     weight: Tensor, sizes: Iterable[Size], **options: Any
 ) -> list[tuple[tuple[int, ...], float]]:
@@ -44,10 +47,16 @@ def residuals_by_size(
     >>> [(size, round(r, 9)) for size, r in residuals_by_size(pair, [(15,), (63,)])]
     [((15,), 0.25), ((63,), 0.125)]
     """
+    if not isinstance(sizes, Iterable) or isinstance(sizes, str | bytes | Tensor):
+        raise TypeError(
+            f"sizes={shown(sizes)} must be several sizes, such as [(3, 3), (5, 5)]; give one as "
+            "[size]."
+        )
     found = (inverse_kernel(weight, size, **options) for size in sizes)
     return [(g.size, float(g.residual.detach())) for g in found]
 
 
+@outside_graphs
 def smallest_inverse(
     weight: Tensor,
     *,
@@ -88,15 +97,14 @@ def smallest_inverse(
     >>> found.size, bool(found.residual < 1e-10)
     ((2, 4), True)
     """
-    if not tol > 0:
-        raise ValueError(f"tol={tol} must be positive; round-off alone leaves about 1e-14.")
+    check_number("tol", tol, positive=True, why="; round-off alone leaves about 1e-14")
+    if max_size is not None:
+        check_count("max_size", max_size)
     kernel, start = kernel_and_size(weight, 1)
     side = chosen_side(side, *kernel.shape[:2])
     longest = max(kernel.shape[2:]) - 1
     generic = len(start) * min(kernel.shape[:2]) * longest + 1
     largest = generic if max_size is None else max_size
-    if largest < 1:
-        raise ValueError(f"max_size={max_size} must be at least 1.")
 
     def at(size: tuple[int, ...]) -> InverseKernel:
         return inverse_kernel(weight, size, delay=delay, side=side, **options)
@@ -107,7 +115,7 @@ def smallest_inverse(
             raise ValueError(
                 f"no size up to {largest} reaches tol={tol:g}: the residual is "
                 f"{found.residual.item():.3g} at {found.size}; use a larger max_size or tol, or "
-                f"more channels ({found.advice[0]})"
+                f"more channels ({found.advice[0].rstrip('.')})."
             )
         found = at(tuple(s + 1 for s in found.size))
     return _shrunk(found, at, tol)

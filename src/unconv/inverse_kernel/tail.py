@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..linear_operator import check_tensor
+from ..checks import check_all_finite, check_tensor, is_sequence, shown
 
 
 def decay(weight: Tensor, center: Sequence[int] | None = None) -> Tensor:
@@ -35,7 +35,8 @@ def decay(weight: Tensor, center: Sequence[int] | None = None) -> Tensor:
     >>> decay(torch.tensor([0.1, -0.5, 2.0, -0.5, 0.1]))
     tensor([1.2000, 0.2000, 0.0000], dtype=torch.float64)
     """
-    magnitude = check_tensor("weight", weight).detach().abs().double()
+    check_all_finite("weight", check_tensor("weight", weight), "give finite numbers")
+    magnitude = weight.detach().abs().double()
     if not 1 <= magnitude.ndim <= 5 or magnitude.numel() == 0:
         raise ValueError(
             f"weight has shape {tuple(weight.shape)}; expected taps (*size) or (c_in, c_out, "
@@ -43,11 +44,11 @@ def decay(weight: Tensor, center: Sequence[int] | None = None) -> Tensor:
         )
     taps = magnitude if magnitude.ndim > 2 else magnitude[None, None]
     size = taps.shape[2:]
-    middle = tuple((n - 1) // 2 for n in size) if center is None else tuple(center)
+    middle = tuple((n - 1) // 2 for n in size) if center is None else _position(center)
     if len(middle) != len(size) or not all(0 <= c < n for c, n in zip(middle, size, strict=True)):
         raise ValueError(
-            f"center={middle} is no tap of a kernel of size {tuple(size)}; give one position an "
-            "axis, or leave it out."
+            f"center={shown(middle)} is no tap of a kernel of size {tuple(size)}; give one "
+            "position an axis, or leave it out."
         )
     lines = [
         (torch.arange(n, device=taps.device) - c).abs() for c, n in zip(middle, size, strict=True)
@@ -57,3 +58,9 @@ def decay(weight: Tensor, center: Sequence[int] | None = None) -> Tensor:
     rings.index_add_(1, distance, taps.sum(1).flatten(1))
     beyond = rings.flip(1).cumsum(1).flip(1)[:, 1:]  # summed from the far end: no cancellation
     return torch.nn.functional.pad(beyond, (0, 1)).amax(0)
+
+
+def _position(center: Sequence[int]) -> tuple[int, ...]:
+    if not is_sequence(center) or not all(type(c) is int for c in center):
+        raise TypeError(f"center={shown(center)} must be a tuple of whole numbers, one an axis.")
+    return tuple(center)

@@ -13,8 +13,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..checks import check_all_finite, check_tensor
 from ..inverse.plan import damp_value
-from ..linear_operator import MemoryLimitError, check_all_finite, check_tensor, gigabytes
+from ..linear_operator import MemoryLimitError, gigabytes
 from .problem import Problem
 
 _MATRICES = 6  # of the size of B, at the peak of the SVD and of its gradient
@@ -49,6 +50,11 @@ def solve_weighted(
 
 def _checked(problem: Problem, weighting: Tensor, delay: tuple[int, ...]) -> Tensor:
     weighting = check_tensor("weighting", weighting).detach()
+    if weighting.device != problem.kernel.device:
+        raise ValueError(
+            f"weighting is on {weighting.device}, weight on {problem.kernel.device}; move one with "
+            ".to(device)."
+        )
     if weighting.is_complex() or tuple(weighting.shape) != problem.full:
         raise ValueError(
             f"weighting must be real with the sizes {problem.full} of f ∗ g, got "

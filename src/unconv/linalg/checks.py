@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..linear_operator import check_all_finite, check_tensor
+from ..checks import check_all_finite, check_number, check_tensor, check_values
 
 _DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
@@ -28,7 +28,31 @@ def check_matrices(A: object) -> Tensor:
             f"A must have rows and columns, got shape {tuple(matrices.shape)}; leave empty "
             "matrices out."
         )
+    check_values("A", matrices)
     return matrices
+
+
+def check_cut(rtol: float, atol: float) -> tuple[float, float]:
+    """Below which singular values count as zero."""
+    rtol = check_number("rtol", rtol, below=1, why=": a cut-off at s₁ leaves nothing of A")
+    return rtol, check_number("atol", atol, why="; 0 cuts nothing but zeros")
+
+
+def not_negative(name: str, values: Tensor) -> Tensor:
+    """`values`, none of which may be negative or NaN; under vmap, where nobody can look, such a one
+    becomes NaN and shows itself in the result.
+    """
+    good = values >= 0
+    try:
+        accepted = bool(good.all())
+    except RuntimeError:
+        return torch.where(good, values, torch.nan)
+    if not accepted:
+        raise ValueError(
+            f"{name} must not be negative or NaN, got {float(values[~good][0]):g}; 0 keeps every "
+            "singular value."
+        )
+    return values
 
 
 def check_entries(A: Tensor) -> None:

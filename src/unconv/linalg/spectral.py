@@ -31,7 +31,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checks import check_matrices
+from ..checks import check_function, check_number, check_real_tensor, check_values
+from .checks import check_cut, check_matrices, not_negative
 from .divided_differences import (
     Differences,
     close_triple,
@@ -92,15 +93,12 @@ def spectral_apply(A: Tensor, f: Scalar, df: Scalar, *parameters: Tensor) -> Ten
     tensor([[1.4142, 1.4142],
             [1.4142, 1.4142]], dtype=torch.float64)
     """
-    for name, function in (("f", f), ("df", df)):
-        if not callable(function):
-            raise TypeError(
-                f"{name} must be a function of a tensor, got {type(function).__name__}; pass the "
-                "function itself and its derivative."
-            )
+    check_function("f", f)
+    check_function("df", df)
     A = check_matrices(A)
     for parameter in parameters:
         _check_parameter(parameter, A)
+    f, df = _elementwise("f", f), _elementwise("df", df)
 
     def differences(S: Tensor, zero: Tensor, *columns: Tensor) -> Differences:
         return divided_differences(S, zero, lambda s: f(s, *columns), lambda s: df(s, *columns))
@@ -128,7 +126,7 @@ def svt(A: Tensor, tau: float | Tensor) -> Tensor:
     Raises
     ------
     TypeError, ValueError
-        As `spectral_apply`, and if the number tau is negative.
+        As `spectral_apply`, and if tau is negative or NaN (under vmap the result is NaN).
 
     Examples
     --------
@@ -142,12 +140,12 @@ def svt(A: Tensor, tau: float | Tensor) -> Tensor:
             [1.0000, 1.0000, 0.5000],
             [0.5000, 0.5000, 0.0000]])
     """
-    if not isinstance(tau, Tensor):
-        if not tau >= 0:
-            raise ValueError(f"tau must not be negative, got {tau}; 0 keeps every singular value.")
-        tau = torch.tensor(tau, dtype=torch.float64, device=check_matrices(A).device)
     A = check_matrices(A)
+    if not isinstance(tau, Tensor):
+        check_number("tau", tau, why="; 0 keeps every singular value")
+        tau = torch.tensor(tau, dtype=torch.float64, device=A.device)
     _check_parameter(tau, A)
+    tau = not_negative("tau", tau)
     rule = _Rule(soften, soft_differences, soft_close_triple, tie_width(A.dtype))
     Y = _Spectral.apply(*_factors(A), rule, tau)
     return Y.to(A.dtype)
@@ -173,7 +171,7 @@ def pinv(A: Tensor, rtol: float | None = None, atol: float = 0.0) -> Tensor:
     Raises
     ------
     TypeError, ValueError
-        As `svd`, and if rtol or atol is negative.
+        As `svd`, and if rtol is not in [0, 1) or atol is negative.
 
     Examples
     --------
@@ -188,9 +186,7 @@ def pinv(A: Tensor, rtol: float | None = None, atol: float = 0.0) -> Tensor:
     """
     A = check_matrices(A)
     rtol = max(*A.shape[-2:], 8) * torch.finfo(A.dtype).eps if rtol is None else rtol
-    for name, value in (("rtol", rtol), ("atol", atol)):
-        if not value >= 0:
-            raise ValueError(f"{name} must not be negative, got {value}; 0 cuts nothing but zeros.")
+    rtol, atol = check_cut(rtol, atol)
     B, U, S, Vh = _factors(A)
     cut = (rtol * S[..., 0].detach().double()).clamp(min=atol)
     rule = _Rule(invert, inverse_differences, inverse_close_triple, tie_width(A.dtype))
@@ -211,6 +207,11 @@ def _check_parameter(parameter: object, A: Tensor) -> None:
         raise TypeError(
             f"parameters must be tensors, got {type(parameter).__name__}; constants may be part of "
             "f and df."
+        )
+    check_values("a parameter", check_real_tensor("a parameter", parameter))
+    if parameter.device != A.device:
+        raise ValueError(
+            f"a parameter is on {parameter.device}, A on {A.device}; move one with .to(device)."
         )
     if len(parameter.shape) > len(batch) or any(
         p not in (1, b) for p, b in zip(parameter.shape[::-1], batch[::-1], strict=False)
@@ -260,6 +261,27 @@ class _Rule:
         return second_derivative(U, exact, Vh, self.kernels(S, parameters), close, G, C)
 
 
+def _elementwise(name: str, function: Scalar) -> Scalar:
+    """The user's function, whose values are looked at: one real number a singular value."""
+
+    def run(s: Tensor, *columns: Tensor) -> Tensor:
+        values = function(s, *columns)
+        if not isinstance(values, Tensor) or not values.is_floating_point():
+            kind = values.dtype if isinstance(values, Tensor) else type(values).__name__
+            raise TypeError(
+                f"{name} must return a real floating-point tensor, got {kind}; compute with torch, "
+                "and take the real part of what is complex."
+            )
+        if values.shape != s.shape:
+            raise ValueError(
+                f"{name} must act elementwise, got shape {tuple(values.shape)} for "
+                f"{tuple(s.shape)}; return one value for each singular value."
+            )
+        return values
+
+    return run
+
+
 class _Spectral(torch.autograd.Function):
     """U f(S) Vᴴ as a function of A and the parameters; U, S, Vh only serve third derivatives."""
 
@@ -269,13 +291,7 @@ class _Spectral(torch.autograd.Function):
     def forward(
         A: Tensor, U: Tensor, S: Tensor, Vh: Tensor, rule: _Rule, *parameters: Tensor
     ) -> Tensor:
-        values = rule.f(S.double(), *_columns(parameters))
-        if values.shape != S.shape:
-            raise ValueError(
-                f"f must act elementwise, got shape {tuple(values.shape)} for {tuple(S.shape)}; "
-                "return one value for each singular value."
-            )
-        return _compose(U, values, Vh)
+        return _compose(U, rule.f(S.double(), *_columns(parameters)), Vh)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:

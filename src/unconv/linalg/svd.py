@@ -33,6 +33,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..checks import check_flag
 from .checks import check_entries, check_matrices
 
 _TIE = 8  # eps·s₁ within which LAPACK does not tell two singular values apart
@@ -82,6 +83,7 @@ def svd(A: Tensor, full_matrices: bool = False) -> tuple[Tensor, Tensor, Tensor]
     tensor([[ 0.1789, -0.0894],
             [ 0.0894,  0.1789]])
     """
+    check_flag("full_matrices", full_matrices)
     U, S, Vh = _SVD.apply(check_matrices(A))
     if full_matrices:
         m, n = A.shape[-2:]

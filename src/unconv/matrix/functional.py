@@ -8,15 +8,18 @@ from dataclasses import replace
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from ..geometry import MODES, Padding, PerAxis, per_axis
-from ..linear_operator import DEFAULT_MEMORY_LIMIT, check_tensor
+from ..checks import check_choice, check_flag, check_tensor, shown
+from ..geometry import MODES, Padding, PerAxis, count_axes, per_axis
+from ..linear_operator import DEFAULT_MEMORY_LIMIT
 from ..operator import ConvOperator
+from ..traced import outside_graphs
 from .layouts import assemble
 
 SHAPES = ("full", "same", "valid")
 BOUNDARIES = (*MODES, "constant")
 
 
+@outside_graphs
 def conv_matrix(
     weight: Tensor,
     input_shape: Sequence[int],
@@ -101,13 +104,12 @@ def conv_matrix(
     Dumoulin & Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285.
     """
     weight = _with_channels(check_tensor("weight", weight), input_shape)
-    if shape not in SHAPES:
-        raise ValueError(f"shape={shape!r} is not known; use one of {SHAPES}.")
-    if boundary not in BOUNDARIES:
-        raise ValueError(f"boundary={boundary!r} is not known; use one of {BOUNDARIES}.")
+    check_choice("shape", shape, SHAPES)
+    check_choice("boundary", boundary, BOUNDARIES)
+    check_flag("flip", flip)
     if anchor is not None and shape != "same":
         raise ValueError(
-            f"anchor={anchor!r} is for shape='same', got shape={shape!r}, which has no choice."
+            f"anchor={shown(anchor)} is for shape='same', got shape={shape!r}, which has no choice."
         )
     kernel = weight.shape[2:]
     op = ConvOperator(
@@ -127,16 +129,7 @@ def conv_matrix(
 
 def _with_channels(weight: Tensor, input_shape: Sequence[int]) -> Tensor:
     """The weight as (c_out, c_in/groups, *k)."""
-    if not isinstance(input_shape, Sequence) or isinstance(input_shape, str):
-        raise TypeError(
-            f"input_shape={input_shape!r} must be a tuple of spatial sizes, such as (128, 128)."
-        )
-    nd = len(input_shape)
-    if nd not in (1, 2, 3):
-        raise ValueError(
-            f"input_shape={tuple(input_shape)} has {nd} axes, expected the 1, 2 or 3 spatial sizes "
-            "without channels."
-        )
+    nd = count_axes(input_shape)
     if weight.ndim not in (nd, nd + 2):
         raise ValueError(
             f"weight has shape {tuple(weight.shape)}; for the {nd} spatial axes of "
@@ -155,8 +148,8 @@ def _padding_around(
     taps = middle if anchor is None else per_axis("anchor", anchor, nd, 0)
     if any(a >= k for a, k in zip(taps, kernel, strict=True)):
         raise ValueError(
-            f"anchor={anchor!r} must be a tap of the kernel {tuple(kernel)}, counted from 0 along "
-            f"every axis; its middle is {middle}."
+            f"anchor={shown(anchor)} must be a tap of the kernel {tuple(kernel)}, counted from 0 "
+            f"along every axis; its middle is {middle}."
         )
     pairs = []
     for a, k, d in zip(taps, kernel, per_axis("dilation", dilation, nd, 1), strict=True):

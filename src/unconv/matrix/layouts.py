@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from ..checks import check_choice, check_kind, check_memory_limit, check_values
 from ..geometry import Geometry
 from ..linear_operator import DEFAULT_MEMORY_LIMIT, MemoryLimitError, gigabytes
 from ..operator import ConvOperator
+from ..traced import outside_graphs
 from .factors import factors_of, most_entries
 from .pattern import Pattern
 from .table import value_table
@@ -25,6 +27,7 @@ ORDERS = ("C", "F")
 AnyIndices = NDArray[np.integer[Any]]  # 32 bits wide where that is enough
 
 
+@outside_graphs
 def operator_matrix(
     op: ConvOperator,
     layout: str = "sparse_csr",
@@ -40,7 +43,8 @@ def operator_matrix(
         Any ConvOperator with one kernel for the whole batch.
     layout
         'sparse_csr', 'sparse_coo' (coalesced) or 'dense' for a tensor, 'scipy' for a
-        `scipy.sparse.csr_array`, which is on the CPU and has no gradient.
+        `scipy.sparse.csr_array`, which is on the CPU and has no gradient: a weight that requires
+        one is refused.
     order
         How one sample (c, *spatial) becomes a vector: 'C' as `x.flatten()`, 'F' as NumPy's
         `x.ravel(order="F")`, the first index fastest.
@@ -61,7 +65,7 @@ def operator_matrix(
     ValueError
         If a name is not known, or every sample has its own kernel.
     TypeError
-        If the layout lacks the operator's dtype, or its gradient (complex 'sparse_csr').
+        If the layout lacks the operator's dtype, or its gradient ('scipy', complex 'sparse_csr').
 
     Examples
     --------
@@ -73,6 +77,7 @@ def operator_matrix(
     >>> torch.allclose(A @ x.flatten(), op(x).flatten())
     True
     """
+    check_kind("op", op, ConvOperator, "build one from the weight")
     if op.batch_size is not None:
         raise ValueError(
             f"the operator has one kernel for each of {op.batch_size} samples, so there is one "
@@ -90,12 +95,11 @@ def assemble(
     memory_limit: float,
 ) -> Tensor | csr_array:
     """The matrix of the correlation with `taps`; padding may be wider than the domain."""
-    if layout not in LAYOUTS:
-        raise ValueError(f"layout={layout!r} is not known; use one of {tuple(LAYOUTS)}.")
-    if order not in ORDERS:
-        raise ValueError(f"order={order!r} is not known; use one of {ORDERS}.")
+    check_choice("layout", layout, LAYOUTS)
+    check_choice("order", order, ORDERS)
     _check_dtype(layout, taps)
-    _check_memory(geometry, transposed, layout, taps.dtype, memory_limit)
+    _check_memory(geometry, transposed, layout, taps.dtype, check_memory_limit(memory_limit))
+    check_values("weight", taps)
     factors = factors_of(geometry, transposed)
     table = value_table(taps, factors)
     if order == "F":  # the first index fastest: the factors in the opposite order
@@ -199,6 +203,11 @@ def _check_dtype(layout: str, taps: Tensor) -> None:
         raise TypeError(
             "torch has no gradient of complex 'sparse_csr' tensors, and the weight requires one; "
             "use layout='sparse_coo', or call under torch.no_grad()."
+        )
+    if layout == "scipy" and wanted:
+        raise TypeError(
+            "a SciPy matrix has no gradient, and the weight requires one; give weight.detach() if "
+            "it is a constant here, or use layout='sparse_coo'."
         )
 
 

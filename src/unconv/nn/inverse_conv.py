@@ -8,10 +8,11 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from ..geometry import Padding, PerAxis, per_axis, smallest_domain
+from ..checks import DTYPES, check_count, check_flag, check_tensor, shown
+from ..geometry import Padding, PerAxis, padding_pairs, per_axis, smallest_domain
 from ..inverse import InverseOperator
-from ..linear_operator import check_tensor
-from ..operator import ConvOperator
+from ..operator import MODULES, ConvOperator
+from ..traced import outside_graphs
 from .factors import FactorCache
 
 _CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -65,6 +66,9 @@ class InverseConv(nn.Module):
     ) -> None:
         super().__init__()
         kernel = per_axis("kernel_size", kernel_size, self.nd, 1)
+        _check_sizes(in_channels, out_channels, groups)
+        _check_storage(dtype, device)
+        check_flag("bias", bias)
         make: Any = _CONV[self.nd]
         conv = make(
             in_channels, out_channels, kernel, groups=groups, bias=bias, device=device, dtype=dtype
@@ -107,14 +111,14 @@ class InverseConv(nn.Module):
         >>> bool(torch.allclose(undo(conv(x)), x))
         True
         """
-        op = ConvOperator.from_module(module, input_shape or (64,) * _axes_of(module))
-        if op.geometry.nd != cls.nd:
+        check_flag("share", share)
+        nd = _axes_of(module)
+        if nd != cls.nd:
             raise ValueError(
                 f"{cls.__name__} undoes convolutions of {cls.nd} spatial axes, got "
-                f"{type(module).__name__} with {op.geometry.nd}; use {cls.__name__[:-2]}"
-                f"{op.geometry.nd}d."
+                f"{type(module).__name__} with {nd}; use {cls.__name__[:-2]}{nd}d."
             )
-        if op.transposed and input_shape is None:
+        if module.transposed and input_shape is None:
             raise ValueError(
                 f"several sizes of x give the same y of {type(module).__name__}; give input_shape."
             )
@@ -128,7 +132,7 @@ class InverseConv(nn.Module):
         nn.Module.__init__(layer)
         names = ("stride", "padding", "dilation", "groups", "padding_mode")
         options = {name: getattr(module, name) for name in names}
-        if op.transposed:
+        if module.transposed:
             options |= {"transposed": True, "output_padding": module.output_padding}
         layer._undo(module, options, input_shape, settings)
         if not share:
@@ -146,9 +150,21 @@ class InverseConv(nn.Module):
     ) -> None:
         self.weight, self.bias = conv.weight, conv.bias
         self.options = options
+        sizes = self._large_enough() if input_shape is None else input_shape
+        ConvOperator(self.weight, sizes, bias=self.bias, **options)  # refuses what is wrong, now
         self.input_shape = None if input_shape is None else tuple(input_shape)
         self._factors = FactorCache()
         self._configure(**settings)
+
+    def _large_enough(self) -> tuple[int, ...]:
+        """Sizes of an x on which every padding and every kernel has room."""
+        kernel = self.weight.shape[2:]
+        stride, dilation = (
+            per_axis(name, self.options[name], self.nd, 1) for name in ("stride", "dilation")
+        )
+        pairs = padding_pairs(self.options["padding"], kernel, stride, dilation)
+        axes = zip(kernel, dilation, pairs, strict=True)
+        return tuple(d * (k - 1) + 1 + max(pair) for k, d, pair in axes)
 
     # --- to be given by subclasses
     def _configure(self, **settings: Any) -> None:
@@ -168,15 +184,9 @@ class InverseConv(nn.Module):
         return []
 
     # --- what a network calls
+    @outside_graphs  # whether to factor is decided anew at every call, which no graph can hold
     def forward(self, y: Tensor, input_shape: Sequence[int] | None = None) -> Tensor:
         """(N, out_channels, *m) -> (N, in_channels, *n)."""
-        if torch.compiler.is_compiling():
-            # Whether to factor is decided anew at every call, which no graph can hold.  As a
-            # decorator it would import the compiler with the library, which takes seconds.
-            return torch.compiler.disable(self._eagerly)(y, input_shape)
-        return self._eagerly(y, input_shape)
-
-    def _eagerly(self, y: Tensor, input_shape: Sequence[int] | None) -> Tensor:
         check_tensor("y", y)
         op = self.operator(self._sizes(y, input_shape))
         op._check(y, op.range_shape)
@@ -225,6 +235,36 @@ class InverseConv(nn.Module):
         return smallest_domain(y.shape[2:], kernel, **{n: self.options[n] for n in names})
 
 
-def _axes_of(module: nn.Module) -> int:
-    weight = getattr(module, "weight", None)
-    return weight.ndim - 2 if isinstance(weight, Tensor) and weight.ndim > 2 else 2
+def _axes_of(module: Any) -> int:
+    """Spatial axes of a convolution of torch.nn that has its weight."""
+    if not isinstance(module, MODULES):
+        names = ", ".join(f"nn.{m.__name__}" for m in MODULES)
+        raise TypeError(f"expected one of {names}, got {type(module).__name__}.")
+    return check_tensor("weight", module.weight).ndim - 2
+
+
+def _check_sizes(in_channels: int, out_channels: int, groups: int) -> None:
+    """In the words of the operator, before torch meets them."""
+    sizes = {"in_channels": in_channels, "out_channels": out_channels, "groups": groups}
+    for name, value in sizes.items():
+        check_count(name, value)
+    for name in ("in_channels", "out_channels"):
+        if sizes[name] % groups:
+            raise ValueError(
+                f"groups={groups} must divide {name}={sizes[name]}; use a common divisor of both "
+                "numbers of channels."
+            )
+
+
+def _check_storage(dtype: torch.dtype | None, device: Any) -> None:
+    """A dtype that weights may have, and a device that is there."""
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype in DTYPES):
+        known = ", ".join(str(d).removeprefix("torch.") for d in DTYPES)
+        raise TypeError(f"dtype={shown(dtype)} cannot be a weight's; use one of {known}.")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, TypeError, ValueError, AssertionError) as why:
+        raise ValueError(
+            f"device={shown(device)} is not there ({str(why).splitlines()[0].rstrip('.')}); use "
+            "'cpu', or None for torch's default."
+        ) from None

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..inverse import InverseOperator, positive_damp
+from ..checks import check_flag, check_number, check_real_tensor, check_values
+from ..inverse import InverseOperator, options_of, positive_damp
+from ..inverse.plan import check_method
+from ..linear_operator import DEFAULT_MEMORY_LIMIT
 from ..operator import ConvOperator
+from ..regularize.wiener import check_wiener_method
 from .inverse_conv import InverseConv
 
 _SOLVER = ("method", "memory_limit", "expected_solves", "tol", "maxiter", "check_finite")
@@ -19,7 +24,7 @@ class _PinvConv(InverseConv):
     """A⁺: the least-squares solution of smallest norm."""
 
     def _configure(self, rtol: float | None = None, **solver: Any) -> None:
-        self.solver = {"rtol": rtol, **_checked(solver)}
+        self.solver = {"rtol": rtol, **_checked(solver, rtol=rtol)}
 
     def _factor(self, op: ConvOperator) -> InverseOperator:
         return op.pinv(**self.solver)
@@ -32,6 +37,7 @@ class _TikhonovConv(InverseConv):
 
     def _configure(self, damp: float = 0.1, learn_damp: bool = True, **solver: Any) -> None:
         self.solver = _checked(solver)
+        check_flag("learn_damp", learn_damp)
         _store(self, "log_damp", math.log(positive_damp(damp)), learn_damp)
 
     @property
@@ -62,8 +68,15 @@ class _WienerConv(InverseConv):
         learn_psd: bool = True,
         **solver: Any,
     ) -> None:
-        self.solver = _checked(solver)
+        self.solver = _checked(solver, check_wiener_method)
+        check_flag("learn_psd", learn_psd)
         for name, psd in (("noise_psd", noise_psd), ("signal_psd", signal_psd)):
+            if isinstance(psd, Tensor):
+                check_values(name, check_real_tensor(name, psd))
+                if psd.numel() == 0:
+                    raise ValueError(f"{name} has shape {tuple(psd.shape)}, which is empty.")
+            else:
+                check_number(name, psd)
             values = torch.as_tensor(psd, dtype=torch.float64)
             if not bool((values > 0).all()) or not bool(values.isfinite().all()):
                 raise ValueError(f"{name} must be positive and finite everywhere; add a floor.")
@@ -89,14 +102,27 @@ class _WienerConv(InverseConv):
         return [self.noise_psd, self.signal_psd]
 
 
-def _checked(solver: dict[str, Any]) -> dict[str, Any]:
-    """Settings of the solver; a typo is refused now and not at the first call."""
+def _checked(
+    solver: dict[str, Any],
+    check: Callable[[str], None] = check_method,
+    rtol: float | None = None,
+) -> dict[str, Any]:
+    """Settings of the solver; a wrong one is refused now and not at the first call."""
     for name in solver:
         if name not in _SOLVER:
             raise TypeError(
                 f"{name!r} is neither a setting of this layer nor of its solver ("
                 f"{', '.join(_SOLVER)}); check its spelling."
             )
+    check(solver.get("method", "auto"))
+    check_flag("check_finite", solver.get("check_finite", True))
+    memory_limit = solver.get("memory_limit", DEFAULT_MEMORY_LIMIT)
+    solves, tol, maxiter = (
+        solver.get("expected_solves", 1),
+        solver.get("tol"),
+        solver.get("maxiter"),
+    )
+    options_of(0.0, rtol, 0.0, memory_limit, solves, tol, maxiter)
     return solver
 
 

@@ -24,9 +24,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..checks import (
+    check_choice,
+    check_count,
+    check_kind,
+    check_memory_limit,
+    check_number,
+)
 from ..inverse import Options
 from ..linear_operator import DEFAULT_MEMORY_LIMIT, MemoryLimitError, gigabytes
 from ..operator import ConvOperator
+from ..traced import outside_graphs
 from .evidence import Evidence
 from .minimum_risk import check_data, obstacle
 from .picard import RUNGS
@@ -66,6 +74,7 @@ class DampChoice:
     advice: str
 
 
+@outside_graphs
 def choose_damp(
     op: ConvOperator,
     y: Tensor,
@@ -215,13 +224,14 @@ def _check(
     seed: int,
     tol: float,
 ) -> None:
-    names = [*RULES, "risk"]
-    if rule not in names:
-        raise ValueError(f"rule={rule!r} is not known; use one of {', '.join(map(repr, names))}.")
-    if method not in _METHODS:
-        known = ", ".join(map(repr, _METHODS))
-        raise ValueError(f"method={method!r} is not known; use one of {known}.")
-    _check_numbers(tau, tol, probes, seed)
+    check_kind("op", op, ConvOperator, "build one from the weight")
+    check_choice("rule", rule, [*RULES, "risk"])
+    check_choice("method", method, _METHODS)
+    check_number("tau", tau, positive=True, why="; 1 is the discrepancy principle's")
+    check_number("tol", tol, positive=True)
+    check_memory_limit(memory_limit)
+    check_count("probes", probes)
+    check_count("seed", seed, 0)
     if rule == "risk" and (why := obstacle(op)) is not None:
         raise NotImplementedError(
             f"rule='risk' knows circular operators with one channel a group ({why}); use 'gcv' or "
@@ -230,23 +240,6 @@ def _check(
     check_data(op, y, noise_std)
     if method in RUNGS:
         _check_rung(op, method, memory_limit)
-
-
-def _check_numbers(tau: float, tol: float, probes: int, seed: int) -> None:
-    for name, count in (("probes", probes), ("seed", seed)):
-        if isinstance(count, bool) or not isinstance(count, int):
-            raise TypeError(f"{name} must be an integer, got {type(count).__name__}.")
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"seed={seed} must be an integer from 0 to 2^63 − 1.")
-    for name, number in (("tau", tau), ("tol", tol)):
-        if isinstance(number, bool) or not isinstance(number, int | float):
-            raise TypeError(f"{name} must be a number, got {type(number).__name__}.")
-    if not 0 < tol < math.inf:
-        raise ValueError(f"tol={tol} must be a positive number.")
-    if not 0 < tau < math.inf:
-        raise ValueError(f"tau={tau} must be a positive number; 1 is the discrepancy principle's.")
-    if probes < 1:
-        raise ValueError(f"probes={probes} must be at least 1.")
 
 
 def _check_rung(op: ConvOperator, method: str, memory_limit: float) -> None:

@@ -13,18 +13,25 @@ Source: Engl, Hanke & Neubauer, "Regularization of Inverse Problems", Kluwer 199
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..checks import (
+    check_all_finite,
+    check_count,
+    check_function,
+    check_memory_limit,
+    check_number,
+    check_values,
+)
 from ..inverse import InverseOperator, Options, cosine, dense, fourier, separable
 from ..inverse.base import SpectrumSummary
 from ..inverse.implicit import NotDifferentiable
 from ..inverse.small_blocks import BlockInverse, decomposed
-from ..linear_operator import check_all_finite, gigabytes
+from ..linear_operator import gigabytes
 from ..operator import ConvOperator
 from ..precision import real_working_dtype
 from .picard import RUNGS, diagonal_rung
@@ -40,10 +47,8 @@ def landweber(steps: int, step: float) -> Gain:
     >>> landweber(1, 0.25)(torch.tensor([2.0]))
     tensor([0.5000])
     """
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps={steps!r} must be an integer >= 1.")
-    if not 0 < step < math.inf:
-        raise ValueError(f"step={step} must be positive and finite; 1/norm² is a good one.")
+    check_count("steps", steps)
+    check_number("step", step, positive=True, why="; 1/norm² is a good one")
 
     def gain(s: Tensor) -> Tensor:
         if bool((step * s.square() >= 2).any()):
@@ -68,8 +73,7 @@ def showalter(time: float) -> Gain:
     >>> showalter(1e9)(torch.tensor([2.0, 0.0]))
     tensor([0.5000, 0.0000])
     """
-    if not 0 < time < math.inf:
-        raise ValueError(f"time={time} must be positive and finite.")
+    check_number("time", time, positive=True)
 
     def gain(s: Tensor) -> Tensor:
         safe = torch.where(s > 0, s, 1.0)
@@ -82,8 +86,9 @@ def filtered_inverse(
     op: ConvOperator, gain: Gain, memory_limit: float, check_finite: bool
 ) -> InverseOperator:
     """The first rung that diagonalises `op`, with its 1/σ replaced."""
-    if not callable(gain):
-        raise TypeError(f"a filter must be a function of σ, got {type(gain).__name__}.")
+    check_function("gain", gain)
+    memory_limit = check_memory_limit(memory_limit)
+    check_values("weight", op.weight)
     if check_finite:
         check_all_finite("weight", op.weight.detach())
     name = diagonal_rung(op, memory_limit / 2)  # the SVDs beside what the factor takes
@@ -125,7 +130,11 @@ def _checked(gain: Gain) -> Gain:
 
     def run(s: Tensor) -> Tensor:
         values = gain(s)
-        if not isinstance(values, Tensor) or values.shape != s.shape or values.is_complex():
+        if (
+            not isinstance(values, Tensor)
+            or values.shape != s.shape
+            or not values.is_floating_point()
+        ):
             raise ValueError(
                 "a filter must map a tensor of singular values to a real tensor of the same shape."
             )

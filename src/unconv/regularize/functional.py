@@ -10,15 +10,17 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from ..checks import check_tensor
 from ..functional import operator_of
 from ..geometry import Padding, PerAxis
 from ..inverse import positive_damp
 from ..inverse.solve import in_precision_of
-from ..linear_operator import check_tensor
 from ..operator import ConvOperator
+from ..traced import outside_graphs
 from .penalty import Penalty
 
 
+@outside_graphs
 def tikhonov(
     y: Tensor,
     weight: Tensor,
@@ -61,6 +63,7 @@ def tikhonov(
     return op.lstsq(y, damp, penalty=penalty).solution
 
 
+@outside_graphs
 def wiener(
     y: Tensor,
     weight: Tensor,
@@ -93,6 +96,7 @@ def wiener(
     return op.wiener(noise_psd, signal_psd, channel_covariance=channel_covariance)(y)
 
 
+@outside_graphs
 def tsvd(
     y: Tensor,
     weight: Tensor,

@@ -27,9 +27,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..checks import check_all_finite, check_kind, check_number
 from ..inverse import Options, fourier
-from ..linear_operator import check_all_finite
 from ..operator import ConvOperator
+from ..traced import outside_graphs
 from .noise import weakest_variance
 from .picard import picard
 from .search import grid, lowest
@@ -77,6 +78,7 @@ class Risk:
         return float((self.counts * error).sum())
 
 
+@outside_graphs
 def minimum_risk_damp(op: ConvOperator, y: Tensor, noise_std: float | None = None) -> float:
     """The damp that minimises the expected error of min ‖Ax − y‖² + damp²‖x‖².
 
@@ -110,7 +112,7 @@ def minimum_risk_damp(op: ConvOperator, y: Tensor, noise_std: float | None = Non
     >>> 0.02 < minimum_risk_damp(A, y) < 0.5
     True
     """
-    why = obstacle(op)
+    why = obstacle(check_kind("op", op, ConvOperator, "build one from the weight"))
     if why is not None:
         raise NotImplementedError(
             f"damp can be chosen for circular operators with one channel a group so far ({why}); "
@@ -142,13 +144,9 @@ def check_data(op: ConvOperator, y: Tensor, noise_std: float | None) -> None:
     """One sentence for everything that is wrong with data and noise level."""
     op._check(y, op.range_shape)
     check_all_finite("y", y, "remove them first")
+    check_all_finite("weight", op.weight.detach(), "no damp can be chosen for it")
     if noise_std is not None:
-        if isinstance(noise_std, bool) or not isinstance(noise_std, int | float):
-            raise TypeError(
-                f"noise_std must be a number, got {type(noise_std).__name__}; use float(noise_std)."
-            )
-        if not 0 <= noise_std < math.inf:
-            raise ValueError(f"noise_std={noise_std} must be a finite number >= 0.")
+        check_number("noise_std", noise_std)
     if len(y) == 0:
         raise ValueError("y holds no picture: no damp can be chosen; give at least one.")
     if not op.weight.detach().any():

@@ -34,7 +34,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..linear_operator import check_tensor
+from ..checks import check_all_finite, check_tensor
 
 _MEDIAN = 0.6744897501960817  # of |N(0, 1)|
 _SHARE, _LEAST_SHARE, _ENOUGH = 16, 4, 1024  # a sixteenth if that is 1,024, at most a quarter
@@ -65,7 +65,7 @@ def estimate_noise_std(y: Tensor) -> Tensor:
     >>> 0.45 < float(s) < 0.55
     True
     """
-    check_tensor("y", y)
+    check_all_finite("y", check_tensor("y", y), "remove them first")
     if y.ndim < 3 or min(y.shape[2:]) < 2:
         raise ValueError(
             f"noise is estimated from (N, C, *spatial) with at least 2 samples along every spatial "

@@ -10,19 +10,22 @@ Source: Hansen, "Rank-Deficient and Discrete Ill-Posed Problems", SIAM 1998, §4
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from torch import Tensor
 
+from ..checks import check_all_finite, check_kind, check_memory_limit, shown
 from ..inverse import positive_damp
 from ..inverse.solve import in_precision_of
-from ..linear_operator import DEFAULT_MEMORY_LIMIT, check_all_finite
+from ..linear_operator import DEFAULT_MEMORY_LIMIT
 from ..operator import ConvOperator
+from ..traced import outside_graphs
 from .filters import prepared
 from .picard import diagonal_rung
 
 
+@outside_graphs
 def tikhonov_path(
     op: ConvOperator,
     y: Tensor,
@@ -51,7 +54,11 @@ def tikhonov_path(
     >>> sizes == sorted(sizes, reverse=True)
     True
     """
+    check_kind("op", op, ConvOperator, "build one from the weight")
     op._check(y, op.range_shape)
+    memory_limit = check_memory_limit(memory_limit)
+    if not isinstance(damps, Iterable) or isinstance(damps, str | bytes | Tensor):
+        raise TypeError(f"damps={shown(damps)} must be several numbers, such as [0.01, 0.1].")
     check_all_finite("the data", y)
     check_all_finite("weight", op.weight.detach())
     asked = [positive_damp(damp) for damp in damps]

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ..checks import check_all_finite
 from ..inverse import InverseOperator, LstsqResult, Options, factorize
 from ..inverse.apply import Record
 from ..inverse.base import Effort, SpectrumSummary
@@ -17,7 +18,6 @@ from ..inverse.iteration import Operator, norms, ratio
 from ..inverse.lsmr import largest_singular_value
 from ..inverse.plan import check_damp
 from ..inverse.prepared import Turned
-from ..linear_operator import check_all_finite
 from ..operator import ConvOperator
 from ..precision import result_dtype
 from ..transforms import Values, with_values

@@ -20,9 +20,9 @@ import math
 import torch
 from torch import Tensor
 
+from ..checks import check_choice, check_kind, check_tensor, check_values
 from ..convolve import grouped
 from ..geometry import Axis
-from ..linear_operator import check_tensor
 from ..operator import ConvOperator
 from ..precision import double_dtype
 
@@ -53,6 +53,7 @@ def penalty_operator(op: ConvOperator, penalty: Penalty) -> ConvOperator:
     >>> penalty_operator(A, "gradient").range_shape
     (2, 8, 9)
     """
+    check_kind("op", op, ConvOperator, "build one from the weight")
     if op.batch_size is not None:
         raise NotImplementedError(
             "a penalty for one kernel a sample is not supported; solve sample by sample with "
@@ -91,14 +92,10 @@ def _kernel(op: ConvOperator, penalty: str | Tensor) -> Tensor:
     c, nd = op.domain_shape[0], len(op.domain_shape) - 1
     like = op.weight.detach()
     if isinstance(penalty, str):
-        if penalty not in PENALTIES:
-            raise ValueError(
-                f"penalty={penalty!r} is not known; use one of {', '.join(map(repr, PENALTIES))}, "
-                "a kernel or a ConvOperator."
-            )
+        check_choice("penalty", penalty, PENALTIES, ", a kernel or a ConvOperator")
         stencil = _differences(nd) if penalty == "gradient" else _laplacian(nd)
         return stencil.to(like).repeat(c, *[1] * (nd + 1))
-    check_tensor("penalty", penalty)
+    check_values("penalty", check_tensor("penalty", penalty))
     if penalty.ndim == nd:
         return penalty.to(like.device).expand(c, 1, *penalty.shape)
     if penalty.ndim == nd + 2 and penalty.shape[1] == c:

@@ -16,11 +16,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..checks import check_kind
+from ..geometry import per_axis
 from ..inverse import fourier
 from ..operator import ConvOperator
+from ..traced import outside_graphs
 from .minimum_risk import check_data, obstacle, risk_of
 
 
+@outside_graphs
 def estimate_spectra(
     op: ConvOperator,
     y: Tensor,
@@ -57,7 +61,7 @@ def estimate_spectra(
     >>> bool(5e-5 < noise < 2e-4), signal.shape
     (True, torch.Size([64, 64]))
     """
-    why = obstacle(op)
+    why = obstacle(check_kind("op", op, ConvOperator, "build one from the weight"))
     if why is None and any(a.stride > 1 for a in op.geometry.axes):
         why = "a stride mixes frequencies"
     if why is not None:
@@ -65,14 +69,21 @@ def estimate_spectra(
             f"spectra can be read for circular operators with one channel a group ({why}); give "
             "noise_psd and signal_psd."
         )
+    if sizes is not None:
+        sizes = per_axis("sizes", sizes, op.geometry.nd, 1)
     check_data(op, y, noise_std)
     found = risk_of(op, y, noise_std)
+    if max(found.noise_std, found.unit / found.top) > 1e150:
+        raise ValueError(
+            f"y is of the order of {found.unit:.1g}, whose power leaves double precision; give it "
+            "in a larger unit."
+        )
     torus = fourier.torus_of(op)
     law = found.signal.view(-1, op.geometry.groups)[:, 0] * (found.unit / found.top) ** 2
     own = radius(torus.coarse, law.device)[..., : torus.spectrum_shape[-1]].flatten()
     low, high = (own + (own == 0)).argmin(), own.argmax()  # two points of the line
     slope = (law[high] / law[low]).log() / (own[high] / own[low]).log()
-    wanted = radius(op.domain_shape[1:] if sizes is None else tuple(sizes), law.device)
+    wanted = radius(op.domain_shape[1:] if sizes is None else sizes, law.device)
     # Of the mean the law says nothing: it gets the power of the lowest other frequency.
     wanted = wanted.clamp(min=float(wanted[wanted > 0].min()) if (wanted > 0).any() else 1.0)
     return found.noise_std**2, law[high] * (wanted / own[high]) ** slope

@@ -18,7 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..linear_operator import check_all_finite, check_tensor
+from ..checks import check_all_finite, check_tensor
+from ..traced import outside_graphs
 
 _LIMIT = 1.36  # of D·√q, 5 %
 
@@ -43,6 +44,7 @@ class Whiteness(NamedTuple):
         return self.distance <= self.limit
 
 
+@outside_graphs
 def whiteness(residual: Tensor) -> Whiteness:
     """Judge y − Ax, all channels together.
 
@@ -60,9 +62,9 @@ def whiteness(residual: Tensor) -> Whiteness:
     if check_tensor("the residual", residual).is_complex():
         raise TypeError("a residual must be real; judge its real and imaginary parts apart.")
     check_all_finite("the residual", residual, "remove them first")
-    if residual.ndim < 2 or residual[0].numel() < 4:
+    if not 2 <= residual.ndim <= 4 or residual.numel() < 4 * max(1, len(residual)):
         raise ValueError(
-            f"expected a residual (C, *spatial) of at least 4 samples, got shape "
+            "expected a residual (C, *spatial) of at least 4 samples along 1 to 3 axes, got shape "
             f"{tuple(residual.shape)}; add the channel axis with residual[None]."
         )
     sizes = residual.shape[1:]

@@ -29,6 +29,13 @@ import math
 import torch
 from torch import Tensor
 
+from ..checks import (
+    check_all_finite,
+    check_choice,
+    check_number,
+    check_tensor,
+    check_values,
+)
 from ..convolve import grouped
 from ..inverse import InverseOperator, Options, fourier
 from ..inverse.base import Effort, SpectrumSummary
@@ -37,7 +44,7 @@ from ..inverse.implicit import NotDifferentiable
 from ..inverse.lsmr import largest_singular_value
 from ..inverse.prepared import Turned
 from ..inverse.small_blocks import BlockInverse, invert_blocks
-from ..linear_operator import MemoryLimitError, check_all_finite, check_tensor, gigabytes
+from ..linear_operator import MemoryLimitError, gigabytes
 from ..operator import ConvOperator
 from ..precision import double_dtype, real_working_dtype
 from ..torus import Torus
@@ -69,11 +76,12 @@ def wiener_inverse(
             "Wiener filters of one kernel a sample are not supported; solve sample by sample with "
             "op.of_sample(i)."
         )
-    if method not in ("auto", "fourier", "krylov"):
-        raise ValueError(f"method={method!r} has no Wiener filter; use auto, fourier or krylov.")
+    check_wiener_method(method)
+    check_values("weight", op.weight)
     params = [op.weight, _tensor("noise_psd", noise_psd, op), _tensor("signal_psd", signal_psd, op)]
     if covariance is not None:
-        params.append(check_tensor("channel_covariance", covariance).to(op.device))
+        check_values("channel_covariance", check_tensor("channel_covariance", covariance))
+        params.append(covariance.to(op.device))
 
     live = any(p.requires_grad for p in params)  # gradients divide y − Ax by the noise
 
@@ -97,6 +105,11 @@ def wiener_inverse(
         inverse.derivative = WienerDerivative(inverse.source[0])
     inverse.depends_on(*params)
     return inverse
+
+
+def check_wiener_method(method: str) -> None:
+    """One of the ways of this module."""
+    check_choice("method", method, ("auto", "fourier", "krylov"), " for a Wiener filter")
 
 
 def _factored(
@@ -172,12 +185,14 @@ def _signal(op: ConvOperator, psd: Tensor, covariance: Tensor | None) -> Tensor:
 
 def _tensor(name: str, psd: Spectrum, op: ConvOperator) -> Tensor:
     """A power spectrum of the right kind as a real tensor."""
-    if isinstance(psd, bool) or not isinstance(psd, int | float | Tensor):
-        raise TypeError(f"{name} must be a number or a tensor, got {type(psd).__name__}.")
-    if isinstance(psd, Tensor) and psd.is_complex():
-        raise TypeError(
-            f"{name} must be real, a power spectrum; take .abs().square() / n of an FFT."
-        )
+    if isinstance(psd, Tensor):
+        check_values(name, check_tensor(name, psd))
+        if psd.is_complex():
+            raise TypeError(
+                f"{name} must be real, a power spectrum; take .abs().square() / n of an FFT."
+            )
+    else:
+        check_number(name, psd)
     return torch.as_tensor(psd, dtype=torch.float64, device=op.device)
 
 

@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..checks import check_all_finite, check_choice, check_count, check_flag, check_memory_limit
 from ..inverse.plan import options_of
-from ..linear_operator import LinearOperator, MemoryLimitError, check_all_finite, gigabytes
+from ..linear_operator import LinearOperator, MemoryLimitError, gigabytes
 from ..operator import ConvOperator
+from ..traced import outside_graphs
 from . import values
 from .determinant import log_volumes
 from .projectors import projector
@@ -52,7 +54,7 @@ def _outside_autograd(function: Callable[..., Any]) -> Callable[..., Any]:
                 op = op.with_weight(op.weight.clone())
             return function(op, *args, **kwargs)
 
-    return run
+    return outside_graphs(run)
 
 
 @_outside_autograd
@@ -61,6 +63,7 @@ def svdvals(
 ) -> Tensor | Bracket:
     """See `ConvOperator.svdvals`."""
     largest = _checked(op, k, which, memory_limit)
+    check_flag("bracket", bracket)
     spectrum = Spectrum(op, memory_limit, min(op.shape) if k is None else k)
     return _answer(op, values.svdvals(spectrum, k, largest, bracket), bracket)
 
@@ -68,14 +71,15 @@ def svdvals(
 @_outside_autograd
 def norm(op: ConvOperator, bracket: bool, memory_limit: float) -> Tensor | Bracket:
     """See `ConvOperator.norm`."""
-    b = Spectrum(op, _limit(memory_limit)).largest(1, bracket)
+    b = Spectrum(op, check_memory_limit(memory_limit)).largest(1, check_flag("bracket", bracket))
     return _answer(op, Bracket(b.value[:, 0], b.lower[:, 0], b.upper[:, 0], b.how), bracket)
 
 
 @_outside_autograd
 def cond(op: ConvOperator, bracket: bool, memory_limit: float) -> Tensor | Bracket:
     """See `ConvOperator.cond`."""
-    return _answer(op, values.cond(Spectrum(op, _limit(memory_limit)), bracket), bracket)
+    spectrum = Spectrum(op, check_memory_limit(memory_limit))
+    return _answer(op, values.cond(spectrum, check_flag("bracket", bracket)), bracket)
 
 
 @_outside_autograd
@@ -84,6 +88,7 @@ def matrix_rank(
 ) -> Tensor | Bracket:
     """See `ConvOperator.matrix_rank`."""
     options = options_of(0.0, rtol, atol, memory_limit)
+    check_flag("bracket", bracket)
     return _answer(op, values.matrix_rank(Spectrum(op, memory_limit), options, bracket), bracket)
 
 
@@ -97,7 +102,7 @@ def logabsdet(op: ConvOperator, damp: float, memory_limit: float) -> Tensor:
 @_outside_autograd
 def svd(op: ConvOperator, k: int, which: str, memory_limit: float) -> SVD:
     """See `ConvOperator.svd`."""
-    largest = _checked(op, k, which, memory_limit)
+    largest = _checked(op, check_count("k", k), which, memory_limit)
     need = 4 * k * sum(op.shape) * 16 * (op.batch_size or 1)
     if need > memory_limit:
         raise MemoryLimitError(
@@ -128,23 +133,15 @@ def project(
     return projector(op, options, on_range=on_range)
 
 
-def _limit(memory_limit: float) -> float:
-    return options_of(0.0, None, 0.0, memory_limit).memory_limit
-
-
 def _checked(op: ConvOperator, k: int | None, which: str, memory_limit: float) -> bool:
     """Whether the large end is asked for, after a look at every argument."""
-    _limit(memory_limit)
-    if which not in ("largest", "smallest"):
-        raise ValueError(f"which={which!r} is not known; use 'largest' or 'smallest'.")
-    if k is not None:
-        if isinstance(k, bool) or not isinstance(k, int):
-            raise TypeError(f"k must be an integer, got {type(k).__name__}.")
-        if not 1 <= k <= min(op.shape):
-            raise ValueError(
-                f"k={k} must be between 1 and min(m, n) = {min(op.shape):,}, the number of "
-                "singular values."
-            )
+    check_memory_limit(memory_limit)
+    check_choice("which", which, ("largest", "smallest"))
+    if k is not None and check_count("k", k) > min(op.shape):
+        raise ValueError(
+            f"k={k} must be between 1 and min(m, n) = {min(op.shape):,}, the number of singular "
+            "values."
+        )
     return which == "largest"
 
 

@@ -302,7 +302,8 @@ class InverseMethods(LinearOperator):
             A single image of a well-damped problem is solved sooner, to `tol`, with 1.
         tol
             The error_bound above which `converged` is False.  An iteration works until it is
-            reached (1e-6 by default); direct methods are exact to round-off.
+            reached (1e-6 by default); direct methods are exact to round-off, and by default what
+            the dtype and the condition allow is asked of them (`certificate.tolerance`).
         maxiter
             Iterations that a method may take where it iterates.
 

@@ -231,11 +231,16 @@ def test_what_float32_allows_is_named():
     assert "float32" in found.tolerance_how
     assert "may be far off" not in found.advice
     assert f"allow {found.tolerance.max():.1e}" in found.advice
-    asked = op.lstsq(y, tol=1e-4).certificate
-    assert not asked.converged.any()
+    asked = op.lstsq(y, tol=1e-4).certificate  # of the solver; factors are kept in float32
+    assert asked.tolerance.max() < found.tolerance.max()
+    assert "tol=0.0001, which was asked for, with the rounding of float32" in asked.tolerance_how
+    assert torch.equal(asked.converged, asked.error_bound <= asked.tolerance)
+    asked = op.lstsq(y.double(), tol=1e-4).certificate
+    assert asked.converged.all()
     assert asked.tolerance.tolist() == [1e-4, 1e-4]
-    assert "above tol=0.0001, which was asked for; use float64 data or more damp" in asked.advice
-    assert op.lstsq(y.double(), tol=1e-4).certificate.converged.all()
+    asked = op.lstsq(y.double(), tol=1e-15).certificate
+    assert not asked.converged.any()
+    assert "is above tol=1e-15, which was asked for; use more damp" in asked.advice
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64])

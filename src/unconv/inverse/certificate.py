@@ -7,8 +7,8 @@ With g = Aᴴ(y − Ax) − λx, λ = damp², and σ_r the smallest singular val
     error_bound = e / (‖x‖ − e) ≥ ‖x − x*‖ / ‖x*‖,  e ≥ ‖x − x*‖ by evidence.py;
                   inf where e ≥ ‖x‖: nothing of x is proven then
     tolerance   = the error_bound up to which x counts as converged: the tol that was asked for, or
-                  what the dtype and the condition allow: of a solver no more than 0.1, with the
-                  rounding of low-precision data no more than 1
+                  what the dtype and the condition allow, 0.1 at most; on top of either comes the
+                  rounding of low-precision data and results, which no solver can undo
 
 A small optimality alone proves little: 400 LSMR steps reach 1e-6 with x 2.5 % wrong.  Low-precision
 solutions are judged in float64.
@@ -111,7 +111,8 @@ def certify(
     x : (N, *domain_shape), as computed, before it is rounded to the dtype of the result
     effort : what the solve took
     tol : error_bound above which the answer does not count as converged; None for what the dtype
-        and the condition allow
+        and the condition allow.  The rounding of low-precision data, which no solver can undo, is
+        granted on top.
     result : dtype to which x will be rounded; by default that of the operator and the data
     """
     effort = Effort() if effort is None else effort
@@ -183,9 +184,10 @@ def _amplified(inverse: InverseOperator, size: Tensor) -> Tensor:
 def _tolerance(
     inverse: InverseOperator, allowed: Tensor, rounding: Tensor, tol: float | None
 ) -> Tensor:
-    """What was asked for; by default what the dtype and the condition allow."""
+    """What was asked for, by default what the dtype and the condition allow, and the rounding."""
     if tol is not None:
-        return torch.full_like(allowed, tol)
+        with_rounding = _relative(tol / (1 + tol) + rounding).clamp(max=max(tol, 1))
+        return torch.where(rounding == 0, tol, with_rounding)
     if isinstance(inverse, KrylovInverse):
         allowed = allowed + inverse.tol
     return _relative(allowed.clamp(max=_LEAST_PROVEN) + rounding).clamp(max=1)
@@ -225,7 +227,10 @@ class _View(NamedTuple):
     def how(self) -> str:
         """Where the tolerance comes from."""
         if self.tol is not None:
-            return f"tol={self.tol:g}, which was asked for"
+            asked = f"tol={self.tol:g}, which was asked for"
+            if self.tolerance == self.tol:
+                return asked
+            return f"{asked}, with the rounding of {self.dtype} {self.tolerance:.1e}"
         of_dtype = f"{self.dtype} and cond {self.condition:.1e}"
         return f"an iteration's tol, with {of_dtype}" if self.iterates else of_dtype
 

@@ -56,6 +56,7 @@ _SAFETY = 10.0  # σ_min must clear the cut-off by this factor to be believed wi
 _LEVELS, _FEW = (1e-2, 1e-4), 32  # of σ_max; triples that are cheaper than a smaller μ
 _MOST_ENTRIES = 3e7  # of singular vectors kept as images
 _DUST = 0.1  # of μ
+_LITTLE = 1e-6  # of σ_max: damping under which a bound by damp alone proves nothing
 MOST_GRIDS = 4  # tried for one on which C is far from singular
 SINGULAR_GRID = 1e-6  # of σ_max
 _FAR_BELOW = 1e-4  # of σ_min(C): cuts there are exact but for relative errors of the square
@@ -82,8 +83,16 @@ def damped_form(p: Problem) -> tuple[Form, SpectrumSummary]:
         if whole.contracts(p.norm, p.weight, _REFINABLE):
             if p.damp >= RINGS_FROM * p.norm:  # with less, one pass is never enough
                 whole.try_one_pass(p.weight)
-            return whole, facts
+            return whole, _damped_facts(p, whole)
     raise CannotServeError(f"its ghost system is singular at damp = {shown}")
+
+
+def _damped_facts(p: Problem, form: AugmentedForm) -> SpectrumSummary:
+    """√(σ_r² + damp²) from below: beside little damping what A itself holds counts for more."""
+    floor = p.damp
+    if p.damp < _LITTLE * p.norm:
+        floor = max(p.damp, _smallest_singular_value(p, form) / 2)  # Lanczos errs upwards
+    return p.facts(floor, "not needed: damp > 0")
 
 
 def constant_form(p: Problem) -> tuple[Form, SpectrumSummary]:

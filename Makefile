@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all lint docs bench clean
+.PHONY: demo test test-all fuzz-answers lint docs bench clean
 
 demo: $(VENV)/.ready
 	$(BIN)/unconv demo --output demo.png
@@ -13,7 +13,13 @@ test: $(VENV)/.peers-tried
 	$(BIN)/python -m pytest -n 2
 
 test-all: $(VENV)/.peers-tried
-	$(BIN)/python -m pytest -n 2 -m "slow or not slow"
+	HYPOTHESIS_PROFILE=free $(BIN)/python -m pytest -n 2 -m "slow or not slow"
+
+# Random operators of every kind against a 190-digit oracle; failures go to fuzz-failures.jsonl.
+MINUTES ?= 10
+SEED ?= 0
+fuzz-answers: $(VENV)/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --minutes $(MINUTES) --seed $(SEED)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check src tests benchmarks examples

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -68,6 +69,16 @@ def scale_of(op: ConvOperator, x: Tensor) -> float:
     heaviest = weight.flatten(1).sum(1).amax() if op.batch_size else weight.sum()
     copies = [1 + a.before + a.after for a in op.geometry.axes if a.mode != "zeros"]
     return float(heaviest * torch.linalg.norm(doubled(x).flatten())) * math.prod(copies) ** 0.5
+
+
+@contextmanager
+def ambiguous_rank_is_said(gap: float) -> Iterator[None]:
+    """A warning where a cut-off falls between values of a ratio under 10, and none elsewhere."""
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        yield
+    assert all("the rank is ambiguous" in str(w.message) for w in heard)
+    assert bool(heard) == (gap < 10), gap
 
 
 GAP = 1e-8  # a cut-off that `has_gap` keeps clear of every singular value

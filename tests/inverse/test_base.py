@@ -191,10 +191,9 @@ def test_error_bound_holds(method, draw):
 
 
 @every_direct_rung
-@pytest.mark.parametrize("factor", [1e6, 1e-6, 1e30, 1e-30, 1e120, 1e-120])
-@given(draw=st.data())
-@settings(max_examples=8)
-def test_scale_invariance(method, factor, draw):
+@given(draw=st.data(), factor=st.sampled_from([1e6, 1e-6, 1e30, 1e-30, 1e120, 1e-120]))
+@settings(max_examples=18)
+def test_scale_invariance(method, draw, factor):
     op, _ = draw_operator(method, draw)
     scaled = op.with_weight(op.weight * factor)
     pinv, other = op.pinv(method=method), scaled.pinv(method=method)
@@ -359,9 +358,9 @@ def test_gradient_in_the_data(method, dtype, damp):
     inverse = op.tikhonov(damp, **options) if damp else op.pinv(**options)
     with warned(method) if not damp else nullcontext():
         for member in (inverse, inverse.H):
-            y = data(member.domain_shape, member).requires_grad_()
+            y = data(member.domain_shape, member, N=1).requires_grad_()
             assert torch.autograd.gradcheck(member, y)
-            assert torch.autograd.gradgradcheck(member, y)
+            assert torch.autograd.gradgradcheck(member, y, fast_mode=True)
 
 
 @every_rung

@@ -181,9 +181,9 @@ def test_gradient_in_the_data(dtype, size):
     op = mirrored(symmetric(randn(3, 2, 3, 3, dtype=dtype), 2), size)
     inverse = factor(op, damp=0.2)
     for member in (inverse, inverse.H):
-        y = data(member.domain_shape, member).requires_grad_()
+        y = data(member.domain_shape, member, N=1).requires_grad_()
         assert torch.autograd.gradcheck(member, y)
-        assert torch.autograd.gradgradcheck(member, y)
+        assert torch.autograd.gradgradcheck(member, y, fast_mode=True)
 
 
 @pytest.mark.parametrize("factor_", [1e6, 1e-6, 1e30, 1e-30, 1e120, 1e-120])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 import torch
@@ -43,7 +44,11 @@ from ..helpers import (
 )
 from ..strategies import Case, cases, circulant_cases
 
-quiet = pytest.mark.filterwarnings("ignore::unconv.inverse.base.AccuracyWarning")
+
+def unproven(damp: float = 0.0) -> AbstractContextManager[object]:
+    """Without damp no bound of the error is known, and the iteration says so."""
+    return nullcontext() if damp else pytest.warns(AccuracyWarning, match="without damp no bound")
+
 
 ENGINES = {"direct": False, "fft": True}
 every_engine = pytest.mark.parametrize("name", ENGINES)
@@ -85,7 +90,6 @@ def blur(size=(24, 20), mode="reflect", **options) -> ConvOperator:
 # --- against the matrix ---------------------------------------------------------------------------
 
 
-@quiet
 @every_engine
 @given(draw=st.data())
 @settings(max_examples=80)
@@ -97,8 +101,10 @@ def test_pseudo_inverse(name, draw):
     X = torch.linalg.pinv(A, rtol=GAP)
     inverse = inverse_of(op, maxiter=20_000)
     y, x = data(op.range_shape, op), data(op.domain_shape, op, seed=2)
-    assert relative(inverse(y), apply_matrix(X, y, op.domain_shape)) < 1e-10
-    assert relative(inverse.H(x), apply_matrix(X.mH, x, op.range_shape)) < 1e-10
+    with unproven():
+        assert relative(inverse(y), apply_matrix(X, y, op.domain_shape)) < 1e-10
+    with unproven():
+        assert relative(inverse.H(x), apply_matrix(X.mH, x, op.range_shape)) < 1e-10
     assert inverse.solution(y)[1].advice is None
 
 
@@ -162,11 +168,11 @@ def test_summary():
     assert "damp > 0" in damped.rank_how
 
 
-@quiet
 def test_minimum_norm_where_many_solutions_fit():
     op = ConvOperator(randn(1, 2, 3), (6,))  # 4 equations, 12 unknowns
     y = randn(2, 1, 4)
-    x = inverse_of(op)(y)
+    with unproven():
+        x = inverse_of(op)(y)
     assert relative(op(x), y) < 1e-13
     A = dense_twin(op)
     null = torch.eye(12, dtype=F64) - torch.linalg.pinv(A) @ A
@@ -212,7 +218,6 @@ def test_slices_do_not_show(algorithm, monkeypatch):
     assert (parts[1].iterations - whole[1].iterations).abs().max() <= 2
 
 
-@quiet
 @every_engine
 @pytest.mark.parametrize("damp", [0.0, 0.01, 0.3])
 def test_one_kernel_a_sample(name, damp):
@@ -226,11 +231,11 @@ def test_one_kernel_a_sample(name, damp):
     assert not x[2].any()
     for i in range(2):
         one = ConvOperator(weight[i], (7,), padding=1)
-        expected = inverse_of(one, damp=damp, tol=1e-10, maxiter=500)(y[i : i + 1])
+        with unproven(damp):
+            expected = inverse_of(one, damp=damp, tol=1e-10, maxiter=500)(y[i : i + 1])
         assert relative(x[i], expected[0]) < 1e-9
 
 
-@quiet
 def test_large_grouped_images_go_through_the_fft_in_slices(monkeypatch):
     monkeypatch.setattr(unconv.convolve.choice, "fft_is_cheaper", lambda *_: True)
     monkeypatch.setattr("unconv.inverse.prepared.SLAB_BYTES", 1)
@@ -354,7 +359,6 @@ def test_nothing_is_remembered():
 # --- scales, zeros, NaN ---------------------------------------------------------------------------
 
 
-@quiet
 @every_engine
 @pytest.mark.parametrize("scale", [1e-170, 1e-30, 1e30, 1e170])
 @pytest.mark.parametrize("size", [1e-100, 1.0, 1e100])
@@ -364,21 +368,23 @@ def test_units_do_not_show(name, scale, size, rel):
     op = ConvOperator(w, (5, 6), padding=1)
     scaled = op.with_weight(w * scale)
     y = randn(2, 2, 5, 6)
-    expected = inverse_of(op, damp=rel, tol=1e-12)(y)
-    found = inverse_of(scaled, damp=rel * scale, tol=1e-12)(y * size)
+    with unproven(rel):
+        expected = inverse_of(op, damp=rel, tol=1e-12)(y)
+    with unproven(rel):
+        found = inverse_of(scaled, damp=rel * scale, tol=1e-12)(y * size)
     assert relative(found / size * scale, expected) < 1e-11
     norm, other = (inverse_of(o).summary.norm for o in (op, scaled))
     assert relative(other / scale, norm) < 1e-13
 
 
-@quiet
 @pytest.mark.parametrize("damp", [1e-300, 1e-160, 1e-20])
 def test_damping_too_small_to_matter(damp):
     op = ConvOperator(near_identity(2, 2, 3, 3), (5, 6), padding=1, padding_mode="circular")
     y = randn(2, 2, 5, 6)
     inverse = inverse_of(op, damp=damp)
     expected = apply_matrix(torch.linalg.pinv(dense_twin(op)), y, op.domain_shape)
-    x, effort = inverse.solution(y)
+    with pytest.warns(AccuracyWarning, match="stopped after 20 iterations"):
+        x, effort = inverse.solution(y)
     assert relative(x, expected) < 1e-13
     assert (effort.iterations < 200).all()
 
@@ -398,7 +404,6 @@ def test_damping_beyond_the_operator(damp, size):
     assert effort.advice is None
 
 
-@quiet
 @pytest.mark.parametrize("shape", [(2, 2, 3), (3, 2, 3), (2, 3, 3), (2, 2, 2, 3)])
 @pytest.mark.parametrize("dtype", DOUBLES)
 @pytest.mark.parametrize("damp", [0.0, 0.5])
@@ -412,22 +417,24 @@ def test_zero_kernel(shape, dtype, damp):
     assert effort.advice is None
 
 
-@quiet
 @every_engine
 @pytest.mark.parametrize("damp", [0.0, 0.1])
 def test_unchecked_nan_stays_in_its_image(name, damp):
     op = ConvOperator(near_identity(2, 2, 3), (9,), padding=1)
     inverse = krylov.factor(op, Options(damp=damp), False)
     y = randn(3, 2, 9)
-    expected = inverse(y)
+    with unproven(damp):
+        expected = inverse(y)
     y[1, 0, 3] = torch.nan
     y[2, 1, 0] = torch.inf
-    x = inverse(y)
+    with unproven(damp):
+        x = inverse(y)
     assert relative(x[0], expected[0]) < 1e-12
     assert x[1].isnan().all()
     assert not x[2].isfinite().any()
     spoilt = krylov.factor(op.with_weight(op.weight * torch.nan), Options(damp=damp), False)
-    assert spoilt(y).isnan().all()
+    with unproven(damp):
+        assert spoilt(y).isnan().all()
 
 
 # --- dtypes, devices, gradients -------------------------------------------------------------------
@@ -475,18 +482,20 @@ def test_moves_without_losing_precision(dtype):
 @every_engine
 @pytest.mark.parametrize("dtype", DOUBLES)
 @pytest.mark.parametrize("damp", [0.0, 0.5])
-@quiet
 def test_adjoint_and_gradient(name, dtype, damp):
     op = ConvOperator(randn(3, 2, 3, dtype=dtype), (5,), padding=1, padding_mode="circular")
     inverse = inverse_of(op, damp=damp, tol=1e-13)
-    assert dot_test(inverse) < 1e-11
+    with unproven(damp):
+        assert dot_test(inverse) < 1e-11
     for member in (inverse, inverse.H):
         y = data(member.domain_shape, member).requires_grad_()
         v = data(member.range_shape, member, seed=4)
-        (found,) = torch.autograd.grad(member(y), y, v)
-        assert relative(found, member.H(v)) < 1e-11
-        assert torch.autograd.gradcheck(member, y, fast_mode=True)
-        assert torch.autograd.gradgradcheck(member, y, fast_mode=True)
+        with unproven(damp):
+            (found,) = torch.autograd.grad(member(y), y, v)
+            assert relative(found, member.H(v)) < 1e-11
+        with unproven(damp):
+            assert torch.autograd.gradcheck(member, y, fast_mode=True)
+            assert torch.autograd.gradgradcheck(member, y, fast_mode=True)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")  # torch's own
@@ -533,7 +542,6 @@ def test_memory_counts_the_spectrum(name):
         assert krylov.memory(op, Options()) == expected
 
 
-@quiet
 def test_a_spectrum_that_is_too_large_is_not_kept(monkeypatch):
     monkeypatch.setattr(unconv.convolve.choice, "fft_is_cheaper", lambda *_: True)
     op, y = blur(), randn(1, 1, 24, 20)

@@ -148,7 +148,12 @@ def test_two_graphs_of_one_factor():
     layer, y = TikhonovConv1d.from_conv(conv_of(1)), randn(1, 3, 6)
     first, second = layer(y).sum(), layer(y).sum()
     first.backward()
+    once = [p.grad.clone() for p in layer.parameters()]
     second.backward()
+    assert all(grad.any() for grad in once)
+    assert all(
+        relative(p.grad, 2 * g) < 1e-13 for p, g in zip(layer.parameters(), once, strict=True)
+    )
 
 
 @pytest.mark.parametrize("kind", [PinvConv2d, TikhonovConv2d, WienerConv2d])

@@ -1,0 +1,1 @@
+"""Random operators of every kind against a high-precision oracle: `make fuzz-answers`."""

@@ -99,8 +99,9 @@ def lstsq(q: Question) -> None:
         x, c = result
         r.rungs.append(c.method)
         if case.data_dtype is None:  # the data decide the precision of the factor
-            plan = q.op.plan(damp=case.damp, rtol=rtol, expected_solves=len(q.y))
-            if plan.method != c.method:
+            plan = q.op.plan(damp=case.damp, rtol=rtol)
+            gave_up = plan.method == "boundary" and c.method in ("dense", "krylov")
+            if plan.method != c.method and not gave_up:  # what only factoring shows
                 r.fail("plan", "lstsq", f"{plan.method} planned, {c.method} answered", c.method)
         for i, o in enumerate(q.each(q.oracles(case.damp, cut), len(q.y))):
             _judge_certificate(q, o, q.y[i], x[i], c[i])

@@ -91,10 +91,11 @@ def test_pairs_of_equal_values_are_both_found(dtype):
 
 
 @pytest.mark.parametrize("method", ["dense", "boundary"])
-@pytest.mark.parametrize("rtol", [1.0, 2.0])
-def test_a_cut_of_everything_leaves_nothing(method, rtol):
+@pytest.mark.parametrize("ratio", [1.0 + 1e-3, 2.0])
+def test_a_cut_of_everything_leaves_nothing(method, ratio):
     op = ConvOperator(randn(1, 1, 3, 3), (6, 6), padding=1)
-    found = op.pinv(rtol=rtol, method=method)
+    cut = {"atol": ratio * float(op.norm()), "method": method}
+    found = op.pinv(**cut)
     assert found.summary.rank.tolist() == [0]
     assert not found(data(op.range_shape, op)).any()
-    assert op.lstsq(data(op.range_shape, op), 0.1, rtol=rtol, method=method).solution.any()
+    assert op.lstsq(data(op.range_shape, op), 0.1, **cut).solution.any()

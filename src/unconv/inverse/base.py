@@ -60,6 +60,16 @@ class Options:
             rtol = 0.0 if self.atol else default_rtol(op)
         return torch.clamp(rtol * sigma_max, min=self.atol)
 
+    def departure(self, tolerance: float, least: float) -> float:
+        """How far a weight may be from the structure that a rung is for, relative to its size.
+
+        `tolerance`, or less where the cut-off that was asked for would be hidden; `least` is what
+        looking for the structure loses itself.
+        """
+        if self.damp or self.rtol is None:
+            return tolerance
+        return max(least, min(tolerance, self.rtol / 16))
+
 
 def least_above_zero(S: Tensor, cutoff: Tensor) -> Tensor:
     """(B, k) singular values and (B,) -> (B,): the least above the cut-off; inf if all are."""
@@ -170,6 +180,7 @@ class InverseOperator(LinearOperator):
     method : name of the rung
     keeps_double : the factor and all work stay in double precision, whatever the operator's dtype
     iterates : an answer is only as good as its error_bound says
+    backward_stable : by construction, answers lose no more than eps·cond
     damp : the damping that it was factored with
     summary : what is known about the singular values of A
     params : what it was factored from, (weight, [damp]); gradients reach these tensors
@@ -179,6 +190,7 @@ class InverseOperator(LinearOperator):
     method: str
     keeps_double = False
     iterates = False
+    backward_stable = True
 
     def __init__(
         self,

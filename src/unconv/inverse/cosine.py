@@ -54,7 +54,7 @@ def obstacle(op: ConvOperator, options: Options) -> str | None:
     weight = grouped(op.weight.detach(), op.geometry)  # (B, g, o, i, *k)
     weight = weight.to(double_dtype(weight.dtype))
     largest = weight.abs().flatten(2).amax(2)
-    tolerance = TOLERANCE * torch.finfo(real_working_dtype(op.dtype)).eps
+    tolerance = options.departure(TOLERANCE * torch.finfo(real_working_dtype(op.dtype)).eps, 0.0)
     for i in range(op.geometry.nd):
         error = (weight - weight.flip(4 + i)).abs().flatten(2).amax(2)
         excess = error / torch.where(largest > 0, largest, 1.0)

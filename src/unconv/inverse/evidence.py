@@ -49,8 +49,9 @@ _EPS = torch.finfo(torch.float64).eps
 # Round-off of a product with A in eps·‖|A|‖‖x‖, plain, times √terms and times log₂ of the samples.
 # Seen are at most 2.1 in FFTs of 30,000 samples (allowed: 3.2) and 3.1 in sums of 648 terms (6.5).
 _NOISE, _NOISE_OF_SUMS, _NOISE_OF_FFTS = 1.0, 0.15, 0.12
-_ALLOWED = 100  # round-off of a solve, in units of eps times the condition
+_ALLOWED = 200  # round-off of a solve and of its judge, in units of eps times the condition
 _MOST_PASSES = 8
+_GOOD_ENOUGH = 1e-3  # relative error above which it is worth a solve to know better
 _EXACT_BITS, _DIGITS = 44, 4  # of a sum of products of digits; digits of a number
 _NEARBY = {"cosine": cosine.departure, "separable": separable.departure}
 _HARDLY = 10.0  # times damp is the floor where damping is a small change
@@ -168,7 +169,7 @@ class _Trial:
         allowed = self._allowed()
         pairs = self._pairs(witness)
         kept = self._least(pairs, self.floor)
-        enough = torch.minimum(allowed, tol * self.norm_x)
+        enough = torch.minimum(allowed, min(tol, _GOOD_ENOUGH) * self.norm_x)
         if not self.inverse.iterates and bool((kept > enough).any()):
             kept = torch.minimum(kept, self._by_probe(enough))
         whole = torch.full_like(self.norm_x, torch.inf)

@@ -34,7 +34,9 @@ from .evidence import norms, ratio
 from .lanczos import random_start
 
 _SLACK = 1000.0  # of eps·σ_max/σ_r, and of eps: what healthy factors stay under by a factor of ten
-_LEAST_DIGIT = 0.1  # no promise is weaker: a factor that need not hold one digit proves nothing
+# No promise is weaker: a factor that need not hold one digit proves nothing.  What is kept in
+# float32 was computed in float64: its rank is sound, and only its digits are few.
+_LEAST_DIGIT = {torch.float64: 0.1, torch.float32: 1.0}
 
 Solve = Callable[[Tensor], Tensor]
 
@@ -74,7 +76,7 @@ def probe(
     m, n = A.shape
     B = len(facts.norm)
     eps = torch.finfo(like.dtype).eps
-    loss = (_SLACK * eps * facts.norm / facts.floor).clamp(max=_LEAST_DIGIT)
+    loss = (_SLACK * eps * facts.norm / facts.floor).clamp(max=_LEAST_DIGIT[like.dtype.to_real()])
     y = random_start((B, *A.range_shape), like)
     full = not bool(facts.dropped.any())
     found: dict[str, Tensor] = {}

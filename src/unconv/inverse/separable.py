@@ -64,7 +64,8 @@ def obstacle(op: ConvOperator, options: Options) -> str | None:
     if op.device.type == "meta":
         return "the weight has no values to look at"
     weight = _weight(op)
-    tolerance = TOLERANCE * torch.finfo(real_working_dtype(op.dtype)).eps + _SEARCH
+    eps = torch.finfo(real_working_dtype(op.dtype)).eps
+    tolerance = options.departure(TOLERANCE * eps + _SEARCH, _SEARCH)
     corner = weight[:, :, :_CORNER, :_CORNER]
     if corner.shape != weight.shape:  # refuses nearly every layer at next to no cost
         error = nearest_outer_product(corner).error

@@ -18,7 +18,7 @@ from .probe import refuse_unproven
 
 AMBIGUOUS_GAP = 10
 """σ_r/σ_r+1 under which the cut-off, not the data, decides x."""
-_BENIGN = 1e-2  # eps·cond² up to which no answer can be in doubt
+_BENIGN = 1e-2  # eps·cond, or eps·cond² of what is not proven stable, up to which none is in doubt
 
 
 def refuse_broken(inverse: InverseOperator, options: Options) -> None:
@@ -47,8 +47,9 @@ def warn_of_ambiguous_rank(inverse: InverseOperator) -> None:
 def warn_of_doubt(inverse: InverseOperator) -> None:
     """Warn where `lstsq` would not call the answer for a random right-hand side converged."""
     facts, like = inverse.summary, _like(inverse)
-    cond = facts.norm / facts.floor
-    if not bool((torch.finfo(like.dtype).eps * cond.square() > _BENIGN).any()):
+    loss = facts.norm / facts.floor
+    loss = loss if inverse.backward_stable else loss.square()
+    if not bool((torch.finfo(like.dtype).eps * loss > _BENIGN).any()):
         return  # NaN and zero operators too
     y = random_start((len(facts.norm), *inverse.domain_shape), like)
     with torch.no_grad():

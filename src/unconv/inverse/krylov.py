@@ -25,14 +25,13 @@ Source: CGLS and LSMR as in cgls.py and lsmr.py.
 from __future__ import annotations
 
 import math
-import warnings
 
 import torch
 from torch import Tensor
 
 from ..operator import ConvOperator
 from ..precision import double_dtype
-from .base import AccuracyWarning, Effort, InverseOperator, Options, SpectrumSummary
+from .base import Effort, InverseOperator, Options, SpectrumSummary, warn_of_accuracy
 from .cgls import Cgls
 from .iteration import Iteration, Operator, Outcome, iterate
 from .lsmr import Lsmr, largest_singular_value
@@ -192,7 +191,7 @@ class KrylovInverse(InverseOperator):
         x, ended = self._iterated(y, adjoint=False)
         advice = self._advice(ended)
         if advice:
-            _warn(advice)
+            warn_of_accuracy(advice)
         return x, Effort(iterations=ended.iterations, advice=advice)
 
     def _warned(self, x: Tensor, ended: Outcome) -> Tensor:
@@ -206,7 +205,7 @@ class KrylovInverse(InverseOperator):
                 "direct method"
             )
         if advice:
-            _warn(advice)
+            warn_of_accuracy(advice)
         return x
 
     def _iterated(self, y: Tensor, *, adjoint: bool) -> tuple[Tensor, Outcome]:
@@ -258,10 +257,6 @@ class KrylovInverse(InverseOperator):
             f"stopped after {k:,} iterations with error_bound {evidence:.1e}{many}, above "
             f"tol={self.tol:g}: use a larger damp, or raise {more or 'tol or '}memory_limit"
         )
-
-
-def _warn(sentence: str) -> None:
-    warnings.warn(sentence, AccuracyWarning, stacklevel=3)
 
 
 def _exponent(t: Tensor) -> Tensor:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor
 
-from ..inverse import AccuracyWarning
-from ..inverse.base import Effort
+from ..inverse.base import Effort, warn_of_accuracy
 from ..inverse.iteration import Operator, iterate
 from ..inverse.lsmr import Lsmr
 
@@ -35,5 +32,5 @@ def by_lsmr(
         f"stopped after {int(ended.iterations.max()):,} iterations with {what}: regularise more, "
         "or raise maxiter"
     )
-    warnings.warn(advice, AccuracyWarning, stacklevel=6)
+    warn_of_accuracy(advice)
     return x, Effort(iterations=ended.iterations, advice=advice)

@@ -17,7 +17,6 @@ structure.
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -27,7 +26,7 @@ from torch import Tensor
 
 from ..bounds import kernel_bound
 from ..inverse import cosine, dense, fourier, separable
-from ..inverse.base import AccuracyWarning, CannotServeError, Options
+from ..inverse.base import CannotServeError, Options, warn_of_accuracy
 from ..inverse.boundary_factor import pseudo_inverse_form
 from ..inverse.boundary_problem import prepare
 from ..inverse.boundary_sizes import memory as boundary_memory
@@ -160,11 +159,9 @@ def _side(rung: Any, op: ConvOperator) -> int:
 def _joined(found: list[Found], prove: bool) -> Bracket:
     """Of all kernels, (B, k); without bounds where they were not asked for."""
     if not prove and not all(f.converged for f in found):
-        warnings.warn(
+        warn_of_accuracy(
             "Lanczos did not settle: the values are bounds from inside the spectrum; "
-            "bracket=True says how far off they may be.",
-            AccuracyWarning,
-            stacklevel=6,
+            "bracket=True says how far off they may be."
         )
     S = torch.stack([f.triples.S for f in found])
     nan = torch.full_like(S[0], math.nan)

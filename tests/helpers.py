@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import unconv.convolve
-from unconv import ConvOperator, LinearOperator
+from unconv import AccuracyWarning, ConvOperator, LinearOperator
 
 F64, C128 = torch.float64, torch.complex128
 DOUBLES = [F64, C128]
@@ -69,6 +69,16 @@ def scale_of(op: ConvOperator, x: Tensor) -> float:
     heaviest = weight.flatten(1).sum(1).amax() if op.batch_size else weight.sum()
     copies = [1 + a.before + a.after for a in op.geometry.axes if a.mode != "zeros"]
     return float(heaviest * torch.linalg.norm(doubled(x).flatten())) * math.prod(copies) ** 0.5
+
+
+@contextmanager
+def said_if(doubtful: bool, says: str) -> Iterator[None]:
+    """An `AccuracyWarning` with these words, or no warning at all."""
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        yield
+    assert bool(heard) == doubtful
+    assert all(w.category is AccuracyWarning and says in str(w.message) for w in heard)
 
 
 @contextmanager

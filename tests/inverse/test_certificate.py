@@ -16,7 +16,7 @@ from unconv.inverse import AccuracyWarning
 from unconv.inverse.certificate import certify
 from unconv.testing import dense_twin
 
-from ..helpers import C128, F64, data, has_gap, near_identity, randn, relative
+from ..helpers import C128, F64, data, has_gap, near_identity, randn, relative, said_if
 from ..strategies import cases, circulant_cases
 
 PER_IMAGE = (
@@ -254,7 +254,7 @@ def test_advice_when_ill_conditioned(method):
     assert float(found.error_bound) >= true / 10  # round-off of the certificate itself
     ill = ConvOperator(torch.tensor([[[1.0, 1.0 + 1e-14]]], dtype=F64), (8,),
                        padding=((0, 1),), padding_mode="circular")  # fmt: skip
-    with pytest.warns(AccuracyWarning, match="in doubt"):
+    with pytest.warns(AccuracyWarning, match="ill-conditioned|above round-off"):
         found = ill.lstsq(randn(1, 1, 8), method=method).certificate
     assert found.rank.tolist() == [8]
     assert "ill-conditioned" in found.advice or "above round-off" in found.advice
@@ -289,7 +289,8 @@ def test_rounding_of_the_data_is_part_of_the_bound(damp):
     y = op(randn(1, 1, 40))
     best = op.lstsq(y, damp).solution
     for dtype, least in ((F64, 0.0), (torch.float32, 1e-4), (torch.bfloat16, 0.5)):
-        solution, found = op.lstsq(y.to(dtype), damp)
+        with said_if(dtype == torch.bfloat16, "float64 data or more damp"):
+            solution, found = op.lstsq(y.to(dtype), damp)
         error = relative(solution, best)
         assert float(found.error_bound) >= error >= least
         # of bfloat16 nothing is left
@@ -307,7 +308,9 @@ def test_a_tolerance_that_was_asked_for_binds(method, damp):
     y = randn(2, 1, 6)
     assert op.lstsq(y, damp, method=method).certificate.converged.all()
     assert op.lstsq(y, damp, method=method, tol=1e-12).certificate.converged.all()
-    assert not op.lstsq(y, damp, method=method, tol=1e-17).certificate.converged.any()
+    with pytest.warns(AccuracyWarning, match="above tol=1e-17, which was asked for"):
+        found = op.lstsq(y, damp, method=method, tol=1e-17).certificate
+    assert not found.converged.any()
 
 
 @every_rung

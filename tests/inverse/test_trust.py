@@ -42,7 +42,7 @@ def test_doubt_is_said_once_where_it_was_asked_for(name):
     said = heard(lambda: ASKED[name](circular(1e-14)))
     assert [w.category for w in said] == [AccuracyWarning]
     assert said[0].filename == __file__
-    assert "in doubt" in str(said[0].message)
+    assert ("in doubt" in str(said[0].message)) == (name != "lstsq")  # which judges the answer
     assert "damp" in str(said[0].message)
 
 

@@ -159,10 +159,13 @@ def factorize(
     method: str,
     check_finite: bool,
     damp: float | Tensor = 0.0,
+    *,
+    judged: bool = False,
 ) -> InverseOperator:
     """Factor `op` on the rung that the ladder gives it, or on the next if that one gives up.
 
     damp : what `options.damp` is the value of; a gradient may be asked of a tensor
+    judged : every answer will have a certificate, which then says what is in doubt
     """
 
     check_method(method)
@@ -171,11 +174,17 @@ def factorize(
     if isinstance(damp, Tensor) and damp.requires_grad and not options.damp:
         raise ValueError("damp=0 gives A⁺, which has no gradient in damp; use damp > 0, or 0.0.")
 
+    def climb(plain: ConvOperator) -> InverseOperator:
+        inverse = _climb(plain, options, method, check_finite)
+        if not (judged or inverse.iterates):  # an iteration judges every answer itself
+            warn_of_doubt(inverse)
+        return inverse
+
     def build(values: Values) -> InverseOperator:
         plain = op.with_weight(values.tensors[0])
         if values.mapped[0]:
-            return factor_mapped(plain, lambda each: _climb(each, options, method, check_finite))
-        return _climb(plain, options, method, check_finite)
+            return factor_mapped(plain, climb)
+        return climb(plain)
 
     inverse = with_values(build, op.weight)
     rest = (damp,) if isinstance(damp, Tensor) and options.damp else inverse.params[1:]
@@ -203,8 +212,6 @@ def _climb(op: ConvOperator, options: Options, method: str, check_finite: bool) 
             given_up.append((rung.name, str(why)))
         else:
             warn_of_ambiguous_rank(inverse)
-            if not inverse.iterates:  # an iteration judges every answer
-                warn_of_doubt(inverse)
             return inverse
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..operator import ConvOperator
 from ..precision import result_dtype
-from .base import Effort, InverseOperator, Options
+from .base import Effort, InverseOperator, Options, warn_of_accuracy
 from .certificate import Certificate, certify
 from .evidence import zero_exactly_
 from .plan import factorize
@@ -41,13 +41,15 @@ def solve(
     damp : what `options.damp` is the value of
     """
     op = in_precision_of(op, y)
-    inverse = factorize(op, options, method, check_finite, damp)
+    inverse = factorize(op, options, method, check_finite, damp, judged=True)
     tol = options.tol if options.tol_is_asked else None
     found: list[Certificate] = []
 
     def judge(plain: InverseOperator, y: Tensor, x: Tensor, effort: Effort) -> None:
         zero_exactly_(plain.source[0], x, y)  # x as it will be returned
         found.append(certify(plain.source[0], plain, x, y, effort, tol))
+        if effort.advice is None and not bool(found[0].converged.all()):
+            warn_of_accuracy(found[0].advice)  # an iteration has warned of its advice
 
     x, _ = inverse.solution(y, judge)
     return LstsqResult(x.to(result_dtype(op.dtype, y.dtype, y.device.type)), found[0])

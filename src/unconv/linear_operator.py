@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from .adapters import SciPyOperator
 
 DEFAULT_MEMORY_LIMIT = 4 * 2**30
-EXPECTED_SOLVES = (
-    10  # images that a factor is weighed for, where nobody says how many there will be
-)
 """Bytes that a dense matrix or a factor may take unless told otherwise (4 GiB)."""
+
+EXPECTED_SOLVES = 10
+"""Images that a factor is weighed for, where nobody says how many there will be."""
 
 
 def gigabytes(size: float) -> str:

@@ -109,6 +109,8 @@ class Question:
                 r.refusals.append(f"{what}: {type(why).__name__}: {why}")
             except ArithmeticError:
                 r.open += 1
+            except TimeoutError:
+                raise  # of the whole draw
             except Exception as error:
                 r.fail("crash", what, f"{type(error).__name__}: {str(error)[:200]}")
         seconds = time.process_time() - started

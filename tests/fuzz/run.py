@@ -67,7 +67,7 @@ def main() -> int:
                 out.write(json.dumps(record) + "\n")
                 out.flush()
     print(_summary(counts, kinds, time.time() - started))
-    return bool(kinds)
+    return bool(kinds or counts["harness failed"])
 
 
 def _arguments() -> argparse.Namespace:

@@ -40,7 +40,7 @@ def test_the_oracle_has_the_matrix(seed):
 @pytest.mark.parametrize("seed", range(25))
 def test_the_precise_answers_are_those_of_float64(seed):
     """To what conditioning lets float64 know, for both sides and kept ranks."""
-    case, compared = draw(seed), 0
+    case = draw(seed)
     rtol = default_rtol(case.operator()) if case.rtol is None else case.rtol
     for high, low in matrices(case):
         o = Oracle(high, low, case.damp, rtol)
@@ -54,8 +54,6 @@ def test_the_precise_answers_are_those_of_float64(seed):
             exact = precise.adjoint(v) if adjoint else precise.pinv(v)
             doubt = 64 * o.doubt(o.rank, v, rough, adjoint=adjoint)
             assert np.linalg.norm(exact - rough) <= doubt
-            compared += 1
-    assert compared or case.operator().shape[0] > 0
 
 
 def test_the_oracle_cuts_where_it_is_told():

@@ -52,7 +52,8 @@ class Matrix:
 
     def worst(self) -> float:
         maps = self.solve, self.solve_adjoint
-        return probe(self.op, *maps, self.facts, self.cutoff, self.op.weight).worst[1]
+        found = probe(self.op, *maps, self.facts, self.cutoff, self.op.weight)
+        return found.worst_of(torch.tensor([True]))[1]
 
     def refuse(self) -> None:
         maps = self.solve, self.solve_adjoint
@@ -129,3 +130,27 @@ def test_nothing_is_asked_of_a_zero_operator():
     case.facts = replace(case.facts, norm=torch.zeros(1, dtype=F64))
     case.X = case.X * torch.nan
     case.refuse()
+
+
+def test_a_zero_kernel_does_not_hide_another():
+    weight = torch.stack([torch.zeros(2, 2, 3, dtype=F64), randn(2, 2, 3, seed=3)])
+    op = ConvOperator(weight, (9,), padding=1)
+    X = torch.linalg.pinv(dense_twin(op))
+    S = torch.linalg.svdvals(dense_twin(op))
+    facts = SpectrumSummary(
+        norm=S[:, 0], floor=torch.stack([torch.tensor(torch.inf, dtype=F64), S[1, -1]]),
+        rank=torch.tensor([0, 18]), gap=S[:, 0], rank_how="", dropped=torch.tensor([18, 0]),
+    )  # fmt: skip
+
+    def refuse(X: Tensor) -> None:
+        def solve(y: Tensor) -> Tensor:
+            return (X @ y.flatten(1)[..., None]).reshape(y.shape)
+
+        def solve_adjoint(x: Tensor) -> Tensor:
+            return (X.mH @ x.flatten(1)[..., None]).reshape(x.shape)
+
+        refuse_unproven(op, solve, solve_adjoint, facts, 1e-12 * S[:, 0], op.weight)
+
+    refuse(X)
+    with pytest.raises(CannotServeError):
+        refuse(X * torch.tensor([1, 1 + 1e-6], dtype=F64)[:, None, None])

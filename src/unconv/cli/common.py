@@ -160,13 +160,7 @@ def _quiet() -> Iterator[None]:
     logging.disable()
     try:
         with warnings.catch_warnings():
-            for module in (
-                "PIL",
-                "tifffile",
-                "numpy",
-                "torch._weights_only",
-                "torch.serialization",
-            ):
+            for module in _READERS:
                 warnings.filterwarnings("ignore", module=re.escape(module))
             yield
     finally:

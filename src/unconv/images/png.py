@@ -111,15 +111,25 @@ def _inflated_size(width: int, height: int, bits: int, interlaced: bool) -> int:
     return size
 
 
+def _slices(chunks: list[_Chunk], step: int = 2**12) -> Iterator[bytes]:
+    """The compressed pixels in parts of which zlib makes 4 MB at most, 1032-fold."""
+    for name, data in chunks:
+        if name == b"IDAT":
+            for start in range(0, len(data), step):
+                yield data[start : start + step]
+
+
 def _require_inflated(chunks: list[_Chunk], size: int) -> None:
     """The pixel stream holds what the header says, to the byte, and its checksum is right."""
-    inflater, step = zlib.decompressobj(), 2**12  # zlib inflates at most 1032-fold: 4 MB a step
-    found = 0
-    for data in (data for name, data in chunks if name == b"IDAT"):
-        for start in range(0, len(data), step):
-            found += len(inflater.decompress(data[start : start + step]))
-            if found > size or inflater.eof:
-                break
+    inflater, found = zlib.decompressobj(), 0
+    for part in _slices(chunks):
+        if inflater.eof:
+            raise ValueError("there is more behind the end of its pixels")
+        found += len(inflater.decompress(part))
+        if found > size:
+            break
+    if inflater.unused_data:
+        raise ValueError("there is more behind the end of its pixels")
     if found != size or not inflater.eof:
         more = " or more" if found > size else ""
         raise ValueError(f"{found:,}{more} bytes of pixels, expected {size:,}")

@@ -90,7 +90,7 @@ def damped_form(p: Problem) -> tuple[Form, SpectrumSummary]:
 def _damped_facts(p: Problem, form: AugmentedForm) -> SpectrumSummary:
     """√(σ_r² + damp²) from below: beside little damping what A itself holds counts for more."""
     floor = p.damp
-    if p.damp < _LITTLE * p.norm:
+    if p.damp < _LITTLE * p.norm and form.contracts(p.norm, p.weight, _HEALTHY):
         floor = max(p.damp, _smallest_singular_value(p, form) / 2)  # Lanczos errs upwards
     return p.facts(floor, "not needed: damp > 0")
 
@@ -198,8 +198,8 @@ def _cut(p: Problem, form: SquareForm) -> tuple[Form, SpectrumSummary]:
 def _square_null(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSummary]:
     """Every singular value is round-off or far above the cut-off: null vectors on the ghosts."""
     form, sources = _on_ghosts(p, healthy, null_sources)
-    c = random_start((1, *sources.v.shape[::2]), sources.v)
-    return form, _null_facts(p, form, form.null_vectors(c), sources.dropped)
+    null = form.null_vectors(random_start((1, *sources.v.shape[::2]), sources.v))
+    return form, _null_facts(p, form, null, p.A._matvec(null), sources.dropped)
 
 
 def _augmented_null(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSummary]:
@@ -211,18 +211,19 @@ def _augmented_null(p: Problem, healthy: _Healthy | None) -> tuple[Form, Spectru
         other = null.new_zeros(len(null), *(p.A.range_shape if p.is_tall else p.A.domain_shape))
         sides = (other, S, null) if p.is_tall else (null, S, other)
         form.deflation = Deflation(Triples(*sides), S)
-    facts = _null_facts(p, form, null, len(null))
+    images = p.A._matvec(null) if p.is_tall else p.A._rmatvec(null)
+    facts = _null_facts(p, form, null, images, len(null))
     if facts.floor <= _RESOLUTION * p.norm:
         raise CannotServeError("its smallest singular values are not resolved")
     return form, facts
 
 
 def _null_facts(
-    p: Problem, form: TruncatedForm | AugmentedForm, null: Tensor, dropped: int
+    p: Problem, form: TruncatedForm | AugmentedForm, null: Tensor, images: Tensor, dropped: int
 ) -> SpectrumSummary:
     """What is dropped lies under the cut-off, what is kept clear of it, by Lanczos on the inverse.
 
-    null : some null vectors of the shorter side, as images
+    null, images : some null vectors of A, or of Aᴴ, and what A, or Aᴴ, makes of them
     """
     smallest = _smallest_singular_value(p, form)
     if smallest <= _SAFETY * p.tau:
@@ -230,8 +231,7 @@ def _null_facts(
     how = "null vectors of the ghosts; the smallest singular value kept by Lanczos on the inverse"
     if not dropped:
         return p.facts(smallest / 2, how)
-    apply = p.A._rmatvec if null.shape[1:] == p.A.range_shape and not p.is_tall else p.A._matvec
-    left = float(norms(apply(null)).amax() / norms(null).amin())
+    left = float(norms(images).amax() / norms(null).amin())
     if left > p.tau:
         raise CannotServeError("its null vectors are not known to the cut-off")
     gap = smallest / max(math.sqrt(dropped) * left, _NULL * p.norm)

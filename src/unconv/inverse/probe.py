@@ -47,10 +47,15 @@ class Probe:
 
     conditions: dict[str, Tensor]
 
-    @property
-    def worst(self) -> tuple[str, float]:
-        """The condition that is furthest from its promise; NaN counts as infinite."""
-        parts = {k: float(t.nan_to_num(nan=math.inf).amax()) for k, t in self.conditions.items()}
+    def worst_of(self, kernels: Tensor) -> tuple[str, float]:
+        """The condition that is furthest from its promise; NaN counts as infinite.
+
+        kernels : (B,) bool, those that are asked
+        """
+        parts = {
+            name: float(part[kernels].nan_to_num(nan=math.inf).amax())
+            for name, part in self.conditions.items()
+        }
         name = max(parts, key=lambda k: parts[k])
         return name, parts[name]
 
@@ -110,9 +115,10 @@ def refuse_unproven(
     like: Tensor,
 ) -> None:
     """Raise `CannotServeError` where a factor breaks what it promises; parameters as in `probe`."""
-    if not bool(torch.isfinite(facts.norm).all() & (facts.norm > 0).all()):
-        return  # zero, or not finite: nothing was factored
-    name, part = probe(A, solve, solve_adjoint, facts, cutoff, like).worst
+    factored = facts.norm.isfinite() & (facts.norm > 0)  # the others are zero, or not finite
+    if not bool(factored.any()):
+        return
+    name, part = probe(A, solve, solve_adjoint, facts, cutoff, like).worst_of(factored)
     if not part <= 1:
         raise CannotServeError(f"its factor fails {name} by {part:.1e} times what it promises")
 

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from ..operator import ConvOperator
 from ..precision import result_dtype
-from .base import Effort, InverseOperator, Options, warn_of_accuracy
+from .base import Effort, InverseOperator, Options
 from .certificate import Certificate, certify
 from .evidence import zero_exactly_
 from .plan import factorize
+from .trust import warn_if_short
 
 
 class LstsqResult(NamedTuple):
@@ -48,8 +49,7 @@ def solve(
     def judge(plain: InverseOperator, y: Tensor, x: Tensor, effort: Effort) -> None:
         zero_exactly_(plain.source[0], x, y)  # x as it will be returned
         found.append(certify(plain.source[0], plain, x, y, effort, tol))
-        if effort.advice is None and not bool(found[0].converged.all()):
-            warn_of_accuracy(found[0].advice)  # an iteration has warned of its advice
+        warn_if_short(found[0], effort)
 
     x, _ = inverse.solution(y, judge)
     return LstsqResult(x.to(result_dtype(op.dtype, y.dtype, y.device.type)), found[0])

@@ -11,8 +11,8 @@ from functools import partial
 
 import torch
 
-from .base import InverseOperator, Options, warn_of_accuracy
-from .certificate import certify
+from .base import Effort, InverseOperator, Options, warn_of_accuracy
+from .certificate import Certificate, certify
 from .lanczos import random_start
 from .probe import refuse_unproven
 
@@ -57,6 +57,12 @@ def warn_of_doubt(inverse: InverseOperator) -> None:
         found = certify(inverse.source[0], inverse, x, y, effort)
     if not bool(found.converged.all()):
         warn_of_accuracy(f"answers of this inverse are in doubt: {found.advice}")
+
+
+def warn_if_short(found: Certificate, effort: Effort) -> None:
+    """Warn of answers that miss their tolerance; an iteration has warned of its own advice."""
+    if effort.advice is None and not bool(found.converged.all()):
+        warn_of_accuracy(found.advice)
 
 
 def _like(inverse: InverseOperator) -> torch.Tensor:

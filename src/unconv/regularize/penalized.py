@@ -18,6 +18,7 @@ from ..inverse.iteration import Operator, norms, ratio
 from ..inverse.lsmr import largest_singular_value
 from ..inverse.plan import check_damp
 from ..inverse.prepared import Turned
+from ..inverse.trust import warn_if_short
 from ..operator import ConvOperator
 from ..precision import result_dtype
 from ..transforms import Values, with_values
@@ -233,7 +234,9 @@ class StackIteration(InverseOperator):
             refinements=torch.zeros(len(x), dtype=torch.long),
             dropped=torch.zeros(len(x), dtype=torch.long),
             converged=size[:, 0] == 0,
-            advice=effort.advice or "optimal to round-off; no bound of the error is known",
+            advice=effort.advice
+            or "optimal to round-off, but no bound of the error of an iterated penalty is known; "
+            "padding that L shares, such as 'zeros', has a direct method with a bound",
         )
 
 
@@ -253,6 +256,7 @@ def solve_penalized(
 
     def judge(_: InverseOperator, y: Tensor, x: Tensor, effort: Effort) -> None:
         found.append(inverse.certify(x, y, effort, tol))
+        warn_if_short(found[0], effort)
 
     x, _ = inverse.solution(y, judge)
     return LstsqResult(x.to(result_dtype(op.dtype, y.dtype, y.device.type)), found[0])

@@ -164,9 +164,11 @@ def _has_full_rank(op: ConvOperator, memory_limit: float) -> bool:
 def _of_values(exact: Exact, i: int, rung: object, damp: float, n: int) -> LogVolume:
     """Of all singular values; those of different frequencies err independently."""
     S, slack = exact.values[i], float(exact.slack[i])
-    curved = torch.hypot(S, torch.full_like(S, damp))
-    slopes = slack * (S / curved if damp else torch.ones_like(S)) / curved
-    error = slopes.norm() if rung is fourier else slopes.sum()
+    least = torch.full_like(S, damp)
+    curved = torch.hypot(S, least)
+    # not the slope alone: a σ of 0 that is off by as much as damp has none
+    off = (torch.hypot(S + slack, least) / torch.hypot((S - slack).clamp(min=0), least)).log()
+    error = off.norm() if rung is fourier else off.sum()
     value = float(curved.log().sum()) + ((n - len(S)) * math.log(damp) if damp else 0.0)
     return LogVolume(value, float(error) if bool(curved.all()) else math.inf)
 

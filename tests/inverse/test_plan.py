@@ -209,6 +209,19 @@ def test_print_shows_the_plan():
         assert part in text
 
 
+def test_print_shows_what_a_deficient_operator_takes():
+    for shape in ((2, 2, 3, 3), (4, 2, 3, 3), (1, 2, 3, 3)):
+        op = ConvOperator(empty(*shape), (64, 64), padding=1)
+        plan = op.plan(method="boundary")
+        assert plan.memory < plan.memory_if_deficient
+        assert "if A is rank-deficient" in str(plan)
+        limited = op.plan(method="boundary", memory_limit=plan.memory)
+        assert limited.memory_if_deficient == limited.memory == plan.memory
+        assert "deficient" not in str(limited)
+        damped = op.plan(method="boundary", damp=1.0)
+        assert damped.memory_if_deficient == damped.memory
+
+
 @pytest.mark.parametrize(
     ("dtype", "kept"),
     [
@@ -235,7 +248,7 @@ def test_no_rung_serves():
     for call in (LARGE.plan, LARGE.pinv):
         with pytest.raises(MemoryLimitError, match="no method fits memory_limit=500 kB") as error:
             call(rtol=1e-3, memory_limit=500_000)
-        assert_says(error, "boundary needs", "kB; raise memory_limit", "smaller input_shape")
+        assert_says(error, "boundary needs", "B; raise memory_limit", "smaller input_shape")
 
 
 def test_force_past_the_cost_but_not_past_the_mathematics():

@@ -19,6 +19,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..convolve.memory import return_freed_memory
 from ..torus import Torus
 from .base import CannotServeError, SpectrumSummary
 from .boundary_forms import (
@@ -61,7 +62,7 @@ MOST_GRIDS = 4  # tried for one on which C is far from singular
 SINGULAR_GRID = 1e-6  # of σ_max
 _FAR_BELOW = 1e-4  # of σ_min(C): cuts there are exact but for relative errors of the square
 _HEALTHY, _REFINABLE = 1e-10, 1e-4  # backward errors of one pass
-_CORE_MATRICES = 12  # of the order of the ghosts, at the peak of `core_of`
+_DEFICIENT = "A is rank-deficient"  # why more memory is needed
 _NULL = 1e-15  # of σ_max: what a null vector of the ghosts leaves of A, for the gap that is stated
 
 Form = SquareForm | ProjectedForm | AugmentedForm | TruncatedForm | ConstantForm
@@ -76,8 +77,10 @@ def damped_form(p: Problem) -> tuple[Form, SpectrumSummary]:
         if form.try_one_pass(p.weight) <= _REFINABLE:
             return form, facts
         del form  # before the next one is allocated
-        n = sizes_of(p.geometry, p.real).unknowns(p.damp)
-        check_memory(p, n**2, f"at damp = {shown} it must factor all ghosts at once")
+        return_freed_memory()
+        check_memory(
+            p, p.needs.without_rings, f"at damp = {shown} it must factor all ghosts at once"
+        )
     for larger in range(MOST_GRIDS):
         whole = augmented(p, grid_of(p.geometry, p.real, larger), corners)
         if whole.contracts(p.norm, p.weight, _REFINABLE):
@@ -112,6 +115,7 @@ def pseudo_inverse_form(p: Problem) -> tuple[Form, SpectrumSummary]:
     square, other = (_square, _square_null, _truncated, _deflated), (_augmented, _augmented_null)
     given_up = []
     for way in (*other, _deflated) if healthy is None else square:
+        return_freed_memory()  # of the way before
         try:
             return _proven(p, *way(p, healthy))
         except CannotServeError as why:
@@ -184,7 +188,8 @@ def _full_rank(p: Problem, factor: type[LuSolver] | type[PseudoSolver] = LuSolve
 
 def _cut(p: Problem, form: SquareForm) -> tuple[Form, SpectrumSummary]:
     """A⁻¹ is trustworthy, and the cut-off lies above or near its smallest singular values."""
-    found = triples_up_to(p.tau, p.A, form.inverse_of_gram, p.norm, _MOST_ENTRIES)
+    most = p.room_for_entries(p.needs.first, _MOST_ENTRIES)
+    found = triples_up_to(p.tau, p.A, form.inverse_of_gram, p.norm, most)
     lost = p.tau >= found.S
     dropped, kept = int(lost.sum()), float(found.S[~lost].amin())
     how = "the smallest singular values by subspace iteration on the inverse"
@@ -197,6 +202,7 @@ def _cut(p: Problem, form: SquareForm) -> tuple[Form, SpectrumSummary]:
 
 def _square_null(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSummary]:
     """Every singular value is round-off or far above the cut-off: null vectors on the ghosts."""
+    check_memory(p, p.needs.null_vectors, _DEFICIENT)
     form, sources = _on_ghosts(p, healthy, null_sources)
     null = form.null_vectors(random_start((1, *sources.v.shape[::2]), sources.v))
     return form, _null_facts(p, form, null, p.A._matvec(null), sources.dropped)
@@ -204,8 +210,10 @@ def _square_null(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSu
 
 def _augmented_null(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSummary]:
     """The same for tall and wide operators, their null vectors as images."""
+    check_memory(p, p.needs.null_vectors, _DEFICIENT)
     form = _full_rank(p, PseudoSolver)
-    null = form.null_vectors(_MOST_ENTRIES)
+    return_freed_memory()
+    null = form.null_vectors(p.room_for_entries(p.needs.first, _MOST_ENTRIES))
     if len(null):
         S = torch.zeros(len(null), dtype=torch.float64, device=null.device)
         other = null.new_zeros(len(null), *(p.A.range_shape if p.is_tall else p.A.domain_shape))
@@ -243,14 +251,16 @@ def _truncated(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSumm
     assert healthy is not None
     if p.tau > _FAR_BELOW * healthy.floor:
         raise CannotServeError("the cut-off lies among the grid's own singular values")
-    cores = []
+    check_memory(p, p.needs.cut, _DEFICIENT)
+    values = []
 
     def cut(torus: Torus, inverse: Tensor, ghosts: Ghosts) -> Sources:
-        cores.append(core_of(torus, inverse, ghosts))
-        return cut_sources(cores[0], p.tau)
+        core = core_of(torus, inverse, ghosts)
+        values.append(core.S)
+        return cut_sources(core, p.tau)
 
     form, sources = _on_ghosts(p, healthy, cut)
-    S = cores[0].S
+    S = values[0]
     lost = p.tau >= S
     # The core knows all values far below the grid's; if it keeps nothing, the grid's bound holds.
     kept = min(float(torch.where(lost, math.inf, S).amin()), healthy.floor)
@@ -262,11 +272,10 @@ def _on_ghosts(
     p: Problem, healthy: _Healthy | None, find: Callable[[Torus, Tensor, Ghosts], Sources]
 ) -> tuple[TruncatedForm, Sources]:
     assert healthy is not None
-    unknowns = sizes_of(p.geometry, p.real).unknowns(0.0)
-    check_memory(p, _CORE_MATRICES * unknowns**2, "A is rank-deficient")
     torus, inverse = healthy.torus, healthy.inverse
     ghosts = p.ghosts(torus, all_pixels=True)
     sources = find(torus, inverse, ghosts)
+    return_freed_memory()
     embedding = Embedding(p.geometry, torus)
     return TruncatedForm(p.A, embedding, torus, inverse, ghosts, sources), sources
 
@@ -340,7 +349,7 @@ def _deflated(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSumma
 
     The larger μ, the better conditioned the ghosts and the more there is to take out.
     """
-    check_memory(p, 2 * sizes_of(p.geometry, p.real).unknowns(1.0) ** 2, "A is rank-deficient")
+    check_memory(p, p.needs.deflated, _DEFICIENT)
     torus = grid_of(p.geometry, p.real) if healthy is None else healthy.torus
     resolution = _RESOLUTION if healthy is None else _SQUARE_RESOLUTION
     blocks = torus.spectrum(p.weight, p.geometry)
@@ -357,6 +366,8 @@ def _deflated(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSumma
         raise CannotServeError(
             f"{small:,} singular values lie at or under {shown}, too many to take out one by one"
         )
+    check_memory(p, p.needs.with_vectors(small) if small else p.needs.deflated, _DEFICIENT)
+    return_freed_memory()
     mu = threshold / 10
     wanted = Corners(mu, 0.0) if p.is_tall else Corners(0.0, mu)
     form = augmented(p, torus, Corners(mu, mu), wanted)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..convolve import grouped
+from ..convolve.memory import return_freed_memory
 from ..geometry import Geometry
 from ..linear_operator import AdjointOperator, LinearOperator, gigabytes
 from ..operator import ConvOperator
@@ -16,7 +17,7 @@ from ..precision import double_dtype
 from ..torus import Torus
 from .base import CannotServeError, Options, SpectrumSummary
 from .boundary_forms import AugmentedForm, Corners, Embedding
-from .boundary_sizes import ring_axis, ring_grid, rings_of, with_axis_first
+from .boundary_sizes import Needs, needs, ring_axis, ring_grid, rings_of, with_axis_first
 from .ghost_system import GhostSystem, LuSolver, PseudoSolver, augmented_inverse, ghost_matrix
 from .ghosts import Ghosts, find_ghosts
 from .lanczos import largest_eigenvalue, random_start
@@ -37,6 +38,7 @@ class Problem:
     tau: float  # the cut-off
     kernels: int  # that there are in all
     memory_limit: float
+    needs: Needs
     by_rings: bool  # whether a damped system has its rings eliminated
     dense_serves: bool = False  # the SVD of the whole matrix, if too many triples had to be found
 
@@ -48,6 +50,11 @@ class Problem:
     def one(self, value: float) -> Tensor:
         """A fact of this kernel, (1,)."""
         return torch.tensor([value], dtype=torch.float64, device=self.weight.device)
+
+    def room_for_entries(self, beside: int, most: float) -> float:
+        """At most how many entries of vectors may be taken out, beside so many bytes."""
+        room = self.memory_limit - beside - (self.kernels - 1) * self.needs.kept
+        return min(most, max(0.0, room) / self.needs.each * sum(self.A.shape))
 
     @property
     def is_tall(self) -> bool:
@@ -108,14 +115,15 @@ def prepare(op: ConvOperator, options: Options, kernels: int) -> Problem:
         tau=float(cutoff),
         kernels=kernels,
         memory_limit=options.memory_limit,
+        needs=needs(op, options),
         by_rings=rings_of(op, options) is not None,
         dense_serves=options.dense_serves,
     )
 
 
-def check_memory(p: Problem, entries: float, why: str) -> None:
-    """Refuse dense matrices with so many entries a group in all if the user has set a limit."""
-    need = entries * p.geometry.groups * p.kernels * p.weight.element_size()
+def check_memory(p: Problem, need: int, why: str) -> None:
+    """Refuse a way that takes more bytes, beside the other kernels' factors, than are allowed."""
+    need += (p.kernels - 1) * p.needs.kept
     if need > p.memory_limit:
         raise CannotServeError(
             f"{why}, for which it needs {gigabytes(need)}; memory_limit is "
@@ -134,6 +142,8 @@ def augmented(
     C = torus.spectrum(p.weight, p.geometry)
     blocks = augmented_inverse(C, corners.alpha, corners.beta)
     strips, diagonal = p.ghosts(torus, all_pixels=False).augmented(corners.beta)
+    del C  # before S is allocated
+    return_freed_memory()
     ghosts = factor(ghost_matrix(torus, blocks, strips, strips, diagonal))
     system = GhostSystem(torus, blocks, strips, strips, ghosts)
     rows = p.geometry.c_out // p.geometry.groups
@@ -150,6 +160,7 @@ def augmented_by_rings(p: Problem, corners: Corners) -> AugmentedForm:
     C = torus.spectrum(p.weight.movedim(4 + first, 4), geometry)
     blocks = augmented_inverse(C, corners.alpha, corners.beta)
     del C  # before S' is allocated
+    return_freed_memory()
     system = RingSystem(geometry, torus, blocks, corners.beta)
     rows = geometry.c_out // geometry.groups
     return AugmentedForm(p.A, Embedding(geometry, torus, first), system, rows, corners, corners)

@@ -10,11 +10,21 @@ from ..operator import ConvOperator
 from ..torus import Torus
 from . import krylov
 from .base import Options
+from .deflation import guards
 from .grid_fft import largest_prime_factor
+from .prepared import buffer_bytes
 from .ring_schur import SCRATCH_BYTES
 from .zero_slices import needed_geometry
 
 _MEMORY_BOUND = 12.0  # a flop of an FFT or a triangular solve costs as much as these of an LU
+# Of the order of S, while LAPACK decomposes it: S, its copy, U and Vᴴ, and the workspace.
+_OF_SVD, _REAL_SVD, _COMPLEX_SVD = 4, 3.6, 2.5
+_PACKED = 12 * 2**20  # what an LU and products pack of S
+_SLICES = 16 * 2**20  # of the blocks that threads invert at once
+_LANCZOS = 8  # vectors
+_GRIDS = 8  # on the grid at once in a pass
+_TAKEN_OUT = 32  # vectors: the most that are cheaper than a smaller μ
+_VECTORS = 8  # of the larger side for each of them
 _FILL = 4.0  # and one of the small products and transforms that fill S' as these
 RINGS_FROM = 1e-4
 """damp/σ_max under which eliminating the rings loses too many digits (ring_system.py)."""
@@ -149,22 +159,105 @@ def ring_sizes(geometry: Geometry, real: bool) -> RingSizes | None:
     )
 
 
+@dataclass(frozen=True)
+class Needs:
+    """Bytes at the peak of one kernel's set-up and solve, for each way of this rung.
+
+    Measured in processes of their own: what LAPACK and the transforms take beside their results is
+    counted, and heaps that keep what was freed.
+
+    Attributes
+    ----------
+    kept : of the factor of the way that is tried first, which stays
+    first : full rank, or the damped system
+    null_vectors : S⁺ in the place of S⁻¹ (ghost_truncation.py, boundary_forms.py)
+    cut : all singular values on the ghosts (ghost_truncation.py), 0 where A is not square
+    deflated : a damped system, before any vector is taken out (deflation.py)
+    each : more for every vector that is taken out as an image
+    without_rings : damped by rings: the same with all ghosts at once, where those are unstable
+    """
+
+    kept: int
+    first: int
+    null_vectors: int = 0
+    cut: int = 0
+    deflated: int = 0
+    each: int = 0
+    without_rings: int = 0
+
+    @property
+    def later(self) -> tuple[int, ...]:
+        """Of the ways for A that is rank-deficient, with a few vectors taken out."""
+        if not self.deflated:
+            return ()
+        return self.null_vectors, self.cut, self.with_vectors(_TAKEN_OUT)
+
+    def with_vectors(self, count: int) -> int:
+        """Of the deflated way, `count` vectors taken out."""
+        return self.deflated + (count + guards(count)) * self.each
+
+
 def memory(op: ConvOperator, options: Options) -> int:
-    """Bytes at the peak of the set-up."""
-    real = not op.dtype.is_complex
-    s, groups = sizes_of(needed_geometry(op), real), op.geometry.groups
-    kernels = op.batch_size or 1
-    entry = 8 if real else 16
+    """Bytes at the peak of the set-up, of full rank or damped, and of a solve."""
+    found = needs(op, options)
+    return found.first + ((op.batch_size or 1) - 1) * found.kept
+
+
+def memory_if_deficient(op: ConvOperator, options: Options) -> int:
+    """The same for the dearest way that is taken for a rank-deficient A and fits memory_limit."""
+    found = needs(op, options)
+    others = ((op.batch_size or 1) - 1) * found.kept
+    every = [found.first + others, *(need + others for need in found.later)]
+    return max([need for need in every if need <= options.memory_limit], default=every[0])
+
+
+def needs(op: ConvOperator, options: Options) -> Needs:
+    """Counted from the geometry alone, but for whether damp lets the rings be eliminated."""
+    real, damp = not op.dtype.is_complex, options.damp
+    geometry = needed_geometry(op)
+    s, g, entry = sizes_of(geometry, real), geometry.groups, 8 if real else 16
+    work = _work(op, s, options)
     rings = rings_of(op, options)
-    if rings is None:
-        n = s.unknowns(options.damp)
-        blocks = s.frequencies * 16 * (s.rows * s.columns + 2 * s.block(options.damp) ** 2)
-        return kernels * groups * (n * n * entry + blocks)
-    h, blocks = rings.order, 16 * rings.frequencies * s.block(options.damp) ** 2
-    kept = rings.unknowns**2 * entry + blocks + 16 * rings.others * h**2
-    slices = min(2 * SCRATCH_BYTES, 32 * (rings.inside**2 * rings.others + rings.unknowns**2))
-    scratch = 2 * blocks + 32 * rings.others * h * (rings.inside + h) + slices
-    return kernels * groups * kept + scratch
+    n = s.unknowns(damp)
+    C = 16 * s.frequencies * g * s.rows * s.columns
+    K = 16 * s.frequencies * g * s.block(damp) ** 2
+    matrix = g * n * n * entry
+    packed = min(_PACKED, matrix // 3)
+    whole = packed + matrix + K + max(work, C + min(_SLICES, 4 * C))
+    if rings is not None:
+        kept, scratch = _bytes_of_rings(rings, s, g, entry)
+        return Needs(kept=kept, first=kept + max(scratch, work), without_rings=whole)
+    if damp:
+        return Needs(kept=matrix + K, first=whole)
+    svd = _OF_SVD * matrix + (_REAL_SVD if real else _COMPLEX_SVD) * matrix // g
+    damped = g * s.unknowns(1.0) ** 2 * entry
+    blocks = C + 16 * s.frequencies * g * (s.rows + s.columns) ** 2
+    return Needs(
+        kept=matrix + K,
+        first=whole,
+        null_vectors=packed + K + int(max(svd, 2 * matrix + 2 * K + work)),
+        cut=packed + 2 * K + int(max(svd + 3 * matrix, 2 * matrix + work)) if s.square else 0,
+        deflated=packed + 2 * damped + blocks + work,
+        each=_VECTORS * entry * max(op.shape),
+    )
+
+
+def _bytes_of_rings(r: RingSizes, s: Sizes, groups: int, entry: int) -> tuple[int, int]:
+    """(kept, beside it while S' is filled) of a system with its rings eliminated."""
+    h, blocks = r.order, 16 * r.frequencies * groups * s.block(1.0) ** 2
+    kept = groups * (r.unknowns**2 * entry + 16 * r.others * h**2) + blocks
+    ghosts = r.unknowns // max(1, r.inside)
+    table = entry * (r.inside // 2) ** 2 * (3 * r.others + 2 * ghosts**2)
+    columns = 16 * r.others * h * (r.inside + h)
+    return kept, blocks // groups + columns + min(int(1.1 * SCRATCH_BYTES), table)
+
+
+def _work(op: ConvOperator, s: Sizes, options: Options) -> int:
+    """Bytes of the Lanczos vectors, of a product with A and of a pass on the grid."""
+    entry, images = 16 if op.dtype.is_complex else 8, 2 if options.damp else 1
+    grid = 16 * s.frequencies * op.geometry.groups * (s.rows + s.columns)
+    product = buffer_bytes(op.of_sample(0).in_double(), images)
+    return _LANCZOS * entry * min(op.shape) + max(product, images * _GRIDS * grid)
 
 
 def operations(op: ConvOperator, options: Options) -> tuple[float, float]:

@@ -32,9 +32,16 @@ from ..operator import ConvOperator
 from .base import Effort, InverseOperator, Options, SpectrumSummary
 from .boundary_factor import Form, constant_form, damped_form, pseudo_inverse_form
 from .boundary_problem import prepare
-from .boundary_sizes import memory, obstacle, operations
+from .boundary_sizes import memory, memory_if_deficient, obstacle, operations
 
-__all__ = ["BoundaryInverse", "factor", "memory", "obstacle", "operations"]
+__all__ = [
+    "BoundaryInverse",
+    "factor",
+    "memory",
+    "memory_if_deficient",
+    "obstacle",
+    "operations",
+]
 
 _SLICE_BYTES = 256 * 2**20
 

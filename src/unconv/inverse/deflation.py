@@ -37,6 +37,7 @@ from .workers import singular_values
 _MOST_ITERATIONS = 200
 _SUBSPACE_ERROR = 1e-7
 _LEAST_GUARD = 12  # vectors beyond those wanted: convergence follows the first one not carried
+_BATCH_BYTES = 4 * 2**20  # of vectors that A or its inverse is applied to at once
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,21 @@ def _positive_eigenvalues(S: Tensor) -> Tensor:
     return (single & (diagonal > 0)).sum() + (~single).sum() // 2
 
 
+def guards(count: int) -> int:
+    """Vectors that are carried beside those wanted."""
+    return max(_LEAST_GUARD, count // 4)
+
+
+def in_batches(apply: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The same map of vectors (k, ...), a few at a time: their grids are many times their size."""
+
+    def by_parts(W: Tensor) -> Tensor:
+        step = max(1, _BATCH_BYTES // max(1, W[:1].numel() * W.element_size()))
+        return torch.cat([apply(part) for part in W.split(step)])
+
+    return by_parts
+
+
 class InverseOfGram(Protocol):
     """v ↦ (AAᴴ + μ²)⁻¹ v if it is data, (AᴴA + μ²)⁻¹ v if not, up to a factor; μ² ≥ 0 small."""
 
@@ -133,9 +149,13 @@ def smallest_triples(A: LinearOperator, invert: InverseOfGram, count: int, norm:
     norm : σ_max
     """
     m, n = A.shape
-    on_data, on_domain = partial(invert, of_data=True), partial(invert, of_data=False)
-    U = _smallest_subspace(A._rmatvec, on_data, A.range_shape, A, count) if m <= n else None
-    V = _smallest_subspace(A._matvec, on_domain, A.domain_shape, A, count) if n <= m else None
+    on_data = in_batches(partial(invert, of_data=True))
+    on_domain = in_batches(partial(invert, of_data=False))
+    U = V = None
+    if m <= n:
+        U = _smallest_subspace(in_batches(A._rmatvec), on_data, A.range_shape, A, count)
+    if n <= m:
+        V = _smallest_subspace(in_batches(A._matvec), on_domain, A.domain_shape, A, count)
     return ritz(A, U, V, norm)
 
 
@@ -151,16 +171,19 @@ def polished(A: LinearOperator, t: Triples, pinv: Callable[..., Tensor], norm: f
     """
     m, n = A.shape
     sigma = t.S.reshape(-1, *[1] * (t.U.ndim - 1))
-    beyond_u, beyond_v = A._matvec(t.V) - sigma * t.U, A._rmatvec(t.U) - sigma * t.V
+    matvec, rmatvec = in_batches(A._matvec), in_batches(A._rmatvec)
+    solve = in_batches(partial(pinv, adjoint=False))
+    solve_adjoint = in_batches(partial(pinv, adjoint=True))
+    beyond_u, beyond_v = matvec(t.V).sub_(sigma * t.U), rmatvec(t.U).sub_(sigma * t.V)
     U, V = None, None
     # For tall and wide A one residual vanishes, and the other one asks for (AᴴA − σ²)⁻¹ ≈ A⁺A⁺ᴴ.
     if m <= n:
-        step = pinv(beyond_v, adjoint=True)
-        step = step if m == n else step + sigma * pinv(pinv(beyond_u, adjoint=False), adjoint=True)
+        step = solve_adjoint(beyond_v)
+        step = step if m == n else step + sigma * solve_adjoint(solve(beyond_u))
         U = orthonormal(t.U - step)
     if n <= m:
-        step = pinv(beyond_u, adjoint=False)
-        step = step if m == n else step + sigma * pinv(pinv(beyond_v, adjoint=True), adjoint=False)
+        step = solve(beyond_u)
+        step = step if m == n else step + sigma * solve(solve_adjoint(beyond_v))
         V = orthonormal(t.V - step)
     return ritz(A, U, V, norm)
 
@@ -169,11 +192,13 @@ def ritz(A: LinearOperator, U: Tensor | None, V: Tensor | None, norm: float) -> 
     """Singular triples of A on the given subspaces, σ ascending; a missing side is A's image."""
     if V is None:
         assert U is not None
-        V, S, U = from_one_side(A._rmatvec, U, norm)
+        V, S, U = from_one_side(in_batches(A._rmatvec), U, norm)
     elif U is None:
-        U, S, V = from_one_side(A._matvec, V, norm)
+        U, S, V = from_one_side(in_batches(A._matvec), V, norm)
     else:
-        P, S, Qh = torch.linalg.svd(U.flatten(1).conj() @ A._matvec(V).flatten(1).mT)  # UᴴAV
+        image = in_batches(A._matvec)(V)
+        P, S, Qh = torch.linalg.svd(U.flatten(1).conj() @ image.flatten(1).mT)  # UᴴAV
+        del image
         U, V = _turned(P.mT, U), _turned(Qh.conj(), V)
     return Triples(U.flip(0), S.flip(0), V.flip(0))
 
@@ -186,7 +211,7 @@ def _smallest_subspace(
     count: int,
 ) -> Tensor:
     """Orthonormal (count, *shape) that `apply` shrinks most, by subspace iteration."""
-    k = min(count + max(_LEAST_GUARD, count // 4), min(A.shape))
+    k = min(count + guards(count), min(A.shape))
     generator = torch.Generator().manual_seed(0)
     W = torch.randn(k, *shape, dtype=A.dtype, generator=generator).to(A.device)
     W = orthonormal(W)

@@ -40,6 +40,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..convolve.memory import return_freed_memory
 from ..linear_operator import LinearOperator
 from ..torus import Torus
 from .base import CannotServeError
@@ -81,30 +82,52 @@ class Core(NamedTuple):
 
 
 class _Green:
-    """Green's functions of C between the strips of the ghosts."""
+    """Green's functions of C between the strips of the ghosts, each made when it is asked for.
+
+    A matrix of the order of S is most of the memory: no more of them are held than are used.
+    """
 
     def __init__(self, torus: Torus, inverse: Tensor, ghosts: Ghosts) -> None:
         self.torus, self.inverse, self.ghosts = torus, inverse, ghosts
-        self.normal = inverse @ inverse.mH  # (CᴴC)⁻¹
-        self.turned = inverse.mH @ inverse  # (CCᴴ)⁻¹
-        self.S = self.between(inverse, ghosts.constraints, ghosts.outputs)
-        self.on_pixels = self.between(inverse, ghosts.pixels, ghosts.outputs)
-        self.LL_whole = self.between(self.turned, ghosts.outputs, ghosts.outputs)
-        self.LL = self.LL_whole - self.on_pixels.mH @ self.on_pixels  # LᴴL
-        W = ghosts.constraints
-        self.QQ = self.between(self.normal, W, W) - self.S @ self.S.mH  # QQᴴ
 
     def between(self, blocks: Tensor, rows: Strip, columns: Strip) -> Tensor:
         """(g, rows, columns)."""
         return ghost_matrix(self.torus, blocks, [rows], [columns], 0.0)
 
-    def LGQ(self) -> Tensor:
+    def S(self) -> Tensor:
+        """W C⁻¹ J."""
+        return self.between(self.inverse, self.ghosts.constraints, self.ghosts.outputs)
+
+    def on_pixels(self) -> Tensor:
+        """C⁻¹ J on the ghost pixels."""
+        return self.between(self.inverse, self.ghosts.pixels, self.ghosts.outputs)
+
+    def of_outputs(self) -> Tensor:
+        """Jᴴ (CCᴴ)⁻¹ J."""
+        J = self.ghosts.outputs
+        return self.between(self.inverse.mH @ self.inverse, J, J)
+
+    def of_constraints(self) -> Tensor:
+        """W (CᴴC)⁻¹ Wᴴ."""
+        W = self.ghosts.constraints
+        return self.between(self.inverse @ self.inverse.mH, W, W)
+
+    def LGQ(self, S: Tensor, on_pixels: Tensor, of_outputs: Tensor) -> Tensor:
         """Lᴴ G Qᴴ."""
         J, W, pixels = self.ghosts.outputs, self.ghosts.constraints, self.ghosts.pixels
-        Sh = self.S.mH
-        found = self.between(self.turned @ self.inverse.mH, J, W) - self.LL_whole @ Sh
-        found -= self.on_pixels.mH @ (self.between(self.normal, pixels, W) - self.on_pixels @ Sh)
+        turned, normal = self.inverse.mH @ self.inverse, self.inverse @ self.inverse.mH
+        found = self.between(turned @ self.inverse.mH, J, W)
+        _subtract_(found, of_outputs, S.mH)
+        seen = self.between(normal, pixels, W)
+        _subtract_(seen, on_pixels, S.mH)
+        _subtract_(found, on_pixels.mH, seen)
         return found
+
+
+def _subtract_(C: Tensor, A: Tensor, B: Tensor) -> None:
+    """C − A B in the place of C, group by group: no product is held."""
+    for c, a, b in zip(C, A, B, strict=True):
+        c.addmm_(a, b, alpha=-1)
 
 
 def null_sources(torus: Torus, inverse: Tensor, ghosts: Ghosts) -> Sources:
@@ -113,21 +136,20 @@ def null_sources(torus: Torus, inverse: Tensor, ghosts: Ghosts) -> Sources:
     inverse : (F, 1, g, q, r), the blocks of C⁻¹
     """
     green = _Green(torus, inverse, ghosts)
-    S = PseudoSolver(green.S)
-    return Sources(
-        solver=S,
-        p=None,
-        q=None,
-        v=_orthonormal(S.right, green.LL),
-        u=_orthonormal(S.left, green.QQ),
-        dropped=S.dropped,
-    )
+    S = PseudoSolver(green.S())
+    v, u = S.right, S.left
+    if S.dropped:  # Gram matrices of their images, LᴴL and QQᴴ between them
+        outside = green.on_pixels() @ v
+        v = _orthonormal(v, v.mH @ (green.of_outputs() @ v) - outside.mH @ outside)
+        outside = green.S().mH @ u  # Qᴴ u has no part on the ghost outputs
+        u = _orthonormal(u, u.mH @ (green.of_constraints() @ u) - outside.mH @ outside)
+    return Sources(solver=S, p=None, q=None, v=v, u=u, dropped=S.dropped)
 
 
 def _orthonormal(null: Tensor, gram: Tensor) -> Tensor:
-    """(g, n, k) vectors recombined so that their images have the Gram matrix 1."""
+    """(g, n, k) vectors recombined so that their images, of this Gram matrix, are orthonormal."""
     absent = (torch.linalg.vector_norm(null, dim=1) == 0).to(null.dtype)  # groups with fewer
-    return null @ _inverse_factor(null.mH @ gram @ null + torch.diag_embed(absent))
+    return null @ _inverse_factor(gram + torch.diag_embed(absent))
 
 
 def core_of(torus: Torus, inverse: Tensor, ghosts: Ghosts) -> Core:
@@ -136,15 +158,28 @@ def core_of(torus: Torus, inverse: Tensor, ghosts: Ghosts) -> Core:
     inverse : (F, 1, g, q, r), the blocks of C⁻¹
     """
     green = _Green(torus, inverse, ghosts)
-    S, LGQ = green.S, green.LGQ()
-    left, right = _inverse_factor(green.LL), _inverse_factor(green.QQ)
+    S, on_pixels, of_outputs = green.S(), green.on_pixels(), green.of_outputs()
+    F = green.LGQ(S, on_pixels, of_outputs)
+    _subtract_(of_outputs, on_pixels.mH, on_pixels)  # LᴴL
+    del on_pixels
+    left = _inverse_factor(of_outputs)
+    del of_outputs
+    return_freed_memory()
+    QQ = green.of_constraints()
+    _subtract_(QQ, S, S.mH)
+    right = _inverse_factor(QQ)
+    del QQ
     sizes = (torch.linalg.matrix_norm(t, 2).amax() for t in (S, left, right))
     noise = torch.finfo(torch.float64).eps * float(math.prod(sizes))
-    F = left.mH @ LGQ @ right
-    B = right.mH @ S @ left
-    eye = torch.eye(B.shape[-1], dtype=B.dtype, device=B.device)
-    E = torch.linalg.solve(eye - B @ F, B)  # N⁻¹ = Q Σ Pᴴ
-    Q, sigma, Ph = torch.linalg.svd(E)
+    return_freed_memory()
+    F = left.mH @ F @ right
+    S = right.mH @ S @ left  # B
+    eye = torch.eye(S.shape[-1], dtype=S.dtype, device=S.device)
+    S = torch.linalg.solve(eye - S @ F, S)  # N⁻¹ = Q Σ Pᴴ
+    return_freed_memory()
+    Q, sigma, Ph = torch.linalg.svd(S)
+    del S
+    return_freed_memory()
     return Core(Ph.mH.flip(-1), sigma.flip(-1), Q.flip(-1), F, left, right, noise)
 
 

@@ -29,7 +29,7 @@ from ..torus import Torus
 from .grid_fft import inverse_transform
 from .thin import Slab
 
-_SLICE_ENTRIES = 2**21  # 16 MiB of float64: freed blocks above 32 MiB are fresh pages every time
+_SLICE_ENTRIES = 2**17  # 1 MiB of float64, and of each index: more only takes memory
 _UNREAD = -1
 _THIN = 8  # samples across all slabs; an FFT costs about as much as 8 products with DFT columns
 

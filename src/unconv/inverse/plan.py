@@ -55,6 +55,7 @@ class Rung:
     why: str
     obstacle: Callable[[ConvOperator, Options], str | None]
     memory: Callable[[ConvOperator, Options], int]
+    memory_if_deficient: Callable[[ConvOperator, Options], int]
     operations: Callable[[ConvOperator, Options], tuple[float, float]]
     factor: Callable[[ConvOperator, Options, bool], InverseOperator]
     can_be_forced: bool  # past its obstacle, which is then only a matter of cost
@@ -71,7 +72,8 @@ def _rung(
     in_double: bool = False,
     proves_itself: bool = False,
 ) -> Rung:
-    functions = module.obstacle, module.memory, module.operations, module.factor
+    deficient = getattr(module, "memory_if_deficient", module.memory)
+    functions = module.obstacle, module.memory, deficient, module.operations, module.factor
     return Rung(name, why, *functions, forced, in_double, proves_itself)
 
 
@@ -105,7 +107,11 @@ class Plan:
     Attributes
     ----------
     method, reason : the rung and why it was taken
-    memory : bytes at the peak of the factorisation
+    memory : bytes at the peak of the factorisation and of a solve, for A of full rank or damped
+    memory_if_deficient
+        The same for A that turns out to be rank-deficient, of the dearest way that this rung then
+        takes and that fits memory_limit.  Every way asks again before it allocates, so that
+        memory_limit is kept: what does not fit leaves the answer to the next way or rung.
     factor_operations, apply_operations : flop of the set-up and of one solve of one image
     factor_dtype : dtype in which the factor is kept; it is computed in double precision
     rejected : (rung, reason) for each rung above
@@ -114,6 +120,7 @@ class Plan:
     method: str
     reason: str
     memory: int
+    memory_if_deficient: int
     factor_operations: float
     apply_operations: float
     expected_solves: int
@@ -126,9 +133,12 @@ class Plan:
         return self.factor_operations + self.expected_solves * self.apply_operations
 
     def __str__(self) -> str:
+        memory = f"{gigabytes(self.memory)} at the peak of the set-up"
+        if self.memory_if_deficient != self.memory:
+            memory += f", {gigabytes(self.memory_if_deficient)} if A is rank-deficient"
         lines = [
             f"method   {self.method}: {self.reason}",
-            f"memory   {gigabytes(self.memory)} at the peak of the set-up",
+            f"memory   {memory}",
             f"set-up   {self.factor_operations:.2g} flop",
             f"solve    {self.apply_operations:.2g} flop an image, {self.expected_solves} expected",
             f"factor   computed in double precision, kept in {self.factor_dtype}",
@@ -145,6 +155,7 @@ def make_plan(op: ConvOperator, options: Options, method: str) -> Plan:
         method=rung.name,
         reason=reason,
         memory=rung.memory(op, options),
+        memory_if_deficient=rung.memory_if_deficient(op, options),
         factor_operations=setup,
         apply_operations=apply,
         expected_solves=options.expected_solves,

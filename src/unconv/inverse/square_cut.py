@@ -10,6 +10,9 @@ finds them, too: subspace iteration on (AᴴA)⁻¹ and (AAᴴ)⁻¹ converges l
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -22,11 +25,14 @@ from .deflation import (
     Triples,
     angle,
     from_one_side,
+    in_batches,
     orthonormal,
     project_off,
     ritz,
 )
 from .lanczos import random_start
+
+_Map = Callable[[Tensor], Tensor]
 
 _FIRST = 16  # vectors; rarely is more than one under the cut-off
 _GUARD = 8  # of them above the cut-off: convergence follows the first one that is not carried
@@ -68,11 +74,14 @@ def triples_up_to(
     norm : σ_max
     """
     k = min(_FIRST, A.shape[0])
+    matvec = in_batches(A._matvec)
+    on_data = in_batches(partial(invert, of_data=True))
+    on_domain = in_batches(partial(invert, of_data=False))
     while k * sum(A.shape) <= most_entries:
-        V = _subspace_up_to(tau, A, invert, k)
+        V = _subspace_up_to(tau, A, matvec, on_domain, k)
         if V is not None:
             # A V spans the U but for eps·σ_max/σ, of which an inverse iteration leaves nothing.
-            U = orthonormal(invert(orthonormal(A._matvec(V)), of_data=True))
+            U = orthonormal(on_data(orthonormal(matvec(V))))
             return ritz(A, U, V, norm)
         if k == A.shape[0]:
             break
@@ -80,7 +89,9 @@ def triples_up_to(
     raise CannotServeError("too many singular values lie under the cut-off to drop one by one")
 
 
-def _subspace_up_to(tau: float, A: LinearOperator, invert: InverseOfGram, k: int) -> Tensor | None:
+def _subspace_up_to(
+    tau: float, A: LinearOperator, matvec: _Map, invert: _Map, k: int
+) -> Tensor | None:
     """Ritz vectors (k, *domain), σ ascending, or None if k are too few or do not settle."""
     V = orthonormal(
         random_start((k, *A.domain_shape), torch.empty(0, dtype=A.dtype, device=A.device))
@@ -88,7 +99,7 @@ def _subspace_up_to(tau: float, A: LinearOperator, invert: InverseOfGram, k: int
     S = V.new_full((k,), torch.inf, dtype=torch.float64)
     for _ in range(_MOST_STEPS):
         before, S_before = V.flatten(1), S
-        _, S, V = from_one_side(A._matvec, orthonormal(invert(V, of_data=False)), 0.0)
+        _, S, V = from_one_side(matvec, orthonormal(invert(V)), 0.0)
         S, V = S.flip(0), V.flip(0)
         lost = int((tau >= S).sum())
         if lost + _GUARD > k < A.shape[0]:

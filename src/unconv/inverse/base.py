@@ -111,6 +111,11 @@ class SpectrumSummary:
     above_zero: Tensor = field(default_factory=lambda: torch.full((1,), math.inf))
 
 
+def image_bytes(op: ConvOperator) -> int:
+    """Bytes of one image for each kernel, of the larger side and in double precision."""
+    return (16 if op.dtype.is_complex else 8) * max(op.shape) * (op.batch_size or 1)
+
+
 class CannotServeError(ValueError):
     """A rung found while factoring that it cannot answer; the ladder then tries the next one."""
 

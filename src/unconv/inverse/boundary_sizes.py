@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from ..convolve.memory import LARGEST_KEPT
 from ..geometry import Axis, Geometry
 from ..operator import ConvOperator
 from ..torus import Torus
@@ -12,7 +13,6 @@ from . import krylov
 from .base import Options
 from .deflation import guards
 from .grid_fft import largest_prime_factor
-from .prepared import buffer_bytes
 from .ring_schur import SCRATCH_BYTES
 from .zero_slices import needed_geometry
 
@@ -22,7 +22,7 @@ _OF_SVD, _REAL_SVD, _COMPLEX_SVD = 4, 3.6, 2.5
 _PACKED = 12 * 2**20  # what an LU and products pack of S
 _SLICES = 16 * 2**20  # of the blocks that threads invert at once
 _LANCZOS = 8  # vectors
-_GRIDS = 8  # on the grid at once in a pass
+_GRIDS = 10  # on the grid at once in a pass
 _TAKEN_OUT = 32  # vectors: the most that are cheaper than a smaller μ
 _VECTORS = 8  # of the larger side for each of them
 _FILL = 4.0  # and one of the small products and transforms that fill S' as these
@@ -249,14 +249,17 @@ def _bytes_of_rings(r: RingSizes, s: Sizes, groups: int, entry: int) -> tuple[in
     ghosts = r.unknowns // max(1, r.inside)
     table = entry * (r.inside // 2) ** 2 * (3 * r.others + 2 * ghosts**2)
     columns = 16 * r.others * h * (r.inside + h)
-    return kept, blocks // groups + columns + min(int(1.1 * SCRATCH_BYTES), table)
+    return kept, blocks // groups + columns + min(SCRATCH_BYTES, table)
 
 
 def _work(op: ConvOperator, s: Sizes, options: Options) -> int:
     """Bytes of the Lanczos vectors, of a product with A and of a pass on the grid."""
     entry, images = 16 if op.dtype.is_complex else 8, 2 if options.damp else 1
     grid = 16 * s.frequencies * op.geometry.groups * (s.rows + s.columns)
-    product = buffer_bytes(op.of_sample(0).in_double(), images)
+    g = op.geometry
+    columns = math.prod(a.k * a.m for a in g.axes) * g.c_in // g.groups  # of an im2col matrix
+    padded = math.prod(max(a.padded, a.m) for a in g.axes) * max(g.c_in, g.c_out)
+    product = min(columns * entry, int(LARGEST_KEPT)) + 4 * images * padded * entry
     return _LANCZOS * entry * min(op.shape) + max(product, images * _GRIDS * grid)
 
 

@@ -31,9 +31,9 @@ from ..geometry import Axis
 from ..operator import ConvOperator
 from ..precision import double_dtype, real_working_dtype
 from ..torus import multiply
-from .base import InverseOperator, Options
+from .base import InverseOperator, Options, image_bytes
 from .dct import dct, idct
-from .small_blocks import BlockInverse, all_singular_values, invert_blocks
+from .small_blocks import BlockInverse, all_singular_values, invert_blocks, setup_bytes
 
 TOLERANCE = 4
 """A kernel may differ from its flip by this many eps of the working dtype times its largest entry.
@@ -41,6 +41,7 @@ It is made symmetric, which changes A by no more than rounding the weight does."
 
 # Larger batches go in slices: fresh buffers are slower than ones that fit the allocator's cache.
 _SLICE_BYTES = 16 * 2**20
+_PROOF, _DOUBT = 11.5, 14.0  # images that a solve and its proof hold at once, as measured
 
 
 def obstacle(op: ConvOperator, options: Options) -> str | None:
@@ -90,13 +91,20 @@ def _block_shape(op: ConvOperator) -> tuple[int, int, int, int, int]:
 
 
 def memory(op: ConvOperator, options: Options) -> int:
-    """Bytes at the peak of the factorisation, in multiples of its double-precision blocks.
+    """Bytes at the peak of the factorisation and its proof, for A of full rank."""
+    return _bytes(op, options, _PROOF)
 
-    As in the fourier rung: blocks and inverses, the matrices that bound σ_max when some block is
-    singular, and for blocks of one row or column the lengths, gains and indices beside them.
-    """
+
+def memory_if_deficient(op: ConvOperator, options: Options) -> int:
+    """The same for A that is rank-deficient, or so ill-conditioned that answers are in doubt."""
+    return _bytes(op, options, _DOUBT)
+
+
+def _bytes(op: ConvOperator, options: Options, images: float) -> int:
     F, B, g, r, c = _block_shape(op)
-    return (10 if min(r, c) == 1 else 5) * (16 if op.dtype.is_complex else 8) * F * B * g * r * c
+    entry, parts = real_working_dtype(op.dtype).itemsize, 2 if op.dtype.is_complex else 1
+    kept, setup = setup_bytes(F * B * g, r, c, 8 * parts, entry * parts, options.damp)
+    return max(setup, kept + int(images * image_bytes(op)))
 
 
 def operations(op: ConvOperator, options: Options) -> tuple[float, float]:

@@ -17,6 +17,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ..convolve.memory import return_freed_memory
 from ..linear_operator import LinearOperator
 from ..operator import ConvOperator
 from ..precision import double_dtype, real_working_dtype
@@ -97,8 +98,7 @@ def flops(op: ConvOperator) -> float:
 def memory(op: ConvOperator, options: Options) -> int:
     """Bytes at the peak of the SVD: A, its copy, U, Vᴴ and LAPACK's workspace, in float64."""
     m, n = op.shape
-    small = min(m, n)
-    entries = 3 * m * n + (m + n) * small + 3 * small * small
+    entries = 3 * m * n + 5 * min(m, n) ** 2
     return entries * (16 if op.dtype.is_complex else 8) * (op.batch_size or 1)
 
 
@@ -136,6 +136,7 @@ def factor(op: ConvOperator, options: Options, check_finite: bool) -> InverseOpe
 def spectral_factors(op: ConvOperator) -> tuple[Tensor, Tensor, Tensor]:
     """(U, S, Vᴴ) of each kernel's matrix, thin, in double precision; (B, ·, ·)."""
     A = _matrix(op.in_double())
+    return_freed_memory()
     U, S, Vh = torch.linalg.svd(A if A.ndim == 3 else A[None], full_matrices=False)
     return U, S, Vh
 

@@ -28,11 +28,13 @@ from ..convolve import grouped
 from ..operator import ConvOperator
 from ..precision import double_dtype, real_working_dtype
 from ..torus import Torus, multiply
-from .base import InverseOperator, Options
-from .small_blocks import BlockInverse, all_singular_values, invert_blocks
+from .base import InverseOperator, Options, image_bytes
+from .small_blocks import BlockInverse, all_singular_values, invert_blocks, setup_bytes
 
 # Larger batches go in slices: buffers above 32 MiB are fresh memory every time, a third slower.
 _SLICE_BYTES = 16 * 2**20
+# Images that a solve and its proof (probe.py, certificate.py) hold at once, as measured.
+_PROOF, _COMPLEX_PROOF, _DOUBT = 8.5, 10.3, 15.0
 
 
 def obstacle(op: ConvOperator, options: Options) -> str | None:
@@ -63,13 +65,20 @@ def block_shape(op: ConvOperator) -> tuple[int, int, int, int, int]:
 
 
 def memory(op: ConvOperator, options: Options) -> int:
-    """Bytes at the peak of the factorisation, in multiples of its complex128 blocks.
+    """Bytes at the peak of the factorisation and its proof, for A of full rank."""
+    return _bytes(op, options, _COMPLEX_PROOF if op.dtype.is_complex else _PROOF)
 
-    Measured: blocks and inverses, the matrices that bound σ_max when some block is singular, and
-    for blocks of one row or column the lengths, gains and indices beside them.
-    """
+
+def memory_if_deficient(op: ConvOperator, options: Options) -> int:
+    """The same for A that is rank-deficient, or so ill-conditioned that answers are in doubt."""
+    return _bytes(op, options, _DOUBT)
+
+
+def _bytes(op: ConvOperator, options: Options, images: float) -> int:
     F, B, g, r, c = block_shape(op)
-    return (7 if min(r, c) == 1 else 5) * 16 * F * B * g * r * c
+    entry = real_working_dtype(op.dtype).to_complex().itemsize
+    kept, setup = setup_bytes(F * B * g, r, c, 16, entry, options.damp)
+    return max(setup, kept + int(images * image_bytes(op)))
 
 
 def operations(op: ConvOperator, options: Options) -> tuple[float, float]:

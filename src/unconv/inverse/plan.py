@@ -37,6 +37,7 @@ from ..checks import (
     check_tensor,
     check_values,
 )
+from ..convolve.memory import return_freed_memory
 from ..linear_operator import MemoryLimitError, gigabytes
 from ..operator import ConvOperator
 from ..precision import real_working_dtype
@@ -107,11 +108,12 @@ class Plan:
     Attributes
     ----------
     method, reason : the rung and why it was taken
-    memory : bytes at the peak of the factorisation and of a solve, for A of full rank or damped
+    memory : bytes at the peak of the factorisation and of one solve, for A of full rank or damped
     memory_if_deficient
-        The same for A that turns out to be rank-deficient, of the dearest way that this rung then
-        takes and that fits memory_limit.  Every way asks again before it allocates, so that
-        memory_limit is kept: what does not fit leaves the answer to the next way or rung.
+        The same for A that turns out to be rank-deficient, or so ill-conditioned that its answers
+        are in doubt; for `boundary` of the dearest way that it then takes and that fits
+        memory_limit.  Every such way asks again before it allocates: what does not fit leaves the
+        answer to the next way, at last to the next rung.
     factor_operations, apply_operations : flop of the set-up and of one solve of one image
     factor_dtype : dtype in which the factor is kept; it is computed in double precision
     rejected : (rung, reason) for each rung above
@@ -217,6 +219,7 @@ def _climb(op: ConvOperator, options: Options, method: str, check_finite: bool) 
         rung, _, _ = _choose(op, options, method, given_up)
         try:
             inverse = rung.factor(op, options, check_finite)
+            return_freed_memory()  # before it is put to the proof
             if not options.damp and not rung.proves_itself:
                 refuse_broken(inverse, options)
         except CannotServeError as why:

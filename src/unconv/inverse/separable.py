@@ -38,7 +38,7 @@ from ..convolve import grouped
 from ..geometry import Axis
 from ..operator import ConvOperator
 from ..precision import double_dtype, real_working_dtype
-from .base import InverseOperator, Options, SpectrumSummary, least_above_zero
+from .base import InverseOperator, Options, SpectrumSummary, image_bytes, least_above_zero
 from .kronecker import Basis, contract, merge_axes, parity_svds, split_axes, thin_svd
 from .outer_product import OuterProduct, axis_matrix, is_centrosymmetric, nearest_outer_product
 
@@ -56,6 +56,8 @@ LINE_LIMIT = 1024
 
 _CORNER = 2  # channels of a group that are looked at first
 _SPLIT = 256  # shorter axes are applied whole: the sums and differences cost more than they save
+_PROOF, _DOUBT = 9.5, 14.0  # images that a solve and its proof hold at once, as measured
+_SPLIT_PROOF = 5.0  # more where sums and differences are held
 _SLICE_BYTES = 16 * 2**20  # larger batches go in slices: fresh buffers are slower than warm ones
 
 
@@ -146,18 +148,31 @@ def _values(op: ConvOperator) -> int:
 
 
 def memory(op: ConvOperator, options: Options) -> int:
-    """Bytes at the peak of the factorisation.
+    """Bytes at the peak of the factorisation and its proof, for A of full rank."""
+    return _bytes(op, _PROOF)
 
-    The bases of all axes, the matrices of the largest with LAPACK's copies and workspace, and the
-    singular values with their masks and gains.
-    """
-    stored, workspace = 0, 0
+
+def memory_if_deficient(op: ConvOperator, options: Options) -> int:
+    """The same for A that is rank-deficient, or so ill-conditioned that answers are in doubt."""
+    return _bytes(op, _DOUBT)
+
+
+def _bytes(op: ConvOperator, images: float) -> int:
+    """The bases, beside them LAPACK at work, the gains being made, or the images of a proof."""
+    stored, workspace, split = 0, 0.0, False
     for _, parts, count, m, n in _tasks(op, nearest_outer_product(_weight(op))):
         r = min(m, n)
-        stored += 2 * parts * count * (m + n) * r
-        workspace = max(workspace, count * m * n * (2 * parts**2 + 2) + 6 * max(m, n) * r)
-    entry = 16 if op.dtype.is_complex else 8
-    return entry * (stored + workspace) + (op.batch_size or 1) * _values(op) * (32 + 2 * entry)
+        mine = parts * count * (m + n) * r
+        at_once = m * n + 3.6 * r * r  # a copy and the workspace of the SVD of one matrix
+        whole = count * m * n * (parts**2 + 1)
+        workspace = max(workspace, whole + at_once)
+        stored, split = stored + mine, split or parts == 2
+    kinds = 2 if op.dtype.is_complex else 1
+    values = 8 * (op.batch_size or 1) * _values(op)
+    bases = 8 * kinds * stored
+    kept = real_working_dtype(op.dtype).itemsize * kinds * stored + values
+    proof = (images + (_SPLIT_PROOF if split else 0)) * image_bytes(op)
+    return max(bases + int(8 * kinds * workspace), bases + 5 * values, kept + int(proof))
 
 
 def operations(op: ConvOperator, options: Options) -> tuple[float, float]:

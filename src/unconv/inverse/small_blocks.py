@@ -24,7 +24,19 @@ from .base import Options, SpectrumSummary, least_above_zero
 from .workers import run_in_slices, singular_values
 
 _SLICE_BYTES = 4 * 2**20
+_FIFTHS = 25, 50  # of a slice: what inverses by LU and by QR take beside their results, in fifths
+_VECTORS = 3  # beside blocks of one row or column: lengths, gains and a copy
 _EXACT = 32  # blocks whose singular values are computed to sharpen a global bound
+
+
+def setup_bytes(count: int, r: int, c: int, entry: int, kept: int, damp: float) -> tuple[int, int]:
+    """(kept, at the peak) of `count` blocks r × c of `entry` bytes, whose inverses take `kept`."""
+    blocks = count * r * c * entry
+    inverse = count * r * c * kept
+    if min(r, c) == 1:
+        return inverse, blocks + inverse + _VECTORS * blocks
+    at_work = _FIFTHS[r != c or damp > 0] * _SLICE_BYTES // 5
+    return inverse, blocks + inverse + min(at_work, 3 * blocks)
 
 
 @dataclass(frozen=True)
@@ -269,8 +281,13 @@ def _largest_singular_value(flat: Tensor, known: Tensor) -> Tensor:
 
     σ_max ≤ ‖(CᴴC)²‖_F^(1/4), which is at most c^(1/8) too large.
     """
-    G = flat.mH @ flat if flat.shape[-1] <= flat.shape[-2] else flat @ flat.mH
-    bound = torch.linalg.matrix_norm(G @ G) ** 0.25
+    tall = flat.shape[-1] <= flat.shape[-2]
+    bounds = []
+    step = max(1, _SLICE_BYTES // max(1, flat[:1].numel() * flat.element_size()))
+    for C in flat.split(step):
+        G = C.mH @ C if tall else C @ C.mH
+        bounds.append(torch.linalg.matrix_norm(G @ G) ** 0.25)
+    bound = torch.cat(bounds)
     order = bound.argsort(descending=True)
     best = known
     for part in order.split(4 * _EXACT):

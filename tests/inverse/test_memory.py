@@ -180,8 +180,8 @@ PROBLEMS = [
         "memory",
     ),
     (
-        "rand(1, 1, 3, 3), size(1000, 1000), padding=1",
-        {"damp": 2.0, "method": "krylov"},
+        "rand(2, 2, 5, 5, 5), size(64, 64, 64), padding=2",
+        {"damp": 50.0, "method": "krylov"},
         "krylov",
         "memory",
     ),

@@ -9,6 +9,7 @@ import torch
 # What would come near that is worked off in slabs of the size that measured best.
 LARGEST_KEPT = 24e6
 SLAB_BYTES = 6 * 2**20
+_SMALL_FACTOR = 4 * 2**20  # set up in less time than it takes to search a large heap
 
 
 def keep_freed_memory() -> None:
@@ -21,14 +22,16 @@ def keep_freed_memory() -> None:
     torch.empty(31 * 2**20, dtype=torch.uint8)
 
 
-def return_freed_memory() -> None:
+def return_freed_memory(factor: int) -> None:
     """Have glibc give all that is free to the system, before what takes most of a set-up's memory.
+
+    factor : bytes of the matrix or the blocks in question; small ones are not worth the search
 
     The heap keeps freed blocks under 32 MiB, and where small ones lie between them not even the
     next matrix of the same size finds its place there: without this a set-up holds up to twice
     what it uses.
     """
-    if _libc is not None:
+    if _libc is not None and factor > _SMALL_FACTOR:
         _libc.malloc_trim(0)
 
 

@@ -77,7 +77,7 @@ def damped_form(p: Problem) -> tuple[Form, SpectrumSummary]:
         if form.try_one_pass(p.weight) <= _REFINABLE:
             return form, facts
         del form  # before the next one is allocated
-        return_freed_memory()
+        return_freed_memory(p.needs.kept)
         check_memory(
             p, p.needs.without_rings, f"at damp = {shown} it must factor all ghosts at once"
         )
@@ -115,7 +115,7 @@ def pseudo_inverse_form(p: Problem) -> tuple[Form, SpectrumSummary]:
     square, other = (_square, _square_null, _truncated, _deflated), (_augmented, _augmented_null)
     given_up = []
     for way in (*other, _deflated) if healthy is None else square:
-        return_freed_memory()  # of the way before
+        return_freed_memory(p.needs.kept)  # of the way before
         try:
             return _proven(p, *way(p, healthy))
         except CannotServeError as why:
@@ -212,7 +212,7 @@ def _augmented_null(p: Problem, healthy: _Healthy | None) -> tuple[Form, Spectru
     """The same for tall and wide operators, their null vectors as images."""
     check_memory(p, p.needs.null_vectors, _DEFICIENT)
     form = _full_rank(p, PseudoSolver)
-    return_freed_memory()
+    return_freed_memory(p.needs.kept)
     null = form.null_vectors(p.room_for_entries(p.needs.first, _MOST_ENTRIES))
     if len(null):
         S = torch.zeros(len(null), dtype=torch.float64, device=null.device)
@@ -275,7 +275,7 @@ def _on_ghosts(
     torus, inverse = healthy.torus, healthy.inverse
     ghosts = p.ghosts(torus, all_pixels=True)
     sources = find(torus, inverse, ghosts)
-    return_freed_memory()
+    return_freed_memory(p.needs.kept)
     embedding = Embedding(p.geometry, torus)
     return TruncatedForm(p.A, embedding, torus, inverse, ghosts, sources), sources
 
@@ -367,7 +367,7 @@ def _deflated(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSumma
             f"{small:,} singular values lie at or under {shown}, too many to take out one by one"
         )
     check_memory(p, p.needs.with_vectors(small) if small else p.needs.deflated, _DEFICIENT)
-    return_freed_memory()
+    return_freed_memory(p.needs.kept)
     mu = threshold / 10
     wanted = Corners(mu, 0.0) if p.is_tall else Corners(0.0, mu)
     form = augmented(p, torus, Corners(mu, mu), wanted)

@@ -143,7 +143,7 @@ def augmented(
     blocks = augmented_inverse(C, corners.alpha, corners.beta)
     strips, diagonal = p.ghosts(torus, all_pixels=False).augmented(corners.beta)
     del C  # before S is allocated
-    return_freed_memory()
+    return_freed_memory(p.needs.kept)
     ghosts = factor(ghost_matrix(torus, blocks, strips, strips, diagonal))
     system = GhostSystem(torus, blocks, strips, strips, ghosts)
     rows = p.geometry.c_out // p.geometry.groups
@@ -160,7 +160,7 @@ def augmented_by_rings(p: Problem, corners: Corners) -> AugmentedForm:
     C = torus.spectrum(p.weight.movedim(4 + first, 4), geometry)
     blocks = augmented_inverse(C, corners.alpha, corners.beta)
     del C  # before S' is allocated
-    return_freed_memory()
+    return_freed_memory(p.needs.kept)
     system = RingSystem(geometry, torus, blocks, corners.beta)
     rows = geometry.c_out // geometry.groups
     return AugmentedForm(p.A, Embedding(geometry, torus, first), system, rows, corners, corners)

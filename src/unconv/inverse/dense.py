@@ -136,7 +136,7 @@ def factor(op: ConvOperator, options: Options, check_finite: bool) -> InverseOpe
 def spectral_factors(op: ConvOperator) -> tuple[Tensor, Tensor, Tensor]:
     """(U, S, Vᴴ) of each kernel's matrix, thin, in double precision; (B, ·, ·)."""
     A = _matrix(op.in_double())
-    return_freed_memory()
+    return_freed_memory(A.nbytes)
     U, S, Vh = torch.linalg.svd(A if A.ndim == 3 else A[None], full_matrices=False)
     return U, S, Vh
 

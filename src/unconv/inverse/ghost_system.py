@@ -103,10 +103,10 @@ class PseudoSolver(MatrixSolver):
     def __init__(self, S: Tensor) -> None:  # (g, n, n)
         if not bool(S.isfinite().all()):
             raise CannotServeError("its grid is singular")
-        return_freed_memory()
+        return_freed_memory(S.nbytes)
         P, s, Qh = torch.linalg.svd(S)
         del S
-        return_freed_memory()
+        return_freed_memory(P.nbytes)
         lost = s <= _last_zero(s)
         gains = torch.where(lost, 0.0, 1 / torch.where(lost, 1.0, s)).to(P.dtype)
         super().__init__((Qh.mH * gains[:, None]) @ P.mH)

@@ -164,22 +164,22 @@ def core_of(torus: Torus, inverse: Tensor, ghosts: Ghosts) -> Core:
     del on_pixels
     left = _inverse_factor(of_outputs)
     del of_outputs
-    return_freed_memory()
+    return_freed_memory(S.nbytes)
     QQ = green.of_constraints()
     _subtract_(QQ, S, S.mH)
     right = _inverse_factor(QQ)
     del QQ
     sizes = (torch.linalg.matrix_norm(t, 2).amax() for t in (S, left, right))
     noise = torch.finfo(torch.float64).eps * float(math.prod(sizes))
-    return_freed_memory()
+    return_freed_memory(S.nbytes)
     F = left.mH @ F @ right
     S = right.mH @ S @ left  # B
     eye = torch.eye(S.shape[-1], dtype=S.dtype, device=S.device)
     S = torch.linalg.solve(eye - S @ F, S)  # N⁻¹ = Q Σ Pᴴ
-    return_freed_memory()
+    return_freed_memory(S.nbytes)
     Q, sigma, Ph = torch.linalg.svd(S)
     del S
-    return_freed_memory()
+    return_freed_memory(Q.nbytes)
     return Core(Ph.mH.flip(-1), sigma.flip(-1), Q.flip(-1), F, left, right, noise)
 
 

@@ -219,7 +219,7 @@ def _climb(op: ConvOperator, options: Options, method: str, check_finite: bool) 
         rung, _, _ = _choose(op, options, method, given_up)
         try:
             inverse = rung.factor(op, options, check_finite)
-            return_freed_memory()  # before it is put to the proof
+            return_freed_memory(sum(b.nbytes for b in inverse.buffers()))  # before its proof
             if not options.damp and not rung.proves_itself:
                 refuse_broken(inverse, options)
         except CannotServeError as why:

@@ -56,8 +56,8 @@ LINE_LIMIT = 1024
 
 _CORNER = 2  # channels of a group that are looked at first
 _SPLIT = 256  # shorter axes are applied whole: the sums and differences cost more than they save
-_PROOF, _DOUBT = 9.5, 14.0  # images that a solve and its proof hold at once, as measured
-_SPLIT_PROOF = 5.0  # more where sums and differences are held
+_PROOF, _DOUBT = 9.5, 15.0  # images that a solve and its proof hold at once, as measured
+_SPLIT_PROOF = 1.3  # more where sums and differences are held
 _SLICE_BYTES = 16 * 2**20  # larger batches go in slices: fresh buffers are slower than warm ones
 
 

@@ -62,9 +62,8 @@ def test_vmap_over_either_side():
         assert torch.equal(found, torch.stack(expected))
 
 
-@pytest.mark.parametrize("per_sample", [False, True])
-def test_empty_batches(per_sample):
-    op = ConvOperator(randn(*(0,) * per_sample, 2, 1, 3), (6,), padding=1)
+def test_an_empty_batch():
+    op = ConvOperator(randn(2, 1, 3), (6,), padding=1)
     W = op.weight_gradient(torch.zeros(0, 1, 6, dtype=F64), torch.zeros(0, 2, 6, dtype=F64))
     assert W.shape == op.weight.shape
     assert not W.any()

@@ -164,7 +164,7 @@ def check_number(
     return number
 
 
-def check_count(name: str, value: object, least: int = 1, most: int = 2**63 - 1) -> int:
+def check_count(name: str, value: object, least: float = 1, most: int = 2**63 - 1) -> int:
     """An integer of least ≤ value ≤ most; no bool."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(

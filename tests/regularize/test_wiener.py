@@ -185,7 +185,7 @@ def test_float32_and_gradient():
         (-1.0, 1.0, None, [">= 0"]),
         (1.0, torch.ones(3, 3), None, ["(4, 5)", "(3, 3)"]),
         (1.0, torch.ones(4, 5, dtype=C128), None, ["real"]),
-        ("low", 1.0, None, ["number or a tensor", "str"]),
+        ("low", 1.0, None, ["noise_psd must be a number", "str"]),
         (1.0, 1.0, torch.ones(2, 3), ["2 × 2"]),
         (1.0, 1.0, torch.tensor([[1.0, 2], [2, 1]]), ["semidefinite"]),
         (1.0, torch.ones(2, 4, 5), torch.eye(2), ["(4, 5)"]),

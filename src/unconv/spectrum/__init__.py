@@ -7,6 +7,7 @@ doors are methods of `ConvOperator`; here their arguments are checked.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, NamedTuple
@@ -102,7 +103,7 @@ def logabsdet(op: ConvOperator, damp: float, memory_limit: float) -> Tensor:
 @_outside_autograd
 def svd(op: ConvOperator, k: int, which: str, memory_limit: float) -> SVD:
     """See `ConvOperator.svd`."""
-    largest = _checked(op, check_count("k", k), which, memory_limit)
+    largest = _checked(op, check_count("k", k, least=-math.inf), which, memory_limit)
     need = 4 * k * sum(op.shape) * 16 * (op.batch_size or 1)
     if need > memory_limit:
         raise MemoryLimitError(
@@ -137,7 +138,7 @@ def _checked(op: ConvOperator, k: int | None, which: str, memory_limit: float) -
     """Whether the large end is asked for, after a look at every argument."""
     check_memory_limit(memory_limit)
     check_choice("which", which, ("largest", "smallest"))
-    if k is not None and check_count("k", k) > min(op.shape):
+    if k is not None and not 1 <= check_count("k", k, least=-math.inf) <= min(op.shape):
         raise ValueError(
             f"k={k} must be between 1 and min(m, n) = {min(op.shape):,}, the number of singular "
             "values."

@@ -56,7 +56,12 @@ def warn_of_doubt(inverse: InverseOperator) -> None:
         x, effort = inverse.solution(y)
         found = certify(inverse.source[0], inverse, x, y, effort)
     if not bool(found.converged.all()):
-        warn_of_accuracy(f"answers of this inverse are in doubt: {found.advice}")
+        bound, cond = float(found.error_bound.max()), float((facts.norm / facts.floor).max())
+        remedy = "use more damp" if inverse.damp else "raise rtol, or use damp > 0"
+        warn_of_accuracy(
+            f"answers of this inverse are in doubt: error_bound {bound:.1e} for a random "
+            f"right-hand side, cond {cond:.1e}; {remedy}."
+        )
 
 
 def warn_if_short(found: Certificate, effort: Effort) -> None:

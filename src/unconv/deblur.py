@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -203,10 +203,11 @@ def deblur(
         if faded.any():
             choice = choose_damp(circular, faded, damp, noise_std=noise_std)
         damp = 1.0 if choice is None else choice.damp  # an even picture comes back by any damp
-    plan = op.plan(damp=damp, memory_limit=memory_limit, expected_solves=len(y), tol=tol)
+    limits: dict[str, Any] = {"memory_limit": memory_limit, "expected_solves": len(y), "tol": tol}
+    plan = op.plan(damp=damp, **limits)
     say(f"restoring by {plan.method}, damp {damp:.3g}")
     mean = y.mean((-2, -1), keepdim=True).expand(-1, *op.domain_shape)
-    detail, certificate = op.lstsq(y - op(mean), damp, memory_limit=memory_limit, tol=tol)
+    detail, certificate = op.lstsq(y - op(mean), damp, **limits)
     x = mean + detail
     residual, planes = (y - op(x))[:, 0], x[:, 0]
     planes = frame(planes, psf) if boundary == "valid" else planes

@@ -230,7 +230,7 @@ def test_not_certified(tmp_path: Path, monkeypatch, as_json):
         assert "use float64" in result.stdout
 
 
-ITERATED = "--psf", "disk:4", "--damp", 0.5, "--memory-limit", 0.05  # gigabytes
+ITERATED = "--psf", "disk:4", "--damp", 0.5, "--memory-limit", 0.02  # gigabytes
 
 
 def test_iterations_are_reported(tmp_path: Path):

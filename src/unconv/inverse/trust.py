@@ -65,8 +65,12 @@ def warn_of_doubt(inverse: InverseOperator) -> None:
 
 
 def warn_if_short(found: Certificate, effort: Effort) -> None:
-    """Warn of answers that miss their tolerance; an iteration has warned of its own advice."""
-    if effort.advice is None and not bool(found.converged.all()):
+    """Warn of answers that miss their tolerance; an iteration has warned of its own advice.
+
+    Of data that are not finite nothing is asked.
+    """
+    short = ~found.converged & found.residual.isfinite()
+    if effort.advice is None and bool(short.any()):
         warn_of_accuracy(found.advice)
 
 

@@ -18,7 +18,6 @@ from ..inverse.iteration import Operator, norms, ratio
 from ..inverse.lsmr import largest_singular_value
 from ..inverse.plan import check_damp
 from ..inverse.prepared import Turned
-from ..inverse.trust import warn_if_short
 from ..operator import ConvOperator
 from ..precision import result_dtype
 from ..transforms import Values, with_values
@@ -256,7 +255,6 @@ def solve_penalized(
 
     def judge(_: InverseOperator, y: Tensor, x: Tensor, effort: Effort) -> None:
         found.append(inverse.certify(x, y, effort, tol))
-        warn_if_short(found[0], effort)
 
     x, _ = inverse.solution(y, judge)
     return LstsqResult(x.to(result_dtype(op.dtype, y.dtype, y.device.type)), found[0])

@@ -36,7 +36,8 @@ def truncated(op: ConvOperator, tau: float):
     inverse = torch.linalg.inv(blocks)
     core = core_of(torus, inverse, ghosts)
     embedding = Embedding(op.geometry, torus)
-    form = TruncatedForm(op, embedding, torus, inverse, ghosts, cut_sources(core, tau))
+    sources, norm = cut_sources(core, tau), float(op.norm())
+    form = TruncatedForm(op, embedding, torus, inverse, ghosts, sources, norm)
     floor = float(1 / torch.linalg.matrix_norm(inverse, 2).amax())
     return core, form, floor
 

@@ -29,7 +29,6 @@ from .boundary_forms import (
     Corners,
     Embedding,
     SquareForm,
-    norms,
 )
 from .boundary_problem import Problem, augmented, augmented_by_rings, check_memory
 from .boundary_sizes import RINGS_FROM, grid_of, sizes_of
@@ -44,6 +43,7 @@ from .ghost_system import GhostSystem, LuSolver, PseudoSolver, ghost_matrix
 from .ghost_truncation import Sources, TruncatedForm, core_of, cut_sources, null_sources
 from .ghosts import Ghosts
 from .lanczos import largest_eigenvalue, random_start
+from .norms import norms
 from .probe import refuse_unproven
 from .small_blocks import invert_regular
 from .square_cut import ProjectedForm, triples_up_to
@@ -83,7 +83,7 @@ def damped_form(p: Problem) -> tuple[Form, SpectrumSummary]:
         )
     for larger in range(MOST_GRIDS):
         whole = augmented(p, grid_of(p.geometry, p.real, larger), corners)
-        if whole.contracts(p.norm, p.weight, _REFINABLE):
+        if whole.contracts(p.weight, _REFINABLE):
             if p.damp >= RINGS_FROM * p.norm:  # with less, one pass is never enough
                 whole.try_one_pass(p.weight)
             return whole, _damped_facts(p, whole)
@@ -93,7 +93,7 @@ def damped_form(p: Problem) -> tuple[Form, SpectrumSummary]:
 def _damped_facts(p: Problem, form: AugmentedForm) -> SpectrumSummary:
     """√(σ_r² + damp²) from below: beside little damping what A itself holds counts for more."""
     floor = p.damp
-    if p.damp < _LITTLE * p.norm and form.contracts(p.norm, p.weight, _HEALTHY):
+    if p.damp < _LITTLE * p.norm and form.contracts(p.weight, _HEALTHY):
         floor = max(p.damp, _smallest_singular_value(p, form) / 2)  # Lanczos errs upwards
     return p.facts(floor, "not needed: damp > 0")
 
@@ -145,7 +145,7 @@ def _regular(p: Problem, healthy: _Healthy | None) -> tuple[SquareForm | Augment
     resolution = _RESOLUTION if healthy is None else _BELIEVED
     form = _full_rank(p) if healthy is None else _square_form(p, healthy)
     if form.system.singular or (
-        isinstance(form, AugmentedForm) and not form.contracts(p.norm, p.weight, _HEALTHY)
+        isinstance(form, AugmentedForm) and not form.contracts(p.weight, _HEALTHY)
     ):
         raise CannotServeError("its ghost system is singular")
     smallest = _smallest_singular_value(p, form)
@@ -277,7 +277,7 @@ def _on_ghosts(
     sources = find(torus, inverse, ghosts)
     return_freed_memory(p.needs.kept)
     embedding = Embedding(p.geometry, torus)
-    return TruncatedForm(p.A, embedding, torus, inverse, ghosts, sources), sources
+    return TruncatedForm(p.A, embedding, torus, inverse, ghosts, sources, p.norm), sources
 
 
 def _gap(kept: float, lost: Tensor) -> float:

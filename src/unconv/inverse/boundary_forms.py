@@ -33,11 +33,11 @@ from .base import CannotServeError
 from .deflation import Deflation, orthonormal
 from .ghost_system import GhostSystem, PseudoSolver
 from .lanczos import random_start
+from .norms import nonzero, norms
+from .refine import MOST_PASSES, Unknowns, refine
 
 _Map = Callable[[Tensor], Tensor]
 
-_MOST_PASSES = 40
-_ENOUGH = 1e-16
 _ONE_PASS = 1e-13  # backward error
 _ONE_PASS_CHANGE = 1e-10  # of the norm of a damped solution
 
@@ -144,7 +144,7 @@ class SquareForm(nn.Module):
         if self.one_pass and not careful:
             return Answer(x, 0)
         smallest = torch.full((len(y),), torch.inf, dtype=torch.float64, device=y.device)
-        for done in range(_MOST_PASSES):
+        for done in range(MOST_PASSES):
             r = y - apply(x)
             size = norms(r) / nonzero(norms(y))
             # Round-off of a backward stable solve leaves a residual of a few eps.
@@ -182,6 +182,7 @@ class AugmentedForm(nn.Module):
         The corners of the system that is solved.  Where they differ, the factor preconditions: a
         refinement shrinks the error along σ by (αβ − wanted αβ)/(σ² + αβ).  For A⁺ of tall A they
         are (μ, 0), of wide A (0, μ): then no null space is left to round-off.
+    norm : σ_max of A, to its order
 
     After `try_one_pass` a solve that need not be careful may take one pass.
     """
@@ -194,10 +195,11 @@ class AugmentedForm(nn.Module):
         rows: int,
         corners: Corners,
         wanted: Corners,
+        norm: float,
     ) -> None:
         super().__init__()
         self.A, self.embedding, self.system, self.rows = A, embedding, system, rows
-        self.corners, self.wanted = corners, wanted
+        self.corners, self.wanted, self.norm = corners, wanted, norm
         self.deflation: Deflation | None = None
         self.one_pass = False
 
@@ -296,30 +298,26 @@ class AugmentedForm(nn.Module):
         rho, x = e.split(self.system.solve(f, lambda u: u), self.rows)
         return e.data_of(rho), e.domain_of(x)
 
-    def contracts(self, norm: float, like: Tensor, limit: float) -> bool:
+    def contracts(self, like: Tensor, limit: float) -> bool:
         """Whether the backward error of one pass is within a limit; a bad S fails."""
         a = random_start((1, *self.A.range_shape), like)
         rho, x = self._corrected(a, a.new_zeros(1, *self.A.domain_shape))
         f = a - self.corners.alpha * rho - self.A._matvec(x)
         g = self.A._rmatvec(rho) - self.corners.beta * x
-        data = self.corners.alpha * norms(rho) + norm * norms(x) + norms(a)
-        domain = norm * norms(rho) + self.corners.beta * norms(x)
+        data = self.corners.alpha * norms(rho) + self.norm * norms(x) + norms(a)
+        least = torch.finfo(x.dtype).tiny * math.sqrt(x[0].numel())  # x may underflow
+        domain = self.norm * norms(rho) + self.corners.beta * (norms(x) + least / limit)
         return bool(((norms(f) <= limit * data) & (norms(g) <= limit * domain)).all())
 
     def _refined(self, a: Tensor, b: Tensor, wanted: int) -> tuple[Tensor, Tensor, int]:
         rho, x = self._corrected(a, b)
-        step = torch.ones(len(a), dtype=torch.float64, device=a.device)
-        done = 0
-        while done < _MOST_PASSES:
-            done += 1
-            change = self._corrected(*self._residuals((a, b), (rho, x)))
-            before, step = step, norms(change[wanted]) / nonzero(norms((rho, x)[wanted]))
-            rate = step / nonzero(before)
-            better = (rate < 1).to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
-            rho, x = rho + better * change[0], x + better * change[1]
-            # What the next pass would change is below round-off, or there is nothing to gain.
-            if bool(((step * rate <= _ENOUGH) | ~(rate <= 0.5)).all()):
-                break
+        other = self.wanted.alpha * norms(rho) if wanted else self.wanted.beta * norms(x)
+
+        def step(found: Unknowns) -> Unknowns:
+            rho, x = found
+            return self._corrected(*self._residuals((a, b), (rho, x)))
+
+        (rho, x), done = refine((rho, x), step, wanted, other / self.norm)
         return rho, x, done
 
     def _residuals(
@@ -335,28 +333,3 @@ class AugmentedForm(nn.Module):
             return self.once(f, g)
         f, g = self.deflation.without(f, g)
         return self.deflation.without(*self.once(f, g))
-
-
-def improved(solve: _Map, apply: _Map, y: Tensor) -> tuple[Tensor, int]:
-    """x ← x + solve(y − apply(x)) until nothing is gained, and the number of repetitions."""
-    x, done = solve(y), 0
-    step = torch.ones(len(y), dtype=torch.float64, device=y.device)
-    while done < _MOST_PASSES:
-        done += 1
-        change = solve(y - apply(x))
-        before, step = step, norms(change) / nonzero(norms(x))
-        rate = step / nonzero(before)
-        x = x + (rate < 1).to(x.dtype).reshape(-1, *[1] * (x.ndim - 1)) * change
-        if bool(((step * rate <= _ENOUGH) | ~(rate <= 0.5)).all()):
-            break
-    return x, done
-
-
-def norms(t: Tensor) -> Tensor:
-    """Euclidean norm of each image, (N, ...) -> (N,)."""
-    return torch.linalg.vector_norm(t.flatten(1), dim=1)
-
-
-def nonzero(t: Tensor) -> Tensor:
-    """t to divide by: 1 where it is 0."""
-    return torch.where(t > 0, t, 1.0)

@@ -148,7 +148,7 @@ def augmented(
     system = GhostSystem(torus, blocks, strips, strips, ghosts)
     rows = p.geometry.c_out // p.geometry.groups
     embedding = Embedding(p.geometry, torus)
-    return AugmentedForm(p.A, embedding, system, rows, corners, wanted or corners)
+    return AugmentedForm(p.A, embedding, system, rows, corners, wanted or corners, p.norm)
 
 
 def augmented_by_rings(p: Problem, corners: Corners) -> AugmentedForm:
@@ -163,4 +163,5 @@ def augmented_by_rings(p: Problem, corners: Corners) -> AugmentedForm:
     return_freed_memory(p.needs.kept)
     system = RingSystem(geometry, torus, blocks, corners.beta)
     rows = geometry.c_out // geometry.groups
-    return AugmentedForm(p.A, Embedding(geometry, torus, first), system, rows, corners, corners)
+    embedding = Embedding(geometry, torus, first)
+    return AugmentedForm(p.A, embedding, system, rows, corners, corners, p.norm)

@@ -27,8 +27,9 @@ from torch import Tensor
 
 from ..operator import ConvOperator
 from .base import Effort, InverseOperator
-from .evidence import Evidence, doubled, gather, norms, ratio
+from .evidence import Evidence, doubled, gather
 from .krylov import KrylovInverse
+from .norms import norms, ratio
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,6 @@ few percent at most; iterating x ← x + (I − VVᴴ) M (I − UUᴴ)(y − Ax)
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -44,9 +43,11 @@ from ..convolve.memory import return_freed_memory
 from ..linear_operator import LinearOperator
 from ..torus import Torus
 from .base import CannotServeError
-from .boundary_forms import Answer, Embedding, improved
+from .boundary_forms import Answer, Embedding
 from .ghost_system import GhostSystem, MatrixSolver, PseudoSolver, ghost_matrix
 from .ghosts import Ghosts, Strip
+from .norms import norms
+from .refine import Unknowns, refine
 
 _VISIBLE = 0.1  # of a cut-off: the round-off of singular values that it may be taken among
 
@@ -235,9 +236,10 @@ class TruncatedForm(nn.Module):
         inverse: Tensor,
         ghosts: Ghosts,
         sources: Sources,
+        norm: float,
     ) -> None:
         super().__init__()
-        self.A, self.embedding = A, embedding
+        self.A, self.embedding, self.norm = A, embedding, norm
         constraints, outputs = [ghosts.constraints], [ghosts.outputs]
         self.system = GhostSystem(torus, inverse, constraints, outputs, sources.solver)
         for name, value in zip("pqvu", sources[1:5], strict=True):
@@ -261,7 +263,12 @@ class TruncatedForm(nn.Module):
 
     def _refined(self, y: Tensor, *, adjoint: bool) -> Answer:
         apply = self.A._rmatvec if adjoint else self.A._matvec
-        return Answer(*improved(partial(self._once, adjoint=adjoint), apply, y))
+
+        def step(found: Unknowns) -> Unknowns:
+            return (self._once(y - apply(found[0]), adjoint=adjoint),)
+
+        (x,), done = refine((self._once(y, adjoint=adjoint),), step, 0, norms(y) / self.norm)
+        return Answer(x, done)
 
     def _once(self, r: Tensor, *, adjoint: bool) -> Tensor:
         return self._kept(self._pass(self._kept(r, adjoint), adjoint), not adjoint)

@@ -30,8 +30,8 @@ from torch import Tensor
 from ..linear_operator import LinearOperator
 from ..precision import double_dtype
 from .base import CannotServeError, SpectrumSummary
-from .evidence import norms, ratio
 from .lanczos import random_start
+from .norms import norms, ratio
 
 _SLACK = 1000.0  # of eps·σ_max/σ_r, and of eps: what healthy factors stay under by a factor of ten
 # No promise is weaker: a factor that need not hold one digit proves nothing.  What is kept in

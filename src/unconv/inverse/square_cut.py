@@ -36,7 +36,7 @@ _Map = Callable[[Tensor], Tensor]
 
 _FIRST = 16  # vectors; rarely is more than one under the cut-off
 _GUARD = 8  # of them above the cut-off: convergence follows the first one that is not carried
-_SETTLED = 1e-10  # sine of an angle; the next step, which is not taken, would leave its square
+_SETTLED, _STUCK = 1e-12, 1e-10  # sines of the angle by which a step turns the dropped vectors
 _RITZ = 1e-3  # relative, of the first σ that is kept
 _MOST_STEPS = 60
 
@@ -97,6 +97,7 @@ def _subspace_up_to(
         random_start((k, *A.domain_shape), torch.empty(0, dtype=A.dtype, device=A.device))
     )
     S = V.new_full((k,), torch.inf, dtype=torch.float64)
+    turned = 1.0
     for _ in range(_MOST_STEPS):
         before, S_before = V.flatten(1), S
         _, S, V = from_one_side(matvec, orthonormal(invert(V)), 0.0)
@@ -106,6 +107,7 @@ def _subspace_up_to(
             return None
         if lost == k or S_before[lost] - S[lost] > _RITZ * S[lost]:
             continue
-        if angle(V[:lost].flatten(1), before[:lost]) <= _SETTLED:
+        last, turned = turned, angle(V[:lost].flatten(1), before[:lost])
+        if turned <= _SETTLED or last / 2 < turned <= _STUCK:  # round-off turns them, too
             return V
     return None

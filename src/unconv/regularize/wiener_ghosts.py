@@ -19,6 +19,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..bounds import kernel_bound
 from ..convolve import grouped
 from ..inverse import InverseOperator, Options
 from ..inverse.base import Effort, SpectrumSummary
@@ -58,7 +59,8 @@ class PriorForm(AugmentedForm):
         self, A: ConvOperator, embedding: Embedding, system: RingSystem, alpha: float, power: Tensor
     ) -> None:
         rows, corners = A.geometry.c_out // A.geometry.groups, Corners(alpha, 0.0)
-        super().__init__(A, embedding, system, rows, corners, corners)
+        norm = float(kernel_bound(grouped(A.taps, A.geometry), A.geometry))
+        super().__init__(A, embedding, system, rows, corners, corners, norm)
         self.register_buffer("power", power)  # (*spectrum), b/α, axes in the order of x
 
     def _residuals(

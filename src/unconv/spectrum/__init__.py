@@ -90,7 +90,8 @@ def matrix_rank(
     """See `ConvOperator.matrix_rank`."""
     options = options_of(0.0, rtol, atol, memory_limit)
     check_flag("bracket", bracket)
-    return _answer(op, values.matrix_rank(Spectrum(op, memory_limit), options, bracket), bracket)
+    spectrum = Spectrum(op, memory_limit, options=options)
+    return _answer(op, values.matrix_rank(spectrum, bracket), bracket)
 
 
 @_outside_autograd

@@ -1,13 +1,15 @@
 """½ log det(AᴴA + damp²), and log |det A|, each with an estimate of its error.
 
-In order, the first that is known to 1e-6 (and 1e-3 absolutely):
+In order, the first that is known to 1e-10, or else the best if that is known to 1e-6 (and 1e-3
+absolutely):
 
 1. taps alone               one tap's determinant of causal kernels, exactly; −inf of constants that
                             A annihilates (triangular.py)
 2. a rung that diagonalises Σ log σ, with the error of each σ over σ
 3. up to 1,024 unknowns     LU of the matrix with correction (exact_determinant.py)
 4. the ghosts               evaluated twice, on two grids; below
-5. up to 4,096 unknowns     as 3., where nothing diagonalises
+5. up to 4,096 unknowns     as 3., where nothing diagonalises; with more than 1,024 only where
+                            nothing else is known to 1e-6
 
 −inf is answered where it is proven (exact_determinant.py); else the determinant is refused.
 
@@ -39,7 +41,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -65,6 +68,8 @@ MATRIX_LIMIT = 4096
 """Largest min(m, n) of a group whose matrix is factored (minutes)."""
 
 _RELATIVE, _ABSOLUTE = 1e-6, 1e-3  # errors that an answer may have
+_SHARP = 1e-10  # relative error with which no other way is tried
+_QUICK = 1024  # min(m, n) of a group whose matrix is factored for the sake of digits (seconds)
 _CORNERS = 0.3, 0.08  # of σ_max, for tall and wide operators without damping
 _GRIDS = 4  # tried for one on which C is far from singular
 _SINGULAR_GRID = 1e-6  # of σ_max
@@ -83,6 +88,11 @@ class LogVolume(NamedTuple):
     def is_known(self) -> bool:
         """Whether it may be answered."""
         return self.error <= min(_ABSOLUTE, _RELATIVE * (1 + abs(self.value)))
+
+    @property
+    def is_sharp(self) -> bool:
+        """Whether no other way need be tried."""
+        return self.error <= _SHARP * (1 + abs(self.value))
 
 
 def log_volumes(op: ConvOperator, damp: float, memory_limit: float) -> Tensor:
@@ -116,9 +126,13 @@ def _log_volume(
             return triangular
         if annihilates_constants(op):
             return -math.inf
-    for found in _ways(op, damp, memory_limit, by_values):
-        if found.is_known:
-            return found.value
+    best = LogVolume(math.nan, math.inf)
+    for sharpens, way in _ways(op, damp, memory_limit, by_values):
+        if best.is_sharp or (best.is_known and not sharpens):
+            break
+        best = min(best, way(), key=lambda found: found.error)
+    if best.is_known:
+        return best.value
     if not damp and _fits(op, damp, memory_limit) and is_rank_deficient(op):
         return -math.inf
     raise NotImplementedError(
@@ -133,17 +147,24 @@ def _log_volume(
 
 def _ways(
     op: ConvOperator, damp: float, memory_limit: float, by_values: LogVolume | None
-) -> Iterator[LogVolume]:
+) -> Iterator[tuple[bool, Callable[[], LogVolume]]]:
+    """Ways, and whether each is worth its price where the answer is known, but not sharply."""
+
+    def by_matrix() -> LogVolume:
+        return LogVolume(*log_volume_of_matrix(op, damp))
+
+    fits = _fits(op, damp, memory_limit)
+    size = min(op.shape) // op.geometry.groups
     if by_values is not None:
-        yield by_values
-    fits, small = _fits(op, damp, memory_limit), min(op.shape) <= dense.LIMIT
-    if fits and small:
-        yield LogVolume(*log_volume_of_matrix(op, damp))
-    elif by_values is None and (damp or _has_full_rank(op, memory_limit)):
-        for grid in _operators_to_grid(op):
-            yield _by_ghosts(grid, damp, memory_limit)
-    if fits and not small and by_values is None:
-        yield LogVolume(*log_volume_of_matrix(op, damp))
+        yield False, lambda: by_values
+    if fits and size <= dense.LIMIT:
+        yield False, by_matrix
+    elif by_values is None:
+        if damp or _has_full_rank(op, memory_limit):
+            for grid in _operators_to_grid(op):
+                yield False, partial(_by_ghosts, grid, damp, memory_limit)
+        if fits:
+            yield size <= _QUICK, by_matrix
 
 
 def _fits(op: ConvOperator, damp: float, memory_limit: float) -> bool:
@@ -155,7 +176,7 @@ def _fits(op: ConvOperator, damp: float, memory_limit: float) -> bool:
 def _has_full_rank(op: ConvOperator, memory_limit: float) -> bool:
     options = Options(memory_limit=memory_limit)
     try:
-        rank = values.matrix_rank(Spectrum(op, memory_limit), options, False).value
+        rank = values.matrix_rank(Spectrum(op, memory_limit, options=options), False).value
     except NotImplementedError:
         return False
     return int(rank) == min(op.shape)

@@ -39,6 +39,7 @@ VALUES_LIMIT = 4096
 
 _DIAGONAL: tuple[Any, ...] = (fourier, cosine, separable)
 _EPS = torch.finfo(torch.float64).eps
+_NO_CUT_OFF = Options()  # but round-off
 _MOST = 8  # a larger part of all values than one of these is cheaper by LAPACK than by Lanczos
 
 
@@ -74,17 +75,24 @@ class Spectrum:
     op : with a finite weight
     memory_limit : bytes
     wanted : how many values will be asked for
+    options : with the cut-off of a rank that will be asked for
     """
 
-    def __init__(self, op: ConvOperator, memory_limit: float, wanted: int = 1) -> None:
-        self.op, self.memory_limit, self.wanted = op, memory_limit, wanted
+    def __init__(
+        self,
+        op: ConvOperator,
+        memory_limit: float,
+        wanted: int = 1,
+        options: Options = _NO_CUT_OFF,
+    ) -> None:
+        self.op, self.memory_limit, self.wanted, self.options = op, memory_limit, wanted, options
         self.total = min(op.shape)
         self._extremes: dict[int, Extremes] = {}
 
     @cached_property
     def exact(self) -> Exact | None:
         """The whole spectrum, where a rung knows it."""
-        rung = exact_rung(self.op, self.memory_limit, self.wanted)
+        rung = exact_rung(self.op, self.memory_limit, self.wanted, self.options)
         if rung is None:
             return None
         S = rung.singular_values(self.op)
@@ -114,9 +122,9 @@ class Spectrum:
             self._extremes[i] = Extremes(self.op.of_sample(i), self.memory_limit)
         return self._extremes[i]
 
-    def cutoff(self, options: Options, norm: Tensor) -> Tensor:
+    def cutoff(self, norm: Tensor) -> Tensor:
         """What counts as zero, (B,)."""
-        return options.cutoff(self.op, norm)
+        return self.options.cutoff(self.op, norm)
 
     @property
     def _samples(self) -> range:
@@ -128,10 +136,15 @@ class Spectrum:
         return Bracket(S, (S - slack).clamp(min=0), S + slack, self.exact.how)
 
 
-def exact_rung(op: ConvOperator, memory_limit: float, wanted: int) -> Any:
-    """The module of the first rung that knows all singular values, or None."""
+def exact_rung(
+    op: ConvOperator, memory_limit: float, wanted: int, options: Options = _NO_CUT_OFF
+) -> Any:
+    """The module of the first rung that knows all singular values, or None.
+
+    One that serves weights near a structure serves only where a cut-off of `options` is not hidden.
+    """
     for rung in _DIAGONAL:
-        if rung.obstacle(op, Options()) is None and rung.values_memory(op) <= memory_limit:
+        if rung.obstacle(op, options) is None and rung.values_memory(op) <= memory_limit:
             return rung
     total = min(op.shape)
     limit = VALUES_LIMIT if wanted > total // _MOST else dense.LIMIT
@@ -200,7 +213,7 @@ def cond(spectrum: Spectrum, prove: bool) -> Bracket:
     """(B,) σ_max/σ_min; inf where σ_min is round-off."""
     high, low = spectrum.largest(1, prove), spectrum.smallest(1, prove)
     top, bottom = high.value[:, 0], low.value[:, 0]
-    singular = bottom <= spectrum.cutoff(Options(), top)
+    singular = bottom <= spectrum.cutoff(top)
     value = torch.where(singular, math.inf, top / bottom)
     lower = high.lower[:, 0] / low.upper[:, 0]
     upper = torch.where(singular, math.inf, high.upper[:, 0] / low.lower[:, 0])
@@ -208,15 +221,15 @@ def cond(spectrum: Spectrum, prove: bool) -> Bracket:
     return Bracket(value, torch.where(top == 0, math.inf, lower), upper, how)
 
 
-def matrix_rank(spectrum: Spectrum, options: Options, prove: bool) -> Bracket:
+def matrix_rank(spectrum: Spectrum, prove: bool) -> Bracket:
     """(B,) number of singular values above max(atol, rtol·σ_max), int64."""
     exact = spectrum.exact
     if exact is not None:
         S, slack = exact.values, exact.slack[:, None]
-        tau = spectrum.cutoff(options, S[:, 0])[:, None]
+        tau = spectrum.cutoff(S[:, 0])[:, None]
         lower, upper = (tau + 2 * slack < S).sum(1), (tau - 2 * slack < S).sum(1)
         return Bracket((tau < S).sum(1), lower, upper, exact.how)
-    ranks = [_rank_of(spectrum, i, options, prove) for i in range(spectrum.op.batch_size or 1)]
+    ranks = [_rank_of(spectrum, i, prove) for i in range(spectrum.op.batch_size or 1)]
     value, lower, upper = (
         torch.tensor(v, device=spectrum.op.device)
         for v in zip(*(r[:3] for r in ranks), strict=True)
@@ -224,11 +237,9 @@ def matrix_rank(spectrum: Spectrum, options: Options, prove: bool) -> Bracket:
     return Bracket(value, lower, upper, "; ".join(dict.fromkeys(r[3] for r in ranks)))
 
 
-def _rank_of(
-    spectrum: Spectrum, i: int, options: Options, prove: bool
-) -> tuple[int, int, int, str]:
+def _rank_of(spectrum: Spectrum, i: int, prove: bool) -> tuple[int, int, int, str]:
     """As the factorisation of A⁺ finds it; bounds from the small end alone."""
-    op, total = spectrum.op.of_sample(i), spectrum.total
+    op, total, options = spectrum.op.of_sample(i), spectrum.total, spectrum.options
     need = boundary_memory(op, options)
     if need > options.memory_limit:
         raise MemoryLimitError(

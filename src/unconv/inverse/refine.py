@@ -1,0 +1,49 @@
+"""Iterative refinement until the next step would change nothing that can be seen.
+
+Source: Björck, "Numerical Methods for Least Squares Problems", SIAM 1996, §2.9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from .norms import nonzero, norms
+
+MOST_PASSES = 40
+_ENOUGH = 1e-16  # of the solution: what the next step would change
+_LEAST_GAIN = 0.5  # of a step by the next one, or there is nothing more to gain
+
+Unknowns = tuple[Tensor, ...]
+
+
+def refine(
+    found: Unknowns, step: Callable[[Unknowns], Unknowns], wanted: int, scale: Tensor
+) -> tuple[Unknowns, int]:
+    """Add steps as long as they shrink; the unknowns and the number of steps.
+
+    Parameters
+    ----------
+    found : images (N, ...) of a first solve
+    step : what another solve makes of the residuals of the unknowns
+    wanted : index of the unknown whose steps are watched
+    scale : (N,) what the first solve may be wrong by, in the unit of the wanted unknown: its own
+        norm is too little where it is round-off of the data, as A⁺y is for y outside the range
+    """
+    before, done = norms(found[wanted]) + scale, 0
+    while done < MOST_PASSES:
+        done += 1
+        change = step(found)
+        size = norms(change[wanted])
+        rate = size / nonzero(before)
+        shrinks = (rate < 1).to(change[0].dtype)
+        found = tuple(
+            u + shrinks.reshape(-1, *[1] * (u.ndim - 1)) * c
+            for u, c in zip(found, change, strict=True)
+        )
+        enough = size * rate <= _ENOUGH * norms(found[wanted])
+        if bool((enough | ~(rate <= _LEAST_GAIN)).all()):
+            break
+        before = size
+    return found, done

@@ -46,6 +46,15 @@ class Axis:
         return self.dilation * (self.k - 1) + 1
 
     @property
+    def shows_every_tap(self) -> bool:
+        """Whether some samples are read by every tap and clear of both ends.
+
+        On a shorter axis taps may read padding alone, or meet on one sample and cancel: A may then
+        be small beside its kernel.
+        """
+        return self.n >= 2 * self.extent + self.stride
+
+    @property
     def padded(self) -> int:
         """Samples of the extended domain."""
         return self.n + self.before + self.after

@@ -31,7 +31,7 @@ from ..linear_operator import LinearOperator
 from ..precision import double_dtype
 from .base import CannotServeError, SpectrumSummary
 from .lanczos import random_start
-from .norms import norms, ratio
+from .norms import norms, ratio, unit_of
 
 _SLACK = 1000.0  # of eps·σ_max/σ_r, and of eps: what healthy factors stay under by a factor of ten
 # No promise is weaker: a factor that need not hold one digit proves nothing.  What is kept in
@@ -101,6 +101,7 @@ def probe(
     if not full:
         found["X A x = x"] = _parts(solve(_product(A._matvec, x)) - x, x, loss)
     if not full or m < n:
+        x = x / unit_of(norms(x)).to(x.dtype.to_real()).reshape(-1, *[1] * (x.ndim - 1))
         back = _product(A._rmatvec, solve_adjoint(x))
         found["Aᴴ Xᴴ x = x"] = _parts(back - x, x, loss)
     return Probe(found)

@@ -128,9 +128,10 @@ def _log_volume(
             return -math.inf
     best = LogVolume(math.nan, math.inf)
     for sharpens, way in _ways(op, damp, memory_limit, by_values):
-        if best.is_sharp or (best.is_known and not sharpens):
+        if sharpens or not best.is_known:
+            best = min(best, way(), key=lambda found: found.error)
+        if best.is_sharp:
             break
-        best = min(best, way(), key=lambda found: found.error)
     if best.is_known:
         return best.value
     if not damp and _fits(op, damp, memory_limit) and is_rank_deficient(op):

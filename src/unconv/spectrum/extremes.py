@@ -59,7 +59,7 @@ _ROUNDING = 32 * torch.finfo(torch.float64).eps  # of σ_max: a product with A a
 _RESOLUTION, _SQUARE_RESOLUTION = 1e-6, 1e-7  # of σ_max: what inertia and μ can tell apart
 _WIDTHS = (1e-8, 1e-6, 1e-4)  # of τ beyond the last value found, until the count agrees
 _CANDIDATES = 4
-_RANGE = 1e-6  # of the largest eigenvalue of an inverse: σ up to 1,000 times the smallest
+_RANGE = 1e-3  # of the largest eigenvalue of an inverse: σ up to 30 times the smallest
 _ALIKE = 3.0  # of μ: σ up to that are found together
 _SMALL = 1e-300
 _MOST_FOUND = 256  # values that are found for the sake of a proof
@@ -194,8 +194,8 @@ class Extremes:
         locked = self.p.weight.new_zeros(0, *self._short)
         while True:
             rest = _beside(inverse.of_gram, locked)
-            # What μ makes alike is told apart by the refinement.
-            strict = not inverse.level
+            # What μ makes alike is told apart by the refinement; of others it gains little.
+            strict = len(locked) >= alike
             pairs = self._eigenpairs(rest, wanted - len(locked), strict=strict)
             # A weighs what is left of large σ by σ_max/σ; one more solve divides it by its square.
             vectors = rest(pairs.vectors)

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from ..inverse import dense, factorize, separable
 from ..inverse.base import InverseOperator, Options, default_rtol
+from ..inverse.norms import unit_of
 from ..inverse.small_blocks import kept_directions
 from ..linear_operator import LinearOperator, MemoryLimitError
 from ..operator import ConvOperator
@@ -168,14 +169,14 @@ class WholeSpace(Projector):
 
 def projector(op: ConvOperator, options: Options, *, on_range: bool) -> LinearOperator:
     """Onto range(A), or onto null(A)."""
-    rung = exact_rung(op, options.memory_limit, 1)
+    rung = exact_rung(op, options.memory_limit, 1, options)
     if rung is None:
         return _by_factor(op, options, on_range=on_range)
     if rung is separable:
         inverse = separable.factor(*_doubled(op, options), False)
         assert isinstance(inverse, separable.SeparableInverse)
         return AxesProjector(op, inverse, on_range=on_range)
-    exact = Spectrum(op, options.memory_limit).exact
+    exact = Spectrum(op, options.memory_limit, options=options).exact
     assert exact is not None
     cutoff = options.cutoff(op, exact.values[:, 0])
     if rung is dense:
@@ -184,11 +185,17 @@ def projector(op: ConvOperator, options: Options, *, on_range: bool) -> LinearOp
 
 
 def _doubled(op: ConvOperator, options: Options) -> tuple[ConvOperator, Options]:
-    """The operator in double precision with the cut-off of its own precision."""
+    """The operator in double precision, of order one, with the cut-off of its own precision.
+
+    Its projectors are the same, and products with small weights do not underflow.
+    """
     rtol = options.rtol
     if rtol is None and not options.atol:
         rtol = default_rtol(op)
-    return op.in_double(), replace(options, rtol=rtol)
+    A = op.in_double()
+    unit = unit_of(A.weight.abs().amax())
+    A = A.with_weight(A.weight / unit)
+    return A, replace(options, rtol=rtol, atol=options.atol / float(unit))
 
 
 def _kept_vectors(op: ConvOperator, cutoff: Tensor, on_range: bool) -> Tensor:

@@ -27,8 +27,8 @@ from torch import Tensor
 
 import unconv
 from unconv import psf
-from unconv.deblur import blur_operator
 from unconv.inverse.certificate import certify
+from unconv.pictures.restoration import blur_operator
 
 from . import peers
 from .common import (

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unconv import ConvOperator
-from unconv.inverse_kernel import approximate_pinv, inverse_kernel, residuals_by_size
+from unconv.fir import approximate_pinv, inverse_kernel, residuals_by_size
 
 from .common import against, medians, milliseconds, table, timed
 

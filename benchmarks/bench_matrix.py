@@ -22,7 +22,7 @@ from scipy.sparse.linalg import lsqr, spsolve
 from torch import Tensor
 
 import unconv
-from unconv.matrix import conv_matrix, operator_matrix
+from unconv import conv_matrix, operator_matrix
 
 from .common import against, medians, milliseconds, relative_error, table
 
@@ -38,7 +38,7 @@ SHAPES = {  # weight, picture
 PEAK = """
 import torch
 from benchmarks.common import peak_memory
-from unconv.matrix import conv_matrix
+from unconv import conv_matrix
 K = torch.randn({kernel}, dtype=torch.float64)
 conv_matrix(K[{centre}], {small}, "same", layout={layout!r})
 before = peak_memory()

@@ -17,8 +17,8 @@ import mpmath
 import torch
 from torch import Tensor
 
+from benchmarks.svd_rivals import RIVALS
 from unconv.linalg import spectral_apply, svd, svt
-from unconv.linalg.rivals import RIVALS
 
 from .common import against, device, medians, milliseconds, table
 

@@ -25,12 +25,12 @@ napoleon_use_ivar = True
 
 OPTIONAL = {
     "unconv.nn": "Layers",
-    "unconv.inverse_kernel": "Inverse kernels",
+    "unconv.fir": "Inverse kernels",
     "unconv.psf": "Point-spread functions",
     "unconv.regularize": "Damps, penalties, filters",
     "unconv.inspection": "Inspecting a kernel",
-    "unconv.deblur": "Blurring and restoring pictures",
-    "unconv.images": "Reading and writing pictures",
+    "unconv.pictures": "Blurring and restoring pictures",
+    "unconv.pictures.formats": "Reading and writing pictures",
 }
 """Modules that the API page shows where they and what they need can be imported."""
 

@@ -31,8 +31,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu
 
 from unconv import ConvOperator
-from unconv.images import check_writable
 from unconv.inverse import Certificate
+from unconv.pictures.formats import check_writable
 
 SIZE, QUICK_SIZE = 96, 32
 SLOPE = 0.1

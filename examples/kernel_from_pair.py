@@ -34,9 +34,10 @@ from skimage import data
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from unconv import ConvOperator, psf
-from unconv.deblur import blur_operator
-from unconv.images import check_writable
+from unconv import ConvOperator
+from unconv.pictures.formats import check_writable
+from unconv.pictures.restoration import blur_operator
+from unconv.psf import models as psf
 
 SIDE = 9
 APPROACH = (0.3, 0.1)  # damps

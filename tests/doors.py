@@ -19,14 +19,23 @@ import torch
 from torch import Tensor, nn
 
 import unconv
-from unconv import adapters, deblur, inspection, linalg, matrix, psf, regularize, testing
-from unconv.inverse_kernel import (
+from unconv import (
+    adapters,
+    inspection,
+    linalg,
+    psf,
+    regularize,
+    testing,
+)
+from unconv.fir import (
     approximate_pinv,
     decay,
     errors_by_delay,
     residuals_by_size,
     smallest_inverse,
 )
+from unconv.operators import matrix
+from unconv.pictures import restoration as deblur
 
 F64, C128 = torch.float64, torch.complex128
 

@@ -121,8 +121,8 @@ def engine(name: str) -> Iterator[None]:
         if name == "slabs":  # whatever the dtype
             patch.setattr(unconv.convolve.direct, "_slabs", _single_rows)
         if name.endswith("byte limits"):  # where the library itself would split
-            patch.setattr(unconv.convolve.memory, "LARGEST_KEPT", 0)
-            patch.setattr(unconv.convolve.memory, "SLAB_BYTES", 1)
+            patch.setattr(unconv.numerics.memory, "LARGEST_KEPT", 0)
+            patch.setattr(unconv.numerics.memory, "SLAB_BYTES", 1)
         yield
 
 

@@ -13,7 +13,7 @@ import torch
 from hypothesis import strategies as st
 
 from unconv import ConvOperator
-from unconv.geometry import MODES
+from unconv.grid.geometry import MODES
 
 from .helpers import DOUBLES, randn
 

@@ -12,8 +12,14 @@ import torch
 from unconv import ConvOperator, InverseOperator
 from unconv.testing import dot_test
 
-from .helpers import C128, F64, data, near_identity, relative
-from .inverse.test_base import every_rung, served, warned, weight_for
+from .helpers import (
+    C128,
+    F64,
+    data,
+    near_identity,
+    relative,
+)
+from .inverse.test_operator import every_rung, served, warned, weight_for
 
 DEVICE = os.environ.get("UNCONV_TEST_DEVICE", "cuda")  # "cpu" tries the tests themselves
 pytestmark = pytest.mark.skipif(

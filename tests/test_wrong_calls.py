@@ -18,7 +18,16 @@ import torch
 
 import unconv
 
-from .doors import NEVER, TENSORS, Door, all_doors, odd_tensors, odd_values, seeded, strange_tensors
+from .doors import (
+    NEVER,
+    TENSORS,
+    Door,
+    all_doors,
+    odd_tensors,
+    odd_values,
+    seeded,
+    strange_tensors,
+)
 
 SOURCE = str(pathlib.Path(unconv.__file__).parent)
 DOORS = {door.name: door for door in all_doors()}
@@ -71,8 +80,8 @@ INTERNAL = {  # for traced.py, autograd and copies; documented as such
 }  # fmt: skip
 MODULES = [
     "unconv", "unconv.linalg", "unconv.nn", "unconv.regularize", "unconv.adapters", "unconv.psf",
-    "unconv.inverse_kernel", "unconv.matrix", "unconv.inspection", "unconv.testing",
-    "unconv.deblur",
+    "unconv.fir", "unconv.operators.matrix", "unconv.inspection", "unconv.testing",
+    "unconv.pictures.restoration",
 ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from unconv.images.atomic import replacing
+from unconv.pictures.formats.atomic import replacing
 
 from .scores import Restored, Scores
 

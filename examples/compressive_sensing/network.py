@@ -24,8 +24,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from benchmarks.svd_rivals import RIVALS, Factors
 from unconv.linalg import svt
-from unconv.linalg.rivals import RIVALS, Factors
 
 from .sampling import check_measurements
 

@@ -16,7 +16,7 @@ from skimage import data
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from unconv.images import read_picture
+from unconv.pictures.formats import read_picture
 
 SUFFIXES = (".jpeg", ".jpg", ".npy", ".png", ".tif", ".tiff")
 SHRINK = 2

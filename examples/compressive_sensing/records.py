@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from unconv.images.atomic import replacing
+from unconv.pictures.formats.atomic import replacing
 
 from .scores import Scores
 from .training import Epoch, Run, Settings

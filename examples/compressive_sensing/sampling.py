@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from unconv.checks import check_all_finite, check_tensor
+from unconv.numerics.checks import check_all_finite, check_tensor
 
 RATIOS = (0.04, 0.1, 0.3, 0.4, 0.5)
 """Those of the paper."""

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from unconv.images.atomic import replacing
+from unconv.pictures.formats.atomic import replacing
 
 from .network import CELLS, UnrolledNetwork, check_variant
 from .pictures import Named, check_patch_size, draw_patches

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from unconv.images.atomic import replacing
+from unconv.pictures.formats.atomic import replacing
 
 from .series import Data
 from .table import Magnitude, Result

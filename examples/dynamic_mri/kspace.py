@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-from unconv.checks import check_all_finite, check_tensor
+from unconv.numerics.checks import check_all_finite, check_tensor
 
 ACCELERATIONS = (4, 8, 12)
 CENTRE = 3

@@ -23,7 +23,7 @@ import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from unconv.images.atomic import replacing
+from unconv.pictures.formats.atomic import replacing
 
 from .baselines import oracle_svt, zero_filling
 from .kspace import line_masks, measure

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from unconv import psf
-from unconv.images import check_writable
+from unconv.pictures.formats import check_writable
 
 from .figure import draw
 from .network import UnrolledDeblurring

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unconv import ConvOperator
-from unconv.deblur import frame
+from unconv.pictures.restoration import frame
 
 from .network import UnrolledDeblurring
 from .pictures import draw_patches

@@ -7,7 +7,9 @@ Start with `ConvOperator`, or with the one-call functions `conv2d_pinv`, `conv2d
 from importlib.metadata import version
 
 from . import linalg, nn
-from .functional import (
+from .doors import ConvOperator
+from .fir import InverseKernel, inverse_kernel
+from .functional.convolutions import (
     conv1d_adjoint,
     conv1d_pinv,
     conv2d_adjoint,
@@ -15,12 +17,16 @@ from .functional import (
     conv3d_adjoint,
     conv3d_pinv,
 )
-from .inverse import AccuracyWarning, Certificate, InverseOperator, LstsqResult, Plan
-from .inverse_kernel import InverseKernel, inverse_kernel
-from .linear_operator import LinearOperator, MemoryLimitError
-from .matrix import conv_matrix
-from .operator import ConvOperator
-from .regularize.functional import tikhonov, tsvd, wiener
+from .functional.regularized import tikhonov, tsvd, wiener
+from .inverse import (
+    AccuracyWarning,
+    Certificate,
+    InverseOperator,
+    LstsqResult,
+    Plan,
+)
+from .operators.linear_operator import LinearOperator, MemoryLimitError
+from .operators.matrix import conv_matrix
 from .spectrum import SVD, Bracket
 
 __version__ = version("unconv")

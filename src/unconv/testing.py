@@ -22,12 +22,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .checks import check_count, check_kind, check_values
-from .geometry import Axis
-from .linear_operator import LinearOperator
-from .operator import ConvOperator
-from .precision import double_dtype
-from .traced import outside_graphs
+from .doors import ConvOperator
+from .grid.geometry import Axis
+from .numerics.checks import check_count, check_kind, check_values
+from .numerics.compiled import outside_graphs
+from .numerics.precision import double_dtype
+from .operators.linear_operator import LinearOperator
 
 
 class PenroseErrors(NamedTuple):

@@ -16,7 +16,14 @@ import torch
 import unconv
 from unconv.adapters import ExactMaps, as_deepinv, deepinv_physics
 
-from ..helpers import C128, F64, assert_says, near_identity, randn, relative
+from ..helpers import (
+    C128,
+    F64,
+    assert_says,
+    near_identity,
+    randn,
+    relative,
+)
 
 
 def conv(dtype: torch.dtype = F64, c: int = 2, **options) -> unconv.ConvOperator:

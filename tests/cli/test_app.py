@@ -61,7 +61,7 @@ def test_main_without_its_packages(monkeypatch, package):
 
 
 def test_main_hides_no_mistake_of_its_own(monkeypatch):
-    without(monkeypatch, "unconv.images")
+    without(monkeypatch, "unconv.pictures.formats")
     with pytest.raises(ModuleNotFoundError, match=r"unconv\.images"):
         cli.main()
 

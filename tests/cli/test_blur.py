@@ -11,8 +11,8 @@ import torch
 pytest.importorskip("typer")
 
 from unconv import psf
-from unconv.deblur import BOUNDARIES, blur
-from unconv.images import read_picture
+from unconv.pictures.formats import read_picture
+from unconv.pictures.restoration import BOUNDARIES, blur
 
 from .test_common import fail, pixels, save, succeed
 

@@ -22,11 +22,22 @@ pytest.importorskip("typer")
 
 from typer.testing import CliRunner, Result
 
-from unconv import ConvOperator, psf
+from unconv import ConvOperator
 from unconv.cli.app import app
-from unconv.cli.common import EXIT_CODES, collected_doubts, parse_psf, tell
-from unconv.images import Picture, PictureError, read_picture, write_picture
+from unconv.cli.common import (
+    EXIT_CODES,
+    collected_doubts,
+    parse_psf,
+    tell,
+)
 from unconv.inverse import AccuracyWarning
+from unconv.pictures.formats import (
+    Picture,
+    PictureError,
+    read_picture,
+    write_picture,
+)
+from unconv.psf import models as psf
 
 
 def run(*args: object) -> Result:

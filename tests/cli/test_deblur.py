@@ -16,11 +16,18 @@ import torch
 
 pytest.importorskip("typer")
 
-import unconv.deblur as library
+import unconv.pictures.restoration as library
 from unconv import psf
-from unconv.images import read_picture
+from unconv.pictures.formats import read_picture
 
-from .test_common import contents, fail, pixels, run, save, succeed
+from .test_common import (
+    contents,
+    fail,
+    pixels,
+    run,
+    save,
+    succeed,
+)
 
 PSF = "gaussian:0.6"
 KEYS = {

@@ -104,7 +104,7 @@ def test_all_as_a_table(tmp_path: Path, small, undrawn):
 
 
 def test_not_proven(tmp_path: Path, small, undrawn, monkeypatch):
-    monkeypatch.setattr("unconv.deblur.TOL", 0.0)
+    monkeypatch.setattr("unconv.pictures.restoration.TOL", 0.0)
     result = run("demo", "-o", tmp_path / "figure.png", "--psf", "disk:2")
     assert result.exit_code == 5
     assert (tmp_path / "figure.png").read_bytes() == b"figure"

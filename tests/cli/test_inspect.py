@@ -15,10 +15,11 @@ pytest.importorskip("typer")
 
 from PIL import Image
 
-from unconv import ConvOperator, psf
+from unconv import ConvOperator
 from unconv.cli import inspect_figure
-from unconv.deblur import BOUNDARIES, blur_operator
 from unconv.inspection import inspect_operator, response
+from unconv.pictures.restoration import BOUNDARIES, blur_operator
+from unconv.psf import models as psf
 
 from .test_common import contents, fail, run, succeed
 

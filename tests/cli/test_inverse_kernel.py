@@ -14,7 +14,7 @@ from PIL import Image
 
 from unconv import psf
 from unconv.cli import inverse_kernel as command
-from unconv.inverse_kernel import inverse_kernel
+from unconv.fir import inverse_kernel
 
 from .test_common import contents, fail, run, succeed
 

@@ -19,8 +19,9 @@ from examples.unrolled_deblurring.training import (
     tikhonov,
     train,
 )
-from unconv import ConvOperator, psf
-from unconv.deblur import blur
+from unconv import ConvOperator
+from unconv.pictures.restoration import blur
+from unconv.psf import models as psf
 
 from ..helpers import relative
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from unconv import ConvOperator
-from unconv.inverse import dense, separable
+from unconv.inverse.diagonal import dense, separable
 
 from ..helpers import doubled, randn
 

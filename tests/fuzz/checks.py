@@ -9,7 +9,14 @@ import numpy as np
 from .case import Case, small_problems_end_at
 from .oracle import EPS
 from .question import Failure, Question, Report
-from .solutions import functional, layer, lstsq, pinv, tikhonov, tsvd
+from .solutions import (
+    functional,
+    layer,
+    lstsq,
+    pinv,
+    tikhonov,
+    tsvd,
+)
 from .spectra import logabsdet, projectors, spectrum, svd
 
 __all__ = ["CHECKS", "Failure", "Report", "examine"]

@@ -27,8 +27,8 @@ import torch
 from torch import Tensor
 
 from unconv.inverse import AccuracyWarning
-from unconv.inverse.base import default_rtol
-from unconv.precision import real_working_dtype
+from unconv.inverse.request import default_rtol
+from unconv.numerics.precision import real_working_dtype
 
 from ..helpers import data
 from .case import Case

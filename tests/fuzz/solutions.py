@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 import unconv.nn
-from unconv.inverse.base import InverseOperator, default_rtol
-from unconv.inverse.solve import in_precision_of
+from unconv.inverse.lstsq import in_precision_of
+from unconv.inverse.operator import InverseOperator
+from unconv.inverse.request import default_rtol
 
 from .oracle import EPS, Array, Oracle
 from .question import Question, warned

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unconv.inverse import cosine, separable
-from unconv.inverse.base import default_rtol
+from unconv.inverse.diagonal import cosine, separable
+from unconv.inverse.request import default_rtol
 from unconv.spectrum.values import exact_rung
 
 from .oracle import EPS, Array, Oracle

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from unconv.inverse.base import default_rtol
+from unconv.inverse.request import default_rtol
 
 from .case import Case
 from .checks import CHECKS, examine

@@ -16,7 +16,16 @@ from unconv.inverse import AccuracyWarning
 from unconv.inverse.certificate import certify
 from unconv.testing import dense_twin
 
-from ..helpers import C128, F64, data, has_gap, near_identity, randn, relative, said_if
+from ..helpers import (
+    C128,
+    F64,
+    data,
+    has_gap,
+    near_identity,
+    randn,
+    relative,
+    said_if,
+)
 from ..strategies import cases, circulant_cases
 
 PER_IMAGE = (

@@ -15,10 +15,8 @@ from hypothesis import strategies as st
 import unconv.convolve
 from unconv import ConvOperator
 from unconv.inverse import krylov
-from unconv.inverse.base import AccuracyWarning, Options
-from unconv.inverse.cgls import Cgls
+from unconv.inverse.facts import AccuracyWarning
 from unconv.inverse.krylov import KrylovInverse
-from unconv.inverse.lsmr import Lsmr
 from unconv.inverse.prepared import (
     Prepared,
     Turned,
@@ -27,6 +25,9 @@ from unconv.inverse.prepared import (
     kernel_spectrum,
     spectrum_bytes,
 )
+from unconv.inverse.request import Options
+from unconv.numerics.cgls import Cgls
+from unconv.numerics.lsmr import Lsmr
 from unconv.psf import motion
 from unconv.testing import dense_twin, dot_test
 

@@ -12,8 +12,21 @@ import torch
 from unconv import ConvOperator
 from unconv.inverse.normal_equations import refinements_for
 
-from ..helpers import C128, DOUBLES, F64, randn, relative
-from .gradient_oracle import EPS, Oracle, Point, differentiated, distance, numbers
+from ..helpers import (
+    C128,
+    DOUBLES,
+    F64,
+    randn,
+    relative,
+)
+from .gradient_oracle import (
+    EPS,
+    Oracle,
+    Point,
+    differentiated,
+    distance,
+    numbers,
+)
 
 MODES = {"fourier": "circular", "cosine": "symmetric", "separable": "reflect"}
 SHAPES = {"tall": (3, 2), "square": (2, 2), "wide": (2, 3)}

@@ -8,12 +8,20 @@ from typing import Any
 import pytest
 import torch
 
-from unconv import ConvOperator, MemoryLimitError, Plan, psf
-from unconv.inverse import Options, dense, fourier
-from unconv.inverse.boundary_sizes import rings_of
+from unconv import ConvOperator, MemoryLimitError, Plan
+from unconv.inverse import Options
+from unconv.inverse.boundary.sizes import rings_of
+from unconv.inverse.diagonal import dense, fourier
 from unconv.inverse.plan import LADDER
+from unconv.psf import models as psf
 
-from ..helpers import C128, F64, assert_says, near_identity, randn
+from ..helpers import (
+    C128,
+    F64,
+    assert_says,
+    near_identity,
+    randn,
+)
 
 
 def empty(*shape: int, dtype: torch.dtype = F64) -> torch.Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unconv import ConvOperator
-from unconv.inverse.base import CannotServeError, SpectrumSummary
+from unconv.inverse.facts import CannotServeError, SpectrumSummary
 from unconv.inverse.probe import probe, refuse_unproven
 from unconv.testing import dense_twin
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import grad, jacfwd, jacrev, vmap
 
+from benchmarks.svd_compare import MATRICES, METHODS, gradient
+from benchmarks.svd_compare import exact_gradient as polar_gradient
 from unconv.linalg import pinv, spectral_apply, svt
-from unconv.linalg.compare import MATRICES, METHODS, gradient
-from unconv.linalg.compare import exact_gradient as polar_gradient
 
 from .reference import FUNCTIONS, exact_gradient
 from .test_svd import DOUBLE, SHAPES, NoLook, draw

@@ -9,7 +9,14 @@ from unconv import ConvOperator
 from unconv.regularize.filters import landweber, showalter
 from unconv.testing import dense_twin
 
-from ..helpers import C128, DOUBLES, assert_says, data, randn, relative
+from ..helpers import (
+    C128,
+    DOUBLES,
+    assert_says,
+    data,
+    randn,
+    relative,
+)
 
 OPERATORS = {
     "fourier": ((3, 2, 3, 3), (6, 5), {"padding": "same", "padding_mode": "circular"}),

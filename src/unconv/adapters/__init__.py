@@ -4,9 +4,10 @@ Nothing is computed anew here: each adapter translates shapes and names, and kee
 factored.  Packages that the library does not depend on are imported when an adapter is called.
 """
 
+from ..operators.scipy_operator import SciPyOperator
 from .deepinv_physics import ExactMaps, as_deepinv
 from .h_functions import HFunctions, as_h_functions
-from .scipy_operator import SciPyOperator, as_scipy
+from .scipy_operator import as_scipy
 
 __all__ = [
     "ExactMaps",

@@ -20,12 +20,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checks import check_kind, check_number, check_real_tensor, check_values
-from ..inverse import InverseOperator, options_of
+from ..inverse import InverseOperator, factorize, options_of
+from ..inverse.cache import FactorCache
 from ..inverse.plan import check_method
-from ..linear_operator import DEFAULT_MEMORY_LIMIT
-from ..nn.factors import FactorCache
-from ..operator import ConvOperator
+from ..numerics.checks import (
+    check_kind,
+    check_number,
+    check_real_tensor,
+    check_values,
+)
+from ..operators.convolution import Convolution
+from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT, EXPECTED_SOLVES
 from .checks import check_convolution
 
 
@@ -55,7 +60,7 @@ class ExactMaps(nn.Module):
 
     def __init__(
         self,
-        op: ConvOperator,
+        op: Convolution,
         *,
         rtol: float | None = None,
         atol: float = 0.0,
@@ -80,10 +85,16 @@ class ExactMaps(nn.Module):
         """A⁺ y, (N, *range_shape) -> (N, *domain_shape)."""
 
         def factor() -> InverseOperator:
-            return self.op.pinv(rtol=self.rtol, atol=self.atol, method=self.method)
+            return self._factored(0.0, self.rtol, self.atol)
 
         inverse = self._factors.get("pinv", [self.op.weight], factor)
         return inverse.bound_to(self.op.weight)(y)
+
+    def _factored(
+        self, damp: float, rtol: float | None = None, atol: float = 0.0
+    ) -> InverseOperator:
+        options = options_of(damp, rtol, atol, DEFAULT_MEMORY_LIMIT, EXPECTED_SOLVES)
+        return factorize(self.op, options, self.method, True)
 
     def prox_l2(self, z: Tensor | float | None, y: Tensor, gamma: float | Tensor) -> Tensor:
         """argmin γ/2·‖Ax − y‖² + ½‖x − z‖².
@@ -134,14 +145,14 @@ class ExactMaps(nn.Module):
         value = damp.item()
 
         def factor() -> InverseOperator:
-            return self.op.tikhonov(value, method=self.method)
+            return self._factored(value)
 
         inverse = self._factors.get(value, [self.op.weight], factor)
         return inverse.bound_to(self.op.weight, damp)
 
 
 def as_deepinv(
-    op: ConvOperator,
+    op: Convolution,
     *,
     noise_model: nn.Module | None = None,
     rtol: float | None = None,

@@ -28,20 +28,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import check_all_finite, check_tensor
-from ..inverse import Options, cosine, fourier, options_of, separable
-from ..linear_operator import DEFAULT_MEMORY_LIMIT, MemoryLimitError, gigabytes
-from ..operator import ConvOperator
-from ..precision import ieee_arithmetic, real_working_dtype
-from ..traced import outside_graphs
+from ..inverse import Options, options_of
+from ..inverse.diagonal import cosine, fourier, separable
+from ..numerics.checks import check_all_finite, check_tensor
+from ..numerics.compiled import outside_graphs
+from ..numerics.precision import ieee_arithmetic, real_working_dtype
+from ..operators.convolution import Convolution
+from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT, MemoryLimitError, gigabytes
 from .checks import check_convolution
 from .orthogonal_bases import Side, product_sides, wave_sides
 
 
 class _Rung(NamedTuple):
-    obstacle: Callable[[ConvOperator, Options], str | None]
-    memory: Callable[[ConvOperator], int]
-    sides: Callable[[ConvOperator], tuple[Side, Side]]
+    obstacle: Callable[[Convolution, Options], str | None]
+    memory: Callable[[Convolution], int]
+    sides: Callable[[Convolution], tuple[Side, Side]]
 
 
 class HFunctions:
@@ -57,7 +58,7 @@ class HFunctions:
     """
 
     def __init__(
-        self, op: ConvOperator, method: str, sides: tuple[Side, Side], options: Options
+        self, op: Convolution, method: str, sides: tuple[Side, Side], options: Options
     ) -> None:
         self.method, self.shape = method, op.shape
         self._dtype = real_working_dtype(op.dtype)
@@ -144,7 +145,7 @@ def _synthesise(side: Side, index: Tensor, z: Tensor) -> Tensor:
 
 @outside_graphs
 def as_h_functions(
-    op: ConvOperator,
+    op: Convolution,
     *,
     rtol: float | None = None,
     atol: float = 0.0,
@@ -201,7 +202,7 @@ def as_h_functions(
         return HFunctions(op, method, _RUNGS[method].sides(op), options)
 
 
-def _diagonal_rung(op: ConvOperator) -> str:
+def _diagonal_rung(op: Convolution) -> str:
     reasons = []
     for name, rung in _RUNGS.items():
         why = rung.obstacle(op, Options())
@@ -214,14 +215,14 @@ def _diagonal_rung(op: ConvOperator) -> str:
     )
 
 
-def _wave_memory(op: ConvOperator) -> int:
+def _wave_memory(op: Convolution) -> int:
     """Bytes of the blocks with their SVDs and the copies of LAPACK, labels and their order."""
     g, points = op.geometry, math.prod(a.m for a in op.geometry.axes)
     r, c = (math.prod(shape) // (points * g.groups) for shape in (op.range_shape, op.domain_shape))
     return 8 * points * g.groups * (3 * r * c + 2 * c * c) + 48 * sum(op.shape)
 
 
-def _product_memory(op: ConvOperator) -> int:
+def _product_memory(op: Convolution) -> int:
     """Bytes of the matrices with their SVDs and the copies of LAPACK, labels and their order."""
     g, (m, n) = op.geometry, op.shape
     sides = [(a.m, a.n) for a in g.axes] + [(g.c_out // g.groups, g.c_in // g.groups)]

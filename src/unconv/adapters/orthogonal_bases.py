@@ -21,12 +21,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..convolve import grouped
-from ..inverse.kronecker import contract
-from ..inverse.outer_product import axis_matrix, nearest_outer_product
-from ..inverse.workers import run_in_slices
-from ..operator import ConvOperator
-from ..precision import real_working_dtype
-from ..torus import multiply
+from ..grid.torus import multiply
+from ..inverse.diagonal.outer_product import axis_matrix, nearest_outer_product
+from ..numerics.kronecker import contract
+from ..numerics.precision import real_working_dtype
+from ..numerics.threads import run_in_slices
+from ..operators.convolution import Convolution
 
 UNMATCHED, ABSENT = -1.0, -math.inf
 """Labels of a coordinate without singular value, and of an entry that is no coordinate."""
@@ -69,7 +69,7 @@ class Waves:
     """
 
     rung: Any
-    op: ConvOperator
+    op: Convolution
     fine: bool
     grid: tuple[int, ...]
     Q: Tensor
@@ -92,7 +92,7 @@ class Waves:
         return out
 
 
-def wave_sides(rung: Any, op: ConvOperator) -> tuple[Side, Side]:
+def wave_sides(rung: Any, op: Convolution) -> tuple[Side, Side]:
     """U and V of an operator that `fourier` or `cosine` serves."""
     blocks, scale = rung.blocks_of(op)  # (F, 1, g, r, c)
     if op.transposed:  # A = (conj C)ᴴ
@@ -168,7 +168,7 @@ class Products:
         return X.flatten(1, 2)
 
 
-def product_sides(op: ConvOperator) -> tuple[Side, Side]:
+def product_sides(op: Convolution) -> tuple[Side, Side]:
     """U and V of an operator that `separable` serves, both complete."""
     found = nearest_outer_product(grouped(op.taps.detach(), op.geometry))
     axes, kernels = op.geometry.axes, found.kernels

@@ -7,7 +7,13 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import blur, deblur, demo, inspect, inverse_kernel
+from . import (
+    blur,
+    deblur,
+    demo,
+    inspect,
+    inverse_kernel,
+)
 from .common import EXIT_CODES
 
 app = typer.Typer(

@@ -8,8 +8,8 @@ from typing import Annotated
 import torch
 import typer
 
-from .. import deblur as library
-from ..images import check_writable, read_picture, write_picture
+from ..pictures import restoration as library
+from ..pictures.formats import check_writable, read_picture, write_picture
 from .common import (
     BoundaryOption,
     JsonOption,

@@ -25,10 +25,10 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from .. import psf
-from ..images import PictureError, read_picture
 from ..inverse import AccuracyWarning
-from ..linear_operator import MemoryLimitError
+from ..operators.linear_operator import MemoryLimitError
+from ..pictures.formats import PictureError, read_picture
+from ..psf import models as psf
 
 EXIT_CODES = (
     "Exit codes: 0 done, 2 wrong option or input, 3 a file cannot be read or written, "

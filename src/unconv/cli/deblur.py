@@ -8,12 +8,17 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from .. import deblur as library
-from ..images import PictureError, check_writable, read_picture, write_picture
-from ..images.atomic import replacing
-from ..images.files import check_replaceable
-from ..linear_operator import DEFAULT_MEMORY_LIMIT
-from ..regularize.rules import RULES
+from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
+from ..parameter_choice.rules import RULES
+from ..pictures import restoration as library
+from ..pictures.formats import (
+    PictureError,
+    check_writable,
+    read_picture,
+    write_picture,
+)
+from ..pictures.formats.atomic import replacing
+from ..pictures.formats.files import check_replaceable
 from .common import (
     UNCERTIFIED,
     BoundaryOption,
@@ -98,7 +103,7 @@ def deblur(
         }
         drawn = None
         if page is not None:
-            from .report_page import drawn_page  # matplotlib takes a second
+            from .report_page import drawn_page
 
             step(f"drawing {page.name}")
             facts["report"] = str(page)

@@ -6,9 +6,8 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
@@ -16,55 +15,22 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from .. import deblur as library
-from ..images import PictureError, check_writable
-from ..images.atomic import replacing
-from .common import UNCERTIFIED, JsonOption, friendly, parse_psf, progress, report
-from .figure import comparison, overview
+from ..pictures import restoration as library
+from ..pictures.formats import PictureError, check_writable
+from ..pictures.formats.atomic import replacing
+from .common import (
+    UNCERTIFIED,
+    JsonOption,
+    friendly,
+    parse_psf,
+    progress,
+    report,
+)
+from .figure import Trial, comparison, overview
 
 PICTURES = ("astronaut", "camera", "chelsea", "coffee")
 ALL_PICTURES = ("astronaut", "camera", "coffee")
 ALL_PSFS = ("gaussian:2", "motion:15,30", "disk:4")
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A photograph blurred as by a camera, and restored under two boundaries.
-
-    Attributes
-    ----------
-    shown : planes (C, H, W) of the 'original', 'blurred', 'circular' and 'valid'
-    scores : of all but the original; PSNR in dB, SSIM
-    seconds : of the restoration by 'valid'
-    """
-
-    picture: str
-    psf: str
-    psf_size: tuple[int, int]
-    restored: library.Restored
-    seconds: float
-    shown: dict[str, Tensor]
-    scores: dict[str, dict[str, float]]
-
-    def facts(self) -> dict[str, Any]:
-        """What is reported of it."""
-        certificate = self.restored.certificate
-        return {
-            "picture": self.picture,
-            "psf": self.psf,
-            **self.scores,
-            "damp": self.restored.damp,
-            "method": certificate.method,
-            "iterations": certificate.iterations.tolist(),
-            "seconds": self.seconds,
-            "error_bound": certificate.error_bound.tolist(),
-            "converged": self.converged,
-        }
-
-    @property
-    def converged(self) -> bool:
-        """Whether the answer is proven to the library's tolerance."""
-        return bool((self.restored.certificate.error_bound <= library.TOL).all())
 
 
 @friendly

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,10 +13,49 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from .demo import Trial
+from ..pictures import restoration as library
 
 Corner = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A photograph blurred as by a camera, and restored under two boundaries.
+
+    Attributes
+    ----------
+    shown : planes (C, H, W) of the 'original', 'blurred', 'circular' and 'valid'
+    scores : of all but the original; PSNR in dB, SSIM
+    seconds : of the restoration by 'valid'
+    """
+
+    picture: str
+    psf: str
+    psf_size: tuple[int, int]
+    restored: library.Restored
+    seconds: float
+    shown: dict[str, Tensor]
+    scores: dict[str, dict[str, float]]
+
+    def facts(self) -> dict[str, Any]:
+        """What is reported of it."""
+        certificate = self.restored.certificate
+        return {
+            "picture": self.picture,
+            "psf": self.psf,
+            **self.scores,
+            "damp": self.restored.damp,
+            "method": certificate.method,
+            "iterations": certificate.iterations.tolist(),
+            "seconds": self.seconds,
+            "error_bound": certificate.error_bound.tolist(),
+            "converged": self.converged,
+        }
+
+    @property
+    def converged(self) -> bool:
+        """Whether the answer is proven to the library's tolerance."""
+        return bool((self.restored.certificate.error_bound <= library.TOL).all())
 
 
 def comparison(file: IO[bytes], title: str, trial: Trial) -> None:

@@ -14,12 +14,18 @@ import typer
 from torch import Tensor
 
 from .. import inspection as library
-from ..deblur import BOUNDARIES, blur_operator
-from ..images import PictureError, check_writable
-from ..images.atomic import replacing
-from ..linear_operator import DEFAULT_MEMORY_LIMIT
-from ..operator import ConvOperator
-from .common import JsonOption, friendly, parse_psf, progress, report
+from ..doors import ConvOperator
+from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
+from ..pictures.formats import PictureError, check_writable
+from ..pictures.formats.atomic import replacing
+from ..pictures.restoration import BOUNDARIES, blur_operator
+from .common import (
+    JsonOption,
+    friendly,
+    parse_psf,
+    progress,
+    report,
+)
 
 _CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 
@@ -122,7 +128,7 @@ def _check_output(output: Path) -> None:
 
 
 def _draw(output: Path, title: str, found: library.Inspection) -> None:
-    from .inspect_figure import draw  # matplotlib takes a second, and a table needs none
+    from .inspect_figure import draw
 
     with replacing(output) as file:
         draw(file, title, found)

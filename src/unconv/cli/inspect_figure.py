@@ -13,7 +13,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..inspection import RTOLS, Bounded, Inspection, Transfer
+from ..inspection import (
+    RTOLS,
+    Bounded,
+    Inspection,
+    Transfer,
+)
 
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#555555"  # Okabe & Ito: told apart by every eye
 _NEAR_ZERO = 1e-2  # of the largest |F|, where the contour runs

@@ -12,13 +12,19 @@ import torch
 import typer
 from torch import Tensor
 
-from ..images import PictureError
-from ..images.atomic import replacing
-from ..images.files import check_replaceable
-from ..inverse_kernel import InverseKernel, decay
-from ..inverse_kernel import inverse_kernel as best_inverse
-from ..linear_operator import DEFAULT_MEMORY_LIMIT
-from .common import JsonOption, friendly, parse_psf, progress, report
+from ..fir import InverseKernel, decay
+from ..fir import inverse_kernel as best_inverse
+from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
+from ..pictures.formats import PictureError
+from ..pictures.formats.atomic import replacing
+from ..pictures.formats.files import check_replaceable
+from .common import (
+    JsonOption,
+    friendly,
+    parse_psf,
+    progress,
+    report,
+)
 
 HALO_ERRORS = (1e-1, 1e-2, 1e-3)
 """Of the largest sample: errors for which the halo of a tile is told."""

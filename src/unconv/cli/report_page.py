@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from ..deblur import Restored
-from ..regularize import DampChoice
-from ..regularize.whiteness import Whiteness, whiteness
+from ..parameter_choice import DampChoice
+from ..parameter_choice.residual_whiteness import Whiteness, whiteness
+from ..pictures.restoration import Restored
 from .common import shown
 
 _LARGEST_SIDE = 1600  # pixels of an embedded picture; larger ones are shown smaller, and it says so

@@ -23,8 +23,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..geometry import Geometry
-from ..precision import ieee_arithmetic, working_dtype
+from ..grid.geometry import Geometry
+from ..numerics.precision import ieee_arithmetic, working_dtype
 from . import choice
 from .by_fft import correlate_fft, grouped, transpose_fft
 from .complex_parts import Engine, from_real_parts

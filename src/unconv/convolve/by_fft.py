@@ -10,9 +10,9 @@ import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from ..geometry import Geometry
-from ..torus import Torus, multiply
-from . import memory
+from ..grid.geometry import Geometry
+from ..grid.torus import Torus, multiply
+from ..numerics import memory
 from .complex_parts import from_real_parts
 
 

@@ -11,9 +11,9 @@ from functools import lru_cache
 
 import torch
 
-from ..geometry import Geometry
+from ..grid.geometry import Geometry
+from ..numerics.memory import LARGEST_KEPT
 from .by_fft import engine_torus
-from .memory import LARGEST_KEPT
 
 # Products a nanosecond on two cores, (is float64, nd): with one channel a group, and at most.
 _DIRECT_RATES = {

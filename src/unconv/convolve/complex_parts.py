@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..geometry import Geometry
+from ..grid.geometry import Geometry
 
 Engine = Callable[[Tensor, Tensor, Geometry], Tensor]
 

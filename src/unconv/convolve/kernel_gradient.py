@@ -18,9 +18,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..geometry import Geometry
-from ..precision import ieee_arithmetic
-from . import choice, memory
+from ..grid.geometry import Geometry
+from ..numerics import memory
+from ..numerics.precision import ieee_arithmetic
+from . import choice
 from .by_fft import engine_torus
 
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from torch import Tensor
 
-from ..geometry import Axis, Geometry
+from ..grid.geometry import Axis, Geometry
 
 
 @lru_cache(maxsize=1024)

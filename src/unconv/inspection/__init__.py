@@ -14,15 +14,27 @@ from __future__ import annotations
 
 import torch
 
-from ..checks import check_all_finite, check_kind, check_memory_limit
-from ..inverse.base import default_rtol
-from ..linear_operator import DEFAULT_MEMORY_LIMIT, MemoryLimitError, gigabytes
-from ..operator import ConvOperator
-from ..traced import outside_graphs
+from ..doors import ConvOperator
+from ..inverse.request import default_rtol
+from ..numerics.checks import check_all_finite, check_kind, check_memory_limit
+from ..numerics.compiled import outside_graphs
+from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT, MemoryLimitError, gigabytes
 from .advice import advise
-from .records import NOISE_GAIN, RTOLS, Bounded, Inspection, Level, Transfer
+from .records import (
+    NOISE_GAIN,
+    RTOLS,
+    Bounded,
+    Inspection,
+    Level,
+    Transfer,
+)
 from .response import transfer_function
-from .values import condition, damp_for, level, spectrum
+from .values import (
+    condition,
+    damp_for,
+    level,
+    spectrum,
+)
 
 __all__ = [
     "NOISE_GAIN",

@@ -13,12 +13,12 @@ import math
 import torch
 from torch import Tensor
 
-from ..checks import check_all_finite, check_kind
 from ..convolve import grouped
-from ..inverse.workers import singular_values
-from ..operator import ConvOperator
-from ..torus import Torus
-from ..traced import outside_graphs
+from ..doors import ConvOperator
+from ..grid.torus import Torus
+from ..numerics.checks import check_all_finite, check_kind
+from ..numerics.compiled import outside_graphs
+from ..numerics.threads import singular_values
 from .records import Transfer
 
 OPERATIONS = 1.5e10

@@ -13,13 +13,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..boundary import extend, extend_adjoint
-from ..geometry import Axis
+from ..doors import ConvOperator
+from ..grid.geometry import Axis
+from ..grid.padding import extend, extend_adjoint
 from ..inverse import Plan
-from ..inverse.base import default_rtol
-from ..linear_operator import MemoryLimitError, gigabytes
-from ..operator import ConvOperator
-from .records import NOISE_GAIN, Bounded, Level, Transfer
+from ..inverse.request import default_rtol
+from ..operators.linear_operator import MemoryLimitError, gigabytes
+from .records import (
+    NOISE_GAIN,
+    Bounded,
+    Level,
+    Transfer,
+)
 from .response import OPERATIONS, Response
 
 _FACTOR_BYTES = 4e8  # dense systems of this size take some seconds too: 8q² bytes, q³ flop

@@ -3,10 +3,18 @@
 `plan` climbs the ladder, a rung's module factors, `certificate` says how well it went.
 """
 
-from .base import AccuracyWarning, InverseOperator, Options
 from .certificate import Certificate
-from .plan import Plan, factorize, make_plan, options_of, positive_damp
-from .solve import LstsqResult, solve
+from .facts import AccuracyWarning
+from .lstsq import LstsqResult, solve
+from .operator import InverseOperator
+from .plan import (
+    Plan,
+    factorize,
+    make_plan,
+    options_of,
+    positive_damp,
+)
+from .request import Options
 
 __all__ = [
     "AccuracyWarning",

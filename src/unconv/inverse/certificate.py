@@ -25,11 +25,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..operator import ConvOperator
-from .base import Effort, InverseOperator
+from ..numerics.norms import norms, ratio
+from ..operators.convolution import Convolution
 from .evidence import Evidence, doubled, gather
+from .facts import Effort
 from .krylov import KrylovInverse
-from .norms import norms, ratio
+from .operator import InverseOperator
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ _LEAST_PROVEN = 0.1
 
 
 def certify(
-    op: ConvOperator,
+    op: Convolution,
     inverse: InverseOperator,
     x: Tensor,
     y: Tensor,

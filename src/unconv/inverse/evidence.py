@@ -38,13 +38,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..bounds import extension_norm, kernel_bound
 from ..convolve import grouped
-from ..operator import ConvOperator
-from ..precision import double_dtype
-from . import cosine, fourier, separable
-from .base import InverseOperator
-from .norms import largest_of, norms, ratio, unit_of
+from ..convolve.bounds import extension_norm, kernel_bound
+from ..numerics.norms import (
+    largest_of,
+    norms,
+    ratio,
+    unit_of,
+)
+from ..numerics.precision import double_dtype
+from ..operators.convolution import Convolution
+from .diagonal import cosine, fourier, separable
+from .operator import InverseOperator
 
 _EPS = torch.finfo(torch.float64).eps
 # Round-off of a product with A in eps·‖|A|‖‖x‖, plain, times √terms and times log₂ of the samples.
@@ -81,7 +86,7 @@ class Evidence(NamedTuple):
 
 
 def gather(
-    op: ConvOperator,
+    op: Convolution,
     inverse: InverseOperator,
     x: Tensor,
     y: Tensor,
@@ -106,7 +111,7 @@ class _Trial:
     underflow to a perfect zero.
     """
 
-    def __init__(self, op: ConvOperator, inverse: InverseOperator, x: Tensor, y: Tensor) -> None:
+    def __init__(self, op: Convolution, inverse: InverseOperator, x: Tensor, y: Tensor) -> None:
         facts, self.inverse = inverse.summary, inverse
         A = op.in_double()
         self.unit = unit = unit_of(A.weight.abs().amax())
@@ -145,7 +150,7 @@ class _Trial:
         self.noise_r = self._noise(self.x, self.norm_y)
         self.noise_g = self._noise(self.r, self.damped_x)
 
-    def _slack(self, op: ConvOperator, eps: float) -> Tensor:
+    def _slack(self, op: Convolution, eps: float) -> Tensor:
         """By how much singular values of the factorisation may be wrong, (B,)."""
         g, method, missed = op.geometry, self.inverse.method, torch.zeros_like(self.norm)
         if method in _NEARBY:
@@ -299,7 +304,7 @@ class _Trial:
         return doubled(self.inverse.evaluate(v, adjoint=adjoint))
 
 
-def zero_exactly_(op: ConvOperator, x: Tensor, y: Tensor) -> None:
+def zero_exactly_(op: Convolution, x: Tensor, y: Tensor) -> None:
     """Put 0 in the place of round-off, in place, where Aᴴy = 0 and x* = 0 with it.
 
     Relative to ‖x*‖ = 0 any round-off is infinite.
@@ -313,7 +318,7 @@ def zero_exactly_(op: ConvOperator, x: Tensor, y: Tensor) -> None:
         x[small & annihilated(A, y)] = 0
 
 
-def annihilated(A: ConvOperator, y: Tensor) -> Tensor:
+def annihilated(A: Convolution, y: Tensor) -> Tensor:
     """Which y are in the null space of Aᴴ, (N,) bool, in exact arithmetic.
 
     Weight and data, at most 2 in size, are cut into digits of so few bits that sums of products of

@@ -29,12 +29,18 @@ import math
 import torch
 from torch import Tensor
 
-from ..operator import ConvOperator
-from ..precision import double_dtype
-from .base import Effort, InverseOperator, Options, SpectrumSummary, warn_of_accuracy
-from .cgls import Cgls
-from .iteration import Iteration, Operator, Outcome, iterate
-from .lsmr import Lsmr, largest_singular_value
+from ..numerics.cgls import Cgls
+from ..numerics.iteration import (
+    Iteration,
+    Operator,
+    Outcome,
+    iterate,
+)
+from ..numerics.lsmr import Lsmr, largest_singular_value
+from ..numerics.precision import double_dtype
+from ..operators.convolution import Convolution
+from .facts import Effort, SpectrumSummary, warn_of_accuracy
+from .operator import InverseOperator
 from .prepared import (
     Prepared,
     Turned,
@@ -43,6 +49,7 @@ from .prepared import (
     kernel_spectrum,
     spectrum_bytes,
 )
+from .request import Options
 
 _MOST_DAMPED = 20_000
 _MOST_PLAIN = 2_000
@@ -53,26 +60,26 @@ _SLICE_BYTES_ELSEWHERE = 512 * 2**20
 _VECTORS = 8  # of the size of x and of y that an algorithm holds at once
 
 
-def obstacle(op: ConvOperator, options: Options) -> str | None:
+def obstacle(op: Convolution, options: Options) -> str | None:
     """Why the rung cannot serve `op`, or None."""
     if not options.damp and (options.rtol is not None or options.atol):
         return "an iteration cannot cut singular values at rtol or atol; use damp > 0"
     return None
 
 
-def memory(op: ConvOperator, options: Options) -> int:
+def memory(op: Convolution, options: Options) -> int:
     """Bytes of the images that run together: their vectors, their grids, the kernel's spectrum."""
     images = op.batch_size or min(max(1, options.expected_solves), _images_at_once(op))
     return images * _bytes_an_image(op) + buffer_bytes(op, images) + 2 * spectrum_bytes(op)
 
 
-def operations(op: ConvOperator, options: Options) -> tuple[float, float]:
+def operations(op: Convolution, options: Options) -> tuple[float, float]:
     """Floating-point operations of (the estimate of σ_max, one solve of one image)."""
     step = applied_flops(op) + 16.0 * sum(op.shape)
     return 12 * step * (op.batch_size or 1), expected_iterations(op, options) * step
 
 
-def expected_iterations(op: ConvOperator, options: Options) -> int:
+def expected_iterations(op: Convolution, options: Options) -> int:
     """κ/2·ln(2/tol) with κ an upper bound of σ_max/damp, or maxiter.
 
     With the true κ this is within 20 % of what blurs and random kernels take; the bound exceeds it
@@ -89,7 +96,7 @@ def _needed(options: Options, κ: float) -> float:
     return math.ceil(max(1.0, κ / 2 * math.log(max(math.e, 2 / options.tol))))
 
 
-def _maxiter(op: ConvOperator, options: Options, κ: float) -> int:
+def _maxiter(op: Convolution, options: Options, κ: float) -> int:
     if options.maxiter is not None:
         return options.maxiter
     if not options.damp:
@@ -97,7 +104,7 @@ def _maxiter(op: ConvOperator, options: Options, κ: float) -> int:
     return int(min(4 * _needed(options, κ) + 50, _MOST_DAMPED))
 
 
-def norm_bound(op: ConvOperator) -> float:
+def norm_bound(op: Convolution) -> float:
     """σ_max ≤ √(‖A‖₁‖A‖_∞) without the copies of a mirrored edge, from the kernel alone."""
     if op.device.type == "meta":
         return math.inf
@@ -106,16 +113,16 @@ def norm_bound(op: ConvOperator) -> float:
     return float((channels.sum(-1).amax().sqrt() * channels.sum(-2).amax().sqrt()).cpu())
 
 
-def _bytes_an_image(op: ConvOperator) -> int:
+def _bytes_an_image(op: Convolution) -> int:
     return _VECTORS * sum(op.shape) * (16 if op.dtype.is_complex else 8)
 
 
-def _images_at_once(op: ConvOperator) -> int:
+def _images_at_once(op: Convolution) -> int:
     size = _SLICE_BYTES.get(op.device.type, _SLICE_BYTES_ELSEWHERE)
     return max(1, size // _bytes_an_image(op))
 
 
-def factor(op: ConvOperator, options: Options, check_finite: bool) -> InverseOperator:
+def factor(op: Convolution, options: Options, check_finite: bool) -> InverseOperator:
     """Scale the kernel, take its spectrum, estimate σ_max."""
     wide = double_dtype(op.dtype)
     with torch.no_grad():
@@ -141,7 +148,7 @@ class KrylovInverse(InverseOperator):
 
     def __init__(
         self,
-        op: ConvOperator,
+        op: Convolution,
         weight: Tensor,
         blocks: Tensor | None,
         exponent: Tensor,

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..operator import ConvOperator
-from .apply import Record
-from .base import InverseOperator, Options
+from ..operators.convolution import Convolution
+from .autograd import Record
+from .operator import InverseOperator
+from .request import Options
 
 
 class MappedInverse(InverseOperator):
@@ -18,7 +19,7 @@ class MappedInverse(InverseOperator):
     The rule for vmap of `apply_inverse` hands the slices to `each` together.
     """
 
-    def __init__(self, op: ConvOperator, each: InverseOperator, check_finite: bool) -> None:
+    def __init__(self, op: Convolution, each: InverseOperator, check_finite: bool) -> None:
         super().__init__(op, Options(damp=each.damp), each.summary, check_finite)
         self.each, self.method = each, each.method
         self.keeps_double, self.iterates = each.keeps_double, each.iterates
@@ -41,7 +42,7 @@ class MappedInverse(InverseOperator):
 
 
 def factor_mapped(
-    op: ConvOperator, factor: Callable[[ConvOperator], InverseOperator]
+    op: Convolution, factor: Callable[[Convolution], InverseOperator]
 ) -> InverseOperator:
     """The inverses of all slices.
 

@@ -37,7 +37,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..precision import ieee_arithmetic
+from ..numerics.precision import ieee_arithmetic
 
 Map = Callable[[Tensor], Tensor]
 Params = Sequence[Tensor]

@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checks import (
+from ..numerics.checks import (
     check_all_finite,
     check_choice,
     check_count,
@@ -37,14 +37,23 @@ from ..checks import (
     check_tensor,
     check_values,
 )
-from ..convolve.memory import return_freed_memory
-from ..linear_operator import MemoryLimitError, gigabytes
-from ..operator import ConvOperator
-from ..precision import real_working_dtype
-from ..transforms import Values, with_values
-from . import boundary_system, cosine, dense, fourier, krylov, separable
-from .base import CannotServeError, InverseOperator, Options
+from ..numerics.memory import return_freed_memory
+from ..numerics.plain_values import Values, with_values
+from ..numerics.precision import real_working_dtype
+from ..operators.convolution import Convolution
+from ..operators.linear_operator import MemoryLimitError, gigabytes
+from . import krylov
+from .boundary import system as boundary_system
+from .diagonal import (
+    cosine,
+    dense,
+    fourier,
+    separable,
+)
+from .facts import CannotServeError
 from .mapped import factor_mapped
+from .operator import InverseOperator
+from .request import Options
 from .trust import refuse_broken, warn_of_ambiguous_rank, warn_of_doubt
 
 
@@ -54,11 +63,11 @@ class Rung:
 
     name: str
     why: str
-    obstacle: Callable[[ConvOperator, Options], str | None]
-    memory: Callable[[ConvOperator, Options], int]
-    memory_if_deficient: Callable[[ConvOperator, Options], int]
-    operations: Callable[[ConvOperator, Options], tuple[float, float]]
-    factor: Callable[[ConvOperator, Options, bool], InverseOperator]
+    obstacle: Callable[[Convolution, Options], str | None]
+    memory: Callable[[Convolution, Options], int]
+    memory_if_deficient: Callable[[Convolution, Options], int]
+    operations: Callable[[Convolution, Options], tuple[float, float]]
+    factor: Callable[[Convolution, Options, bool], InverseOperator]
     can_be_forced: bool  # past its obstacle, which is then only a matter of cost
     in_double: bool  # the factor stays in double precision for every dtype
     proves_itself: bool  # it probes each form that it tries, or judges every answer
@@ -148,7 +157,7 @@ class Plan:
         return "\n".join(lines + [f"not      {name}: {why}" for name, why in self.rejected])
 
 
-def make_plan(op: ConvOperator, options: Options, method: str) -> Plan:
+def make_plan(op: Convolution, options: Options, method: str) -> Plan:
     """Climb the ladder."""
     rung, reason, rejected = _choose(op, options, method)
     setup, apply = rung.operations(op, options)
@@ -167,7 +176,7 @@ def make_plan(op: ConvOperator, options: Options, method: str) -> Plan:
 
 
 def factorize(
-    op: ConvOperator,
+    op: Convolution,
     options: Options,
     method: str,
     check_finite: bool,
@@ -187,7 +196,7 @@ def factorize(
     if isinstance(damp, Tensor) and damp.requires_grad and not options.damp:
         raise ValueError("damp=0 gives A⁺, which has no gradient in damp; use damp > 0, or 0.0.")
 
-    def climb(plain: ConvOperator) -> InverseOperator:
+    def climb(plain: Convolution) -> InverseOperator:
         inverse = _climb(plain, options, method, check_finite)
         if not (judged or inverse.iterates):  # an iteration judges every answer itself
             warn_of_doubt(inverse)
@@ -205,7 +214,7 @@ def factorize(
     return inverse
 
 
-def _climb(op: ConvOperator, options: Options, method: str, check_finite: bool) -> InverseOperator:
+def _climb(op: Convolution, options: Options, method: str, check_finite: bool) -> InverseOperator:
     if check_finite:
         check_all_finite("weight", op.weight)
     given_up: list[tuple[str, str]] = []
@@ -230,7 +239,7 @@ def _climb(op: ConvOperator, options: Options, method: str, check_finite: bool) 
 
 
 def _obstacle(
-    rung: Rung, op: ConvOperator, options: Options, forced: bool, given_up: Mapping[str, str]
+    rung: Rung, op: Convolution, options: Options, forced: bool, given_up: Mapping[str, str]
 ) -> str | None:
     """Why a rung is not taken, given those that gave up while they factored."""
     if rung.name in given_up:
@@ -286,7 +295,7 @@ def damp_value(damp: float | Tensor) -> float:
     return check_number("damp", damp)
 
 
-def check_damp(damp: float | Tensor | None, op: ConvOperator) -> None:
+def check_damp(damp: float | Tensor | None, op: Convolution) -> None:
     """A tensor must be where the operator is: gradients do not travel."""
     if isinstance(damp, Tensor) and damp.device != op.device:
         raise ValueError(
@@ -317,7 +326,7 @@ def check_method(method: str) -> None:
 
 
 def _choose(
-    op: ConvOperator, options: Options, method: str, given_up: Sequence[tuple[str, str]] = ()
+    op: Convolution, options: Options, method: str, given_up: Sequence[tuple[str, str]] = ()
 ) -> tuple[Rung, str, list[tuple[str, str]]]:
     check_method(method)
     rejected: list[tuple[str, str]] = []

@@ -21,21 +21,21 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ..boundary import ghost_sources
 from ..convolve import choice, grouped
 from ..convolve.by_fft import engine_torus
-from ..convolve.memory import LARGEST_KEPT, SLAB_BYTES, keep_freed_memory
-from ..geometry import Axis, Geometry, extended
-from ..operator import ConvOperator
-from ..precision import double_dtype
-from ..torus import Torus, multiply
-from .iteration import Operator
+from ..grid.geometry import Axis, Geometry, extended
+from ..grid.padding import ghost_sources
+from ..grid.torus import Torus, multiply
+from ..numerics.iteration import Operator
+from ..numerics.memory import LARGEST_KEPT, SLAB_BYTES, keep_freed_memory
+from ..numerics.precision import double_dtype
+from ..operators.convolution import Convolution
 
 _MANY = 16  # samples over which the choice of the engine spreads the spectrum of the kernel
 _LARGEST_SPECTRUM = 512 * 2**20
 
 
-def engine(op: ConvOperator) -> Torus | None:
+def engine(op: Convolution) -> Torus | None:
     """The periodic grid on which A is applied; None where the operator applies itself."""
     inner = extended(op.geometry) or op.geometry
     double = double_dtype(op.dtype)
@@ -44,7 +44,7 @@ def engine(op: ConvOperator) -> Torus | None:
     return engine_torus(inner, real=not op.dtype.is_complex)
 
 
-def spectrum_bytes(op: ConvOperator) -> int:
+def spectrum_bytes(op: Convolution) -> int:
     """Bytes of what `kernel_spectrum` returns."""
     torus, g = engine(op), op.geometry
     if torus is None:
@@ -54,7 +54,7 @@ def spectrum_bytes(op: ConvOperator) -> int:
     return size if size <= _LARGEST_SPECTRUM else 0
 
 
-def buffer_bytes(op: ConvOperator, images: int) -> int:
+def buffer_bytes(op: Convolution, images: int) -> int:
     """Bytes of the grids and spectra of one slice and of what the transforms copy, as measured.
 
     Without the FFT: of the im2col matrix and of the padded images.
@@ -69,7 +69,7 @@ def buffer_bytes(op: ConvOperator, images: int) -> int:
     return 6 * min(images * g.groups * size, max(SLAB_BYTES, size))
 
 
-def _pair_bytes(op: ConvOperator) -> int:
+def _pair_bytes(op: Convolution) -> int:
     """Bytes of the grid of one sample and one group."""
     torus, g = engine(op), op.geometry
     assert torus is not None
@@ -77,7 +77,7 @@ def _pair_bytes(op: ConvOperator) -> int:
     return math.prod(torus.coarse) * channels * (8 if torus.real else 16)
 
 
-def kernel_spectrum(op: ConvOperator) -> Tensor | None:
+def kernel_spectrum(op: Convolution) -> Tensor | None:
     """C(ω) for `Prepared`, (F, B, g, c_out/g, c_in/g · phases), or None where it is not wanted."""
     torus = engine(op)
     if torus is None or not spectrum_bytes(op):
@@ -87,7 +87,7 @@ def kernel_spectrum(op: ConvOperator) -> Tensor | None:
     return torus.spectrum(grouped(taps, op.geometry), extended(op.geometry) or op.geometry)
 
 
-def applied_flops(op: ConvOperator) -> float:
+def applied_flops(op: Convolution) -> float:
     """Floating-point operations of A and Aᴴ together on one image."""
     g, torus = op.geometry, engine(op)
     complex_factor = 4 if op.dtype.is_complex else 1
@@ -111,7 +111,7 @@ class Prepared:
     blocks : what `kernel_spectrum(op)` returned, on the device of the data
     """
 
-    def __init__(self, op: ConvOperator, blocks: Tensor | None) -> None:
+    def __init__(self, op: Convolution, blocks: Tensor | None) -> None:
         if op.device.type == "cpu":
             keep_freed_memory()
         self.op, self.blocks, self.geometry = op, blocks, op.geometry

@@ -27,11 +27,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..linear_operator import LinearOperator
-from ..precision import double_dtype
-from .base import CannotServeError, SpectrumSummary
-from .lanczos import random_start
-from .norms import norms, ratio, unit_of
+from ..numerics.lanczos import random_start
+from ..numerics.norms import norms, ratio, unit_of
+from ..numerics.precision import double_dtype
+from ..operators.linear_operator import LinearOperator
+from .facts import CannotServeError, SpectrumSummary
 
 _SLACK = 1000.0  # of eps·σ_max/σ_r, and of eps: what healthy factors stay under by a factor of ten
 # No promise is weaker: a factor that need not hold one digit proves nothing.  What is kept in

@@ -11,10 +11,12 @@ from functools import partial
 
 import torch
 
-from .base import Effort, InverseOperator, Options, warn_of_accuracy
+from ..numerics.lanczos import random_start
 from .certificate import Certificate, certify
-from .lanczos import random_start
+from .facts import Effort, warn_of_accuracy
+from .operator import InverseOperator
 from .probe import refuse_unproven
+from .request import Options
 
 AMBIGUOUS_GAP = 10
 """σ_r/σ_r+1 under which the cut-off, not the data, decides x."""

@@ -5,7 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..checks import check_all_finite, check_number, check_tensor, check_values
+from ..numerics.checks import (
+    check_all_finite,
+    check_number,
+    check_tensor,
+    check_values,
+)
 
 _DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 

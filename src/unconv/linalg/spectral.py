@@ -31,7 +31,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checks import check_function, check_number, check_real_tensor, check_values
+from ..numerics.checks import (
+    check_function,
+    check_number,
+    check_real_tensor,
+    check_values,
+)
 from .checks import check_cut, check_matrices, not_negative
 from .divided_differences import (
     Differences,

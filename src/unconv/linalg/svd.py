@@ -33,7 +33,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checks import check_flag
+from ..numerics.checks import check_flag
 from .checks import check_entries, check_matrices
 
 _TIE = 8  # eps·s₁ within which LAPACK does not tell two singular values apart

@@ -8,12 +8,25 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from ..checks import DTYPES, check_count, check_flag, check_tensor, shown
-from ..geometry import Padding, PerAxis, padding_pairs, per_axis, smallest_domain
+from ..doors import ConvOperator
+from ..grid.geometry import (
+    Padding,
+    PerAxis,
+    padding_pairs,
+    per_axis,
+    smallest_domain,
+)
 from ..inverse import InverseOperator
-from ..operator import MODULES, ConvOperator
-from ..traced import outside_graphs
-from .factors import FactorCache
+from ..inverse.cache import FactorCache
+from ..numerics.checks import (
+    DTYPES,
+    check_count,
+    check_flag,
+    check_tensor,
+    shown,
+)
+from ..numerics.compiled import outside_graphs
+from ..operators.convolution import MODULES
 
 _CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 

@@ -9,12 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checks import check_flag, check_number, check_real_tensor, check_values
+from ..doors import ConvOperator
 from ..inverse import InverseOperator, options_of, positive_damp
 from ..inverse.plan import check_method
-from ..linear_operator import DEFAULT_MEMORY_LIMIT
-from ..operator import ConvOperator
-from ..regularize.wiener import check_wiener_method
+from ..numerics.checks import (
+    check_flag,
+    check_number,
+    check_real_tensor,
+    check_values,
+)
+from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
+from ..regularize.wiener.estimator import check_wiener_method
 from .inverse_conv import InverseConv
 
 _SOLVER = ("method", "memory_limit", "expected_solves", "tol", "maxiter", "check_finite")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..inverse.base import Effort, warn_of_accuracy
-from ..inverse.iteration import Operator, iterate
-from ..inverse.lsmr import Lsmr
+from ..inverse.facts import Effort, warn_of_accuracy
+from ..numerics.iteration import Operator, iterate
+from ..numerics.lsmr import Lsmr
 
 
 def by_lsmr(

@@ -19,7 +19,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checks import (
+from ..inverse import InverseOperator, Options
+from ..inverse.derivative import NotDifferentiable
+from ..inverse.diagonal import (
+    cosine,
+    dense,
+    fourier,
+    separable,
+)
+from ..inverse.diagonal.blocks import BlockInverse, decomposed
+from ..inverse.diagonal.rungs import RUNGS, diagonal_rung
+from ..inverse.facts import SpectrumSummary
+from ..numerics.checks import (
     check_all_finite,
     check_count,
     check_function,
@@ -27,14 +38,9 @@ from ..checks import (
     check_number,
     check_values,
 )
-from ..inverse import InverseOperator, Options, cosine, dense, fourier, separable
-from ..inverse.base import SpectrumSummary
-from ..inverse.implicit import NotDifferentiable
-from ..inverse.small_blocks import BlockInverse, decomposed
-from ..linear_operator import gigabytes
-from ..operator import ConvOperator
-from ..precision import real_working_dtype
-from .picard import RUNGS, diagonal_rung
+from ..numerics.precision import real_working_dtype
+from ..operators.convolution import Convolution
+from ..operators.linear_operator import gigabytes
 
 Gain = Callable[[Tensor], Tensor]
 
@@ -83,7 +89,7 @@ def showalter(time: float) -> Gain:
 
 
 def filtered_inverse(
-    op: ConvOperator, gain: Gain, memory_limit: float, check_finite: bool
+    op: Convolution, gain: Gain, memory_limit: float, check_finite: bool
 ) -> InverseOperator:
     """The first rung that diagonalises `op`, with its 1/σ replaced."""
     check_function("gain", gain)
@@ -100,7 +106,7 @@ def filtered_inverse(
     return prepared(op, name, check_finite)(_checked(gain))
 
 
-def prepared(op: ConvOperator, name: str, check_finite: bool) -> Callable[[Gain], InverseOperator]:
+def prepared(op: Convolution, name: str, check_finite: bool) -> Callable[[Gain], InverseOperator]:
     """The singular vectors of a rung that diagonalises `op`, waiting for any number of filters."""
     facts = Options(), _summary(op), check_finite
     with torch.no_grad():
@@ -155,15 +161,13 @@ def _checked(gain: Gain) -> Gain:
     return run
 
 
-def _summary(op: ConvOperator) -> SpectrumSummary:
+def _summary(op: Convolution) -> SpectrumSummary:
     """Nothing is known but that it is no optimum of anything a certificate could judge."""
     none = torch.full((op.batch_size or 1,), torch.nan, dtype=torch.float64, device=op.device)
     return SpectrumSummary(none, 0 * none, None, none, "a filter of all singular values")
 
 
-def _by_blocks(
-    op: ConvOperator, name: str, check_finite: bool
-) -> Callable[[Gain], InverseOperator]:
+def _by_blocks(op: Convolution, name: str, check_finite: bool) -> Callable[[Gain], InverseOperator]:
     """V f(σ) Uᴴ of every block."""
     rung: Any = RUNGS[name]
     blocks, scale = rung.blocks_of(op)

@@ -8,28 +8,39 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..checks import check_all_finite
-from ..inverse import InverseOperator, LstsqResult, Options, factorize
-from ..inverse.apply import Record
-from ..inverse.base import Effort, SpectrumSummary
+from ..inverse import (
+    InverseOperator,
+    LstsqResult,
+    Options,
+    factorize,
+)
+from ..inverse.autograd import Record
 from ..inverse.certificate import Certificate, certify
-from ..inverse.implicit import LeastSquares
-from ..inverse.iteration import Operator, norms, ratio
-from ..inverse.lsmr import largest_singular_value
+from ..inverse.derivative import LeastSquares
+from ..inverse.facts import Effort, SpectrumSummary
 from ..inverse.plan import check_damp
 from ..inverse.prepared import Turned
-from ..operator import ConvOperator
-from ..precision import result_dtype
-from ..transforms import Values, with_values
+from ..numerics.checks import check_all_finite
+from ..numerics.iteration import Operator, norms, ratio
+from ..numerics.lsmr import largest_singular_value
+from ..numerics.plain_values import Values, with_values
+from ..numerics.precision import result_dtype
+from ..operators.convolution import Convolution
 from .by_lsmr import by_lsmr
 from .penalty import Penalty, penalty_operator, stacked
-from .stack import Channels, Flat, Layout, Stack, StackModel
+from .stack import (
+    Channels,
+    Flat,
+    Layout,
+    Stack,
+    StackModel,
+)
 
 _MOST_STEPS = 5_000
 
 
 def penalized(
-    op: ConvOperator,
+    op: Convolution,
     penalty: Penalty,
     options: Options,
     method: str,
@@ -65,7 +76,7 @@ def penalized(
 
 
 def _factored(
-    op: ConvOperator, L: ConvOperator, options: Options, method: str, check_finite: bool
+    op: Convolution, L: Convolution, options: Options, method: str, check_finite: bool
 ) -> PenalizedInverse:
     found = stacked(op, L, options.damp, options.memory_limit)
     if method == "krylov" or (found is None and method == "auto"):
@@ -86,8 +97,8 @@ def _factored(
 
 def _differentiate_as_a_stack(
     inner: InverseOperator,
-    op: ConvOperator,
-    L: ConvOperator,
+    op: Convolution,
+    L: Convolution,
     layout: Layout,
     shape: tuple[int, int],
     damp: float,
@@ -106,9 +117,9 @@ class PenalizedInverse(InverseOperator):
 
     def __init__(
         self,
-        op: ConvOperator,
-        L: ConvOperator,
-        stack: ConvOperator | None,
+        op: Convolution,
+        L: Convolution,
+        stack: Convolution | None,
         inner: InverseOperator,
         layout: Layout,
         options: Options,
@@ -170,7 +181,7 @@ class StackIteration(InverseOperator):
     iterates = True
 
     def __init__(
-        self, op: ConvOperator, L: ConvOperator, options: Options, check_finite: bool
+        self, op: Convolution, L: Convolution, options: Options, check_finite: bool
     ) -> None:
         A, L = op.in_double(), L.in_double()
         self.layout = Flat(A, L)
@@ -240,7 +251,7 @@ class StackIteration(InverseOperator):
 
 
 def solve_penalized(
-    op: ConvOperator,
+    op: Convolution,
     y: Tensor,
     penalty: Penalty,
     options: Options,

@@ -20,18 +20,23 @@ import math
 import torch
 from torch import Tensor
 
-from ..checks import check_choice, check_kind, check_tensor, check_values
 from ..convolve import grouped
-from ..geometry import Axis
-from ..operator import ConvOperator
-from ..precision import double_dtype
+from ..grid.geometry import Axis
+from ..numerics.checks import (
+    check_choice,
+    check_kind,
+    check_tensor,
+    check_values,
+)
+from ..numerics.precision import double_dtype
+from ..operators.convolution import Convolution
 
 PENALTIES = ("gradient", "laplacian")
 
-Penalty = str | Tensor | ConvOperator
+Penalty = str | Tensor | Convolution
 
 
-def penalty_operator(op: ConvOperator, penalty: Penalty) -> ConvOperator:
+def penalty_operator(op: Convolution, penalty: Penalty) -> Convolution:
     """L on the domain of `op`.
 
     Parameters
@@ -53,7 +58,7 @@ def penalty_operator(op: ConvOperator, penalty: Penalty) -> ConvOperator:
     >>> penalty_operator(A, "gradient").range_shape
     (2, 8, 9)
     """
-    check_kind("op", op, ConvOperator, "build one from the weight")
+    check_kind("op", op, Convolution, "build one from the weight")
     if op.batch_size is not None:
         raise NotImplementedError(
             "a penalty for one kernel a sample is not supported; solve sample by sample with "
@@ -67,8 +72,8 @@ def penalty_operator(op: ConvOperator, penalty: Penalty) -> ConvOperator:
     return found
 
 
-def _penalty_operator(op: ConvOperator, penalty: Penalty) -> ConvOperator:
-    if isinstance(penalty, ConvOperator):
+def _penalty_operator(op: Convolution, penalty: Penalty) -> Convolution:
+    if isinstance(penalty, Convolution):
         if penalty.domain_shape != op.domain_shape or penalty.batch_size is not None:
             raise ValueError(
                 f"the penalty acts on {penalty.domain_shape}, the operator on {op.domain_shape}; "
@@ -79,7 +84,9 @@ def _penalty_operator(op: ConvOperator, penalty: Penalty) -> ConvOperator:
     axes = op.geometry.axes
     padded = not op.transposed and any(a.before or a.after for a in axes)
     groups = op.domain_shape[0] if kernel.shape[1] == 1 else 1
-    return ConvOperator(
+    return type(
+        op
+    )(  # with the methods that the operator itself has
         kernel,
         op.domain_shape[1:],
         padding="same",
@@ -88,7 +95,7 @@ def _penalty_operator(op: ConvOperator, penalty: Penalty) -> ConvOperator:
     )
 
 
-def _kernel(op: ConvOperator, penalty: str | Tensor) -> Tensor:
+def _kernel(op: Convolution, penalty: str | Tensor) -> Tensor:
     c, nd = op.domain_shape[0], len(op.domain_shape) - 1
     like = op.weight.detach()
     if isinstance(penalty, str):
@@ -127,8 +134,8 @@ def _laplacian(nd: int) -> Tensor:
 
 # --- the stack [A; damp·L]
 def stacked(
-    A: ConvOperator, L: ConvOperator, damp: float, memory_limit: float
-) -> tuple[ConvOperator, Tensor] | None:
+    A: Convolution, L: Convolution, damp: float, memory_limit: float
+) -> tuple[Convolution, Tensor] | None:
     """[A; damp·L] as one convolution in double precision, and which of its channels are A's.
 
     None where they do not share a grid, or where their taps, spread to one size, do not fit.
@@ -150,7 +157,7 @@ def stacked(
     ]
     kind = torch.promote_types(rows[0].dtype, rows[1].dtype)
     weight = torch.cat([r.to(kind) for r in rows], 1)  # (g, rows, c_in/g, *k)
-    op = ConvOperator(
+    op = Convolution(
         weight.flatten(0, 1),
         A.domain_shape[1:],
         padding=list(zip(before, after, strict=True)),
@@ -166,7 +173,7 @@ def _same_grid(a: Axis, b: Axis) -> bool:
     return modes and a.stride == b.stride == 1 and a.m == b.m
 
 
-def in_groups(op: ConvOperator, g: int) -> Tensor:
+def in_groups(op: Convolution, g: int) -> Tensor:
     """The taps as (g, rows, columns, *k) of g groups, g a divisor of the operator's own."""
     taps = op.taps.detach()
     taps = taps.to(double_dtype(taps.dtype))

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..inverse.normal_equations import Linear, Params, real_dot
-from ..operator import ConvOperator
-from ..precision import in_precision
+from ..numerics.precision import in_precision
+from ..operators.convolution import Convolution
 
 
 class Layout(Protocol):
@@ -26,7 +26,7 @@ class Layout(Protocol):
 class Flat:
     """As vectors, one behind the other: for operators that share no grid."""
 
-    def __init__(self, A: ConvOperator, L: ConvOperator) -> None:
+    def __init__(self, A: Convolution, L: Convolution) -> None:
         self.shapes = A.range_shape, L.range_shape
         self.sizes = [A.shape[0], L.shape[0]]
 
@@ -65,7 +65,7 @@ class Stack:
     per_sample = False
 
     def __init__(
-        self, A: ConvOperator, L: ConvOperator, damp: float | Tensor, layout: Layout
+        self, A: Convolution, L: Convolution, damp: float | Tensor, layout: Layout
     ) -> None:
         self.A, self.L, self.damp, self.layout = A, L, damp, layout
         self.domain_shape: tuple[int, ...] = A.domain_shape
@@ -95,7 +95,7 @@ class Stack:
 class StackModel:
     """A stack; its parameters are the weights of A and L, and damp."""
 
-    def __init__(self, A: ConvOperator, L: ConvOperator, layout: Layout) -> None:
+    def __init__(self, A: Convolution, L: Convolution, layout: Layout) -> None:
         self.A, self.L, self.layout = A, L, layout
 
     def at(self, params: Params, like: Tensor) -> Linear:
@@ -112,6 +112,6 @@ class StackModel:
         one = torch.ones_like(damp)
         return self.at((dA, damp * dL + ddamp * weight, one), like)
 
-    def _operators(self, params: Params, like: Tensor) -> tuple[ConvOperator, ConvOperator, Tensor]:
+    def _operators(self, params: Params, like: Tensor) -> tuple[Convolution, Convolution, Tensor]:
         weight, penalty, damp = (in_precision(p, like.dtype) for p in params)
         return self.A.with_weight(weight), self.L.with_weight(penalty), damp

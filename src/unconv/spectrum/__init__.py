@@ -15,11 +15,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import check_all_finite, check_choice, check_count, check_flag, check_memory_limit
 from ..inverse.plan import options_of
-from ..linear_operator import LinearOperator, MemoryLimitError, gigabytes
-from ..operator import ConvOperator
-from ..traced import outside_graphs
+from ..numerics.checks import (
+    check_all_finite,
+    check_choice,
+    check_count,
+    check_flag,
+    check_memory_limit,
+)
+from ..numerics.compiled import outside_graphs
+from ..operators.convolution import Convolution
+from ..operators.linear_operator import LinearOperator, MemoryLimitError, gigabytes
 from . import values
 from .determinant import log_volumes
 from .projectors import projector
@@ -48,7 +54,7 @@ def _outside_autograd(function: Callable[..., Any]) -> Callable[..., Any]:
     """Results carry no gradient, and worker threads do not inherit inference mode."""
 
     @wraps(function)
-    def run(op: ConvOperator, *args: Any, **kwargs: Any) -> Any:
+    def run(op: Convolution, *args: Any, **kwargs: Any) -> Any:
         check_all_finite("weight", op.weight.detach(), "a spectrum needs finite numbers")
         with torch.inference_mode(False), torch.no_grad():
             if op.weight.is_inference():
@@ -60,7 +66,7 @@ def _outside_autograd(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @_outside_autograd
 def svdvals(
-    op: ConvOperator, k: int | None, which: str, bracket: bool, memory_limit: float
+    op: Convolution, k: int | None, which: str, bracket: bool, memory_limit: float
 ) -> Tensor | Bracket:
     """See `ConvOperator.svdvals`."""
     largest = _checked(op, k, which, memory_limit)
@@ -70,14 +76,14 @@ def svdvals(
 
 
 @_outside_autograd
-def norm(op: ConvOperator, bracket: bool, memory_limit: float) -> Tensor | Bracket:
+def norm(op: Convolution, bracket: bool, memory_limit: float) -> Tensor | Bracket:
     """See `ConvOperator.norm`."""
     b = Spectrum(op, check_memory_limit(memory_limit)).largest(1, check_flag("bracket", bracket))
     return _answer(op, Bracket(b.value[:, 0], b.lower[:, 0], b.upper[:, 0], b.how), bracket)
 
 
 @_outside_autograd
-def cond(op: ConvOperator, bracket: bool, memory_limit: float) -> Tensor | Bracket:
+def cond(op: Convolution, bracket: bool, memory_limit: float) -> Tensor | Bracket:
     """See `ConvOperator.cond`."""
     spectrum = Spectrum(op, check_memory_limit(memory_limit))
     return _answer(op, values.cond(spectrum, check_flag("bracket", bracket)), bracket)
@@ -85,7 +91,7 @@ def cond(op: ConvOperator, bracket: bool, memory_limit: float) -> Tensor | Brack
 
 @_outside_autograd
 def matrix_rank(
-    op: ConvOperator, rtol: float | None, atol: float, bracket: bool, memory_limit: float
+    op: Convolution, rtol: float | None, atol: float, bracket: bool, memory_limit: float
 ) -> Tensor | Bracket:
     """See `ConvOperator.matrix_rank`."""
     options = options_of(0.0, rtol, atol, memory_limit)
@@ -95,14 +101,14 @@ def matrix_rank(
 
 
 @_outside_autograd
-def logabsdet(op: ConvOperator, damp: float, memory_limit: float) -> Tensor:
+def logabsdet(op: Convolution, damp: float, memory_limit: float) -> Tensor:
     """See `ConvOperator.logabsdet`."""
     damp = options_of(damp, None, 0.0, memory_limit).damp
     return _shaped(op, log_volumes(op, damp, memory_limit))
 
 
 @_outside_autograd
-def svd(op: ConvOperator, k: int, which: str, memory_limit: float) -> SVD:
+def svd(op: Convolution, k: int, which: str, memory_limit: float) -> SVD:
     """See `ConvOperator.svd`."""
     largest = _checked(op, check_count("k", k, least=-math.inf), which, memory_limit)
     need = 4 * k * sum(op.shape) * 16 * (op.batch_size or 1)
@@ -128,14 +134,14 @@ def svd(op: ConvOperator, k: int, which: str, memory_limit: float) -> SVD:
 
 @_outside_autograd
 def project(
-    op: ConvOperator, on_range: bool, rtol: float | None, atol: float, memory_limit: float
+    op: Convolution, on_range: bool, rtol: float | None, atol: float, memory_limit: float
 ) -> LinearOperator:
     """See `ConvOperator.range_projector` and `null_projector`."""
     options = options_of(0.0, rtol, atol, memory_limit, expected_solves=10)
     return projector(op, options, on_range=on_range)
 
 
-def _checked(op: ConvOperator, k: int | None, which: str, memory_limit: float) -> bool:
+def _checked(op: Convolution, k: int | None, which: str, memory_limit: float) -> bool:
     """Whether the large end is asked for, after a look at every argument."""
     check_memory_limit(memory_limit)
     check_choice("which", which, ("largest", "smallest"))
@@ -147,13 +153,13 @@ def _checked(op: ConvOperator, k: int | None, which: str, memory_limit: float) -
     return which == "largest"
 
 
-def _answer(op: ConvOperator, found: Bracket, bracket: bool) -> Tensor | Bracket:
+def _answer(op: Convolution, found: Bracket, bracket: bool) -> Tensor | Bracket:
     if not bracket:
         return _shaped(op, found.value)
     value, lower, upper = (_shaped(op, t) for t in found[:3])
     return Bracket(value, lower, upper, found.how)
 
 
-def _shaped(op: ConvOperator, t: Tensor) -> Tensor:
+def _shaped(op: Convolution, t: Tensor) -> Tensor:
     """Without the batch axis where there is one kernel."""
     return t if op.batch_size else t[0]

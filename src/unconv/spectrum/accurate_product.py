@@ -21,8 +21,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ..bounds import extension_norm
-from ..operator import ConvOperator
+from ..convolve.bounds import extension_norm
+from ..operators.convolution import Convolution
 
 _DIGITS = 53  # of float64
 
@@ -30,7 +30,7 @@ _DIGITS = 53  # of float64
 class AccurateProduct(nn.Module):
     """x ↦ A x and y ↦ Aᴴ y of an operator in double precision."""
 
-    def __init__(self, op: ConvOperator) -> None:
+    def __init__(self, op: Convolution) -> None:
         super().__init__()
         g = op.geometry
         terms = max(g.c_in, g.c_out) // g.groups * math.prod(a.k for a in g.axes)
@@ -40,8 +40,8 @@ class AccurateProduct(nn.Module):
         self.parts = nn.ModuleList(op.with_weight(part) for part in parts)
 
     @property
-    def _operators(self) -> list[ConvOperator]:
-        return [cast(ConvOperator, A) for A in self.parts]
+    def _operators(self) -> list[Convolution]:
+        return [cast(Convolution, A) for A in self.parts]
 
     def matvec(self, x: Tensor) -> Tensor:
         """A x."""

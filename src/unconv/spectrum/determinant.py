@@ -48,17 +48,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..inverse import dense, fourier
-from ..inverse.base import Options
-from ..inverse.boundary_problem import Problem, prepare
-from ..inverse.boundary_sizes import grid_of, sizes_of
-from ..inverse.ghost_system import augmented_inverse, ghost_matrix
-from ..inverse.ghosts import find_ghosts
-from ..inverse.lanczos import random_start
-from ..inverse.workers import run_in_slices
-from ..linear_operator import MemoryLimitError, gigabytes
-from ..operator import ConvOperator
-from ..torus import Torus
+from ..grid.torus import Torus
+from ..inverse.boundary.ghost_system import augmented_inverse, ghost_matrix
+from ..inverse.boundary.ghosts import find_ghosts
+from ..inverse.boundary.problem import Problem, prepare
+from ..inverse.boundary.sizes import grid_of, sizes_of
+from ..inverse.diagonal import dense, fourier
+from ..inverse.request import Options
+from ..numerics.lanczos import random_start
+from ..numerics.threads import run_in_slices
+from ..operators.convolution import Convolution
+from ..operators.linear_operator import MemoryLimitError, gigabytes
 from . import values
 from .matrix_determinant import is_rank_deficient, log_volume_of_matrix, matrix_memory
 from .triangular import annihilates_constants, triangular_log_det
@@ -95,7 +95,7 @@ class LogVolume(NamedTuple):
         return self.error <= _SHARP * (1 + abs(self.value))
 
 
-def log_volumes(op: ConvOperator, damp: float, memory_limit: float) -> Tensor:
+def log_volumes(op: Convolution, damp: float, memory_limit: float) -> Tensor:
     """½ log det(AᴴA + damp²) for damp > 0, else Σ log σ of all min(m, n): (B,) float64.
 
     Raises
@@ -115,7 +115,7 @@ def log_volumes(op: ConvOperator, damp: float, memory_limit: float) -> Tensor:
 
 
 def _log_volume(
-    op: ConvOperator, damp: float, memory_limit: float, by_values: LogVolume | None
+    op: Convolution, damp: float, memory_limit: float, by_values: LogVolume | None
 ) -> float:
     m, n = op.shape
     if not bool(op.weight.any()):
@@ -147,7 +147,7 @@ def _log_volume(
 
 
 def _ways(
-    op: ConvOperator, damp: float, memory_limit: float, by_values: LogVolume | None
+    op: Convolution, damp: float, memory_limit: float, by_values: LogVolume | None
 ) -> Iterator[tuple[bool, Callable[[], LogVolume]]]:
     """Ways, and whether each is worth its price where the answer is known, but not sharply."""
 
@@ -168,13 +168,13 @@ def _ways(
             yield size <= _QUICK, by_matrix
 
 
-def _fits(op: ConvOperator, damp: float, memory_limit: float) -> bool:
+def _fits(op: Convolution, damp: float, memory_limit: float) -> bool:
     """Whether the matrix may be factored."""
     small = min(op.shape) // op.geometry.groups <= MATRIX_LIMIT
     return small and matrix_memory(op, damp) <= memory_limit
 
 
-def _has_full_rank(op: ConvOperator, memory_limit: float) -> bool:
+def _has_full_rank(op: Convolution, memory_limit: float) -> bool:
     options = Options(memory_limit=memory_limit)
     try:
         rank = values.matrix_rank(Spectrum(op, memory_limit, options=options), False).value
@@ -198,14 +198,14 @@ def _of_values(exact: Exact, i: int, rung: object, damp: float, n: int) -> LogVo
 # --- on the ghosts
 
 
-def _operators_to_grid(op: ConvOperator) -> Iterator[ConvOperator]:
+def _operators_to_grid(op: Convolution) -> Iterator[Convolution]:
     """`op`, and under zero padding one with the same singular values between the frequencies."""
     yield op
     if op.geometry.axes[0].mode == "zeros":
         yield with_phases(op, [_PHASE * (1 + a) for a in range(op.geometry.nd)])
 
 
-def with_phases(op: ConvOperator, angles: Sequence[float]) -> ConvOperator:
+def with_phases(op: Convolution, angles: Sequence[float]) -> Convolution:
     """The tap at offset t times e^{i⟨angles, t⟩}: D A Dᴴ, or Dᴴ A D where op flips."""
     weight = op.weight.detach()
     weight = weight.to(torch.complex128)
@@ -216,7 +216,7 @@ def with_phases(op: ConvOperator, angles: Sequence[float]) -> ConvOperator:
     return op.with_weight(weight)
 
 
-def _by_ghosts(op: ConvOperator, damp: float, memory_limit: float) -> LogVolume:
+def _by_ghosts(op: Convolution, damp: float, memory_limit: float) -> LogVolume:
     """Evaluated twice: what round-off decides differs, or shows in the condition of S."""
     try:
         first = _on_grid(op, damp, memory_limit, 0)
@@ -229,7 +229,7 @@ def _by_ghosts(op: ConvOperator, damp: float, memory_limit: float) -> LogVolume:
     return LogVolume(first.value, max(first.error, second.error, difference))
 
 
-def _on_grid(op: ConvOperator, damp: float, memory_limit: float, again: int) -> LogVolume:
+def _on_grid(op: Convolution, damp: float, memory_limit: float, again: int) -> LogVolume:
     s = sizes_of(op.geometry, not op.dtype.is_complex)
     order = s.outputs + s.pixels * (2 if s.copies and damp else 1)
     blocks = s.frequencies * 16 * 3 * (s.rows + s.columns) ** 2

@@ -36,19 +36,25 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..bounds import extension_norm, kernel_bound
-from ..inverse.base import CannotServeError, Options
-from ..inverse.boundary_factor import damped_form, regular_form
-from ..inverse.boundary_forms import AugmentedForm
-from ..inverse.boundary_problem import Problem, prepare
-from ..inverse.boundary_sizes import grid_of, sizes_of
-from ..inverse.boundary_sizes import memory as boundary_memory
-from ..inverse.deflation import Triples, count_above, orthonormal, project_off
+from ..convolve.bounds import extension_norm, kernel_bound
+from ..grid.torus import Torus
+from ..inverse.boundary.candidates import damped_form, regular_form
+from ..inverse.boundary.deflation import (
+    Triples,
+    count_above,
+    orthonormal,
+    project_off,
+)
+from ..inverse.boundary.forms import AugmentedForm
+from ..inverse.boundary.problem import Problem, prepare
+from ..inverse.boundary.sizes import grid_of, sizes_of
+from ..inverse.boundary.sizes import memory as boundary_memory
+from ..inverse.facts import CannotServeError
 from ..inverse.prepared import Prepared, kernel_spectrum, spectrum_bytes
-from ..inverse.workers import singular_values
-from ..linear_operator import AdjointOperator, MemoryLimitError, gigabytes
-from ..operator import ConvOperator
-from ..torus import Torus
+from ..inverse.request import Options
+from ..numerics.threads import singular_values
+from ..operators.convolution import Convolution
+from ..operators.linear_operator import AdjointOperator, MemoryLimitError, gigabytes
 from .block_lanczos import Eigenpairs, basis_size, largest_eigenpairs
 from .small_end import NearInverse, refined, triples_of
 
@@ -102,7 +108,7 @@ class Extremes:
     memory_limit : bytes for a basis, a factor or a count, each
     """
 
-    def __init__(self, op: ConvOperator, memory_limit: float) -> None:
+    def __init__(self, op: Convolution, memory_limit: float) -> None:
         self.op, self.memory_limit = op, memory_limit
         self.options = Options(memory_limit=memory_limit)
         self.p: Problem = prepare(op, self.options, 1)
@@ -274,7 +280,7 @@ class Extremes:
         """AᴴA or AAᴴ on the shorter side."""
         A = self.p.A
         op = A.op if isinstance(A, AdjointOperator) else A
-        assert isinstance(op, ConvOperator)
+        assert isinstance(op, Convolution)
         P = Prepared(op, kernel_spectrum(op))
         if self.p.is_tall == (op is A):
             return lambda v: P.rmatvec(P.matvec(v))

@@ -20,7 +20,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ..operator import ConvOperator
+from ..operators.convolution import Convolution
+from ..operators.matrix import operator_matrix
 from .exact_determinant import (
     INTEGER_LIMIT,
     ExactMatrix,
@@ -36,7 +37,7 @@ _GOOD = 1e-9  # relative error that ends the trials
 _MATRICES = 12  # of the order of M at the peak
 
 
-def matrix_memory(op: ConvOperator, damp: float) -> int:
+def matrix_memory(op: Convolution, damp: float) -> int:
     """Bytes at the peak."""
     m, n = (size // op.geometry.groups for size in op.shape)
     order = n if m == n and not damp else m + n
@@ -44,7 +45,7 @@ def matrix_memory(op: ConvOperator, damp: float) -> int:
     return entry * (3 * op.shape[0] * op.shape[1] + _MATRICES * order**2)
 
 
-def log_volume_of_matrix(op: ConvOperator, damp: float) -> tuple[float, float]:
+def log_volume_of_matrix(op: Convolution, damp: float) -> tuple[float, float]:
     """½ log det(AᴴA + damp²), or Σ log σ, and an estimate of its error; one kernel."""
     scale = _unit(op)
     unit = op.in_double()
@@ -57,18 +58,18 @@ def log_volume_of_matrix(op: ConvOperator, damp: float) -> tuple[float, float]:
     return value + dimensions * math.log(scale), error
 
 
-def is_rank_deficient(op: ConvOperator) -> bool:
+def is_rank_deficient(op: Convolution) -> bool:
     """Whether rank A < min(m, n), by arithmetic modulo primes."""
     unit = op.in_double()
     unit = unit.with_weight(unit.weight.detach() / _unit(op))
     return any(is_singular(_matrix(unit, group)) for group in range(op.geometry.groups))
 
 
-def _unit(op: ConvOperator) -> float:
+def _unit(op: Convolution) -> float:
     return 2.0 ** math.frexp(float(op.weight.detach().abs().amax()))[1]
 
 
-def _of_group(op: ConvOperator, group: int, damp: float) -> tuple[float, float]:
+def _of_group(op: Convolution, group: int, damp: float) -> tuple[float, float]:
     A = _matrix(op, group)
     m, n = A.M.shape
     if m < n and not damp:
@@ -92,7 +93,7 @@ def _of_group(op: ConvOperator, group: int, damp: float) -> tuple[float, float]:
 
 
 def _trials(
-    op: ConvOperator, group: int, A: ExactMatrix, damp: float
+    op: Convolution, group: int, A: ExactMatrix, damp: float
 ) -> Iterator[tuple[ExactMatrix, float]]:
     """Matrices and the α that they contain, 0 for none."""
     m, n = A.M.shape
@@ -110,7 +111,7 @@ def _trials(
                     yield _matrix(_scaled(op, axis, power), group), 0.0
 
 
-def _scaled(op: ConvOperator, axis: int, power: int) -> ConvOperator:
+def _scaled(op: Convolution, axis: int, power: int) -> Convolution:
     """D A D⁻¹ or, where op flips or transposes, D⁻¹ A D."""
     a = op.geometry.axes[axis]
     offsets = a.dilation * torch.arange(a.k, dtype=torch.float64, device=op.device)
@@ -128,7 +129,7 @@ def _augmented(A: ExactMatrix, alpha: float, beta: float) -> ExactMatrix:
     return ExactMatrix(torch.cat([upper, lower]), delta)
 
 
-def _matrix(op: ConvOperator, group: int) -> ExactMatrix:
+def _matrix(op: Convolution, group: int) -> ExactMatrix:
     """A of one group: sums of taps by parts that sum up exactly."""
     low, parts = op.weight, []
     for level in (1, 2):
@@ -148,8 +149,8 @@ def _rounded(t: Tensor, step: float) -> Tensor:
     return (t / step).round() * step
 
 
-def _dense(op: ConvOperator, group: int) -> Tensor:
-    A = op.to_sparse("dense", memory_limit=math.inf)
+def _dense(op: Convolution, group: int) -> Tensor:
+    A = operator_matrix(op, "dense", memory_limit=math.inf)
     assert isinstance(A, Tensor)
     m, n = (size // op.geometry.groups for size in A.shape)
     return A[group * m : (group + 1) * m, group * n : (group + 1) * n]

@@ -25,14 +25,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..inverse import dense, factorize, separable
-from ..inverse.base import InverseOperator, Options, default_rtol
-from ..inverse.norms import unit_of
-from ..inverse.small_blocks import kept_directions
-from ..linear_operator import LinearOperator, MemoryLimitError
-from ..operator import ConvOperator
-from ..precision import double_dtype
-from ..torus import multiply
+from ..grid.torus import multiply
+from ..inverse import factorize
+from ..inverse.diagonal import dense, separable
+from ..inverse.diagonal.blocks import kept_directions
+from ..inverse.operator import InverseOperator
+from ..inverse.request import Options, default_rtol
+from ..numerics.norms import unit_of
+from ..numerics.precision import double_dtype
+from ..operators.convolution import Convolution
+from ..operators.linear_operator import LinearOperator, MemoryLimitError
 from .accurate_product import AccurateProduct
 from .values import Spectrum, exact_rung
 
@@ -43,7 +45,7 @@ class Projector(LinearOperator):
     It computes in double precision and answers in the dtype of the operator and its argument.
     """
 
-    def __init__(self, op: ConvOperator, *, on_range: bool, complement: bool) -> None:
+    def __init__(self, op: Convolution, *, on_range: bool, complement: bool) -> None:
         super().__init__()
         self.domain_shape = self.range_shape = op.range_shape if on_range else op.domain_shape
         self.batch_size = op.batch_size
@@ -99,7 +101,7 @@ class BlockProjector(Projector):
 
     blocks: Tensor
 
-    def __init__(self, rung: Any, op: ConvOperator, cutoff: Tensor, *, on_range: bool) -> None:
+    def __init__(self, rung: Any, op: Convolution, cutoff: Tensor, *, on_range: bool) -> None:
         super().__init__(op, on_range=on_range, complement=not on_range)
         blocks, scale = rung.blocks_of(op)
         self.fine = on_range == op.transposed  # the side of the convolution's domain
@@ -118,7 +120,7 @@ class AxesProjector(Projector):
     """By the kept singular vectors of every axis."""
 
     def __init__(
-        self, op: ConvOperator, inverse: separable.SeparableInverse, *, on_range: bool
+        self, op: Convolution, inverse: separable.SeparableInverse, *, on_range: bool
     ) -> None:
         super().__init__(op, on_range=on_range, complement=not on_range)
         self.inverse = inverse
@@ -132,7 +134,7 @@ class VectorProjector(Projector):
 
     Q: Tensor
 
-    def __init__(self, op: ConvOperator, Q: Tensor, *, on_range: bool) -> None:
+    def __init__(self, op: Convolution, Q: Tensor, *, on_range: bool) -> None:
         super().__init__(op, on_range=on_range, complement=not on_range)
         self.register_buffer("Q", Q)
 
@@ -145,7 +147,7 @@ class FactorProjector(Projector):
     """v minus what is left of it after two passes of I − A⁺A, or of I − (Aᴴ)⁺Aᴴ."""
 
     def __init__(
-        self, op: ConvOperator, A: ConvOperator, inverse: InverseOperator, *, on_range: bool
+        self, op: Convolution, A: Convolution, inverse: InverseOperator, *, on_range: bool
     ) -> None:
         super().__init__(op, on_range=on_range, complement=not on_range)
         self.A, self.inverse, self.accurate = A, inverse, AccurateProduct(A)
@@ -167,7 +169,7 @@ class WholeSpace(Projector):
         return v
 
 
-def projector(op: ConvOperator, options: Options, *, on_range: bool) -> LinearOperator:
+def projector(op: Convolution, options: Options, *, on_range: bool) -> LinearOperator:
     """Onto range(A), or onto null(A)."""
     rung = exact_rung(op, options.memory_limit, 1, options)
     if rung is None:
@@ -184,7 +186,7 @@ def projector(op: ConvOperator, options: Options, *, on_range: bool) -> LinearOp
     return BlockProjector(rung, op, cutoff, on_range=on_range)
 
 
-def _doubled(op: ConvOperator, options: Options) -> tuple[ConvOperator, Options]:
+def _doubled(op: Convolution, options: Options) -> tuple[Convolution, Options]:
     """The operator in double precision, of order one, with the cut-off of its own precision.
 
     Its projectors are the same, and products with small weights do not underflow.
@@ -198,7 +200,7 @@ def _doubled(op: ConvOperator, options: Options) -> tuple[ConvOperator, Options]
     return A, replace(options, rtol=rtol, atol=options.atol / float(unit))
 
 
-def _kept_vectors(op: ConvOperator, cutoff: Tensor, on_range: bool) -> Tensor:
+def _kept_vectors(op: Convolution, cutoff: Tensor, on_range: bool) -> Tensor:
     """(B, g, size, r), those of σ ≤ cutoff zero."""
     parts = []
     for A, tau in zip(dense.matrices(op), cutoff, strict=True):
@@ -207,7 +209,7 @@ def _kept_vectors(op: ConvOperator, cutoff: Tensor, on_range: bool) -> Tensor:
     return torch.stack(parts)
 
 
-def _by_factor(op: ConvOperator, options: Options, *, on_range: bool) -> Projector:
+def _by_factor(op: Convolution, options: Options, *, on_range: bool) -> Projector:
     A, doubled = _doubled(op, options)
     inverse: InverseOperator = factorize(A, doubled, "auto", False)
     if inverse.iterates:

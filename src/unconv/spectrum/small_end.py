@@ -22,9 +22,14 @@ import math
 import torch
 from torch import Tensor
 
-from ..inverse.boundary_forms import AugmentedForm, SquareForm
-from ..inverse.boundary_problem import Problem
-from ..inverse.deflation import Triples, orthonormal, project_off, ritz
+from ..inverse.boundary.deflation import (
+    Triples,
+    orthonormal,
+    project_off,
+    ritz,
+)
+from ..inverse.boundary.forms import AugmentedForm, SquareForm
+from ..inverse.boundary.problem import Problem
 
 _PASSES, _SETTLED = 4, 1e-10
 _MOST_REFINEMENTS = 12

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from ..convolve import grouped
-from ..operator import ConvOperator
-from ..precision import double_dtype
+from ..numerics.precision import double_dtype
+from ..operators.convolution import Convolution
 from .exact_determinant import (
     INTEGER_LIMIT,
     ExactMatrix,
@@ -34,7 +34,7 @@ _Offset = tuple[int, ...]
 _ERROR = 1e-13  # of the logarithm of one tap's determinant
 
 
-def triangular_log_det(op: ConvOperator) -> float | None:
+def triangular_log_det(op: Convolution) -> float | None:
     """log |det A| of one kernel whose taps lie on one side of their centre; None of any other."""
     geometry = op.geometry
     same = all(
@@ -61,7 +61,7 @@ def triangular_log_det(op: ConvOperator) -> float | None:
     return None if any(map(math.isnan, blocks)) else pixels * math.fsum(blocks)
 
 
-def annihilates_constants(op: ConvOperator) -> bool:
+def annihilates_constants(op: Convolution) -> bool:
     """Whether A maps an image that is constant in every channel to 0, for taps that sum to 0.
 
     Padding that copies continues such an image as it is, so that A is singular whatever its size,

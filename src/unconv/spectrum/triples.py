@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from ..convolve import grouped
-from ..inverse import dense, separable
-from ..inverse.deflation import Triples
-from ..inverse.outer_product import axis_matrix, nearest_outer_product
-from ..inverse.workers import singular_values
-from ..operator import ConvOperator
+from ..inverse.boundary.deflation import Triples
+from ..inverse.diagonal import dense, separable
+from ..inverse.diagonal.outer_product import axis_matrix, nearest_outer_product
+from ..numerics.threads import singular_values
+from ..operators.convolution import Convolution
 
 
 class Factor(NamedTuple):
@@ -32,7 +32,7 @@ class Factor(NamedTuple):
     V: Tensor
 
 
-def exact_triples(rung: Any, op: ConvOperator, k: int, largest: bool) -> Triples:
+def exact_triples(rung: Any, op: Convolution, k: int, largest: bool) -> Triples:
     """k triples of one kernel on one of the rungs that know all values; σ descending."""
     if rung is separable:
         return _separable_triples(op, k, largest)
@@ -48,7 +48,7 @@ def _outermost(S: Tensor, k: int, largest: bool) -> Tensor:
 
 
 # --- blocks of frequencies
-def _block_triples(rung: Any, op: ConvOperator, k: int, largest: bool) -> Triples:
+def _block_triples(rung: Any, op: Convolution, k: int, largest: bool) -> Triples:
     blocks, scale = rung.blocks_of(op)  # (F, 1, g, r, c)
     F, _, g, r, c = blocks.shape
     p, counts = min(r, c), rung.multiplicity(op)
@@ -92,7 +92,7 @@ def _in_group(w: Tensor, group: Tensor, g: int) -> Tensor:
 
 
 # --- products of axes
-def _separable_triples(op: ConvOperator, k: int, largest: bool) -> Triples:
+def _separable_triples(op: Convolution, k: int, largest: bool) -> Triples:
     """The shorter side has a complete basis of products, the longer one zeros where σ = 0."""
     found = nearest_outer_product(grouped(op.taps.detach(), op.geometry))
     matrices = [found.channels[0]]
@@ -138,7 +138,7 @@ def _last(column: Tensor, ndim: int) -> Tensor:
 
 
 # --- the matrix
-def _dense_triples(op: ConvOperator, k: int, largest: bool) -> Triples:
+def _dense_triples(op: Convolution, k: int, largest: bool) -> Triples:
     A = next(dense.matrices(op))  # (g, m/g, n/g)
     U, S, Vh = torch.linalg.svd(A, full_matrices=False)
     chosen = _outermost(S, k, largest)

@@ -24,14 +24,20 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..bounds import kernel_bound
-from ..inverse import cosine, dense, fourier, separable
-from ..inverse.base import CannotServeError, Options, warn_of_accuracy
-from ..inverse.boundary_factor import pseudo_inverse_form
-from ..inverse.boundary_problem import prepare
-from ..inverse.boundary_sizes import memory as boundary_memory
-from ..linear_operator import MemoryLimitError, gigabytes
-from ..operator import ConvOperator
+from ..convolve.bounds import kernel_bound
+from ..inverse.boundary.candidates import pseudo_inverse_form
+from ..inverse.boundary.problem import prepare
+from ..inverse.boundary.sizes import memory as boundary_memory
+from ..inverse.diagonal import (
+    cosine,
+    dense,
+    fourier,
+    separable,
+)
+from ..inverse.facts import CannotServeError, warn_of_accuracy
+from ..inverse.request import Options
+from ..operators.convolution import Convolution
+from ..operators.linear_operator import MemoryLimitError, gigabytes
 from .extremes import Extremes, Found
 
 VALUES_LIMIT = 4096
@@ -80,7 +86,7 @@ class Spectrum:
 
     def __init__(
         self,
-        op: ConvOperator,
+        op: Convolution,
         memory_limit: float,
         wanted: int = 1,
         options: Options = _NO_CUT_OFF,
@@ -137,7 +143,7 @@ class Spectrum:
 
 
 def exact_rung(
-    op: ConvOperator, memory_limit: float, wanted: int, options: Options = _NO_CUT_OFF
+    op: Convolution, memory_limit: float, wanted: int, options: Options = _NO_CUT_OFF
 ) -> Any:
     """The module of the first rung that knows all singular values, or None.
 
@@ -156,7 +162,7 @@ def _name(rung: Any) -> str:
     return rung.__name__.rpartition(".")[2]
 
 
-def _side(rung: Any, op: ConvOperator) -> int:
+def _side(rung: Any, op: Convolution) -> int:
     """Of the largest matrix that LAPACK was given."""
     g = op.geometry
     if rung is fourier:

@@ -1,0 +1,1 @@
+"""Where samples lie: sizes and padding of a convolution, and the periodic grid that it lives on."""

@@ -1,0 +1,413 @@
+"""Which form of ghost system an operator needs, and its factorisation.
+
+Full rank is believed where Lanczos on the inverse finds the smallest singular value well above the
+cut-off.  Near it, the inverse of a square A serves to find the few that are dropped.  Otherwise
+small singular values are counted and taken out: on the ghosts where they are null or lie far below
+those of the grid (ghost_truncation.py), as images where they are few (deflation.py).
+
+Whatever a form believes of its rank, its factor must hold the Penrose conditions for random vectors
+(probe.py) to the accuracy that its facts promise; one that does not is dropped for the next.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ...grid.torus import Torus
+from ...numerics.lanczos import largest_eigenvalue, random_start
+from ...numerics.memory import return_freed_memory
+from ...numerics.norms import norms
+from ..diagonal.blocks import invert_regular
+from ..facts import CannotServeError, SpectrumSummary
+from ..probe import refuse_unproven
+from .deflation import (
+    Deflation,
+    Triples,
+    count_above,
+    polished,
+    smallest_triples,
+)
+from .forms import (
+    Answer,
+    AugmentedForm,
+    ConstantForm,
+    Corners,
+    Embedding,
+    SquareForm,
+)
+from .ghost_system import (
+    GhostSystem,
+    LuSolver,
+    PseudoSolver,
+    ghost_matrix,
+)
+from .ghosts import Ghosts
+from .problem import (
+    Problem,
+    augmented,
+    augmented_by_rings,
+    check_memory,
+)
+from .sizes import RINGS_FROM, grid_of, sizes_of
+from .square_cut import ProjectedForm, triples_up_to
+from .truncation import (
+    Sources,
+    TruncatedForm,
+    core_of,
+    cut_sources,
+    null_sources,
+)
+
+CORNER = 0.3  # of σ_max, for tall and wide operators without damping
+# What the ghost systems resolve, of σ_max.  Where the grid itself has null vectors (tall, wide, or
+# a singular torus) the round-off of 1/τ meets τ: √eps.  A healthy square grid sees further.
+_RESOLUTION, _SQUARE_RESOLUTION = 1e-6, 1e-8
+_BELIEVED = 1e-9  # of σ_max: left and right null vectors of an LU need not match below
+_SAFETY = 10.0  # σ_min must clear the cut-off by this factor to be believed without a count
+_LEVELS, _FEW = (1e-2, 1e-4), 32  # of σ_max; triples that are cheaper than a smaller μ
+_MOST_ENTRIES = 3e7  # of singular vectors kept as images
+_DUST = 0.1  # of μ
+_LITTLE = 1e-6  # of σ_max: damping under which a bound by damp alone proves nothing
+MOST_GRIDS = 4  # tried for one on which C is far from singular
+SINGULAR_GRID = 1e-6  # of σ_max
+_FAR_BELOW = 1e-4  # of σ_min(C): cuts there are exact but for relative errors of the square
+_HEALTHY, _REFINABLE = 1e-10, 1e-4  # backward errors of one pass
+_DEFICIENT = "A is rank-deficient"  # why more memory is needed
+_NULL = 1e-15  # of σ_max: what a null vector of the ghosts leaves of A, for the gap that is stated
+
+Form = SquareForm | ProjectedForm | AugmentedForm | TruncatedForm | ConstantForm
+
+
+def damped_form(p: Problem) -> tuple[Form, SpectrumSummary]:
+    """The augmented form with both corners damp: by rings, or whole on the best balanced grid."""
+    corners, facts = Corners(p.damp, p.damp), p.facts(p.damp, "not needed: damp > 0")
+    shown = f"{p.damp / p.norm:.1e} of σ_max"
+    if p.by_rings:
+        form = augmented_by_rings(p, corners)
+        if form.try_one_pass(p.weight) <= _REFINABLE:
+            return form, facts
+        del form  # before the next one is allocated
+        return_freed_memory(p.needs.kept)
+        check_memory(
+            p, p.needs.without_rings, f"at damp = {shown} it must factor all ghosts at once"
+        )
+    for larger in range(MOST_GRIDS):
+        whole = augmented(p, grid_of(p.geometry, p.real, larger), corners)
+        if whole.contracts(p.weight, _REFINABLE):
+            if p.damp >= RINGS_FROM * p.norm:  # with less, one pass is never enough
+                whole.try_one_pass(p.weight)
+            return whole, _damped_facts(p, whole)
+    raise CannotServeError(f"its ghost system is singular at damp = {shown}")
+
+
+def _damped_facts(p: Problem, form: AugmentedForm) -> SpectrumSummary:
+    """√(σ_r² + damp²) from below: beside little damping what A itself holds counts for more."""
+    floor = p.damp
+    if p.damp < _LITTLE * p.norm and form.contracts(p.weight, _HEALTHY):
+        floor = max(p.damp, _smallest_singular_value(p, form) / 2)  # Lanczos errs upwards
+    return p.facts(floor, "not needed: damp > 0")
+
+
+def constant_form(p: Problem) -> tuple[Form, SpectrumSummary]:
+    """Of a kernel that is zero, cut as a whole, or not finite."""
+    form = ConstantForm(p.A, 0.0 if p.norm <= p.tau else math.nan)
+    count = 0 if p.damp else min(p.A.shape)
+    return form, p.facts(p.damp or math.inf, "no singular value above zero", dropped=count)
+
+
+def pseudo_inverse_form(p: Problem) -> tuple[Form, SpectrumSummary]:
+    """The first form that serves and whose factor passes its probe.
+
+    A⁺ of full rank if the smallest singular value says so; without null vectors that the ghosts
+    know; with a cut-off on the ghosts; without triples that are taken out as images.
+    """
+    healthy = _healthy_grid(p) if sizes_of(p.geometry, p.real).square else None
+    square, other = (_square, _square_null, _truncated, _deflated), (_augmented, _augmented_null)
+    given_up = []
+    for way in (*other, _deflated) if healthy is None else square:
+        return_freed_memory(p.needs.kept)  # of the way before
+        try:
+            return _proven(p, *way(p, healthy))
+        except CannotServeError as why:
+            given_up.append(str(why))
+    raise CannotServeError("; ".join(dict.fromkeys(given_up)))
+
+
+def _proven(p: Problem, form: Form, facts: SpectrumSummary) -> tuple[Form, SpectrumSummary]:
+    """A form whose factor holds what its facts promise."""
+    solve, solve_adjoint = partial(_apply, form.pinv), partial(_apply, form.pinv_adjoint)
+    refuse_unproven(p.A, solve, solve_adjoint, facts, p.one(p.tau), p.weight)
+    return form, facts
+
+
+def _apply(solve: Callable[..., Answer], v: Tensor) -> Tensor:
+    return solve(v, careful=False).value
+
+
+def regular_form(p: Problem) -> SquareForm | AugmentedForm:
+    """A⁻¹, or A⁺ of full rank, where that factor is healthy."""
+    square = sizes_of(p.geometry, p.real).square
+    return _regular(p, _healthy_grid(p) if square else None)[0]
+
+
+def _regular(p: Problem, healthy: _Healthy | None) -> tuple[SquareForm | AugmentedForm, float]:
+    """The form for full rank and the smallest singular value that its inverse shows."""
+    resolution = _RESOLUTION if healthy is None else _BELIEVED
+    form = _full_rank(p) if healthy is None else _square_form(p, healthy)
+    if form.system.singular or (
+        isinstance(form, AugmentedForm) and not form.contracts(p.weight, _HEALTHY)
+    ):
+        raise CannotServeError("its ghost system is singular")
+    smallest = _smallest_singular_value(p, form)
+    if smallest <= resolution * p.norm:
+        shown = f"{smallest / p.norm:.1e} of σ_max"
+        raise CannotServeError(f"its smallest singular value, {shown}, is not resolved")
+    return form, smallest
+
+
+def _square(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSummary]:
+    form, smallest = _regular(p, healthy)
+    assert isinstance(form, SquareForm)
+    form.try_one_pass(random_start((1, *p.A.range_shape), p.weight), p.norm)
+    if smallest <= _SAFETY * p.tau:
+        return _cut(p, form)
+    return form, _full(p, smallest)
+
+
+def _augmented(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSummary]:
+    form, smallest = _regular(p, healthy)
+    if smallest <= _SAFETY * p.tau:
+        raise CannotServeError("singular values lie near the cut-off")
+    return form, _full(p, smallest)
+
+
+def _full(p: Problem, smallest: float) -> SpectrumSummary:
+    # Lanczos errs upwards, by less than a factor of 2 but once in 500 starts.
+    return p.facts(smallest / 2, "full: smallest singular value by Lanczos on the inverse")
+
+
+def _full_rank(p: Problem, factor: type[LuSolver] | type[PseudoSolver] = LuSolver) -> AugmentedForm:
+    """The augmented form with one corner, for tall and wide operators."""
+    s = sizes_of(p.geometry, p.real)
+    if s.rows != s.columns and p.is_tall != (s.rows > s.columns):
+        raise CannotServeError("its blocks have no inverse")
+    corner = CORNER * p.norm
+    corners = Corners(corner, 0.0) if p.is_tall else Corners(0.0, corner)
+    return augmented(p, grid_of(p.geometry, p.real), corners, factor=factor)
+
+
+def _cut(p: Problem, form: SquareForm) -> tuple[Form, SpectrumSummary]:
+    """A⁻¹ is trustworthy, and the cut-off lies above or near its smallest singular values."""
+    most = p.room_for_entries(p.needs.first, _MOST_ENTRIES)
+    found = triples_up_to(p.tau, p.A, form.inverse_of_gram, p.norm, most)
+    lost = p.tau >= found.S
+    dropped, kept = int(lost.sum()), float(found.S[~lost].amin())
+    how = "the smallest singular values by subspace iteration on the inverse"
+    facts = p.facts(0.95 * kept, how, dropped=dropped, gap=_gap(kept, found.S[lost]))
+    if not dropped:
+        return form, facts
+    U, S, V = (t[lost] for t in (found.U, found.S, found.V))
+    return ProjectedForm(form, Deflation(Triples(U, S, V), torch.zeros_like(S))), facts
+
+
+def _square_null(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSummary]:
+    """Every singular value is round-off or far above the cut-off: null vectors on the ghosts."""
+    check_memory(p, p.needs.null_vectors, _DEFICIENT)
+    form, sources = _on_ghosts(p, healthy, null_sources)
+    null = form.null_vectors(random_start((1, *sources.v.shape[::2]), sources.v))
+    return form, _null_facts(p, form, null, p.A._matvec(null), sources.dropped)
+
+
+def _augmented_null(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSummary]:
+    """The same for tall and wide operators, their null vectors as images."""
+    check_memory(p, p.needs.null_vectors, _DEFICIENT)
+    form = _full_rank(p, PseudoSolver)
+    return_freed_memory(p.needs.kept)
+    null = form.null_vectors(p.room_for_entries(p.needs.first, _MOST_ENTRIES))
+    if len(null):
+        S = torch.zeros(len(null), dtype=torch.float64, device=null.device)
+        other = null.new_zeros(len(null), *(p.A.range_shape if p.is_tall else p.A.domain_shape))
+        sides = (other, S, null) if p.is_tall else (null, S, other)
+        form.deflation = Deflation(Triples(*sides), S)
+    images = p.A._matvec(null) if p.is_tall else p.A._rmatvec(null)
+    facts = _null_facts(p, form, null, images, len(null))
+    if facts.floor <= _RESOLUTION * p.norm:
+        raise CannotServeError("its smallest singular values are not resolved")
+    return form, facts
+
+
+def _null_facts(
+    p: Problem, form: TruncatedForm | AugmentedForm, null: Tensor, images: Tensor, dropped: int
+) -> SpectrumSummary:
+    """What is dropped lies under the cut-off, what is kept clear of it, by Lanczos on the inverse.
+
+    null, images : some null vectors of A, or of Aᴴ, and what A, or Aᴴ, makes of them
+    """
+    smallest = _smallest_singular_value(p, form)
+    if smallest <= _SAFETY * p.tau:
+        raise CannotServeError("singular values lie near the cut-off")
+    how = "null vectors of the ghosts; the smallest singular value kept by Lanczos on the inverse"
+    if not dropped:
+        return p.facts(smallest / 2, how)
+    left = float(norms(images).amax() / norms(null).amin())
+    if left > p.tau:
+        raise CannotServeError("its null vectors are not known to the cut-off")
+    gap = smallest / max(math.sqrt(dropped) * left, _NULL * p.norm)
+    return p.facts(smallest / 2, how, dropped=dropped, gap=gap)
+
+
+def _truncated(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSummary]:
+    """The cut-off lies far below the grid's own singular values: cut on the ghosts."""
+    assert healthy is not None
+    if p.tau > _FAR_BELOW * healthy.floor:
+        raise CannotServeError("the cut-off lies among the grid's own singular values")
+    check_memory(p, p.needs.cut, _DEFICIENT)
+    values = []
+
+    def cut(torus: Torus, inverse: Tensor, ghosts: Ghosts) -> Sources:
+        core = core_of(torus, inverse, ghosts)
+        values.append(core.S)
+        return cut_sources(core, p.tau)
+
+    form, sources = _on_ghosts(p, healthy, cut)
+    S = values[0]
+    lost = p.tau >= S
+    # The core knows all values far below the grid's; if it keeps nothing, the grid's bound holds.
+    kept = min(float(torch.where(lost, math.inf, S).amin()), healthy.floor)
+    gap = _gap(kept, S[lost])
+    return form, p.facts(kept, "singular values on the ghosts", dropped=sources.dropped, gap=gap)
+
+
+def _on_ghosts(
+    p: Problem, healthy: _Healthy | None, find: Callable[[Torus, Tensor, Ghosts], Sources]
+) -> tuple[TruncatedForm, Sources]:
+    assert healthy is not None
+    torus, inverse = healthy.torus, healthy.inverse
+    ghosts = p.ghosts(torus, all_pixels=True)
+    sources = find(torus, inverse, ghosts)
+    return_freed_memory(p.needs.kept)
+    embedding = Embedding(p.geometry, torus)
+    return TruncatedForm(p.A, embedding, torus, inverse, ghosts, sources, p.norm), sources
+
+
+def _gap(kept: float, lost: Tensor) -> float:
+    largest = float(lost.amax()) if len(lost) else 0.0
+    return kept / largest if largest else math.inf
+
+
+@dataclass(frozen=True)
+class _Healthy:
+    """A grid on which C is far from singular, the blocks of C⁻¹, and a bound of σ_min(C)."""
+
+    torus: Torus
+    inverse: Tensor
+    floor: float
+
+
+def _healthy_grid(p: Problem) -> _Healthy | None:
+    """The smallest of a few grids that is healthy."""
+    for larger in range(MOST_GRIDS):
+        torus = grid_of(p.geometry, p.real, larger)
+        blocks = torus.spectrum(p.weight, p.geometry)
+        inverse = torch.empty_like(blocks.mT, memory_format=torch.contiguous_format)
+        r, c = blocks.shape[-2:]
+        floor, _ = invert_regular(blocks.reshape(-1, r, c), inverse.view(-1, c, r))
+        smallest = float(floor.amin())
+        if smallest > SINGULAR_GRID * p.norm:
+            return _Healthy(torus, inverse, smallest)
+    return None
+
+
+def _square_form(p: Problem, healthy: _Healthy) -> SquareForm:
+    torus, inverse = healthy.torus, healthy.inverse
+    ghosts = p.ghosts(torus, all_pixels=True)
+    rows, columns = [ghosts.constraints], [ghosts.outputs]
+    factor = LuSolver(ghost_matrix(torus, inverse, rows, columns, 0.0))
+    system = GhostSystem(torus, inverse, rows, columns, factor)
+    return SquareForm(p.A, Embedding(p.geometry, torus), system)
+
+
+def _without_dust(p: Problem, t: Triples, lost: Tensor, mu: float) -> Triples:
+    """Of triples that are dropped the vectors of the longer side, A v/σ, only where σ is near μ.
+
+    Far below, they carry the rounding of A as eps·σ_max/σ, and the factor does without them: what
+    it makes of that direction is ρ/μ, which A does not see.
+    """
+    m, n = p.A.shape
+    dust = (lost & (_DUST * mu > t.S)).to(t.U.dtype)
+    U, V = (side * (1 - dust).reshape(-1, *[1] * (side.ndim - 1)) for side in (t.U, t.V))
+    return Triples(U if m > n else t.U, t.S, V if n > m else t.V)
+
+
+def _smallest_singular_value(
+    p: Problem, form: SquareForm | AugmentedForm | TruncatedForm, steps: int = 8, rtol: float = 0.2
+) -> float:
+    """From above, by Lanczos on the inverse of AᴴA or AAᴴ; 0 where that overflows."""
+    shape = p.A.domain_shape if p.is_tall else p.A.range_shape
+    largest = largest_eigenvalue(
+        lambda v: form.inverse_of_gram(v, of_data=not p.is_tall),
+        random_start((1, *shape), p.weight),
+        steps=steps,
+        rtol=rtol,
+    )
+    smallest = float(1 / largest.sqrt())
+    return smallest if math.isfinite(smallest) else 0.0
+
+
+def _deflated(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSummary]:
+    """The damped form with a small μ, and every σ ≤ 10 μ taken out by hand.
+
+    The larger μ, the better conditioned the ghosts and the more there is to take out.
+    """
+    check_memory(p, p.needs.deflated, _DEFICIENT)
+    torus = grid_of(p.geometry, p.real) if healthy is None else healthy.torus
+    resolution = _RESOLUTION if healthy is None else _SQUARE_RESOLUTION
+    blocks = torus.spectrum(p.weight, p.geometry)
+    ghosts = p.ghosts(torus, all_pixels=False)
+    counts = torus.multiplicity(blocks.device)
+    small, threshold = 0, 0.0
+    for level in (*_LEVELS, resolution):
+        threshold = max(p.tau, level * p.norm)
+        small = min(p.A.shape) - count_above(threshold, blocks, ghosts, torus, counts)
+        if small <= _FEW:
+            break
+    shown = f"{threshold / p.norm:.1e} of σ_max"
+    if small * sum(p.A.shape) > _MOST_ENTRIES or (small > _FEW and p.dense_serves):
+        raise CannotServeError(
+            f"{small:,} singular values lie at or under {shown}, too many to take out one by one"
+        )
+    check_memory(p, p.needs.with_vectors(small) if small else p.needs.deflated, _DEFICIENT)
+    return_freed_memory(p.needs.kept)
+    mu = threshold / 10
+    wanted = Corners(mu, 0.0) if p.is_tall else Corners(0.0, mu)
+    form = augmented(p, torus, Corners(mu, mu), wanted)
+    if small:
+        return form, _take_out(p, form, small, threshold)
+    return form, p.facts(threshold, f"full: inertia finds no singular value under {shown}")
+
+
+def _take_out(p: Problem, form: AugmentedForm, small: int, threshold: float) -> SpectrumSummary:
+    """Find the small triples, drop those under the cut-off and let the others answer by 1/σ."""
+    found = smallest_triples(p.A, form.inverse_of_gram, small, p.norm)
+    for _ in range(2):
+        form.deflation = Deflation(found, torch.zeros_like(found.S))
+        found = polished(p.A, found, form.alone, p.norm)
+    lost = p.tau >= found.S
+    gains = torch.where(lost, 0.0, 1 / torch.where(lost, 1.0, found.S))
+    form.deflation = Deflation(_without_dust(p, found, lost, form.corners.alpha), gains)
+    dropped, kept = int(lost.sum()), math.inf
+    if dropped < small:
+        kept = float(found.S[~lost].amin())
+    elif small < min(p.A.shape):  # inertia proves that it exceeds the threshold
+        kept = max(_smallest_singular_value(p, form, steps=30, rtol=1e-6), threshold)
+    gap = _gap(kept, found.S[lost])
+    how = "inertia, and the smallest singular values by subspace iteration"
+    # A Ritz value errs upwards, by a percent where its neighbours are close.
+    floor = kept if dropped < small else max(0.95 * kept, threshold)
+    return p.facts(floor, how, dropped=dropped, gap=gap)

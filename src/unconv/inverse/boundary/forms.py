@@ -1,0 +1,335 @@
+"""The two ghost systems of a convolution, each with the refinement that makes it exact.
+
+SquareForm      x = A⁺y for square nonsingular A by K = C alone: half the ghosts of the other form
+AugmentedForm   everything else, by the scaled augmented system
+
+    [ α·I    A   ] [ ρ ]   [ a ]         x = (AᴴA + αβ)⁻¹(Aᴴa − αb)
+    [ Aᴴ   −β·I  ] [ x ] = [ b ]         ρ = (a − Ax)/α
+
+A⁺ is a → x, its adjoint b → ρ.
+
+Refinement works on both rows of the residual, computed with A itself.  It is part of the method:
+cond(S) may approach σ_max²/λ.  Left out is it only where a trial at set-up shows that it changes
+nothing that matters, and never for an answer that is to be certified.
+
+Source: Björck, "Numerical Methods for Least Squares Problems", SIAM 1996, §2.9 (augmented system,
+iterative refinement of both rows).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ...grid.geometry import Geometry
+from ...grid.torus import Torus
+from ...numerics.lanczos import random_start
+from ...numerics.norms import nonzero, norms
+from ...numerics.refine import MOST_PASSES, Unknowns, refine
+from ...operators.linear_operator import LinearOperator
+from ..facts import CannotServeError
+from .deflation import Deflation, orthonormal
+from .ghost_system import GhostSystem, PseudoSolver
+
+_Map = Callable[[Tensor], Tensor]
+
+_ONE_PASS = 1e-13  # backward error
+_ONE_PASS_CHANGE = 1e-10  # of the norm of a damped solution
+
+
+@dataclass(frozen=True)
+class Corners:
+    """α and β, in the unit of A."""
+
+    alpha: float
+    beta: float
+
+
+class Embedding:
+    """Data (N, c_out, *m) and domain (N, c_in, *n) on the grid of their system and back.
+
+    Geometry and grid may have another order of the axes: their first one is axis `first` of the
+    images.
+    """
+
+    def __init__(self, geometry: Geometry, torus: Torus, first: int = 0) -> None:
+        self.torus, self.groups, self.first = torus, geometry.groups, first
+        whole = (slice(None), slice(None))
+        self.data = (*whole, *(slice(a.m) for a in geometry.axes))
+        self.domain = (*whole, *(slice(a.n) for a in geometry.axes))
+
+    def grid_of_data(self, y: Tensor) -> Tensor:
+        """(N, c_out, *m) -> (N, c_out, *coarse), zeros behind."""
+        grid = y.new_zeros(*y.shape[:2], *self.torus.coarse)
+        grid[self.data] = y.movedim(2 + self.first, 2)
+        return grid
+
+    def grid_of_domain(self, x: Tensor) -> Tensor:
+        """(N, c_in, *n) -> (N, c_in·phases, *coarse), zeros behind."""
+        phases = self.torus.to_phases(x.movedim(2 + self.first, 2))
+        grid = x.new_zeros(*phases.shape[:2], *self.torus.coarse)
+        grid[tuple(slice(n) for n in phases.shape)] = phases
+        return grid
+
+    def data_of(self, grid: Tensor) -> Tensor:
+        """Adjoint of `grid_of_data`."""
+        return grid[self.data].movedim(2, 2 + self.first)
+
+    def domain_of(self, grid: Tensor) -> Tensor:
+        """Adjoint of `grid_of_domain`."""
+        return self.torus.from_phases(grid)[self.domain].movedim(2, 2 + self.first)
+
+    def join(self, data: Tensor, domain: Tensor) -> Tensor:
+        """Both rows of the augmented system, group by group."""
+        parts = (part.unflatten(1, (self.groups, -1)) for part in (data, domain))
+        return torch.cat(tuple(parts), 2).flatten(1, 2)
+
+    def split(self, u: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+        """The inverse of `join`; `rows` output channels a group come first."""
+        u = u.unflatten(1, (self.groups, -1))
+        return u[:, :, :rows].flatten(1, 2), u[:, :, rows:].flatten(1, 2)
+
+
+class Answer(NamedTuple):
+    """A⁺ y or (A⁺)ᴴ b, the number of refinements, and the residual if the form carries it."""
+
+    value: Tensor
+    refinements: int
+    residual: Tensor | None = None
+
+
+class SquareForm(nn.Module):
+    """A⁻¹ of a square nonsingular A."""
+
+    def __init__(self, A: LinearOperator, embedding: Embedding, system: GhostSystem) -> None:
+        super().__init__()
+        self.A, self.embedding, self.system = A, embedding, system
+        self.one_pass = False
+
+    def try_one_pass(self, y: Tensor, norm: float) -> None:
+        """Leave refinement to the careful, if one pass is backward stable for a random y."""
+        x = self._pass(y)
+        size = norms(y - self.A._matvec(x)) / (norm * norms(x) + norms(y))
+        self.one_pass = bool((size <= _ONE_PASS).all())
+
+    def pinv(self, y: Tensor, *, careful: bool) -> Answer:
+        """A⁺ y, refined as long as it helps; at least once if `careful`."""
+        return self._refined(self._pass, self.A._matvec, y, careful)
+
+    def pinv_adjoint(self, b: Tensor, *, careful: bool) -> Answer:
+        """(A⁺)ᴴ b, likewise."""
+        return self._refined(self._pass_adjoint, self.A._rmatvec, b, careful)
+
+    def inverse_of_gram(self, v: Tensor, *, of_data: bool) -> Tensor:
+        """(AAᴴ)⁻¹ v if it is data, (AᴴA)⁻¹ v if not, without refinement."""
+        if of_data:
+            return self._pass_adjoint(self._pass(v))
+        return self._pass(self._pass_adjoint(v))
+
+    def _pass(self, y: Tensor) -> Tensor:
+        e = self.embedding
+        return self.system.solve(e.grid_of_data(y), e.domain_of)
+
+    def _pass_adjoint(self, b: Tensor) -> Tensor:
+        e = self.embedding
+        return self.system.solve_adjoint(e.grid_of_domain(b), e.data_of)
+
+    def _refined(self, solve: _Map, apply: _Map, y: Tensor, careful: bool) -> Answer:
+        x = solve(y)
+        if self.one_pass and not careful:
+            return Answer(x, 0)
+        smallest = torch.full((len(y),), torch.inf, dtype=torch.float64, device=y.device)
+        for done in range(MOST_PASSES):
+            r = y - apply(x)
+            size = norms(r) / nonzero(norms(y))
+            # Round-off of a backward stable solve leaves a residual of a few eps.
+            settled = (size <= 32 * torch.finfo(r.dtype).eps) | (size > smallest / 2)
+            if bool(settled.all()) and (done or not careful):
+                break
+            smallest = torch.minimum(size, smallest)
+            x = x + solve(r)
+        return Answer(x, done)
+
+
+class ConstantForm(nn.Module):
+    """The inverse of a zero kernel, which is zero; NaN for one that is not finite."""
+
+    def __init__(self, A: LinearOperator, value: float) -> None:
+        super().__init__()
+        self.A, self.value = A, value
+
+    def pinv(self, y: Tensor, *, careful: bool = True) -> Answer:
+        """The constant."""
+        return Answer(y.new_full((len(y), *self.A.domain_shape), self.value), 0)
+
+    def pinv_adjoint(self, b: Tensor, *, careful: bool = True) -> Answer:
+        """The constant."""
+        return Answer(b.new_full((len(b), *self.A.range_shape), self.value), 0)
+
+
+class AugmentedForm(nn.Module):
+    """A⁺ or a damped inverse by the augmented system, with small singular values taken out.
+
+    Parameters
+    ----------
+    corners : α and β that were factored
+    wanted
+        The corners of the system that is solved.  Where they differ, the factor preconditions: a
+        refinement shrinks the error along σ by (αβ − wanted αβ)/(σ² + αβ).  For A⁺ of tall A they
+        are (μ, 0), of wide A (0, μ): then no null space is left to round-off.
+    norm : σ_max of A, to its order
+
+    After `try_one_pass` a solve that need not be careful may take one pass.
+    """
+
+    def __init__(
+        self,
+        A: LinearOperator,
+        embedding: Embedding,
+        system: GhostSystem,
+        rows: int,
+        corners: Corners,
+        wanted: Corners,
+        norm: float,
+    ) -> None:
+        super().__init__()
+        self.A, self.embedding, self.system, self.rows = A, embedding, system, rows
+        self.corners, self.wanted, self.norm = corners, wanted, norm
+        self.deflation: Deflation | None = None
+        self.one_pass = False
+
+    def try_one_pass(self, like: Tensor) -> float:
+        """The relative change of x, or ρ, by a first refinement of random right-hand sides.
+
+        Where it is at most 1e-10, later solves are refined only if they are to be careful.  Tried
+        are white noise and what A or Aᴴ makes of it; data of which A⁺ keeps next to nothing may
+        lose more.
+        """
+        a = random_start((1, *self.A.range_shape), like)
+        b = random_start((1, *self.A.domain_shape), like)
+        a, b = torch.cat([a, self.A._matvec(b)]), torch.cat([b, self.A._rmatvec(a)])
+        change = 0.0
+        for right, mine in (((a, 0 * b), 1), ((0 * a, b), 0)):
+            found = self.once(*right)
+            step = self.once(*self._residuals(right, found))
+            size = float((norms(step[mine]) / nonzero(norms(found[mine]))).amax())
+            change = max(change, size) if size < math.inf else math.inf  # NaN too
+        self.one_pass = change <= _ONE_PASS_CHANGE
+        return change
+
+    def pinv(self, y: Tensor, *, careful: bool = True) -> Answer:
+        """A⁺ y, refined if it is to be `careful` or if one pass is not enough."""
+        if self.one_pass and not careful:
+            e, (data, domain) = self.embedding, self._parts
+            return Answer(self.system.solve(e.grid_of_data(y), e.domain_of, data, domain), 0)
+        apart: Tensor | float = 0.0
+        if self.deflation is not None:
+            y, apart = self.deflation.take_out(y, adjoint=False)
+        rho, x, done = self._refined(y, y.new_zeros(len(y), *self.A.domain_shape), wanted=1)
+        residual = self.wanted.alpha * rho if self.deflation is None and self.wanted.alpha else None
+        return Answer(x + apart, done, residual)
+
+    def pinv_adjoint(self, b: Tensor, *, careful: bool = True) -> Answer:
+        """(A⁺)ᴴ b, likewise."""
+        if self.one_pass and not careful:
+            e, (data, domain) = self.embedding, self._parts
+            return Answer(self.system.solve(e.grid_of_domain(b), e.data_of, domain, data), 0)
+        apart: Tensor | float = 0.0
+        if self.deflation is not None:
+            b, apart = self.deflation.take_out(b, adjoint=True)
+        rho, x, done = self._refined(b.new_zeros(len(b), *self.A.range_shape), b, wanted=0)
+        residual = -self.wanted.beta * x if self.deflation is None and self.wanted.beta else None
+        return Answer(rho + apart, done, residual)
+
+    @property
+    def _parts(self) -> tuple[slice, slice]:
+        """Data and domain in the vector of a frequency's block."""
+        return slice(self.rows), slice(self.rows, None)
+
+    def alone(self, v: Tensor, *, adjoint: bool) -> Tensor:
+        """A⁺ v or (A⁺)ᴴ v without what the deflation answers."""
+        if adjoint:
+            return self._refined(v.new_zeros(len(v), *self.A.range_shape), v, wanted=0)[0]
+        return self._refined(v, v.new_zeros(len(v), *self.A.domain_shape), wanted=1)[1]
+
+    def inverse_of_gram(self, v: Tensor, *, of_data: bool) -> Tensor:
+        """(AAᴴ + αβ)⁻¹ v if it is data, (AᴴA + αβ)⁻¹ v if not, without what was taken out."""
+        if of_data:
+            zero = v.new_zeros(len(v), *self.A.domain_shape)
+            return self._corrected(v, zero)[0] / self.corners.beta
+        zero = v.new_zeros(len(v), *self.A.range_shape)
+        return self._corrected(zero, v)[1] / -self.corners.alpha
+
+    def null_vectors(self, most_entries: float) -> Tensor:
+        """Of A if α > 0, of Aᴴ if not, where S is singular: orthonormal images (k, ...).
+
+        S z = 0 leaves [ρ; x] = K⁻¹Jᴴz, with ρ = 0 for tall A and x = 0 for wide A.
+        """
+        ghosts, e = self.system.ghosts, self.embedding
+        assert isinstance(ghosts, PseudoSolver)
+        shape = self.A.domain_shape if self.corners.alpha else self.A.range_shape
+        size = math.prod(shape)
+        if ghosts.dropped > size:
+            raise CannotServeError("its ghost system is singular")
+        if ghosts.dropped * size > most_entries:
+            raise CannotServeError(f"{ghosts.dropped:,} null vectors are too many for images")
+        if not ghosts.dropped:
+            return ghosts.right.new_zeros(0, *shape)
+        g = len(ghosts.right)
+        eye = torch.eye(g, dtype=ghosts.right.dtype, device=ghosts.right.device)
+        z = torch.einsum("gnk,gh->gkhn", ghosts.right, eye)
+        z = z.flatten(0, 1)  # every vector on its own group
+        z = z[torch.linalg.vector_norm(z.flatten(1), dim=1) > 0]
+        components = g * self.system.blocks.shape[-1]
+        grid = z.new_zeros(len(z), components, *e.torus.coarse)
+        self.system.scatter_(grid, z, self.system.sources)
+        rho, x = e.split(self.system.invert(grid), self.rows)
+        return orthonormal(e.domain_of(x) if self.corners.alpha else e.data_of(rho))
+
+    def once(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """(ρ, x) of the factored system, without refinement."""
+        e = self.embedding
+        f = e.join(e.grid_of_data(a), e.grid_of_domain(b))
+        rho, x = e.split(self.system.solve(f, lambda u: u), self.rows)
+        return e.data_of(rho), e.domain_of(x)
+
+    def contracts(self, like: Tensor, limit: float) -> bool:
+        """Whether the backward error of one pass is within a limit; a bad S fails."""
+        a = random_start((1, *self.A.range_shape), like)
+        rho, x = self._corrected(a, a.new_zeros(1, *self.A.domain_shape))
+        f = a - self.corners.alpha * rho - self.A._matvec(x)
+        g = self.A._rmatvec(rho) - self.corners.beta * x
+        data = self.corners.alpha * norms(rho) + self.norm * norms(x) + norms(a)
+        least = torch.finfo(x.dtype).tiny * math.sqrt(x[0].numel())  # x may underflow
+        domain = self.norm * norms(rho) + self.corners.beta * (norms(x) + least / limit)
+        return bool(((norms(f) <= limit * data) & (norms(g) <= limit * domain)).all())
+
+    def _refined(self, a: Tensor, b: Tensor, wanted: int) -> tuple[Tensor, Tensor, int]:
+        rho, x = self._corrected(a, b)
+        other = self.wanted.alpha * norms(rho) if wanted else self.wanted.beta * norms(x)
+
+        def step(found: Unknowns) -> Unknowns:
+            rho, x = found
+            return self._corrected(*self._residuals((a, b), (rho, x)))
+
+        (rho, x), done = refine((rho, x), step, wanted, other / self.norm)
+        return rho, x, done
+
+    def _residuals(
+        self, right: tuple[Tensor, Tensor], found: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Of both rows of the system that is wanted."""
+        (a, b), (rho, x) = right, found
+        f = a - self.wanted.alpha * rho - self.A._matvec(x)
+        return f, b - self.A._rmatvec(rho) + self.wanted.beta * x
+
+    def _corrected(self, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        if self.deflation is None:
+            return self.once(f, g)
+        f, g = self.deflation.without(f, g)
+        return self.deflation.without(*self.once(f, g))

@@ -1,0 +1,181 @@
+"""One kernel of the *boundary* rung, ready to be factored in any form."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ...convolve import grouped
+from ...grid.geometry import Geometry
+from ...grid.torus import Torus
+from ...numerics.lanczos import largest_eigenvalue, random_start
+from ...numerics.memory import return_freed_memory
+from ...numerics.precision import double_dtype
+from ...operators.convolution import Convolution
+from ...operators.linear_operator import AdjointOperator, LinearOperator, gigabytes
+from ..facts import CannotServeError, SpectrumSummary
+from ..request import Options
+from .forms import AugmentedForm, Corners, Embedding
+from .ghost_system import (
+    GhostSystem,
+    LuSolver,
+    PseudoSolver,
+    augmented_inverse,
+    ghost_matrix,
+)
+from .ghosts import Ghosts, find_ghosts
+from .ring_system import RingSystem
+from .sizes import (
+    Needs,
+    needs,
+    ring_axis,
+    ring_grid,
+    rings_of,
+    with_axis_first,
+)
+from .zero_slices import without_zero_slices
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One kernel as a convolution, never transposed, in units near its largest weight."""
+
+    A: LinearOperator
+    geometry: Geometry
+    weight: Tensor  # (1, g, r, c, *k) double, as a correlation
+    scale: float
+    damp: float  # in the unit of A, as the next two
+    norm: float  # σ_max, from below
+    tau: float  # the cut-off
+    kernels: int  # that there are in all
+    memory_limit: float
+    needs: Needs
+    by_rings: bool  # whether a damped system has its rings eliminated
+    dense_serves: bool = False  # the SVD of the whole matrix, if too many triples had to be found
+
+    @property
+    def real(self) -> bool:
+        """Whether A is."""
+        return not self.weight.is_complex()
+
+    def one(self, value: float) -> Tensor:
+        """A fact of this kernel, (1,)."""
+        return torch.tensor([value], dtype=torch.float64, device=self.weight.device)
+
+    def room_for_entries(self, beside: int, most: float) -> float:
+        """At most how many entries of vectors may be taken out, beside so many bytes."""
+        room = self.memory_limit - beside - (self.kernels - 1) * self.needs.kept
+        return min(most, max(0.0, room) / self.needs.each * sum(self.A.shape))
+
+    @property
+    def is_tall(self) -> bool:
+        """Whether A has more rows than columns; a square one counts as its operator would."""
+        m, n = self.A.shape
+        return m > n or (m == n and not isinstance(self.A, AdjointOperator))
+
+    def ghosts(self, torus: Torus, *, all_pixels: bool) -> Ghosts:
+        """All ghost pixels serve the square form, those that are read the augmented one."""
+        return find_ghosts(
+            self.geometry,
+            torus,
+            all_pixels=all_pixels,
+            outputs_first=not all_pixels,
+            device=self.weight.device,
+        )
+
+    def facts(
+        self, floor: float, rank_how: str, *, dropped: int = 0, gap: float = math.inf
+    ) -> SpectrumSummary:
+        """What is known, in the unit of A."""
+        return SpectrumSummary(
+            norm=self.one(self.norm),
+            floor=self.one(floor),
+            rank=None if self.damp else self.one(min(self.A.shape) - dropped).long(),
+            gap=self.one(gap),
+            rank_how=rank_how,
+            dropped=self.one(dropped).long(),
+        )
+
+
+def prepare(op: Convolution, options: Options, kernels: int) -> Problem:
+    """Scale to order one, estimate σ_max, set the cut-off."""
+    weight = op.weight.detach().to(double_dtype(op.dtype))
+    # A power of two: dividing by any other number would round, and A is ill-conditioned.
+    scale = 2.0 ** (math.frexp(float(weight.abs().amax()))[1] - 1)
+    unit = op.with_weight(weight / scale)
+    unit.bias = None  # the layer's own: it must not follow the inverse
+    A: LinearOperator = unit.H if op.transposed else unit
+    taps = unit.taps.conj().resolve_conj() if op.transposed else unit.taps
+    geometry, taps = without_zero_slices(op.geometry, grouped(taps, op.geometry))
+    # A cut-off that was asked for is relative to σ_max itself, others only to its order.
+    sharp = options.rtol is not None
+    norm = largest_eigenvalue(
+        lambda v: A._rmatvec(A._matvec(v)),
+        random_start((1, *A.domain_shape), weight),
+        steps=30 if sharp else 8,
+        rtol=1e-5 if sharp else 5e-2,
+    ).sqrt()
+    cutoff = replace(options, damp=0.0).cutoff(op, norm * scale) / scale
+    return Problem(
+        A=A,
+        geometry=geometry,
+        weight=taps,
+        scale=scale,
+        damp=options.damp / scale,
+        norm=float(norm),
+        tau=float(cutoff),
+        kernels=kernels,
+        memory_limit=options.memory_limit,
+        needs=needs(op, options),
+        by_rings=rings_of(op, options) is not None,
+        dense_serves=options.dense_serves,
+    )
+
+
+def check_memory(p: Problem, need: int, why: str) -> None:
+    """Refuse a way that takes more bytes, beside the other kernels' factors, than are allowed."""
+    need += (p.kernels - 1) * p.needs.kept
+    if need > p.memory_limit:
+        raise CannotServeError(
+            f"{why}, for which it needs {gigabytes(need)}; memory_limit is "
+            f"{gigabytes(p.memory_limit)}"
+        )
+
+
+def augmented(
+    p: Problem,
+    torus: Torus,
+    corners: Corners,
+    wanted: Corners | None = None,
+    factor: type[LuSolver] | type[PseudoSolver] = LuSolver,
+) -> AugmentedForm:
+    """The augmented form with its ghost system factored."""
+    C = torus.spectrum(p.weight, p.geometry)
+    blocks = augmented_inverse(C, corners.alpha, corners.beta)
+    strips, diagonal = p.ghosts(torus, all_pixels=False).augmented(corners.beta)
+    del C  # before S is allocated
+    return_freed_memory(p.needs.kept)
+    ghosts = factor(ghost_matrix(torus, blocks, strips, strips, diagonal))
+    system = GhostSystem(torus, blocks, strips, strips, ghosts)
+    rows = p.geometry.c_out // p.geometry.groups
+    embedding = Embedding(p.geometry, torus)
+    return AugmentedForm(p.A, embedding, system, rows, corners, wanted or corners, p.norm)
+
+
+def augmented_by_rings(p: Problem, corners: Corners) -> AugmentedForm:
+    """The damped form on the smallest grid with its rings eliminated."""
+    first = ring_axis(p.geometry, p.real)
+    assert first is not None
+    geometry = with_axis_first(p.geometry, first)
+    torus = ring_grid(geometry, p.real)
+    C = torus.spectrum(p.weight.movedim(4 + first, 4), geometry)
+    blocks = augmented_inverse(C, corners.alpha, corners.beta)
+    del C  # before S' is allocated
+    return_freed_memory(p.needs.kept)
+    system = RingSystem(geometry, torus, blocks, corners.beta)
+    rows = geometry.c_out // geometry.groups
+    embedding = Embedding(geometry, torus, first)
+    return AugmentedForm(p.A, embedding, system, rows, corners, corners, p.norm)

@@ -1,0 +1,326 @@
+"""What the *boundary* rung will cost, from the geometry alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from ...grid.fft import largest_prime_factor
+from ...grid.geometry import Axis, Geometry
+from ...grid.torus import Torus
+from ...numerics.memory import LARGEST_KEPT
+from ...operators.convolution import Convolution
+from .. import krylov
+from ..request import Options
+from .deflation import guards
+from .ring_schur import SCRATCH_BYTES
+from .zero_slices import needed_geometry
+
+_MEMORY_BOUND = 12.0  # a flop of an FFT or a triangular solve costs as much as these of an LU
+# Of the order of S, while LAPACK decomposes it: S, its copy, U and Vᴴ, and the workspace.
+_OF_SVD, _REAL_SVD, _COMPLEX_SVD = 4, 3.6, 2.5
+_PACKED = 12 * 2**20  # what an LU and products pack of S
+_SLICES = 16 * 2**20  # of the blocks that threads invert at once
+_LANCZOS = 8  # vectors
+_GRIDS = 10  # on the grid at once in a pass
+_TAKEN_OUT = 32  # vectors: the most that are cheaper than a smaller μ
+_VECTORS = 8  # of the larger side for each of them
+_FILL = 4.0  # and one of the small products and transforms that fill S' as these
+RINGS_FROM = 1e-4
+"""damp/σ_max under which eliminating the rings loses too many digits (ring_system.py)."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Unknowns of the dense system a group, and of a frequency's block."""
+
+    outputs: int
+    pixels: int
+    copies: bool
+    square: bool
+    rows: int
+    columns: int
+    frequencies: int
+
+    def unknowns(self, damp: float) -> int:
+        """Order of S in the form that is tried first."""
+        if self.square and not damp:
+            return self.outputs
+        third = self.copies and (damp > 0 or self.rows < self.columns)
+        return self.outputs + self.pixels * (2 if third else 1)
+
+    def block(self, damp: float) -> int:
+        """Order of a frequency's block."""
+        return self.rows if self.square and not damp else self.rows + self.columns
+
+
+def sizes_of(geometry: Geometry, real: bool) -> Sizes:
+    """Counted from the geometry alone."""
+    axes, g = geometry.axes, geometry.groups
+    torus = grid_of(geometry, real)
+    read = math.prod(_read(a, N) for a, N in zip(axes, torus.fine, strict=True))
+    r, c = geometry.c_out // g, geometry.c_in // g
+    outputs = math.prod(torus.coarse) - math.prod(a.m for a in axes)
+    every = math.prod(torus.fine) - math.prod(a.n for a in axes)
+    return Sizes(
+        outputs=r * outputs,
+        pixels=c * (read - math.prod(a.n for a in axes)),
+        copies=axes[0].mode != "zeros",
+        square=r == c * torus.phases and r * outputs == c * every,
+        rows=r,
+        columns=c * torus.phases,
+        frequencies=torus.frequencies,
+    )
+
+
+def grid_of(geometry: Geometry, real: bool, larger: int = 0) -> Torus:
+    """The smallest grid, or one that is `larger` along every axis that has ghosts."""
+    coarse = (a.smallest_grid + (0 if a.on_torus else larger) for a in geometry.axes)
+    return Torus(tuple(coarse), tuple(a.stride for a in geometry.axes), real)
+
+
+def obstacle(op: Convolution, options: Options) -> str | None:
+    """Why the rung is not taken by itself for `op`, or None: it can serve every operator."""
+    if not options.damp:
+        return None
+    solves = options.expected_solves
+    setup, apply = operations(op, options)
+    prepare, iterate = krylov.operations(op, options)
+    if setup + solves * _MEMORY_BOUND * apply < _MEMORY_BOUND * (prepare + solves * iterate):
+        return None
+    steps = krylov.expected_iterations(op, options)
+    return (
+        f"its LU takes {setup:.1e} flop, and {steps:,} iterations are cheaper for "
+        f"expected_solves={solves}"
+    )
+
+
+@dataclass(frozen=True)
+class RingSizes:
+    """Of the ghost system of a damped problem whose rings are eliminated, a group.
+
+    Attributes
+    ----------
+    unknowns : order of S'
+    inside : X, components and samples inside along the first axis
+    order : h, of a block of S_HH
+    frequencies : F, of the grid
+    others : F', of the other axes
+    """
+
+    unknowns: int
+    inside: int
+    order: int
+    frequencies: int
+    others: int
+
+    @property
+    def setup(self) -> float:
+        """Flops of the factorisation of S' and of what fills it, in those of an LU."""
+        products = self.others * 8.0 * self.order * (self.inside**2 + 2 * self.order**2)
+        return _factorisation(self.unknowns) + _FILL * products
+
+
+def _factorisation(n: int) -> float:
+    return 2 / 3 * float(n) ** 3
+
+
+def rings_of(op: Convolution, options: Options) -> RingSizes | None:
+    """The ghost system with its rings eliminated, where that is stable and cheaper; else None."""
+    real = not op.dtype.is_complex
+    if not options.damp or options.damp < RINGS_FROM * krylov.norm_bound(op) < math.inf:
+        return None
+    geometry = needed_geometry(op)
+    rings = ring_sizes(geometry, real)
+    whole = sizes_of(geometry, real).unknowns(options.damp)
+    return rings if rings is not None and rings.setup < _factorisation(whole) else None
+
+
+def ring_sizes(geometry: Geometry, real: bool) -> RingSizes | None:
+    """Counted from the geometry alone; None if there are no rings."""
+    first = ring_axis(geometry, real)
+    if first is None:
+        return None
+    geometry = with_axis_first(geometry, first)
+    torus = ring_grid(geometry, real)
+    axis, others = geometry.axes[0], geometry.axes[1:]
+    r, c = geometry.c_out // geometry.groups, geometry.c_in // geometry.groups
+    kinds = 2 if axis.mode != "zeros" else 1
+    read = math.prod(_read(a, N) for a, N in zip(others, torus.fine[1:], strict=True))
+    outputs = math.prod(torus.coarse[1:]) - math.prod(a.m for a in others)
+    pixels = read - math.prod(a.n for a in others)
+    phases = torus.phases // torus.stride[0]
+    return RingSizes(
+        unknowns=r * axis.m * outputs + kinds * c * axis.n * pixels,
+        inside=(r * axis.m if outputs else 0) + (c * phases * axis.n if pixels else 0),
+        order=sum(_ring_order(geometry, torus, 0)),
+        frequencies=torus.frequencies,
+        others=torus.frequencies // torus.coarse[0],
+    )
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Bytes at the peak of one kernel's set-up and solve, for each way of this rung.
+
+    Measured in processes of their own: what LAPACK and the transforms take beside their results is
+    counted, and heaps that keep what was freed.
+
+    Attributes
+    ----------
+    kept : of the factor of the way that is tried first, which stays
+    first : full rank, or the damped system
+    null_vectors : S⁺ in the place of S⁻¹ (ghost_truncation.py, boundary_forms.py)
+    cut : all singular values on the ghosts (ghost_truncation.py), 0 where A is not square
+    deflated : a damped system, before any vector is taken out (deflation.py)
+    each : more for every vector that is taken out as an image
+    without_rings : damped by rings: the same with all ghosts at once, where those are unstable
+    """
+
+    kept: int
+    first: int
+    null_vectors: int = 0
+    cut: int = 0
+    deflated: int = 0
+    each: int = 0
+    without_rings: int = 0
+
+    @property
+    def later(self) -> tuple[int, ...]:
+        """Of the ways for A that is rank-deficient, with a few vectors taken out."""
+        if not self.deflated:
+            return ()
+        return self.null_vectors, self.cut, self.with_vectors(_TAKEN_OUT)
+
+    def with_vectors(self, count: int) -> int:
+        """Of the deflated way, `count` vectors taken out."""
+        return self.deflated + (count + guards(count)) * self.each
+
+
+def memory(op: Convolution, options: Options) -> int:
+    """Bytes at the peak of the set-up, of full rank or damped, and of a solve."""
+    found = needs(op, options)
+    return found.first + ((op.batch_size or 1) - 1) * found.kept
+
+
+def memory_if_deficient(op: Convolution, options: Options) -> int:
+    """The same for the dearest way that is taken for a rank-deficient A and fits memory_limit."""
+    found = needs(op, options)
+    others = ((op.batch_size or 1) - 1) * found.kept
+    every = [found.first + others, *(need + others for need in found.later)]
+    return max([need for need in every if need <= options.memory_limit], default=every[0])
+
+
+def needs(op: Convolution, options: Options) -> Needs:
+    """Counted from the geometry alone, but for whether damp lets the rings be eliminated."""
+    real, damp = not op.dtype.is_complex, options.damp
+    geometry = needed_geometry(op)
+    s, g, entry = sizes_of(geometry, real), geometry.groups, 8 if real else 16
+    work = _work(op, s, options)
+    rings = rings_of(op, options)
+    n = s.unknowns(damp)
+    C = 16 * s.frequencies * g * s.rows * s.columns
+    K = 16 * s.frequencies * g * s.block(damp) ** 2
+    matrix = g * n * n * entry
+    packed = min(_PACKED, matrix // 3)
+    whole = packed + matrix + K + max(work, C + min(_SLICES, 4 * C))
+    if rings is not None:
+        kept, scratch = _bytes_of_rings(rings, s, g, entry)
+        return Needs(kept=kept, first=kept + max(scratch, work), without_rings=whole)
+    if damp:
+        return Needs(kept=matrix + K, first=whole)
+    svd = _OF_SVD * matrix + (_REAL_SVD if real else _COMPLEX_SVD) * matrix // g
+    damped = g * s.unknowns(1.0) ** 2 * entry
+    blocks = C + 16 * s.frequencies * g * (s.rows + s.columns) ** 2
+    return Needs(
+        kept=matrix + K,
+        first=whole,
+        null_vectors=packed + K + int(max(svd, 2 * matrix + 2 * K + work)),
+        cut=packed + 2 * K + int(max(svd + 3 * matrix, 2 * matrix + work)) if s.square else 0,
+        deflated=packed + 2 * damped + blocks + work,
+        each=_VECTORS * entry * max(op.shape),
+    )
+
+
+def _bytes_of_rings(r: RingSizes, s: Sizes, groups: int, entry: int) -> tuple[int, int]:
+    """(kept, beside it while S' is filled) of a system with its rings eliminated."""
+    h, blocks = r.order, 16 * r.frequencies * groups * s.block(1.0) ** 2
+    kept = groups * (r.unknowns**2 * entry + 16 * r.others * h**2) + blocks
+    ghosts = r.unknowns // max(1, r.inside)
+    table = entry * (r.inside // 2) ** 2 * (3 * r.others + 2 * ghosts**2)
+    columns = 16 * r.others * h * (r.inside + h)
+    return kept, blocks // groups + columns + min(SCRATCH_BYTES, table)
+
+
+def _work(op: Convolution, s: Sizes, options: Options) -> int:
+    """Bytes of the Lanczos vectors, of a product with A and of a pass on the grid."""
+    entry, images = 16 if op.dtype.is_complex else 8, 2 if options.damp else 1
+    grid = 16 * s.frequencies * op.geometry.groups * (s.rows + s.columns)
+    g = op.geometry
+    columns = math.prod(a.k * a.m for a in g.axes) * g.c_in // g.groups  # of an im2col matrix
+    padded = math.prod(max(a.padded, a.m) for a in g.axes) * max(g.c_in, g.c_out)
+    product = min(columns * entry, int(LARGEST_KEPT)) + 4 * images * padded * entry
+    return _LANCZOS * entry * min(op.shape) + max(product, images * _GRIDS * grid)
+
+
+def operations(op: Convolution, options: Options) -> tuple[float, float]:
+    """Floating-point operations of (the factorisation, one solve of one image, refined once)."""
+    real = not op.dtype.is_complex
+    s, groups, each = sizes_of(needed_geometry(op), real), op.geometry.groups, 1 if real else 4
+    rings = rings_of(op, options)
+    size = s.block(options.damp)
+    n, F = s.unknowns(options.damp), s.frequencies
+    dense = _factorisation(n) if rings is None else rings.setup
+    if rings is not None:
+        n, F = rings.unknowns, rings.frequencies
+    setup = each * dense + F * 8.0 * size**3
+    points = F * (2 if real else 1)
+    fft = 2.5 * each * points * max(points, 2).bit_length() * size
+    apply = 4 * fft + 2 * each * float(n) ** 2 + 16 * F * size**2 * (1 if rings is None else 2)
+    return (op.batch_size or 1) * groups * setup, 2 * groups * apply
+
+
+def ring_axis(geometry: Geometry, real: bool) -> int | None:
+    """The axis along which most ghosts lie outside: their rings are eliminated.
+
+    None in one dimension, where there is nothing to run around, and without ghosts.
+    """
+    torus = grid_of(geometry, real)
+    counts = []
+    for a in range(geometry.nd):
+        others = math.prod(torus.coarse) // torus.coarse[a]
+        counts.append(sum(_ring_order(geometry, torus, a)) * others)
+    return counts.index(max(counts)) if geometry.nd > 1 and any(counts) else None
+
+
+def ring_grid(geometry: Geometry, real: bool) -> Torus:
+    """The smallest grid, or one with a faster FFT along the first axis.
+
+    More samples there only make the rings a little thicker, along the others S' larger.
+    """
+    torus = grid_of(geometry, real)
+    smallest = torus.coarse[0]
+    most = smallest + (smallest - geometry.axes[0].m) // 4
+    fast = min(range(smallest, most + 1), key=lambda M: (max(13, largest_prime_factor(M)), M))
+    return replace(torus, coarse=(fast, *torus.coarse[1:]))
+
+
+def _ring_order(geometry: Geometry, torus: Torus, a: int) -> tuple[int, int]:
+    """Functionals of the rings along an axis, on outputs and on pixels, a group."""
+    axis, N = geometry.axes[a], torus.fine[a]
+    r, c = geometry.c_out // geometry.groups, geometry.c_in // geometry.groups
+    kinds = 2 if axis.mode != "zeros" else 1
+    phases = torus.phases // torus.stride[a]
+    return r * (torus.coarse[a] - axis.m), kinds * c * phases * (_read(axis, N) - axis.n)
+
+
+def with_axis_first(geometry: Geometry, first: int) -> Geometry:
+    """The same convolution with an axis moved to the front."""
+    axes = list(geometry.axes)
+    axes.insert(0, axes.pop(first))
+    return replace(geometry, axes=tuple(axes))
+
+
+def _read(axis: Axis, N: int) -> int:
+    """Samples of the domain and of its ghosts that some output reads, of N on the grid."""
+    return axis.n if axis.on_torus else min(axis.n + axis.before + axis.read_behind, N)

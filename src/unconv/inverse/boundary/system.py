@@ -1,0 +1,153 @@
+"""The *boundary* rung: any boundary, exactly, at the price of one dense system on the ghosts.
+
+A differs from a circular convolution only on the ghosts, thin strips around the picture.  Solve on
+the periodic grid, where everything is block-diagonal, with free sources on the ghosts, and choose
+the sources such that the constraints there hold (ghosts.py, ghost_system.py):
+
+    square A, λ = 0     sources on the ghost outputs, constraints on the ghost pixels
+    damped              augmented system with corners α = β = damp; in two dimensions or more
+                        without the ghosts of one axis, which form rings (ring_system.py)
+    tall, wide, λ = 0   the same with corners (α, 0) or (0, β), 0.3 of σ_max
+    square, some σ cut  A⁻¹ between projectors past the few dropped triples (square_cut.py)
+    rank-deficient      the damped system with a small μ, σ ≤ 10 μ taken out (deflation.py)
+
+Unknowns: c_in·|ghost pixels| + c_out·|ghost outputs|, half of that for the square form, and
+c_in·|ghost pixels| more where ghosts copy samples; without the rings, those of the other axes.
+Set-up: their cube.  Apply: FFTs and one triangular solve, refined with A itself until round-off
+where that is not shown to change nothing.
+
+Full rank is known from a Lanczos bound of the smallest singular value, a smaller rank by inertia.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ...operators.convolution import Convolution
+from ..facts import Effort, SpectrumSummary
+from ..operator import InverseOperator
+from ..request import Options
+from .candidates import (
+    Form,
+    constant_form,
+    damped_form,
+    pseudo_inverse_form,
+)
+from .problem import prepare
+from .sizes import (
+    memory,
+    memory_if_deficient,
+    obstacle,
+    operations,
+)
+
+__all__ = [
+    "BoundaryInverse",
+    "factor",
+    "memory",
+    "memory_if_deficient",
+    "obstacle",
+    "operations",
+]
+
+_SLICE_BYTES = 256 * 2**20
+
+
+def factor(op: Convolution, options: Options, check_finite: bool) -> InverseOperator:
+    """Fill and factor, kernel by kernel, the ghost system of the form that it needs."""
+    forms, scales, facts = [], [], []
+    kernels = op.batch_size or 1
+    for i in range(kernels):
+        problem = prepare(op.of_sample(i), options, kernels)
+        cut = 0.0 if options.damp else problem.tau
+        if not cut < problem.norm < math.inf:  # zero, all cut, or not finite
+            form, summary = constant_form(problem)
+        elif options.damp:
+            form, summary = damped_form(problem)
+        else:
+            form, summary = pseudo_inverse_form(problem)
+        forms.append(form)
+        scales.append(problem.scale)
+        facts.append(summary)
+    scale = torch.tensor(scales, dtype=torch.float64, device=op.device)
+    return BoundaryInverse(op, forms, scale, options, _joined(facts, scale), check_finite)
+
+
+def _joined(facts: list[SpectrumSummary], scale: Tensor) -> SpectrumSummary:
+    """All kernels' facts in one, in the unit of the weight."""
+    stacked = {
+        name: torch.cat([getattr(f, name) for f in facts])
+        for name in ("norm", "floor", "gap", "dropped")
+    }
+    ranks = [f.rank for f in facts if f.rank is not None]
+    hows = dict.fromkeys(f.rank_how for f in facts)
+    return SpectrumSummary(
+        norm=stacked["norm"] * scale,
+        floor=stacked["floor"] * scale,
+        rank=torch.cat(ranks) if ranks else None,
+        gap=stacked["gap"],
+        rank_how="; ".join(hows),
+        dropped=stacked["dropped"],
+    )
+
+
+class BoundaryInverse(InverseOperator):
+    """A⁺ or a damped inverse by a ghost system, refined with A in double precision.
+
+    `forms` holds one for each kernel, in units of `scale` (B,).
+    """
+
+    method = "boundary"
+    keeps_double = True
+    backward_stable = False  # two eliminations in a row: tried, not proven
+    scale: Tensor
+
+    def __init__(
+        self,
+        op: Convolution,
+        forms: Sequence[Form],
+        scale: Tensor,
+        options: Options,
+        summary: SpectrumSummary,
+        check_finite: bool,
+    ) -> None:
+        super().__init__(op, options, summary, check_finite)
+        self.forms, self.transposed = nn.ModuleList(forms), op.transposed
+        self.register_buffer("scale", scale)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the factor."""
+        return self.scale.device
+
+    def _solve(self, y: Tensor) -> Tensor:
+        return self._in_slices(y, self.transposed, careful=False)[0]
+
+    def _solve_adjoint(self, x: Tensor) -> Tensor:
+        return self._in_slices(x, not self.transposed, careful=False)[0]
+
+    def _solve_recorded(self, y: Tensor) -> tuple[Tensor, Effort]:
+        return self._in_slices(y, self.transposed, careful=True)
+
+    def _in_slices(self, v: Tensor, adjoint: bool, *, careful: bool) -> tuple[Tensor, Effort]:
+        """A⁺ of the convolution or its adjoint, slice by slice or kernel by kernel."""
+        size = max(1, _SLICE_BYTES // max(1, v[:1].numel() * v.element_size()))
+        answers = []
+        for i, part in enumerate(v.split(1 if self.batch_size else size)):
+            form = cast(Form, self.forms[i if self.batch_size else 0])
+            answers.append((form.pinv_adjoint if adjoint else form.pinv)(part, careful=careful))
+        x = _joined_images([a.value for a in answers])
+        done = [a.refinements for a in answers for _ in range(len(a.value))]
+        residuals = [a.residual for a in answers if a.residual is not None]
+        residual = _joined_images(residuals) if len(residuals) == len(answers) else None
+        x = x.div_(self.scale.reshape(-1, *[1] * (v.ndim - 1)))
+        return x, Effort(refinements=torch.tensor(done, device=v.device), residual=residual)
+
+
+def _joined_images(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)

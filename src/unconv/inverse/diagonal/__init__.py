@@ -1,0 +1,1 @@
+"""Operators that are diagonal, or block-diagonal, in a basis that is known beforehand."""

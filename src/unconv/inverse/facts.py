@@ -1,0 +1,111 @@
+"""What a factorisation and a solve have to tell, and the words for what is in doubt."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import warnings
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..operators.convolution import Convolution
+
+
+@dataclass(frozen=True)
+class SpectrumSummary:
+    """What the factorisation learned about the singular values, one entry a kernel (B or 1).
+
+    Attributes
+    ----------
+    norm : (B,) lower bound of σ_max, within a few percent of it as a rule, never under half
+    floor : (B,) lower bound of √(σ_r² + damp²) over the kept directions; inf if there are none
+    rank : (B,) number of kept singular values, None where damp > 0 made it moot
+    gap : (B,) σ_r/σ_{r+1} from below or to a percent, inf when nothing was dropped
+    rank_how : how the rank is known
+    above_zero : (B,) where some singular values are zero to round-off, a lower bound of the least
+        of the others; inf where none is zero, or nobody has looked
+    """
+
+    norm: Tensor
+    floor: Tensor
+    rank: Tensor | None
+    gap: Tensor
+    rank_how: str
+    dropped: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.long))
+    above_zero: Tensor = field(default_factory=lambda: torch.full((1,), math.inf))
+
+
+def least_above_zero(S: Tensor, cutoff: Tensor) -> Tensor:
+    """(B, k) singular values and (B,) -> (B,): the least above the cut-off; inf if all are."""
+    above = cutoff[:, None] < S
+    least = torch.where(above, S, torch.inf).amin(1)
+    return torch.where(above.all(1), torch.inf, least)
+
+
+class Effort(NamedTuple):
+    """What one solve took: an integer, or one an image.
+
+    `residual` is the solver's own y − Ax, if it carries one: a second witness for the certificate.
+    """
+
+    iterations: Tensor | int = 0
+    refinements: Tensor | int = 0
+    advice: str | None = None
+    residual: Tensor | None = None
+
+    def joined(self, other: Effort) -> Effort:
+        """Of a solve for Re y and one for Im y, the larger, image by image."""
+        residual = None
+        if self.residual is not None and other.residual is not None:
+            residual = torch.complex(self.residual, other.residual)
+        return Effort(
+            _larger(self.iterations, other.iterations),
+            _larger(self.refinements, other.refinements),
+            self.advice or other.advice,
+            residual,
+        )
+
+    def halved(self) -> Effort:
+        """The same where both were one batch of two halves."""
+        halves = []
+        for part in (slice(None, 1), slice(1, None)):
+            half = [
+                v.chunk(2)[part][0] if isinstance(v, Tensor) else v
+                for v in (self.iterations, self.refinements)
+            ]
+            residual = None if self.residual is None else self.residual.chunk(2)[part][0]
+            halves.append(Effort(half[0], half[1], self.advice, residual))
+        return halves[0].joined(halves[1])
+
+
+def _larger(a: Tensor | int, b: Tensor | int) -> Tensor | int:
+    if isinstance(a, int) and isinstance(b, int):
+        return max(a, b)
+    return torch.maximum(torch.as_tensor(a), torch.as_tensor(b))
+
+
+def image_bytes(op: Convolution) -> int:
+    """Bytes of one image for each kernel, of the larger side and in double precision."""
+    return (16 if op.dtype.is_complex else 8) * max(op.shape) * (op.batch_size or 1)
+
+
+class CannotServeError(ValueError):
+    """A rung found while factoring that it cannot answer; the ladder then tries the next one."""
+
+
+class AccuracyWarning(UserWarning):
+    """An answer that is less certain than was asked, with the figures."""
+
+
+def warn_of_accuracy(sentence: str) -> None:
+    """An `AccuracyWarning` at the line outside of this package (and torch) that asked."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in _INSIDE:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(sentence, AccuracyWarning, stacklevel=level)
+
+
+_INSIDE = ("unconv", "torch")

@@ -1,0 +1,66 @@
+"""One solve with its evidence: what `op.lstsq` and the one-call functions run."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from ..numerics.precision import result_dtype
+from ..operators.convolution import Convolution
+from .certificate import Certificate, certify
+from .evidence import zero_exactly_
+from .facts import Effort
+from .operator import InverseOperator
+from .plan import factorize
+from .request import Options
+from .trust import warn_if_short
+
+_Op = TypeVar("_Op", bound=Convolution)
+
+
+class LstsqResult(NamedTuple):
+    """A solution and the evidence for it.
+
+    Attributes
+    ----------
+    solution : (N, *domain_shape)
+    certificate : one entry an image
+    """
+
+    solution: Tensor
+    certificate: Certificate
+
+
+def solve(
+    op: Convolution,
+    y: Tensor,
+    options: Options,
+    method: str,
+    check_finite: bool,
+    damp: float | Tensor = 0.0,
+) -> LstsqResult:
+    """Factor in the precision of the data, solve, certify.
+
+    damp : what `options.damp` is the value of
+    """
+    op = in_precision_of(op, y)
+    inverse = factorize(op, options, method, check_finite, damp, judged=True)
+    tol = options.tol if options.tol_is_asked else None
+    found: list[Certificate] = []
+
+    def judge(plain: InverseOperator, y: Tensor, x: Tensor, effort: Effort) -> None:
+        zero_exactly_(plain.source[0], x, y)  # x as it will be returned
+        found.append(certify(plain.source[0], plain, x, y, effort, tol))
+        warn_if_short(found[0], effort)
+
+    x, _ = inverse.solution(y, judge)
+    return LstsqResult(x.to(result_dtype(op.dtype, y.dtype, y.device.type)), found[0])
+
+
+def in_precision_of(op: _Op, y: Tensor) -> _Op:
+    """`op` with a weight as precise as the result; a real weight stays real beside complex data."""
+    dtype = torch.promote_types(op.dtype, y.dtype)
+    dtype = dtype if op.dtype.is_complex else dtype.to_real()
+    return op if dtype == op.dtype else op.with_weight(op.weight.to(dtype))

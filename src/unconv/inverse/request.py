@@ -1,0 +1,70 @@
+"""What a factorisation is asked for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..numerics.precision import real_working_dtype
+from ..operators.convolution import Convolution
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a factorisation was asked for.
+
+    Attributes
+    ----------
+    damp, rtol, atol : as in `ConvOperator.lstsq`
+    memory_limit : bytes that it may take
+    expected_solves : images that will be solved, to weigh set-up against solves
+    tol : error_bound that an iteration shall reach
+    maxiter : iterations that it may take; None for as many as the rung thinks sensible
+    tol_is_asked : whether the caller named tol, which then binds direct methods too
+    dense_serves : whether the SVD of the matrix stands ready for what the ghosts cannot resolve
+    """
+
+    damp: float = 0.0
+    rtol: float | None = None
+    atol: float = 0.0
+    memory_limit: float = math.inf
+    expected_solves: int = 1
+    tol: float = 1e-6
+    maxiter: int | None = None
+    tol_is_asked: bool = False
+    dense_serves: bool = False
+
+    def undamped(self) -> Options:
+        """Of A⁺ with its default cut-off: what that drops is zero to round-off."""
+        return replace(self, damp=0.0, rtol=None, atol=0.0)
+
+    def cutoff(self, op: Convolution, sigma_max: Tensor) -> Tensor:
+        """Singular values at or below this count as zero; none of them when damp > 0."""
+        if self.damp:
+            return torch.zeros_like(sigma_max)
+        rtol = self.rtol
+        if rtol is None:
+            rtol = 0.0 if self.atol else default_rtol(op)
+        return torch.clamp(rtol * sigma_max, min=self.atol)
+
+    def departure(self, tolerance: float, least: float) -> float:
+        """How far a weight may be from the structure that a rung is for, relative to its size.
+
+        `tolerance`, or less where the cut-off that was asked for would be hidden; `least` is what
+        looking for the structure loses itself.
+        """
+        if self.damp or self.rtol is None:
+            return tolerance
+        return max(least, min(tolerance, self.rtol / 16))
+
+
+def default_rtol(op: Convolution) -> float:
+    """max(m, n)·eps64, for every factor is computed in float64; never under the weight's own eps.
+
+    `torch.linalg.pinv` would take max(m, n)·eps32 for float32: 0.06 for half a million unknowns.
+    """
+    eps = torch.finfo(real_working_dtype(op.dtype)).eps
+    return max(max(op.shape) * torch.finfo(torch.float64).eps, eps)

@@ -1,0 +1,1 @@
+"""Tensors only: checks, precision, memory, iterations, transforms; nothing of a convolution."""

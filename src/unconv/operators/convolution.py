@@ -1,0 +1,292 @@
+"""Any convolution of torch.nn as a linear operator A, with its exact adjoint.
+
+    A = P · C · E        Aᴴ = Eᴴ · Cᴴ · Pᴴ
+
+E pads (boundary.py), C correlates and P keeps the outputs that exist (convolve/); a transposed
+operator is the transpose of such a product.  `ConvOperator` (doors/) adds the methods that undo A
+and tell its spectrum; what lies below them is written for a `Convolution`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from ..convolve import correlate, correlate_transpose
+from ..grid.geometry import (
+    Geometry,
+    Padding,
+    PerAxis,
+    build_geometry,
+    count_axes,
+    extended,
+)
+from ..grid.padding import extend, extend_adjoint
+from ..numerics import compiled
+from ..numerics.checks import check_count, check_flag, check_tensor
+from ..numerics.precision import double_dtype
+from .linear_operator import LinearOperator
+from .weight_gradient import weight_gradient
+
+MODULES = (
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+
+
+class Convolution(LinearOperator):
+    """A convolution layer as a linear map with its adjoint; `ConvOperator` documents its options.
+
+    Parameters
+    ----------
+    weight : (c_out, c_in/groups, *k); (c_in, c_out/groups, *k) if transposed; or one for each of B
+        samples, with a batch axis in front
+    input_shape : spatial sizes of the tensor that the operator takes
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(
+        self,
+        weight: Tensor,
+        input_shape: Sequence[int],
+        *,
+        stride: PerAxis = 1,
+        padding: Padding = 0,
+        dilation: PerAxis = 1,
+        groups: int = 1,
+        padding_mode: str = "zeros",
+        transposed: bool = False,
+        output_padding: PerAxis = 0,
+        flip: bool = False,
+        bias: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.handle = compiled.register(self)
+        check_tensor("weight", weight)
+        nd = _check_dimensions(weight, input_shape)
+        self.batch_size = weight.shape[0] if weight.ndim == nd + 3 else None
+        self.transposed, self.flip = transposed, check_flag("flip", flip)
+        self.geometry = build_geometry(
+            weight.shape[-nd - 2 :],
+            input_shape,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            padding_mode=padding_mode,
+            transposed=transposed,
+            output_padding=output_padding,
+        )
+        shapes = self.geometry.domain_shape, self.geometry.range_shape
+        self.domain_shape, self.range_shape = reversed(shapes) if transposed else shapes
+        self._keep("weight", weight)
+        self._keep("bias", self._checked_bias(bias))
+
+    @classmethod
+    def from_module(cls, module: nn.Module, input_shape: Sequence[int]) -> Self:
+        """The operator of an nn.Conv*d or nn.ConvTranspose*d, sharing its weight and bias.
+
+        Examples
+        --------
+        >>> import torch, unconv
+        >>> layer = torch.nn.Conv2d(3, 8, 3, padding=1)
+        >>> A = unconv.ConvOperator.from_module(layer, input_shape=(32, 32))
+        >>> x = torch.randn(1, 3, 32, 32)
+        >>> bool(torch.allclose(A(x) + A.bias.view(-1, 1, 1), layer(x), atol=1e-5))
+        True
+        """
+        if not isinstance(module, MODULES):
+            names = ", ".join(f"nn.{m.__name__}" for m in MODULES)
+            raise TypeError(f"expected one of {names}, got {type(module).__name__}.")
+        return cls(
+            module.weight,
+            input_shape,
+            stride=module.stride,
+            padding=module.padding,
+            dilation=module.dilation,
+            groups=module.groups,
+            padding_mode=module.padding_mode,
+            transposed=module.transposed,
+            output_padding=module.output_padding if module.transposed else 0,
+            bias=module.bias,
+        )
+
+    # --- A and Aᴴ
+    def _matvec(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            return compiled.apply(self, x, [self.weight], adjoint=False)
+        return (_convolve_transpose if self.transposed else _convolve)(x, self.taps, self.geometry)
+
+    def _rmatvec(self, y: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            return compiled.apply(self, y, [self.weight], adjoint=True)
+        taps = self.taps.conj()
+        return (_convolve if self.transposed else _convolve_transpose)(y, taps, self.geometry)
+
+    def weight_gradient(self, x: Tensor, y: Tensor) -> Tensor:
+        """The gradient of Re⟨y, A x⟩ in the weight, itself differentiable in x and y.
+
+        Parameters
+        ----------
+        x : (N, *domain_shape)
+        y : (N, *range_shape)
+
+        Returns
+        -------
+        Of the weight's shape, summed over the samples that share it; real for a real weight.
+
+        Examples
+        --------
+        >>> import torch, unconv
+        >>> A = unconv.ConvOperator(torch.randn(2, 1, 3, 3), (8, 8), padding=1)
+        >>> x, y = torch.randn(1, 1, 8, 8), torch.randn(1, 2, 8, 8)
+        >>> bool(torch.isclose((A.weight_gradient(x, y) * A.weight).sum(), (y * A(x)).sum(), 1e-4))
+        True
+        """
+        self._check(x, self.domain_shape)
+        self._check(y, self.range_shape)
+        if len(x) != len(y):
+            raise ValueError(f"x holds {len(x)} samples and y {len(y)}; give one y for each x.")
+        return weight_gradient(self, x, y)
+
+    @property
+    def taps(self) -> Tensor:
+        """The weight as a cross-correlation kernel: flipped if the operator convolves."""
+        return self.weight.flip(tuple(range(-self.geometry.nd, 0))) if self.flip else self.weight
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the weight."""
+        return self.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weight."""
+        return self.weight.device
+
+    # --- for compiled.py
+    def value_dtype(self, data: torch.dtype) -> torch.dtype:
+        """Dtype of A x."""
+        return torch.promote_types(self.dtype, data)
+
+    def value(self, x: Tensor, params: Sequence[Tensor], adjoint: bool) -> Tensor:
+        """A x or Aᴴ x for another weight."""
+        A = self.with_weight(params[0])
+        return A._rmatvec(x) if adjoint else A._matvec(x)
+
+    def gradients(
+        self, g: Tensor, w: Tensor, x: Tensor, y: Tensor, params: Sequence[Tensor], adjoint: bool
+    ) -> list[Tensor]:
+        """That of the weight."""
+        pair = (g, x) if adjoint else (x, g)
+        return [weight_gradient(self, *pair).to(params[0].dtype)]
+
+    # --- housekeeping
+    def with_weight(self, weight: Tensor) -> Self:
+        """The operator with another weight of the same shape (another dtype, a conjugate, …)."""
+        op = type(self).__new__(type(self))
+        nn.Module.__init__(op)
+        op.handle = compiled.register(op)
+        op.batch_size, op.transposed, op.flip = self.batch_size, self.transposed, self.flip
+        op.geometry = self.geometry
+        op.domain_shape, op.range_shape = self.domain_shape, self.range_shape
+        op._keep("weight", weight)
+        op._keep("bias", self.bias)
+        return op
+
+    def in_double(self) -> Self:
+        """The operator in double precision, without gradient and without the layer's bias."""
+        weight = self.weight.detach()
+        op = self.with_weight(weight.to(double_dtype(weight.dtype)))
+        op.bias = None  # it must not follow what is built from the operator
+        return op
+
+    def of_sample(self, i: int) -> Self:
+        """The operator of sample i, where there is one kernel a sample; itself otherwise."""
+        check_count("i", i, 0, (self.batch_size or 2**63) - 1)
+        if self.batch_size is None:
+            return self
+        op = self.with_weight(self.weight[i])
+        op.batch_size = None
+        return op
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.handle = compiled.register(self)
+
+    def extra_repr(self) -> str:
+        """Shapes and options for `print(op)`."""
+        a = self.geometry.axes
+        return (
+            f"{self.domain_shape} -> {self.range_shape}, kernel={tuple(x.k for x in a)}, "
+            f"stride={tuple(x.stride for x in a)}, "
+            f"padding={tuple((x.before, x.after) for x in a)}, "
+            f"dilation={tuple(x.dilation for x in a)}, groups={self.geometry.groups}, "
+            f"padding_mode={a[0].mode!r}, transposed={self.transposed}, flip={self.flip}"
+        )
+
+    def _keep(self, name: str, value: Tensor | None) -> None:
+        if isinstance(value, nn.Parameter):
+            self.register_parameter(name, value)
+        else:
+            self.register_buffer(name, value)
+
+    def _checked_bias(self, bias: Tensor | None) -> Tensor | None:
+        if bias is not None:
+            check_tensor("bias", bias)
+            if bias.is_complex() and not self.dtype.is_complex:
+                raise ValueError(
+                    "a complex bias needs a complex weight, whose layer it is part of; give its "
+                    "real part, or weight.to(torch.complex128)."
+                )
+            if tuple(bias.shape) != self.range_shape[:1]:
+                raise ValueError(
+                    f"bias must have shape ({self.range_shape[0]},), one value an output channel, "
+                    f"got {tuple(bias.shape)}."
+                )
+            if bias.device != self.device:
+                raise ValueError(
+                    f"bias is on {bias.device}, weight on {self.device}; move one with .to(device)."
+                )
+        return bias
+
+
+def _check_dimensions(weight: Tensor, input_shape: Sequence[int]) -> int:
+    nd = count_axes(input_shape)
+    if weight.ndim not in (nd + 2, nd + 3):
+        raise ValueError(
+            f"weight has shape {tuple(weight.shape)}; for the {nd} spatial axes of "
+            f"input_shape={tuple(input_shape)} expected {nd + 2} axes (out, in/groups, *kernel), "
+            f"or {nd + 3} with one kernel a sample."
+        )
+    if weight.ndim == nd + 3 and weight.shape[0] == 0:
+        raise ValueError(
+            f"weight has shape {tuple(weight.shape)}: one kernel a sample, of no sample; leave an "
+            "empty batch out."
+        )
+    return nd
+
+
+def _convolve(x: Tensor, taps: Tensor, geometry: Geometry) -> Tensor:
+    """P C E x."""
+    inner = extended(geometry)
+    if inner is None:
+        return correlate(x, taps, geometry)
+    return correlate(extend(x, geometry), taps, inner)
+
+
+def _convolve_transpose(y: Tensor, taps: Tensor, geometry: Geometry) -> Tensor:
+    """Eᵀ Cᵀ Pᵀ y, no conjugate."""
+    inner = extended(geometry)
+    if inner is None:
+        return correlate_transpose(y, taps, geometry)
+    return extend_adjoint(correlate_transpose(y, taps, inner), geometry)

@@ -1,0 +1,279 @@
+"""Linear operators on tensors (N, C, *spatial) and their algebra.
+
+Every operator is a map between two fixed shapes, knows its adjoint, and composes.  Validation
+happens here, once; `_matvec` and `_rmatvec` of a subclass trust their input.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch import promote_types as promote
+
+from ..numerics.checks import check_memory_limit, check_tensor, check_values
+from ..numerics.precision import result_dtype
+from .scipy_operator import SciPyOperator
+
+DEFAULT_MEMORY_LIMIT = 4 * 2**30
+"""Bytes that a dense matrix or a factor may take unless told otherwise (4 GiB)."""
+
+EXPECTED_SOLVES = 10
+"""Images that a factor is weighed for, where nobody says how many there will be."""
+
+
+def gigabytes(size: float) -> str:
+    """A number of bytes for a sentence.
+
+    Examples
+    --------
+    >>> gigabytes(6_800_000_000), gigabytes(2500)
+    ('6.8 GB', '2.5 kB')
+    """
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}"
+    return f"{size:.0f} B"
+
+
+class MemoryLimitError(ValueError):
+    """A computation was refused before it allocated anything; the message has the figures."""
+
+
+class LinearOperator(nn.Module):
+    """A linear map A from (N, *domain_shape) to (N, *range_shape) for any batch size N.
+
+    Attributes
+    ----------
+    domain_shape : tuple of int
+        (channels, *spatial) of one x.
+    range_shape : tuple of int
+        (channels, *spatial) of one y.
+    batch_size : int or None
+        None if one operator serves the whole batch, B if every sample has its own.
+    """
+
+    domain_shape: tuple[int, ...]
+    range_shape: tuple[int, ...]
+    batch_size: int | None = None
+
+    # --- to be given by subclasses
+    def _matvec(self, x: Tensor) -> Tensor:  # (N, *domain_shape) -> (N, *range_shape)
+        raise NotImplementedError
+
+    def _rmatvec(self, y: Tensor) -> Tensor:  # (N, *range_shape) -> (N, *domain_shape)
+        raise NotImplementedError
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the operator's own coefficients."""
+        raise NotImplementedError
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the operator's own coefficients."""
+        raise NotImplementedError
+
+    # --- the algebra
+    def forward(self, x: Tensor) -> Tensor:
+        """A x.
+
+        Parameters
+        ----------
+        x : (N, *domain_shape), floating point or complex, on the operator's device
+
+        Returns
+        -------
+        (N, *range_shape) of dtype `torch.promote_types(self.dtype, x.dtype)`; under autocast of
+        its dtype in the place of float32, computed in float32 all the same.
+        """
+        self._check(x, self.domain_shape)
+        dtype = result_dtype(self.dtype, x.dtype, x.device.type)
+        if len(x) == 0:  # transforms and convolutions of torch refuse empty batches
+            return x.new_zeros(0, *self.range_shape, dtype=dtype)
+        return self._matvec(x).to(dtype)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n) of the matrix of one sample."""
+        return math.prod(self.range_shape), math.prod(self.domain_shape)
+
+    @property
+    def H(self) -> LinearOperator:
+        """The adjoint Aᴴ: ⟨A x, y⟩ = ⟨x, Aᴴ y⟩."""
+        return AdjointOperator(self)
+
+    @property
+    def T(self) -> LinearOperator:
+        """The transpose, Aᴴ without its conjugate; the same as `H` for real operators."""
+        return self.H if not self.dtype.is_complex else TransposeOperator(self)
+
+    @property
+    def gram(self) -> LinearOperator:
+        """AᴴA."""
+        return ComposedOperator(self.H, self)
+
+    def __matmul__(self, other: LinearOperator | Tensor) -> LinearOperator | Tensor:
+        """`A @ B` composes two operators, `A @ x` applies A."""
+        if isinstance(other, LinearOperator):
+            return ComposedOperator(self, other)
+        if isinstance(other, Tensor):
+            return self(other)
+        return NotImplemented
+
+    def as_scipy(self) -> SciPyOperator:
+        """A on flat NumPy vectors, for SciPy and PyLops; see `unconv.adapters.as_scipy`."""
+        return SciPyOperator(self)
+
+    def to_dense(self, *, memory_limit: float = DEFAULT_MEMORY_LIMIT) -> Tensor:
+        """The matrix of A, by applying it to the unit vectors.
+
+        Returns
+        -------
+        (m, n), or (B, m, n) with one operator a sample; rows and columns in C order of
+        `range_shape` and `domain_shape`.
+
+        Raises
+        ------
+        MemoryLimitError
+            If the matrix would take more than `memory_limit` bytes.
+        """
+        check_memory_limit(memory_limit)
+        m, n = self.shape
+        need = m * n * self.dtype.itemsize * (self.batch_size or 1)
+        if need > memory_limit:
+            raise MemoryLimitError(
+                f"the dense {m} × {n} matrix takes {gigabytes(need)}, more than "
+                f"memory_limit={gigabytes(memory_limit)}; use the operator itself, a smaller "
+                "input_shape or a larger memory_limit."
+            )
+        if self.device.type == "meta":
+            raise ValueError(
+                "the operator is on the meta device and has no values; move its weight first."
+            )
+        step = 1 if self.batch_size else max(1, min(n, int(4e6) // max(m, n, 1)))
+        columns = []
+        for start in range(0, n, step):
+            width = min(step, n - start)
+            e = torch.zeros(width, n, dtype=self.dtype, device=self.device)
+            e[torch.arange(width), start + torch.arange(width)] = 1
+            e = e.expand(self.batch_size or width, n).reshape(-1, *self.domain_shape)
+            columns.append(self._matvec(e).flatten(1))
+        return torch.stack(columns, -1) if self.batch_size else torch.cat(columns).mT
+
+    def _check(self, x: Tensor, shape: tuple[int, ...]) -> None:
+        check_tensor("the input", x)
+        if tuple(x.shape[1:]) != shape or x.ndim != len(shape) + 1:
+            expected = ", ".join(("N", *map(str, shape)))
+            remedy = (
+                "add the batch axis with x[None]"
+                if tuple(x.shape) == shape
+                else ("check channels and sizes, or build the operator with another input_shape")
+            )
+            raise ValueError(
+                f"expected a tensor of shape ({expected}), got {tuple(x.shape)}; {remedy}."
+            )
+        if self.batch_size is not None and x.shape[0] != self.batch_size:
+            raise ValueError(
+                f"the operator has one kernel for each of {self.batch_size} samples, got a batch "
+                f"of {x.shape[0]}; give as many samples as kernels."
+            )
+        if x.device != self.device:
+            raise ValueError(
+                f"the input is on {x.device}, the operator on {self.device}; move one of them "
+                "with .to(device)."
+            )
+        check_values("the input", x)
+
+
+class AdjointOperator(LinearOperator):
+    """Aᴴ as an operator; its own adjoint is A again."""
+
+    def __init__(self, op: LinearOperator) -> None:
+        super().__init__()
+        self.op = op
+        self.domain_shape, self.range_shape = op.range_shape, op.domain_shape
+        self.batch_size = op.batch_size
+
+    def _matvec(self, x: Tensor) -> Tensor:
+        return self.op._rmatvec(x)
+
+    def _rmatvec(self, y: Tensor) -> Tensor:
+        return self.op._matvec(y)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of A."""
+        return self.op.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of A."""
+        return self.op.device
+
+    @property
+    def H(self) -> LinearOperator:
+        """A."""
+        return self.op
+
+
+class TransposeOperator(AdjointOperator):
+    """Aᵀ = conj ∘ Aᴴ ∘ conj."""
+
+    def _matvec(self, x: Tensor) -> Tensor:
+        return self.op._rmatvec(x.conj()).conj().resolve_conj()
+
+    def _rmatvec(self, y: Tensor) -> Tensor:
+        return self.op._matvec(y.conj()).conj().resolve_conj()
+
+    @property
+    def H(self) -> LinearOperator:
+        """conj(A)."""
+        return AdjointOperator(self)
+
+    @property
+    def T(self) -> LinearOperator:
+        """A."""
+        return self.op
+
+
+class ComposedOperator(LinearOperator):
+    """A B: first B, then A."""
+
+    def __init__(self, A: LinearOperator, B: LinearOperator) -> None:
+        super().__init__()
+        if A.domain_shape != B.range_shape:
+            raise ValueError(
+                f"cannot compose: the left operator takes {A.domain_shape}, the right one gives "
+                f"{B.range_shape}; these shapes must agree."
+            )
+        if A.device != B.device:
+            raise ValueError(
+                f"cannot compose operators on {A.device} and {B.device}; move one with .to(device)."
+            )
+        sizes = {op.batch_size for op in (A, B)} - {None}
+        if len(sizes) > 1:
+            raise ValueError(
+                f"cannot compose operators for {A.batch_size} and {B.batch_size} "
+                "samples; they must agree."
+            )
+        self.A, self.B = A, B
+        self.domain_shape, self.range_shape = B.domain_shape, A.range_shape
+        self.batch_size = next(iter(sizes), None)
+
+    def _matvec(self, x: Tensor) -> Tensor:
+        return self.A._matvec(self.B._matvec(x))
+
+    def _rmatvec(self, y: Tensor) -> Tensor:
+        return self.B._rmatvec(self.A._rmatvec(y))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Promoted dtype of both factors."""
+        return promote(self.A.dtype, self.B.dtype)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of both factors."""
+        return self.A.device

@@ -1,0 +1,144 @@
+"""Where the entries of a convolution's matrix are: one small sparse matrix an axis.
+
+    A ~ channels ⊗ axis₁ ⊗ … ⊗ axis_nd
+
+A factor lists the positions (row, column) of its entries in order, and labels each with the set of
+taps that meet there.  Most sets are one tap.  Circular, reflected or replicated samples may be read
+by several taps of one output: such an entry stands once, under a label of its own.
+
+Indices are NumPy's: it starts no threads, for which arrays this small would wait longer than the
+work takes, and it repeats and sorts faster than torch.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...grid.geometry import Axis, Geometry
+
+Indices = NDArray[np.int64]
+
+
+class Factor(NamedTuple):
+    """The sparse pattern of one axis, in CSR order."""
+
+    shape: tuple[int, int]
+    starts: Indices  # (rows,), where each row begins among the entries
+    counts: Indices  # (rows,), how many entries it has
+    columns: Indices  # (entries,)
+    labels: Indices  # (entries,), rows of `taps`
+    taps: Indices  # (labels, most), ascending; k, one behind the last tap, fills the shorter sets
+
+
+def factors_of(geometry: Geometry, transposed: bool) -> list[Factor]:
+    """The factors of A, channels first; of Aᵀ (no conjugate) if `transposed`."""
+    axes = (axis_factor(axis, transposed) for axis in geometry.axes)
+    return [_channel_factor(geometry, transposed), *axes]
+
+
+def axis_factor(axis: Axis, transposed: bool = False) -> Factor:
+    """Rows are outputs and columns samples of the domain, or the other way round.
+
+    Examples
+    --------
+    >>> a = Axis(n=3, m=3, k=3, stride=1, dilation=1, before=1, after=1, mode="replicate")
+    >>> f = axis_factor(a)
+    >>> f.columns.tolist(), f.taps[f.labels].tolist()
+    ([0, 1, 0, 1, 2, 1, 2], [[0, 1], [2, 3], [0, 3], [1, 3], [2, 3], [0, 3], [1, 2]])
+    """
+    output, sample, tap = _reads(axis)
+    if transposed:
+        return _factor(sample, output, tap, (axis.n, axis.m), axis.k)
+    return _factor(output, sample, tap, (axis.m, axis.n), axis.k)
+
+
+def _reads(axis: Axis) -> tuple[Indices, Indices, Indices]:
+    """Output i, sample j and tap t of every w[t]·x[j] that y[i] adds up."""
+    source = sources(axis)
+    output, tap = np.nonzero(source >= 0)
+    return output, source[output, tap], tap
+
+
+def sources(axis: Axis) -> Indices:  # (m, k)
+    """Index of the sample that tap t of output i reads, −1 where it reads a zero.
+
+    Padding may be wider than the domain: reflections repeat, as in scipy.ndimage.
+    """
+    i = np.arange(axis.m)[:, None] * axis.stride + np.arange(axis.k) * axis.dilation - axis.before
+    n = axis.n
+    match axis.mode:
+        case "zeros":
+            return np.where((i >= 0) & (i < n), i, -1)
+        case "circular":
+            return i % n
+        case "replicate":
+            return i.clip(0, n - 1)
+        case "reflect":  # d c b | a b c d | c b a: period 2n − 2, and one sample is all there is
+            i %= max(2 * n - 2, 1)
+            return np.minimum(i, abs(2 * n - 2 - i))
+        case "symmetric":  # c b a | a b c d | d c b: period 2n
+            i %= 2 * n
+            return np.minimum(i, 2 * n - 1 - i)
+    raise AssertionError(f"{axis.mode} has no sources")
+
+
+def most_entries(axis: Axis) -> int:
+    """A bound on the entries of an axis that needs no table; exact for zeros."""
+    if axis.mode != "zeros":
+        return axis.m * min(axis.k, axis.n)
+    total = 0
+    for t in range(axis.k):  # outputs whose tap t lies in the domain: 0 ≤ i·s − shift < n
+        shift = axis.before - t * axis.dilation
+        first = max(0, -(-shift // axis.stride))
+        last = min(axis.m - 1, (axis.n - 1 + shift) // axis.stride)
+        total += max(0, last - first + 1)
+    return total
+
+
+def _channel_factor(geometry: Geometry, transposed: bool) -> Factor:
+    """c_out × c_in, block-diagonal by groups; its "taps" are the rows of weight.flatten(0, 1)."""
+    c_in, c_out, groups = geometry.c_in, geometry.c_out, geometry.groups
+    tap = np.arange(c_out * c_in // groups)
+    out = tap // (c_in // groups)
+    into = out // (c_out // groups) * (c_in // groups) + tap % (c_in // groups)
+    if transposed:
+        return _factor(into, out, tap, (c_in, c_out), len(tap))
+    return _factor(out, into, tap, (c_out, c_in), len(tap))
+
+
+def _factor(row: Indices, column: Indices, tap: Indices, shape: tuple[int, int], k: int) -> Factor:
+    """Entries sorted; taps of one position, ascending before, put into one set."""
+    assert shape[0] * shape[1] < 2**63, "positions must fit into int64"
+    position = row * shape[1] + column
+    if (position[1:] > position[:-1]).all():
+        labels, taps = tap, np.arange(k)[:, None]
+    else:
+        order = position.argsort(kind="stable")
+        position = position[order]
+        first = np.flatnonzero(np.diff(position, prepend=-1))
+        row, column = np.divmod(position[first], shape[1])
+        labels, taps = _tap_sets(tap[order], first, k)
+    counts = np.bincount(row, minlength=shape[0])
+    return Factor(shape, counts.cumsum() - counts, counts, column, labels, taps)
+
+
+def _tap_sets(tap: Indices, first: Indices, k: int) -> tuple[Indices, Indices]:
+    """Labels of consecutive sets of taps that begin at `first`, and the table of the sets.
+
+    A tap that is alone shares its label with its like; larger sets have a label each.
+    """
+    size = np.diff(first, append=len(tap))
+    several = size > 1
+    single, label_of_single = np.unique(tap[first[~several]], return_inverse=True)
+    slot = np.arange(size.max())
+    there = slot < size[several, None]
+    taps = np.full((len(single) + len(there), len(slot)), k)
+    taps[: len(single), 0] = single
+    taps[len(single) :][there] = tap[(first[several, None] + slot)[there]]
+    labels = np.empty_like(first)
+    labels[~several] = label_of_single
+    labels[several] = np.arange(len(single), len(taps))
+    return labels, taps

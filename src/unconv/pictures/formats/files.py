@@ -1,0 +1,191 @@
+"""Which format a file is, and what all formats share when it is read or written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from . import (
+    jpeg,
+    npy,
+    png,
+    tiff,
+)
+from .atomic import replacing, require_regular
+from .checks import require_finite
+from .picture import (
+    Array,
+    Picture,
+    PictureError,
+    from_pixels,
+    to_pixels,
+)
+
+PathLike = str | os.PathLike[str]
+
+
+class _Format(NamedTuple):
+    magic: tuple[bytes, ...]
+    suffixes: tuple[str, ...]
+    read: Callable[[BinaryIO, int], tuple[Array, dict[str, Any]]]  # file, max_pixels
+    write: Callable[[BinaryIO, Array, Mapping[str, Any]], None]  # file, pixels, metadata
+
+
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # + is BigTIFF
+_FORMATS = {
+    "PNG": _Format((b"\x89PNG\r\n\x1a\n",), (".png",), png.read, png.write),
+    "JPEG": _Format((b"\xff\xd8\xff",), (".jpg", ".jpeg"), jpeg.read, jpeg.write),
+    "TIFF": _Format(_TIFF_MAGIC, (".tif", ".tiff"), tiff.read, tiff.write),
+    "NPY": _Format((b"\x93NUMPY",), (".npy",), npy.read, npy.write),
+}
+_SUFFIXES = {suffix: kind for kind, form in _FORMATS.items() for suffix in form.suffixes}
+
+
+def read_picture(path: PathLike, *, max_pixels: int = 100_000_000) -> Picture:
+    """Read a PNG, JPEG, TIFF or NPY file; its content decides which, not its name.
+
+    PNG: 1 to 16 bits, grey, RGB, palette (expanded), alpha, `tRNS` (becomes alpha).  JPEG: grey,
+    RGB.  TIFF: one page of uint8, uint16 or float, grey or RGB, with or without alpha, uncompressed
+    or in LZW, deflate, PackBits, LZMA, zstd or JPEG.
+    NPY: (H, W) or (H, W, 1 | 3 | 4), uint8, uint16 or float; never unpickled.
+
+    Args:
+        path: the file.
+        max_pixels: largest H * W to decode; checked on the header, and compressed streams are
+            held to it: against decompression bombs.
+
+    Returns:
+        Picture with planes float64 (C, H, W).
+
+    Raises:
+        PictureError: the file is missing, too large, damaged, of an unsupported kind, or has NaN or
+            infinite pixels; or the package that reads it is not installed.
+
+    Example:
+        >>> picture = read_picture("blurred.png")  # doctest: +SKIP
+        >>> picture.planes.shape, picture.dtype  # doctest: +SKIP
+        ((3, 1080, 1920), dtype('uint16'))
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+            file.seek(0)
+            form = next((form for form in _FORMATS.values() if head.startswith(form.magic)), None)
+            if form is None:
+                raise PictureError(
+                    f"{path} is not a PNG, JPEG, TIFF or NPY file (it begins with {head!r}); "
+                    "convert it to one of these"
+                )
+            pixels, metadata = form.read(file, max_pixels)
+    except PictureError:
+        raise
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as exc:
+        raise PictureError(
+            f"{path} cannot be opened ({exc.strerror}); check the name and the permissions"
+        ) from exc
+    except Exception as exc:  # a damaged file makes a decoder raise nearly anything
+        raise PictureError(
+            f"{path} is damaged, cut short or of an unsupported kind ({_brief(exc)}); "
+            "get a fresh copy or save it again from another program"
+        ) from exc
+    require_finite(pixels, str(path))
+    return from_pixels(pixels, metadata)
+
+
+def check_writable(path: PathLike) -> None:
+    """Raise PictureError if `write_picture(path, ...)` is bound to fail; cheap, touches nothing.
+
+    A command calls this before it computes.
+
+    Raises:
+        PictureError: the extension is unknown, the directory is missing or cannot be written, or
+            the target is a directory, pipe or device, or read-only.
+
+    Example:
+        >>> check_writable("result.png")
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _SUFFIXES:
+        known = " ".join(_SUFFIXES)
+        raise PictureError(f"{path}: unknown extension {path.suffix!r}; use one of {known}")
+    check_replaceable(path)
+
+
+def check_replaceable(path: Path) -> None:
+    """The same for a file of any kind."""
+    target = Path(os.path.realpath(path))  # a link is written through, as by open()
+    try:
+        exists = target.exists()
+    except OSError as exc:
+        raise PictureError(
+            f"{path} cannot be written ({_brief(exc)}); choose another name"
+        ) from exc
+    if target.is_dir():
+        raise PictureError(f"{path} is a directory; give the name of a file")
+    require_regular(path)
+    if not target.parent.is_dir():
+        raise PictureError(f"{path}: the directory {target.parent} does not exist; create it first")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise PictureError(
+            f"{path}: the directory {target.parent} is not writable; choose another place"
+        )
+    if exists and not os.access(target, os.W_OK):
+        raise PictureError(f"{path} is read-only; choose another name or change its permissions")
+
+
+def write_picture(path: PathLike, picture: Picture) -> None:
+    """Write a picture in the format of the extension, atomically.
+
+    Integer pixels are clipped to [0, 1], scaled and rounded to nearest.  Float pixels are written
+    as they are to TIFF and NPY.  PNG holds 8 or 16 bits: float pixels are clipped to [0, 1] and
+    written in 16.  JPEG holds 8: anything deeper is clipped and rounded to 8; a picture that was a
+    JPEG keeps its quantisation tables and subsampling, any other gets quality 95, not subsampled.
+    A TIFF that was compressed is written deflated, without loss, and any other uncompressed.
+
+    The picture is encoded in memory and stored beside the target, whose place it takes when all of
+    it is on the disk; on any failure the target is untouched.  An existing file keeps its mode.
+
+    Args:
+        path: .png, .jpg, .jpeg, .tif, .tiff or .npy
+        picture: the picture, finite.
+
+    Raises:
+        PictureError: as `check_writable`; or NaN or infinite planes, alpha into JPEG, grey with
+            alpha into NPY, values beyond a float dtype's range, a failing encoder or disk.
+
+    Example:
+        >>> picture = read_picture("blurred.png")  # doctest: +SKIP
+        >>> write_picture("sharp.tif", picture.replace(1 - picture.planes))  # doctest: +SKIP
+    """
+    path = Path(path)
+    check_writable(path)
+    kind = _SUFFIXES[path.suffix.lower()]
+    if picture.alpha is not None and kind == "JPEG":
+        raise PictureError(f"{path}: JPEG has no alpha channel; write .png or .tif")
+    if picture.alpha is not None and kind == "NPY" and picture.planes.shape[0] == 1:
+        raise PictureError(f"{path}: NPY pictures have 1, 3 or 4 channels; write .png or .tif")
+    require_finite(np.moveaxis(picture.planes, 0, -1), str(path))
+    dtype = picture.dtype
+    if kind == "JPEG":
+        dtype = np.dtype(np.uint8)
+    elif kind == "PNG" and dtype != np.uint8:
+        dtype = np.dtype(np.uint16)
+    pixels = to_pixels(picture, dtype)
+    try:
+        with replacing(path) as file:
+            _FORMATS[kind].write(file, pixels, picture.metadata)
+    except PictureError:
+        raise
+    except Exception as exc:  # encoders fail in many ways
+        raise PictureError(
+            f"{path} could not be written as {kind} ({_brief(exc)}); write another format"
+        ) from exc
+
+
+def _brief(exc: BaseException) -> str:
+    return " ".join(str(exc).split())[:200].rstrip(" .") or type(exc).__name__

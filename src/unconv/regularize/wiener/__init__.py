@@ -1,0 +1,1 @@
+"""The linear estimate of least expected error, from power spectra of signal and noise."""

@@ -1,0 +1,486 @@
+"""Derivatives of solves: every rung, every shape, both ways, twice, and what has none."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+import weakref
+
+import pytest
+import torch
+
+from unconv import ConvOperator
+from unconv.inverse import AccuracyWarning
+from unconv.testing import dense_twin
+
+from ..helpers import (
+    C128,
+    DOUBLES,
+    F64,
+    assert_differentiable,
+    assert_says,
+    randn,
+    relative,
+)
+from .test_operator import (
+    RUNGS,
+    easy_weight,
+    every_direct_rung,
+    served,
+    warned,
+)
+
+CIRCULAR = {"padding": 1, "padding_mode": "circular"}
+TALL, SQUARE, WIDE = (3, 2, 3), (2, 2, 3), (1, 2, 3)
+CASES = {
+    "fourier": [(TALL, CIRCULAR), (SQUARE, CIRCULAR), (WIDE, CIRCULAR), ((2, 2, 2), {"stride": 2})],
+    "dense": [(TALL, {"padding": 1}), (SQUARE, {"padding": 1}), (WIDE, {})],
+    "boundary": [(TALL, {"padding": 1}), (SQUARE, {"padding": 1}), (WIDE, {})],
+    "separable": [(s, {"padding": 1, "padding_mode": "reflect"}) for s in ((1, 1, 3), (2, 1, 1))],
+    "krylov": [(TALL, {"padding": 1}), (SQUARE, {"padding": 1}), (WIDE, {})],
+}
+EVERY = [(m, *case) for m, cases in CASES.items() for case in cases]
+
+
+def inputs_of(shape, options, dtype, adjoint):
+    """(v, weight) for a well-conditioned operator on six samples."""
+    K = randn(*shape, dtype=dtype)
+    for i in range(min(shape[:2])):
+        K[i, i, shape[2] // 2] += 4
+    op = ConvOperator(K, (6,), **options)
+    v = randn(2, *(op.domain_shape if adjoint else op.range_shape), dtype=dtype, seed=1)
+    return v.requires_grad_(), K.requires_grad_()
+
+
+@pytest.mark.parametrize("adjoint", [False, True])
+@pytest.mark.parametrize("dtype", DOUBLES)
+@pytest.mark.parametrize(("method", "shape", "options"), EVERY)
+def test_pinv(method, shape, options, dtype, adjoint):
+    def solve(v, weight):
+        inverse = ConvOperator(weight, (6,), **options).pinv(method=method)
+        return (inverse.H if adjoint else inverse)(v)
+
+    with warned(method):
+        assert_differentiable(solve, inputs_of(shape, options, dtype, adjoint))
+
+
+@pytest.mark.parametrize("adjoint", [False, True])
+@pytest.mark.parametrize("dtype", DOUBLES)
+@pytest.mark.parametrize(("method", "shape", "options"), EVERY)
+def test_tikhonov(method, shape, options, dtype, adjoint):
+    def solve(v, weight, damp):
+        op = ConvOperator(weight, (6,), **options)
+        inverse = op.tikhonov(damp, method=method, tol=1e-12)
+        return (inverse.H if adjoint else inverse)(v)
+
+    damp = torch.tensor(0.7, dtype=F64, requires_grad=True)
+    assert_differentiable(solve, (*inputs_of(shape, options, dtype, adjoint), damp))
+
+
+@pytest.mark.parametrize("damp", [0.0, 0.5])
+def test_cosine_within_its_kernels(damp):
+    """The rung holds on symmetric kernels; the gradient is that of the whole space of kernels."""
+    half = randn(2, 2, 2)
+    half[[0, 1], [0, 1], 1] += 4
+    y = randn(1, 2, 6, seed=2).requires_grad_()
+
+    def kernel(half):
+        return torch.cat([half, half[..., :1]], -1)
+
+    def solve(y, half):
+        op = ConvOperator(kernel(half), (6,), padding=1, padding_mode="symmetric")
+        return op.lstsq(y, damp, method="cosine").solution
+
+    assert_differentiable(solve, (y, half.requires_grad_()))
+    weight = kernel(half).detach().requires_grad_()
+    grads = []
+    for method in ("cosine", "dense"):
+        op = ConvOperator(weight, (6,), padding=1, padding_mode="symmetric")
+        grads.append(torch.autograd.grad(op.lstsq(y, damp, method=method).solution.sum(), weight))
+    assert relative(grads[0][0], grads[1][0]) < 1e-11
+
+
+@pytest.mark.parametrize("adjoint", [False, True])
+@pytest.mark.parametrize("dtype", DOUBLES)
+@pytest.mark.parametrize("method", ["fourier", "dense"])
+def test_known_deficient_rank(method, dtype, adjoint):
+    """Kernels θ ∗ (1, −1) lose the constants whatever θ is: all three terms count."""
+    theta = randn(2, 2, 2, dtype=dtype)
+    theta[[0, 1], [0, 1], 0] += 3
+    v = randn(2, 2, 5, dtype=dtype, seed=1).requires_grad_()
+
+    def solve(v, theta):
+        weight = torch.nn.functional.pad(theta, (1, 0)) - torch.nn.functional.pad(theta, (0, 1))
+        op = ConvOperator(weight, (5,), **CIRCULAR)
+        inverse = op.pinv(method=method)
+        assert inverse.summary.rank == 8
+        return (inverse.H if adjoint else inverse)(v)
+
+    assert_differentiable(solve, (v, theta.requires_grad_()))
+
+
+@every_direct_rung
+def test_against_the_dense_pinv(method):
+    """The whole chain against torch's own derivative of the pseudo-inverse of the matrix."""
+    weight = easy_weight(method).requires_grad_()
+    op = served(method, weight)
+    y = randn(3, *op.range_shape, seed=5)
+    (found,) = torch.autograd.grad(op.pinv(method=method)(y).square().sum(), weight)
+    A = dense_twin(op.with_weight(weight.detach())).requires_grad_()
+    (of_A,) = torch.autograd.grad((y.flatten(1) @ torch.linalg.pinv(A).mT).square().sum(), A)
+    expected = torch.zeros_like(weight)
+    for index in torch.cartesian_prod(*(torch.arange(n) for n in weight.shape)):
+        unit = torch.zeros_like(weight, requires_grad=False)
+        unit[tuple(index)] = 1
+        expected[tuple(index)] = (of_A * dense_twin(op.with_weight(unit))).sum()
+    assert relative(found, expected) < 1e-11
+
+
+@pytest.mark.parametrize("damp", [1e-1, 2e-2, 1e-3, 1e-5, 1e-9])
+@pytest.mark.parametrize("adjoint", [False, True])
+def test_tall_operators_of_little_damp_keep_their_digits(damp, adjoint):
+    """N g by 1 − AᴴBᴴ alone would lose (σ_min/damp)² of them."""
+    K = randn(3, 2, 3)
+    K[[0, 1], [0, 1], 1] += 4
+    K = K.transpose(0, 1).contiguous() if adjoint else K
+    weight = K.requires_grad_()
+    op = ConvOperator(weight, (6,), padding=1)
+    v = randn(1, *(op.domain_shape if adjoint else op.range_shape), seed=1)
+    inverse = op.tikhonov(damp)
+    x = (inverse.H if adjoint else inverse)(v)
+    (found,) = torch.autograd.grad(x.square().sum(), weight)
+    small = torch.tensor(damp, dtype=F64)
+    A = dense_twin(op.with_weight(weight.detach())).requires_grad_()
+    tall = A.mT if adjoint else A
+    B = torch.linalg.solve(tall.mT @ tall + small**2 * torch.eye(tall.shape[1], dtype=F64), tall.mT)
+    x = B @ v.flatten()
+    (of_A,) = torch.autograd.grad(x.square().sum(), A)
+    change = randn(*weight.shape, seed=9)
+    expected = (of_A * dense_twin(op.with_weight(change))).sum()
+    assert abs((found * change).sum() - expected) < 1e-10 * abs(expected)
+
+
+@pytest.mark.parametrize("damp", [0.0, 0.5])
+@pytest.mark.parametrize("options", [CIRCULAR, {"padding": 1}])
+def test_repeated_singular_values(options, damp):
+    """All are one for the identity, where a gradient through an SVD is NaN."""
+    y, weight = randn(1, 2, 6).requires_grad_(), torch.zeros(2, 2, 3, dtype=F64)
+    weight[[0, 1], [0, 1], 1] = 1
+    assert_differentiable(
+        lambda y, w: ConvOperator(w, (6,), **options).lstsq(y, damp).solution,
+        (y, weight.requires_grad_()),
+    )
+
+
+@pytest.mark.parametrize("options", [CIRCULAR, {"padding": 1}])
+@pytest.mark.parametrize("damp", [0.0, 0.5])
+def test_finite_at_zero(options, damp):
+    y, weight = randn(1, 2, 6).requires_grad_(), torch.zeros(2, 2, 3, dtype=F64).requires_grad_()
+    x = ConvOperator(weight, (6,), **options).lstsq(y, damp).solution
+    (first,) = torch.autograd.grad(x.sum(), weight, create_graph=True)
+    assert first.isfinite().all()
+    if damp:
+        (second,) = torch.autograd.grad(first.square().sum(), weight)
+        assert second.isfinite().all()
+
+
+# --- one kernel a sample, complex data, precision -------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [CIRCULAR, {"padding": 1}])
+def test_one_kernel_a_sample(options):
+    K = randn(2, 2, 2, 3)
+    K[:, [0, 1], [0, 1], 1] += 4
+    y = randn(2, 2, 6, seed=1).requires_grad_()
+    for data in (y, torch.complex(y, 2 * y).detach().requires_grad_()):
+        assert_differentiable(
+            lambda y, K: ConvOperator(K, (6,), **options).lstsq(y, 0.3).solution,
+            (data, K.requires_grad_()),
+        )
+
+
+@every_direct_rung
+def test_real_kernel_and_complex_data(method):
+    weight = easy_weight(method).requires_grad_()
+    y = randn(1, *served(method, weight).range_shape, dtype=C128).requires_grad_()
+
+    def solve(y, weight):
+        return served(method, weight).tikhonov(0.5)(y)
+
+    assert_differentiable(solve, (y, weight)) if method in ("dense", "boundary", "fourier") else (
+        torch.autograd.grad(solve(y, weight).abs().sum(), (y, weight))
+    )
+
+
+@pytest.mark.parametrize("options", [CIRCULAR, {"padding": 1}])
+def test_gradients_have_the_dtypes_of_their_inputs(options):
+    y, K = randn(1, 2, 6).float().requires_grad_(), randn(2, 2, 3).requires_grad_()
+    damp = torch.tensor([0.5], requires_grad=True)
+    grads = torch.autograd.grad(
+        ConvOperator(K, (6,), **options).tikhonov(damp)(y).sum(), (y, K, damp)
+    )
+    for grad, t in zip(grads, (y, K, damp), strict=True):
+        assert (grad.dtype, grad.shape) == (t.dtype, t.shape)
+
+
+# --- what has no derivative -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [CIRCULAR, {"padding": 1}])
+def test_a_cut_through_values_that_are_not_zero_is_refused(options):
+    op = ConvOperator(randn(2, 2, 3), (8,), **options)
+    S = op.svdvals()
+    i = int((S[:-1] / S[1:])[2:-2].argmax()) + 2
+    cut = float((S[i] * S[i + 1]).sqrt() / S[0])
+    op = op.with_weight(op.weight.clone().requires_grad_())
+    y = randn(1, *op.range_shape).requires_grad_()
+    with pytest.warns(AccuracyWarning, match="ambiguous"):
+        x = op.pinv(rtol=cut)(y)
+    with pytest.raises(NotImplementedError) as error:
+        x.sum().backward()
+    assert_says(error, "not differentiable", "damp > 0", "rtol", "weight.detach()")
+    with pytest.warns(AccuracyWarning):
+        constant = op.with_weight(op.weight.detach()).pinv(rtol=cut)(y)
+    assert torch.autograd.grad(constant.sum(), y)[0].isfinite().all()
+    with pytest.warns(AccuracyWarning), pytest.raises(NotImplementedError):
+        torch.func.jvp(lambda w: op.with_weight(w).pinv(rtol=cut)(y), (op.weight,), (op.weight,))
+
+
+def test_filters_are_refused():
+    weight = randn(1, 1, 3).requires_grad_()
+    op = ConvOperator(weight, (6,), **CIRCULAR)
+    y = randn(1, 1, 6).requires_grad_()
+    x = op.filtered(lambda s: s / (s**2 + 1))(y)
+    with pytest.raises(NotImplementedError, match="filtered inverse"):
+        x.sum().backward()
+
+
+def test_a_weight_changed_between_forward_and_backward():
+    weight = randn(1, 1, 3).requires_grad_()
+    x = ConvOperator(weight, (6,), padding=1).tikhonov(0.5)(randn(1, 1, 6))
+    with torch.no_grad():
+        weight.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        x.sum().backward()
+
+
+def test_a_stale_factor():
+    weight, y = randn(1, 1, 3).requires_grad_(), randn(1, 1, 6)
+    op = ConvOperator(weight, (6,), padding=1)
+    inverse = op.tikhonov(0.5)
+    before = inverse(y).detach()
+    with torch.no_grad():
+        weight.mul_(2)
+        assert torch.equal(inverse(y), before)  # as it was factored: nobody can be misled by it
+    with pytest.raises(RuntimeError) as error:
+        inverse(y)
+    assert_says(error, "changed in place", "factor it again")
+
+
+def test_copies_and_moves_are_not_stale():
+    weight = torch.nn.init.normal_(torch.empty(1, 1, 3, dtype=F64)).requires_grad_()
+    log_damp = torch.zeros((), dtype=F64, requires_grad=True)
+    inverse = ConvOperator(weight, (6,), padding=1).tikhonov(log_damp.exp())
+    y = randn(1, 1, 6)
+    for other in (copy.deepcopy(inverse), pickle.loads(pickle.dumps(inverse)), inverse.to("cpu")):
+        assert torch.equal(other(y), inverse(y))
+    penalised = ConvOperator(weight, (6,), padding=1).tikhonov(0.5, penalty="gradient")
+    other = weight.detach().clone().requires_grad_()
+    penalised.bound_to(other, *penalised.params[1:])(y).sum().backward()
+    assert other.grad is not None
+    assert weight.grad is None
+
+
+def test_fused_optimisers_are_noticed():
+    weight = torch.nn.Parameter(randn(1, 1, 3))
+    inverse = ConvOperator(weight, (6,), padding=1).tikhonov(0.5)
+    inverse(randn(1, 1, 6)).sum().backward()
+    torch.optim.Adam([weight], fused=True).step()
+    with pytest.raises(RuntimeError, match="factor it again"):
+        inverse(randn(1, 1, 6))
+
+
+def test_no_gradient_at_damp_zero():
+    op = ConvOperator(randn(1, 1, 3), (6,), padding=1)
+    with pytest.raises(ValueError, match="no gradient in damp"):
+        op.lstsq(randn(1, 1, 6), torch.zeros((), requires_grad=True))
+
+
+@pytest.mark.parametrize("damp", [1e-1, 1e-2, 1e-3])
+@pytest.mark.parametrize("shape", [SQUARE, WIDE])
+def test_the_gradient_in_damp_in_single_precision(shape, damp):
+    """For a learnt damp it is the whole signal."""
+    grads = []
+    for dtype in (torch.float32, F64):
+        v, weight = inputs_of(shape, CIRCULAR, F64, False)
+        small = torch.tensor(damp, dtype=dtype, requires_grad=True)
+        op = ConvOperator(weight.detach().to(dtype), (6,), **CIRCULAR)
+        x = op.tikhonov(small)(v.detach().to(dtype))
+        grads.append(torch.autograd.grad(x.square().sum(), small)[0].double())
+    assert relative(*grads) < 2e-3
+
+
+# --- cost and memory ------------------------------------------------------------------------------
+
+
+class Counted:
+    """How many solves of each kind an inverse has done."""
+
+    def __init__(self, inverse, monkeypatch):
+        self.count = 0
+        for name in ("_solve", "_solve_adjoint", "_solve_recorded"):
+            monkeypatch.setattr(inverse, name, self._counting(getattr(inverse, name)))
+
+    def _counting(self, solve):
+        def counted(v):
+            self.count += 1
+            return solve(v)
+
+        return counted
+
+
+@pytest.mark.parametrize(
+    ("shape", "damp", "solves"),
+    [(SQUARE, 0, 1), (TALL, 0, 2), (WIDE, 0, 2)]
+    + [
+        (shape, *case)
+        for case in ((0.5, 1), (1e-4, 2), (1e-9, 3))
+        for shape in (SQUARE, TALL, WIDE)
+    ],
+)
+def test_solves_of_a_backward(shape, damp, solves, monkeypatch):
+    v, weight = inputs_of(shape, {"padding": 1}, F64, False)
+    op = ConvOperator(weight, (6,), padding=1)
+    inverse = op.tikhonov(damp) if damp else op.pinv()
+    x = inverse(v)
+    counted = Counted(inverse, monkeypatch)
+    x.sum().backward()
+    assert counted.count == solves
+
+
+def test_solves_where_the_rank_is_deficient(monkeypatch):
+    weight = torch.tensor([[[1.0, -2, 1]]], dtype=F64, requires_grad=True)
+    inverse = ConvOperator(weight, (6,), **CIRCULAR).pinv()
+    x = inverse(randn(1, 1, 6))
+    counted = Counted(inverse, monkeypatch)
+    x.sum().backward()
+    assert counted.count == 3
+
+
+def test_the_graph_keeps_data_and_solution_alone():
+    """Whatever the number of iterations."""
+    op = ConvOperator(randn(1, 1, 3, 3).requires_grad_(), (16, 16), padding=1)
+    inverse = op.tikhonov(0.5, method="krylov")
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.shape), lambda t: t):
+        inverse(randn(2, 1, 16, 16))
+    assert sum(s.numel() for s in saved) == 2 * 2 * 256 + 9 + 1
+
+
+def test_nothing_outlives_its_graph():
+    op = ConvOperator(randn(1, 1, 3).requires_grad_(), (6,), padding=1)
+    inverse = op.tikhonov(0.5)
+    gc.collect()
+    gc.disable()
+    try:
+        x = inverse(randn(1, 1, 6))
+        gone = weakref.ref(x)
+        del x
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+# --- the transforms of torch.func -----------------------------------------------------------------
+
+
+def loss_of(method):
+    def loss(weight, y):
+        return served(method, weight).tikhonov(0.7, method=method, tol=1e-12)(y).square().sum()
+
+    return loss
+
+
+every_rung = pytest.mark.parametrize("method", RUNGS)
+
+
+@every_rung
+def test_transforms_agree_with_autograd(method):
+    weight, loss = easy_weight(method), loss_of(method)
+    y = randn(2, *served(method, weight).range_shape)
+    leaf = weight.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(loss(leaf, y), leaf)
+    assert relative(torch.func.grad(loss)(weight, y), expected) < 1e-9
+    assert relative(torch.func.jacrev(loss)(weight, y), expected) < 1e-9
+    _, along = torch.func.jvp(loss, (weight, y), (weight, torch.zeros_like(y)))
+    assert abs(along - (expected * weight).sum()) < 1e-9 * expected.norm() * weight.norm()
+    each = torch.func.vmap(torch.func.grad(loss), (None, 0))(weight, y[:, None])
+    assert relative(each.sum(0), expected) < 1e-9
+
+
+@pytest.mark.parametrize("method", ["fourier", "dense", "boundary"])
+def test_hessian(method):
+    weight, loss = easy_weight(method), loss_of(method)
+    y = randn(1, *served(method, weight).range_shape)
+    found = torch.func.hessian(loss)(weight, y)
+    expected = torch.autograd.functional.hessian(lambda w: loss(w, y), weight)
+    assert relative(found, expected) < 1e-10
+
+
+@every_rung
+def test_vmap_over_weights_factors_and_solves_as_one_batch(method):
+    weights = torch.stack([easy_weight(method), 2 * easy_weight(method)])
+    loss = loss_of(method)
+    y = randn(3, *served(method, weights[0]).range_shape)
+    for function in (loss, torch.func.grad(loss)):
+        expected = torch.stack([function(w, y) for w in weights])
+        assert relative(torch.func.vmap(function, (0, None))(weights, y), expected) < 1e-9
+        many = torch.func.vmap(function)(weights, y[:2, None])
+        expected = torch.stack([function(w, v[None]) for w, v in zip(weights, y, strict=False)])
+        assert relative(many, expected) < 1e-9
+
+
+def test_lstsq_under_vmap_over_weights():
+    weights = torch.stack([easy_weight("dense"), 2 * easy_weight("dense")])
+    y = randn(1, *served("dense", weights[0]).range_shape)
+
+    def solution(weight):
+        return served("dense", weight).lstsq(y, 0.1).solution
+
+    expected = torch.stack([solution(w) for w in weights])
+    assert relative(torch.func.vmap(solution)(weights), expected) < 1e-12
+
+
+def test_certificates_under_transforms():
+    weight, y = easy_weight("dense"), randn(2, 2, 4, 5)
+    ranks = []
+
+    def loss(weight):
+        x, certificate = served("dense", weight).lstsq(y)
+        ranks.append(certificate.rank.tolist())
+        return x.sum()
+
+    torch.func.grad(loss)(weight)
+    assert ranks == [[40, 40]]
+
+
+def test_what_vmap_cannot_do_is_said():
+    y = randn(1, 1, 6)
+
+    def tikhonov(weight, damp):
+        return ConvOperator(weight, (6,), padding=1).tikhonov(damp)(y)
+
+    weights = randn(2, 2, 1, 1, 3)
+    with pytest.raises(NotImplementedError, match="tikhonov_path"):
+        torch.func.vmap(tikhonov, (None, 0))(weights[0, 0], torch.tensor([1.0, 2.0]))
+    with pytest.raises(NotImplementedError, match="one vmap inside another"):
+        torch.func.vmap(torch.func.vmap(lambda w: tikhonov(w, 1.0)))(weights)
+    with pytest.raises(NotImplementedError, match="one kernel a sample"):
+        torch.func.vmap(lambda w: tikhonov(w, 1.0), 1)(randn(1, 2, 1, 1, 3))
+    leaked = []
+    torch.func.vmap(lambda w: leaked.append(ConvOperator(w, (6,), padding=1).pinv()) or w)(
+        weights[0]
+    )
+    with pytest.raises(RuntimeError, match="cannot leave"):
+        leaked[0].evaluate(y, adjoint=False)

@@ -1,0 +1,58 @@
+"""Norms outside the range of squares, and refinement of data that A⁺ annihilates."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from unconv import ConvOperator
+from unconv.numerics.norms import norms
+
+from ..helpers import randn
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex128])
+@pytest.mark.parametrize("power", [-1000, -600, -130, -70, 0, 70, 120, 500, 1000])
+def test_norms_of_any_size(dtype: torch.dtype, power: int) -> None:
+    info = torch.finfo(dtype)
+    t = randn(3, 2, 5, dtype=torch.promote_types(dtype, torch.float64), seed=power + 2000)
+    low, high = math.log2(info.tiny), math.log2(info.max)
+    if not low + 30 < power < high - 10:
+        pytest.skip("out of range of the dtype")
+    t = t.to(dtype)
+    exact = torch.linalg.vector_norm(t.to(torch.complex128).flatten(1), dim=1)
+    t[1] = 0
+    exact[1] = 0
+    t = (t * 2.0 ** (power / 2)) * 2.0 ** (power / 2)
+    found = norms(t).double() / 2.0 ** (power / 2) / 2.0 ** (power / 2)
+    torch.testing.assert_close(found, exact, rtol=8 * info.eps, atol=0.0)
+
+
+def test_norms_say_what_is_not_finite() -> None:
+    t = torch.tensor([[1.0, 2.0], [math.nan, 1.0], [math.inf, 1.0]])
+    assert norms(t).isfinite().tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("shape", [(3, 1, 5), (2, 2, 5)])
+@pytest.mark.parametrize("size", [1e-160, 1.0, 1e150])
+def test_data_outside_the_range(shape: tuple[int, int, int], seed: int, size: float) -> None:
+    """A⁺ of what is orthogonal to the range is round-off of y, whatever the unit."""
+    weight = randn(*shape, seed=seed)
+    if shape == (2, 2, 5):  # rank-deficient
+        weight[1] = 2 * weight[0]
+    op = ConvOperator(weight, (40,), padding=2, padding_mode="reflect")
+    A = op.to_sparse("dense")
+    U, S, _ = torch.linalg.svd(A, full_matrices=False)
+    U, S = U[:, 1e-10 * S[0] < S], S[1e-10 * S[0] < S]
+    y = randn(1, *op.range_shape, seed=seed + 100)
+    flat = y.flatten()
+    outside = (flat - U @ (U.mH @ flat)).reshape(y.shape)
+    pinv = op.pinv(method="boundary")
+    for data, expected in ((outside, 0 * y), (y, y)):
+        x = pinv(data * size) / size
+        truth = torch.linalg.lstsq(A, expected.flatten()[:, None], driver="gelsd").solution[:, 0]
+        error = float((x.flatten() - truth).norm())
+        assert error <= 300 * 2.0**-52 * float(data.norm() * S[0] / S[-1] ** 2)

@@ -94,7 +94,10 @@ def _damped_facts(p: Problem, form: AugmentedForm) -> SpectrumSummary:
     """√(σ_r² + damp²) from below: beside little damping what A itself holds counts for more."""
     floor = p.damp
     if p.damp < _LITTLE * p.norm and form.contracts(p.weight, _HEALTHY):
-        floor = max(p.damp, _smallest_singular_value(p, form) / 2)  # Lanczos errs upwards
+        smallest = _smallest_singular_value(p, form)
+        # A form of that backward error knows no smaller one; Lanczos errs upwards.
+        if smallest > max(100 * _HEALTHY * p.norm, 4 * p.damp):
+            floor = smallest / 2
     return p.facts(floor, "not needed: damp > 0")
 
 

@@ -30,6 +30,8 @@ from .deflation import (
     Deflation,
     Triples,
     count_above,
+    in_batches,
+    orthonormal,
     polished,
     smallest_triples,
 )
@@ -110,7 +112,10 @@ def _damped_facts(p: Problem, form: AugmentedForm) -> SpectrumSummary:
     """√(σ_r² + damp²) from below: beside little damping what A itself holds counts for more."""
     floor = p.damp
     if p.damp < _LITTLE * p.norm and form.contracts(p.weight, _HEALTHY):
-        floor = max(p.damp, _smallest_singular_value(p, form) / 2)  # Lanczos errs upwards
+        smallest = _smallest_singular_value(p, form)
+        # A form of that backward error knows no smaller one; Lanczos errs upwards.
+        if smallest > max(100 * _HEALTHY * p.norm, 4 * p.damp):
+            floor = smallest / 2
     return p.facts(floor, "not needed: damp > 0")
 
 
@@ -230,16 +235,25 @@ def _augmented_null(p: Problem, healthy: _Healthy | None) -> tuple[Form, Spectru
     form = _full_rank(p, PseudoSolver)
     return_freed_memory(p.needs.kept)
     null = form.null_vectors(p.room_for_entries(p.needs.first, _MOST_ENTRIES))
+    seen = in_batches(p.A._matvec if p.is_tall else p.A._rmatvec)
     if len(null):
-        S = torch.zeros(len(null), dtype=torch.float64, device=null.device)
-        other = null.new_zeros(len(null), *(p.A.range_shape if p.is_tall else p.A.domain_shape))
-        sides = (other, S, null) if p.is_tall else (null, S, other)
-        form.deflation = Deflation(Triples(*sides), S)
-    images = p.A._matvec(null) if p.is_tall else p.A._rmatvec(null)
+        form.deflation = _dropped(p, null)
+        # What A still sees of them lies along small σ: there they are wrong by that over σ.
+        alone = in_batches(partial(form.alone, adjoint=not p.is_tall))
+        null = orthonormal(null - alone(seen(null)))
+        form.deflation = _dropped(p, null)
+    images = seen(null)
     facts = _null_facts(p, form, null, images, len(null))
     if facts.floor <= _RESOLUTION * p.norm:
         raise CannotServeError("its smallest singular values are not resolved")
     return form, facts
+
+
+def _dropped(p: Problem, null: Tensor) -> Deflation:
+    """Null vectors of the shorter side and no gain."""
+    S = torch.zeros(len(null), dtype=torch.float64, device=null.device)
+    other = null.new_zeros(len(null), *(p.A.range_shape if p.is_tall else p.A.domain_shape))
+    return Deflation(Triples(*((other, S, null) if p.is_tall else (null, S, other))), S)
 
 
 def _null_facts(

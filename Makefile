@@ -25,6 +25,7 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check src tests benchmarks examples
 	$(BIN)/ruff format --check src tests benchmarks examples
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 docs: $(VENV)/.docs-ready
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html

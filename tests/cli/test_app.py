@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 import pytest
@@ -43,17 +44,20 @@ def test_unknown_command():
     assert "Traceback" not in result.output
 
 
-def without(monkeypatch, package: str) -> None:
-    for name in [n for n in sys.modules if n.startswith("unconv.cli.")]:
+def imported_without(monkeypatch, package: str):
+    """The package of the command, imported anew where another one is missing."""
+    for name in [n for n in sys.modules if n.startswith("unconv.cli")]:
         monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(unconv, "cli", cli)  # put back in the end
     monkeypatch.setitem(sys.modules, package, None)
+    return importlib.import_module("unconv.cli")
 
 
 @pytest.mark.parametrize("package", ["typer", "rich.console"])
 def test_main_without_its_packages(monkeypatch, package):
-    without(monkeypatch, package)
+    found = imported_without(monkeypatch, package)
     with pytest.raises(SystemExit) as error:
-        cli.main()
+        found.main()
     message = str(error.value.code)
     assert message.startswith("error: ")
     assert package in message
@@ -61,9 +65,8 @@ def test_main_without_its_packages(monkeypatch, package):
 
 
 def test_main_hides_no_mistake_of_its_own(monkeypatch):
-    without(monkeypatch, "unconv.pictures.formats")
-    with pytest.raises(ModuleNotFoundError, match=r"unconv\.images"):
-        cli.main()
+    with pytest.raises(ModuleNotFoundError, match=r"unconv\.pictures\.formats"):
+        imported_without(monkeypatch, "unconv.pictures.formats")
 
 
 def test_main_runs_the_command(monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""unconv.pictures.formats: what goes in comes out, bit for bit, and everything doubtful is refused."""
+"""Pictures: what goes in comes out, bit for bit, and everything doubtful is refused."""
 
 from __future__ import annotations
 

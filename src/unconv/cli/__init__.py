@@ -2,13 +2,18 @@
 
 import sys
 
+try:
+    from .app import app
+except ModuleNotFoundError as error:  # the library comes without the command's packages
+    if error.name is None or error.name.startswith("unconv"):
+        raise
+    _missing: str | None = error.name
+else:
+    _missing = None
+
 
 def main() -> None:
     """Entry point; says what to install when the command's own packages are missing."""
-    try:
-        from .app import app
-    except ModuleNotFoundError as missing:
-        if missing.name is not None and missing.name.startswith("unconv"):
-            raise
-        sys.exit(f"error: the command needs {missing.name}; pip install 'unconv[cli]'.")
+    if _missing is not None:
+        sys.exit(f"error: the command needs {_missing}; pip install 'unconv[cli]'.")
     app()

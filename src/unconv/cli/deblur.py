@@ -33,6 +33,7 @@ from .common import (
     report,
     tell,
 )
+from .report_page import drawn_page
 
 
 @friendly
@@ -103,8 +104,6 @@ def deblur(
         }
         drawn = None
         if page is not None:
-            from .report_page import drawn_page
-
             step(f"drawing {page.name}")
             facts["report"] = str(page)
             drawn = drawn_page(picture.name, planes, restored, facts | {"psf": psf})

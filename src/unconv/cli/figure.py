@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from ..pictures import restoration as library
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Corner = tuple[slice, slice]
 
@@ -60,6 +59,10 @@ class Trial:
 
 def comparison(file: IO[bytes], title: str, trial: Trial) -> None:
     """Draw one trial into a PNG: the pictures above, one corner of each enlarged below."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
     figure = Figure(figsize=(14, 8.4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=13, parse_math=False)  # psf names may hold dollars
@@ -78,6 +81,9 @@ def comparison(file: IO[bytes], title: str, trial: Trial) -> None:
 
 def overview(file: IO[bytes], title: str, trials: Sequence[Trial]) -> None:
     """Draw many trials into a PNG: a row for a picture, a group for a psf; one corner of each."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     pictures = list(dict.fromkeys(t.picture for t in trials))
     psfs = list(dict.fromkeys(t.psf for t in trials))
     names = list(trials[0].scores)

@@ -26,6 +26,7 @@ from .common import (
     progress,
     report,
 )
+from .inspect_figure import draw
 
 _CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 
@@ -128,8 +129,6 @@ def _check_output(output: Path) -> None:
 
 
 def _draw(output: Path, title: str, found: library.Inspection) -> None:
-    from .inspect_figure import draw
-
     with replacing(output) as file:
         draw(file, title, found)
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import math
 import textwrap
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..inspection import (
@@ -19,6 +15,9 @@ from ..inspection import (
     Inspection,
     Transfer,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#555555"  # Okabe & Ito: told apart by every eye
 _NEAR_ZERO = 1e-2  # of the largest |F|, where the contour runs
@@ -37,6 +36,10 @@ _STYLE: Any = {  # large enough to read on a telephone
 
 def draw(file: IO[bytes], title: str, found: Inspection) -> None:
     """Draw one inspection into a PNG of 1400 × 1000 pixels."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     with rc_context(_STYLE):
         figure = Figure(figsize=(14, 10), dpi=100, layout="constrained")
         FigureCanvasAgg(figure)

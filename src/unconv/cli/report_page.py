@@ -7,12 +7,9 @@ import html
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
@@ -20,6 +17,10 @@ from ..parameter_choice import DampChoice
 from ..parameter_choice.residual_whiteness import Whiteness, whiteness
 from ..pictures.restoration import Restored
 from .common import shown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _LARGEST_SIDE = 1600  # pixels of an embedded picture; larger ones are shown smaller, and it says so
 _QUALITY = 92  # of JPEG
@@ -143,6 +144,9 @@ def _figure(figure: Figure, heading: str, words: str) -> str:
 
 
 def _new_figure() -> tuple[Figure, Axes]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(4.6, 3.6), dpi=160, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots()

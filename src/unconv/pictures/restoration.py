@@ -159,8 +159,8 @@ def deblur(
     psf : (h, w); it should sum to 1
     damp
         A number, or the rule that chooses it: 'risk' (least expected error for pictures), 'gcv',
-        'lcurve', 'discrepancy' or 'sure' (`unconv.parameter_choice.damp_choice`), applied to the circular
-        operator of the same psf and the picture faded out towards its edges.
+        'lcurve', 'discrepancy' or 'sure' (`unconv.parameter_choice.choose_damp`), applied to the
+        circular operator of the same psf and the picture faded out towards its edges.
     boundary : as in `blur_operator`
     noise_std : standard deviation of the noise in the unit of the planes, if known
     tol : error_bound to reach, and above which the certificate does not count as converged

@@ -16,7 +16,6 @@ pytest.importorskip("typer")
 from PIL import Image
 
 from unconv import ConvOperator
-from unconv.cli import inspect_figure
 from unconv.inspection import inspect_operator, response
 from unconv.pictures.restoration import BOUNDARIES, blur_operator
 from unconv.psf import models as psf
@@ -181,7 +180,7 @@ def test_picture_is_written_whole_or_not_at_all(folder, monkeypatch):
         file.write(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(inspect_figure, "draw", interrupt)
+    monkeypatch.setattr("unconv.cli.inspect.draw", interrupt)
     Path("a.png").write_bytes(b"old")
     fail(folder, 130, "inspect", "disk:1", *SMALL, "-o", "a.png", says=("nothing was written",))
 

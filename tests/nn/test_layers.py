@@ -93,7 +93,7 @@ class Counting:
             self.count += 1
             return factorize(*args)
 
-        monkeypatch.setattr("unconv.inverse.factorize", counted)
+        monkeypatch.setattr("unconv.doors.inverse_methods.factorize", counted)
 
 
 @pytest.mark.parametrize("kind", [PinvConv1d, TikhonovConv1d])

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from unconv import ConvOperator, MemoryLimitError
-from unconv.parameter_choice import choose_damp
+from unconv.parameter_choice import DampChoice, choose_damp, minimum_risk_damp
 from unconv.parameter_choice.rules import RULES
 from unconv.parameter_choice.search import grid
 from unconv.pictures.restoration import blur_operator
 from unconv.psf import models as psf
-from unconv.regularize import DampChoice, minimum_risk_damp
 
 from ..helpers import C128, F64, assert_says, randn
 from .cases import operator

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from unconv import ConvOperator
+from unconv.parameter_choice import minimum_risk_damp
 from unconv.pictures.restoration import blur, blur_operator
 from unconv.psf import models as psf
-from unconv.regularize import minimum_risk_damp
 
 from ..helpers import F64, assert_says, randn
 

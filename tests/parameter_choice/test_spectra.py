@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from unconv import ConvOperator
+from unconv.parameter_choice import estimate_spectra, minimum_risk_damp
 from unconv.psf import models as psf
-from unconv.regularize import estimate_spectra, minimum_risk_damp
 
 from ..helpers import C128, assert_says, randn, relative
 

@@ -93,7 +93,7 @@ def cosine_cases(draw: st.DrawFn, *, dtypes: list[torch.dtype] = DOUBLES) -> Cos
 def factor(op: ConvOperator, **options: float) -> InverseOperator:
     chosen = Request(**options)
     assert cosine.obstacle(op, chosen) is None
-    return cosine.factor(op, chosen, True)
+    return cosine.factor(op, chosen)
 
 
 # --- against the matrix ---------------------------------------------------------------------------

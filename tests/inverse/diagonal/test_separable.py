@@ -76,7 +76,7 @@ def splitting(split: bool) -> Iterator[None]:
 def factor(op: ConvOperator, **options: float) -> InverseOperator:
     chosen = Request(**options)
     assert separable.obstacle(op, chosen) is None
-    return separable.factor(op, chosen, True)
+    return separable.factor(op, chosen)
 
 
 def assert_same_facts(found: InverseOperator, expected: InverseOperator, tol: float) -> None:

@@ -41,6 +41,7 @@ from .blocks import (
     invert_blocks,
     setup_bytes,
 )
+from .share import share_of_weight
 
 TOLERANCE = 4
 """A kernel may differ from its flip by this many eps of the working dtype times its largest entry.
@@ -63,8 +64,7 @@ def obstacle(op: Convolution, request: Request) -> str | None:
     weight = weight.to(double_dtype(weight.dtype))
     largest = weight.abs().flatten(2).amax(2)
     tolerance = request.departure(TOLERANCE * torch.finfo(real_working_dtype(op.dtype)).eps, 0.0)
-    if not all(axis.shows_every_tap for axis in op.geometry.axes):
-        tolerance = 0.0  # what is small beside the weight need not be so beside A
+    tolerance *= float(share_of_weight(op).amin())
     for i in range(op.geometry.nd):
         error = (weight - weight.flip(4 + i)).abs().flatten(2).amax(2)
         excess = error / torch.where(largest > 0, largest, 1.0)

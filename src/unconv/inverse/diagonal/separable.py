@@ -55,6 +55,7 @@ from .outer_product import (
     is_centrosymmetric,
     nearest_outer_product,
 )
+from .share import share_of_weight
 
 TOLERANCE = 2
 """A weight counts as an outer product within this many eps of its working dtype, relative to its
@@ -82,8 +83,7 @@ def obstacle(op: Convolution, request: Request) -> str | None:
     weight = _weight(op)
     eps = torch.finfo(real_working_dtype(op.dtype)).eps
     tolerance = request.departure(TOLERANCE * eps + _SEARCH, _SEARCH)
-    if not all(axis.shows_every_tap for axis in op.geometry.axes):
-        tolerance = _SEARCH  # what is small beside the weight need not be so beside A
+    tolerance = max(_SEARCH, tolerance * float(share_of_weight(op).amin()))
     corner = weight[:, :, :_CORNER, :_CORNER]
     if corner.shape != weight.shape:  # refuses nearly every layer at next to no cost
         error = nearest_outer_product(corner).error

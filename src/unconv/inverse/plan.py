@@ -307,7 +307,7 @@ def _one_number(values: Values) -> float:
     if any(values.mapped):
         raise NotImplementedError(
             "vmap over damp needs a factorisation for each; solve for one damp after the other, or "
-            "with unconv.regularize.tikhonov_path."
+            "with unconv.parameter_choice.tikhonov_path."
         )
     return float(values.tensors[0])
 

@@ -2,7 +2,7 @@
 
     A = P · C · E        Aᴴ = Eᴴ · Cᴴ · Pᴴ
 
-E pads (boundary.py), C correlates and P keeps the outputs that exist (convolve/); a transposed
+E pads (padding.py), C correlates and P keeps the outputs that exist (convolve/); a transposed
 operator is the transpose of such a product.  `ConvOperator` (doors/) adds the methods that undo A
 and tell its spectrum; what lies below them is written for a `Convolution`.
 """

@@ -1,7 +1,7 @@
 """tr(I − A A_λ⁺) of an operator that nothing diagonalises.
 
-*Exactly*, from the augmented system on the periodic grid (boundary_forms.py, ghost_system.py), both
-corners α = damp.  Its ρ is (y − Ax)/α = (I − A A_λ⁺)y/α, so the trace is α times that of the
+*Exactly*, from the augmented system on the periodic grid (inverse/boundary/forms.py), both corners
+α = damp.  Its ρ is (y − Ax)/α = (I − A A_λ⁺)y/α, so the trace is α times that of the
 ρρ-block of its inverse.  With 𝓑 the system without its constraints W u = 0, Π the projector on ρ,
 
     tr(I − A A_λ⁺) = α ( Σ_ω tr 𝓑(ω)⁻¹_ρρ  −  tr( S⁻¹ · W 𝓑⁻¹ Π 𝓑⁻¹ Wᴴ ) ),    S = W 𝓑⁻¹ Wᴴ + D:

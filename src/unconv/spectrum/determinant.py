@@ -14,7 +14,7 @@ absolutely):
 −inf is answered where it is proven (exact_determinant.py); else the determinant is refused.
 
 The augmented system on the periodic grid with its constraints on the ghosts is a bordered matrix.
-Eliminating the border one way or the other (boundary_problem.py, deflation.py) gives
+Eliminating the border one way or the other (inverse/boundary/problem.py, deflation.py) gives
 
     Σ_ω log |det 𝓑(ω)| + log |det S| = log |det [α·I  A; Aᴴ  −β·I]| − q·log β,
 

@@ -1,6 +1,6 @@
 """The laws, public: what every linear operator and every pseudo-inverse must satisfy.
 
-For those who write operators, rungs or adapters.  Each check returns a number to compare with a
+For those who write operators, inverses or adapters.  Each check returns a number to compare with a
 tolerance of your own; nothing here raises because an operator is wrong.
 
     dot test      ⟨A x, y⟩ = ⟨x, Aᴴ y⟩

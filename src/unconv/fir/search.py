@@ -124,7 +124,7 @@ def smallest_inverse(
 def _shrunk(
     found: InverseKernel, at: Callable[[tuple[int, ...]], InverseKernel], tol: float
 ) -> InverseKernel:
-    """One axis after the other, while the residual stays under tol."""
+    """Shrink one axis after the other, while the residual stays under tol."""
     for axis in range(len(found.size)):
         while found.size[axis] > 1:
             less = at(tuple(s - (a == axis) for a, s in enumerate(found.size)))

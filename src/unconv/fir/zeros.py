@@ -36,7 +36,7 @@ def transfer_of(kernel: Tensor) -> Transfer:  # (c_out, c_in, *k)
 
 
 def codimension(kernel: Tensor, zeros: tuple[Frequency, ...]) -> int:
-    """Of the largest set of zeros that these belong to, or more: that of a point otherwise."""
+    """Codimension of the largest set of zeros that these belong to; that of a point if in doubt."""
     nd = kernel.ndim - 2
     if kernel.shape[0] != kernel.shape[1]:
         return nd

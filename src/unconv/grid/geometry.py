@@ -71,7 +71,7 @@ class Axis:
 
     @property
     def on_torus(self) -> bool:
-        """Whether the axis is its own periodic grid: no ghosts, no missing outputs.
+        """Whether the axis is its own periodic grid: it wraps or pads nothing, and lacks no output.
 
         Circular padding, or none at all under windows that do not overlap (patches, one tap).
         """

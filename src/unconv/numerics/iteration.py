@@ -1,4 +1,4 @@
-"""What the iterations of the *krylov* rung share: images that stop by themselves, on true evidence.
+"""What CGLS and LSMR share: images that stop by themselves, on true evidence.
 
 Both algorithms minimise ‖Ax − y‖² + damp²‖x‖² for a batch, one set of scalars an image.  They know
 the gradient g = Aᴴ(y − Ax) − damp²x only by recurrence, which in floating point drifts from the
@@ -204,7 +204,7 @@ def _settle(
 
 
 def norms(t: Tensor) -> Tensor:  # (N, n) -> (N, 1)
-    """‖t[i]‖."""
+    """‖t[i]‖ of each flat vector, (N, ·) -> (N, 1)."""
     return torch.linalg.vector_norm(t, dim=1, keepdim=True)
 
 

@@ -186,7 +186,7 @@ class Convolution(LinearOperator):
     def gradients(
         self, g: Tensor, w: Tensor, x: Tensor, y: Tensor, params: Sequence[Tensor], adjoint: bool
     ) -> list[Tensor]:
-        """That of the weight."""
+        """The gradient in the weight, as a list of one."""
         pair = (g, x) if adjoint else (x, g)
         return [weight_gradient(self, *pair).to(params[0].dtype)]
 

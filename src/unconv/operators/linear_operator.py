@@ -111,7 +111,7 @@ class LinearOperator(nn.Module):
 
     @property
     def gram(self) -> LinearOperator:
-        """AᴴA."""
+        """AᴴA as an operator, for normal equations and power iterations."""
         return ComposedOperator(self.H, self)
 
     def __matmul__(self, other: LinearOperator | Tensor) -> LinearOperator | Tensor:
@@ -214,7 +214,7 @@ class AdjointOperator(LinearOperator):
 
     @property
     def H(self) -> LinearOperator:
-        """A."""
+        """The adjoint of Aᴴ, which is A."""
         return self.op
 
 
@@ -229,12 +229,12 @@ class TransposeOperator(AdjointOperator):
 
     @property
     def H(self) -> LinearOperator:
-        """conj(A)."""
+        """The adjoint of Aᵀ, which is conj(A)."""
         return AdjointOperator(self)
 
     @property
     def T(self) -> LinearOperator:
-        """A."""
+        """The transpose of Aᵀ, which is A."""
         return self.op
 
 

@@ -155,7 +155,7 @@ def check_data(op: Convolution, y: Tensor, noise_std: float | None) -> None:
 
 
 def risk_of(op: Convolution, y: Tensor, noise_std: float | None) -> Risk:
-    """The risk of checked data."""
+    """The expected error as a function of the damp, for data that were checked."""
     unit = float(y.abs().max()) or 1.0  # squares of very small or large data leave float64's range
     with torch.no_grad():
         found = picard(op, y / unit, "fourier")

@@ -1,4 +1,4 @@
-"""Damped solutions for many damps: one factorisation where a rung diagonalises A.
+"""Damped solutions for many damps: one factorisation where a method of `pinv` diagonalises A.
 
     x(damp) = Σ σᵢ/(σᵢ² + damp²) ⟨uᵢ, y⟩ vᵢ
 

@@ -25,7 +25,7 @@ _LIMIT = 1.36  # of D·√q, 5 %
 
 
 class Whiteness(NamedTuple):
-    """Of one residual.
+    """How white one residual is.
 
     Attributes
     ----------

@@ -82,7 +82,7 @@ class PicardTrials:
         self.advice: str | None = None
 
     def __call__(self, damp: float) -> Trial:
-        """Sums over the singular values."""
+        """What this damp gives, by sums over the singular values."""
         lost = 1 / (1 + (self.sigma / damp) ** 2)  # λ/(σ² + λ)
         gain = 1 / (self.sigma + damp * (damp / self.sigma))  # σ/(σ² + λ), 0 for σ = 0
         ours = self.power * gain**2
@@ -145,7 +145,7 @@ class SolvedTrials:
         return count <= EXACT_LIMIT and need <= self.asked.memory_limit
 
     def __call__(self, damp: float) -> Trial:
-        """One factorisation, one batched solve, one adjoint solve if the slope is asked for."""
+        """What this damp gives: a factorisation, a batched solve, an adjoint solve for a slope."""
         op, y = self.op, self.y
         options = self._options(damp, len(y) + len(self.signs))
         inverse = factorize(op, options, self.asked.method, True)

@@ -140,7 +140,7 @@ def log_abs_det_in_integers(A: ExactMatrix) -> float:
 
 
 def _integers(A: ExactMatrix) -> tuple[list[list[int]], int]:
-    """(M + δ)·2^shift as integers."""
+    """M + δ times a power of two as integers, and that power."""
     values = [
         [Fraction(a) + Fraction(d) for a, d in zip(row, low, strict=True)]
         for row, low in zip(A.M.tolist(), A.delta.tolist(), strict=True)

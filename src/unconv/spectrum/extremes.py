@@ -116,7 +116,7 @@ class Extremes:
 
     # --- the large end
     def largest(self, k: int, *, prove: bool = False, vectors: bool = False) -> Found:
-        """The k largest, descending."""
+        """The k largest singular values, descending, with what is proven about them."""
         if self.p.norm == 0:
             return self._of_zero(k)
         self._check_basis(k)
@@ -147,7 +147,7 @@ class Extremes:
 
     # --- the small end
     def smallest(self, k: int, *, prove: bool = False) -> Found:
-        """The k smallest, ascending."""
+        """The k smallest singular values, ascending, with what is proven about them."""
         if self.p.norm == 0:
             return self._of_zero(k)
         self._check_basis(k)
@@ -252,7 +252,7 @@ class Extremes:
         return self._inverse
 
     def _factored(self) -> NearInverse:
-        """Without μ where that factor is healthy, else with one that inertia could see."""
+        """The factor for the small end: without μ where it is healthy, else with one."""
         try:
             return NearInverse(regular_form(self.p), self.p, 0.0)
         except CannotServeError:
@@ -262,7 +262,7 @@ class Extremes:
         return NearInverse(form, self.p, level)
 
     def _of_zero(self, k: int) -> Found:
-        """The zero kernel: unit vectors that A does not see."""
+        """Triples of the zero kernel: unit vectors with σ = 0."""
         S = self.p.weight.new_zeros(k, dtype=torch.float64)
         unit = torch.eye(k, math.prod(self._short), dtype=self.p.weight.dtype, device=S.device)
         unit = unit.reshape(k, *self._short)
@@ -338,7 +338,7 @@ class Extremes:
 
     # --- memory
     def _may_count(self) -> bool:
-        """S, its LDLᴴ and the blocks."""
+        """Whether a count fits memory_limit: S, its LDLᴴ and the blocks."""
         s, g = sizes_of(self.p.geometry, self.p.real), self.p.geometry.groups
         order = s.outputs + s.pixels * (2 if s.copies else 1)
         need = g * 3 * order**2 * self.p.weight.element_size() + self._blocks_bytes()

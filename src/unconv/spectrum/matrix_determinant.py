@@ -38,7 +38,7 @@ _MATRICES = 12  # of the order of M at the peak
 
 
 def matrix_memory(op: Convolution, damp: float) -> int:
-    """Bytes at the peak."""
+    """Bytes that `log_volume_of_matrix` takes at its peak."""
     m, n = (size // op.geometry.groups for size in op.shape)
     order = n if m == n and not damp else m + n
     entry = 16 if op.dtype.is_complex else 8

@@ -1,8 +1,9 @@
 """Subspaces of the smallest singular values: what inverts A near them, how they are refined.
 
-`NearInverse` applies the factor of the *boundary* rung.  Where A is healthy it is A⁻¹ or A⁺; where
-it is not, (AᴴA + μ²)⁻¹ and A⁺ but for what μ damps.  With μ all σ far below it look alike: Lanczos
-finds their subspace, but none of its vectors before all of them are found.
+`NearInverse` applies the factor of the *boundary* rung (inverse/boundary/system.py).  Where A is
+healthy it is A⁻¹ or A⁺; where it is not, (AᴴA + μ²)⁻¹ and A⁺ but for what μ damps.  With μ all σ
+far below it look alike: Lanczos finds their subspace, but none of its vectors before all of them
+are found.
 
 `refined` takes a pair of orthonormal bases U, V of such subspaces to
 
@@ -62,7 +63,7 @@ class NearInverse:
         return self._by_augmented(y, on_data=True)[1]
 
     def pinv_adjoint(self, x: Tensor) -> Tensor:
-        """(A⁺)ᴴ x, likewise."""
+        """(A⁺)ᴴ x but for what μ damps."""
         if isinstance(self.form, SquareForm):
             return self.form.pinv_adjoint(x, careful=False).value
         return self._by_augmented(x, on_data=False)[0]

@@ -162,6 +162,11 @@ def dense_twin(op: ConvOperator) -> Tensor:
     (m, n), or (B, m, n) with one kernel a sample; float64, complex128 for complex weights.  Rows
     and columns in C order of `op.range_shape` and `op.domain_shape`.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If op is no ConvOperator, or its weight is on the meta device.
+
     Examples
     --------
     >>> import torch, unconv

@@ -68,6 +68,11 @@ def errors_by_delay(
     -------
     (*full) float64, the sizes of f ∗ g; exact, by one solve a delay and channel.
 
+    Raises
+    ------
+    ValueError, TypeError, MemoryLimitError
+        As `inverse_kernel`.
+
     Examples
     --------
     >>> import torch

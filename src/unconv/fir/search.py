@@ -37,6 +37,15 @@ def residuals_by_size(
     sizes
         Each as in `inverse_kernel`.
 
+    Returns
+    -------
+    A list of (size, residual), in the order of `sizes`
+
+    Raises
+    ------
+    ValueError, TypeError, MemoryLimitError
+        As `inverse_kernel`.
+
     Examples
     --------
     A zero on the unit circle: the residual falls like size^(−1/2).

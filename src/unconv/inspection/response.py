@@ -89,6 +89,21 @@ class Response:
 def transfer_function(op: ConvOperator) -> Transfer:
     """|F(ω)| on a grid and its zeros.
 
+    Parameters
+    ----------
+    op : with one kernel for all samples; its boundary does not matter
+
+    Returns
+    -------
+    Transfer
+        Frequencies in cycles per sample, the largest and the smallest |F| at each, the extremes
+        and where they are, and the zeros nearest to frequency 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If op is no ConvOperator, has one kernel for each sample, or its weight holds NaN.
+
     Examples
     --------
     >>> import torch, unconv

@@ -50,6 +50,13 @@ def tikhonov_path(
     ------
     (N, *domain_shape), one for each damp; without gradients
 
+    Raises
+    ------
+    ValueError, TypeError
+        If y does not fit the operator, holds NaN or infinity, or a damp is not positive.
+    MemoryLimitError
+        If no method fits memory_limit.
+
     Examples
     --------
     >>> import torch, unconv

@@ -52,6 +52,15 @@ def whiteness(residual: Tensor) -> Whiteness:
     ----------
     residual : (C, *spatial), real; its mean does not count
 
+    Returns
+    -------
+    Whiteness(distance, limit, cumulative), with the property `is_white`
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is complex, not finite, or has fewer than 4 samples a channel.
+
     Examples
     --------
     >>> import torch

@@ -53,7 +53,7 @@ def dot_test(op: LinearOperator, *, batch: int = 2, seed: int = 0) -> float:
     ----------
     op : maps (N, *domain_shape) to (N, *range_shape)
     batch
-        Number N of samples; an operator with one kernel a sample takes its own number instead.
+        Number N of samples; an operator with one kernel per sample takes its own number instead.
     seed
         Seed of x and y.
 
@@ -159,7 +159,7 @@ def dense_twin(op: ConvOperator) -> Tensor:
 
     Returns
     -------
-    (m, n), or (B, m, n) with one kernel a sample; float64, complex128 for complex weights.  Rows
+    (m, n), or (B, m, n) with one kernel per sample; float64, complex128 for complex weights.  Rows
     and columns in C order of `op.range_shape` and `op.domain_shape`.
 
     Raises

@@ -8,7 +8,7 @@ by one of the rungs (ways to invert A, see `unconv.inverse`) that diagonalise A:
 
 1. `fourier`: circular operators, a small SVD for each pair of frequencies ±ω;
 2. `cosine`: symmetric kernels under symmetric boundaries, a small SVD for each frequency;
-3. `separable`: outer products of 1-D kernels with any boundary, one SVD an axis.
+3. `separable`: outer products of 1-D kernels with any boundary, one SVD per axis.
 
 All of it is real.  V₂ spans the null space of the wide operators, for which DDRM wants a basis too.
 

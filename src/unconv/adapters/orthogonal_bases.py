@@ -142,7 +142,7 @@ def _complete_svds(blocks: Tensor, real: Tensor) -> tuple[Tensor, Tensor, Tensor
 # --- products of axes
 @dataclass(frozen=True)
 class Products:
-    """A basis of products of vectors, one an axis: coordinates (g, k, k₁, k₂, …).
+    """A basis of products of vectors, one per axis: coordinates (g, k, k₁, k₂, …).
 
     Attributes
     ----------

@@ -123,7 +123,7 @@ def pose(weight: Tensor, size: Size, side: str = "auto") -> Problem:
 
 
 def kernel_and_size(weight: Tensor, size: Size) -> tuple[Tensor, tuple[int, ...]]:
-    """f as (c_out, c_in, *k) in double precision, and one size an axis."""
+    """f as (c_out, c_in, *k) in double precision, and one size per axis."""
     check_values("weight", check_tensor("weight", weight))
     size = _sizes(size, weight.ndim)
     nd = len(size)
@@ -144,7 +144,7 @@ def kernel_and_size(weight: Tensor, size: Size) -> tuple[Tensor, tuple[int, ...]
 
 
 def _sizes(size: Size, ndim: int) -> tuple[int, ...]:
-    """One size an axis, of taps alone or behind two axes of channels; an integer stands for all."""
+    """One size per axis, of taps alone or behind two axes of channels; an integer is for all."""
     if isinstance(size, int) and not isinstance(size, bool):
         size = (size,) * (ndim - 2 if ndim > 2 else ndim)
     if not is_sequence(size) or not all(map(_is_whole, size)):

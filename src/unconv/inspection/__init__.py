@@ -66,7 +66,7 @@ def inspect_operator(op: ConvOperator, *, memory_limit: float = DEFAULT_MEMORY_L
     Raises
     ------
     ValueError
-        If the weight holds NaN, or there is one kernel a sample.
+        If the weight holds NaN, or there is one kernel per sample.
     MemoryLimitError
         If the vectors alone do not fit; nothing has been allocated then.
 

@@ -12,7 +12,7 @@ them: the SVD of every frequency's block (*fourier*, *cosine*), of every axis (*
 matrix (*dense*). The discrete Picard condition says that x exists in the limit of no noise if |c_i|
 falls faster than σ_i; where |c_i| levels off, there is nothing but noise.
 
-Cost: the factorisation of the rung, one transform an image; memory of the data, in double.
+Cost: the factorisation of the rung, one transform per image; memory of the data, in double.
 Not for: operators that nothing diagonalises; trials.py solves there instead.
 
 Source: Hansen, "The discrete Picard condition for discrete ill-posed problems", BIT 30 (1990).

@@ -59,7 +59,7 @@ def whiteness(residual: Tensor) -> Whiteness:
     Raises
     ------
     ValueError, TypeError
-        If it is complex, not finite, or has fewer than 4 samples a channel.
+        If it is complex, not finite, or has fewer than 4 samples per channel.
 
     Examples
     --------

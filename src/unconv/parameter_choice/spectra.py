@@ -97,6 +97,6 @@ def estimate_spectra(
 
 
 def radius(sizes: Sequence[int], device: torch.device) -> Tensor:
-    """|ω| in cycles a sample, (*sizes) in the order of torch.fft.fftn."""
+    """|ω| in cycles per sample, (*sizes) in the order of torch.fft.fftn."""
     axes = [torch.fft.fftfreq(n, dtype=torch.float64, device=device) for n in sizes]
     return torch.stack(torch.meshgrid(*axes, indexing="ij")).square().sum(0).sqrt()

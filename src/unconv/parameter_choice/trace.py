@@ -53,7 +53,7 @@ def ghost_count(op: Convolution) -> int:
 
 
 def exact_trace(op: Convolution, damp: float) -> float:
-    """tr(I − A A_λ⁺), summed over the kernels of an operator with one a sample.
+    """tr(I − A A_λ⁺), summed over the kernels of an operator with one per sample.
 
     Parameters
     ----------

@@ -176,7 +176,7 @@ class SolvedTrials:
     def _solved(self, inverse: InverseOperator) -> tuple[Tensor, tuple[float, ...]]:
         """The images' x, and an estimate of tr(I − A A_λ⁺) over the batch from every probe."""
         op, y, z = self.op, self.y, self.signs
-        if op.batch_size is not None:  # one kernel a sample: a probe is a batch
+        if op.batch_size is not None:  # one kernel per sample: a probe is a batch
             x = inverse(y)
             apart = [zi - op._matvec(inverse(zi)) for zi in z]
             return x, tuple(float((zi * a).sum().real) for zi, a in zip(z, apart, strict=True))

@@ -33,7 +33,7 @@ def gaussian(sigma: float, *, truncate: float = 4.0) -> Tensor:
     Raises
     ------
     ValueError, TypeError
-        If a number is not positive, or the kernel would have too many samples a side.
+        If a number is not positive, or the kernel would have too many samples per side.
 
     Examples
     --------
@@ -63,7 +63,7 @@ def disk(radius: float) -> Tensor:
     Raises
     ------
     ValueError, TypeError
-        If the radius is not positive, or the kernel would have too many samples a side.
+        If the radius is not positive, or the kernel would have too many samples per side.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def motion(length: float, angle: float) -> Tensor:
     Raises
     ------
     ValueError, TypeError
-        If the length is not positive, or the kernel would have too many samples a side.
+        If the length is not positive, or the kernel would have too many samples per side.
 
     Examples
     --------

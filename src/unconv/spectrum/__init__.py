@@ -36,7 +36,7 @@ __all__ = ["SVD", "Bracket"]
 
 
 class SVD(NamedTuple):
-    """Singular triples, A V_i = S_i U_i; with one kernel a sample, a batch axis in front.
+    """Singular triples, A V_i = S_i U_i; with one kernel per sample, a batch axis in front.
 
     Attributes
     ----------

@@ -31,7 +31,7 @@ from ..operators.convolution import Convolution
 UNMATCHED, ABSENT = -1.0, -math.inf
 """Labels of a coordinate without singular value, and of an entry that is no coordinate."""
 
-_SLICE_BYTES = 4 * 2**20
+_SLICE_BYTES = 4 * 2**20  # blocks that are decomposed at once, with copies of LAPACK in the cache
 
 
 class Basis(Protocol):

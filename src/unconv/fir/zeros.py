@@ -53,7 +53,7 @@ def codimension(kernel: Tensor, zeros: tuple[Frequency, ...]) -> int:
 
 
 def _lower(response: Response, at: Frequency) -> Frequency:
-    """Of ω and −ω, the one with the smaller |F|."""
+    """The one of ω and −ω with the smaller |F|: under a complex kernel they differ."""
     both = torch.tensor([at, [-v for v in at]], dtype=torch.float64)
     _, S, _ = response.svd(both, torch.zeros(2, dtype=torch.long))
     return tuple(both[S[:, -1].argmin()].tolist())

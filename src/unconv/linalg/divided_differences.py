@@ -41,9 +41,9 @@ Differences = tuple[Tensor, Tensor, Tensor]
 """D and M (..., k, k), and f(s)/s (..., k)."""
 
 _ROUNDING = 16  # units in the last place of f(s), after a few operations
-_SIDE = math.sqrt(0.15)
+_SIDE = math.sqrt(0.15)  # of the outer two Gauss points from the middle of [0, 1]
 _GAUSS = ((0.5 - _SIDE, 5 / 18), (0.5, 4 / 9), (0.5 + _SIDE, 5 / 18))  # nodes and weights on [0, 1]
-_ROOT = math.sqrt(15)
+_ROOT = math.sqrt(15)  # of Radon's nodes and weights
 _RADON = [(1 / 3, 1 / 3, 9 / 80)] + [
     (*node, (155 + sign * _ROOT) / 2400)
     for sign in (-1, 1)

@@ -38,7 +38,7 @@ from .search import grid, lowest
 
 _SMALLEST, _LARGEST = 1e-8, 1e1  # damp / σ_max
 _GRID = 55  # R can have more than one minimum: a coarse search first
-_RINGS = 16
+_RINGS = 16  # of frequency, equally wide in its logarithm: enough for a straight line
 _LOWEST = 0.01  # cycles per sample; below, boundary and exposure dominate the picture's own law
 
 

@@ -35,7 +35,7 @@ from ..numerics.precision import double_dtype
 from ..numerics.threads import run_in_slices
 from ..operators.convolution import Convolution
 
-_SLICE_BYTES = 4 * 2**20
+_SLICE_BYTES = 4 * 2**20  # blocks that are decomposed at once, with copies of LAPACK in the cache
 
 
 @dataclass(frozen=True)

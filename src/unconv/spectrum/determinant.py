@@ -74,7 +74,7 @@ _CORNERS = 0.3, 0.08  # of σ_max, for tall and wide operators without damping
 _GRIDS = 4  # tried for one on which C is far from singular
 _SINGULAR_GRID = 1e-6  # of σ_max
 _PHASE = 0.7  # of the first axis, any angle; multiples of it for the others
-_POWER_STEPS = 8
+_POWER_STEPS = 8  # to know ‖S⁻¹‖ to its order, which is all that an error estimate needs
 _EPS = torch.finfo(torch.float64).eps
 
 

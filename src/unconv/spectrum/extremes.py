@@ -64,10 +64,10 @@ _OF_VALUES, _OF_VECTORS = 1e-8, 1e-11  # residuals of eigenpairs (σ², v), rela
 _ROUNDING = 32 * torch.finfo(torch.float64).eps  # of σ_max: a product with A and small SVDs
 _RESOLUTION, _SQUARE_RESOLUTION = 1e-6, 1e-7  # of σ_max: what inertia and μ can tell apart
 _WIDTHS = (1e-8, 1e-6, 1e-4)  # of τ beyond the last value found, until the count agrees
-_CANDIDATES = 4
+_CANDIDATES = 4  # places for a count, of which the one farthest from the grid's own σ is taken
 _RANGE = 1e-3  # of the largest eigenvalue of an inverse: σ up to 30 times the smallest
 _ALIKE = 3.0  # of μ: σ up to that are found together
-_SMALL = 1e-300
+_SMALL = 1e-300  # a damp that only asks what the damped factor takes
 _MOST_FOUND = 256  # values that are found for the sake of a proof
 _PLAIN_PRODUCTS = 500  # for the small end without a factor
 

@@ -32,7 +32,7 @@ from .exact_determinant import (
 
 _BITS = 20  # of the parts of a weight: the few taps that fall on one entry sum up exactly
 _LEAST_CORNER = 2.0**-50  # of σ_max
-_POWERS = 1, -1, 2, -2
+_POWERS = 1, -1, 2, -2  # s of D = diag(2^(s·pixel)), the mildest first, towards either end
 _GOOD = 1e-9  # relative error that ends the trials
 _MATRICES = 12  # of the order of M at the peak
 

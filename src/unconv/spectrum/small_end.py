@@ -32,8 +32,8 @@ from ..inverse.boundary.deflation import (
 from ..inverse.boundary.forms import AugmentedForm, SquareForm
 from ..inverse.boundary.problem import Problem
 
-_PASSES, _SETTLED = 4, 1e-10
-_MOST_REFINEMENTS = 12
+_PASSES, _SETTLED = 4, 1e-10  # of refinement: A⁺ need not be exact here
+_MOST_REFINEMENTS = 12  # each at least halves what is left, or is the last
 _DUST = 1e-13  # of σ_max: an image A·v whose direction is round-off
 
 

@@ -22,7 +22,7 @@ from .metadata import shared
 from .picture import Array, PictureError
 
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # of a colour
-_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by its type of colour
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
           (0, 1, 1, 2))  # fmt: skip  # first column and row, steps
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from unconv import ConvOperator
-from unconv.inverse import AccuracyWarning, options_of
+from unconv.inverse import AccuracyWarning, request_of
 from unconv.regularize.penalized import penalized, solve_penalized
 from unconv.regularize.penalty import penalty_operator
 from unconv.testing import dense_twin
@@ -28,7 +28,7 @@ MODES = ["zeros", "circular", "reflect", "replicate", "symmetric"]
 
 
 def options(damp: float):
-    return options_of(damp, None, 0.0, 2**32)
+    return request_of(damp, None, 0.0, 2**32)
 
 
 def expected(A, L, damp):
@@ -97,7 +97,7 @@ def test_other_grids_are_iterated(shape, extra):
 
 def test_an_iteration_that_is_cut_short_says_so():
     op = ConvOperator(randn(1, 1, 3, 3), (16, 16), padding="valid")
-    few = options_of(1e-3, None, 0.0, 2**32, maxiter=3)
+    few = request_of(1e-3, None, 0.0, 2**32, maxiter=3)
     with pytest.warns(AccuracyWarning, match="optimality"):
         _, certificate = solve_penalized(
             op, data(op.range_shape, op), "laplacian", few, "auto", True

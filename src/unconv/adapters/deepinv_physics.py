@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..inverse import InverseOperator, factorize, options_of
+from ..inverse import InverseOperator, factorize, request_of
 from ..inverse.cache import FactorCache
 from ..inverse.plan import check_method
 from ..numerics.checks import (
@@ -68,7 +68,7 @@ class ExactMaps(nn.Module):
     ) -> None:
         super().__init__()
         self.op = check_convolution(op, "deepinv")
-        options_of(0.0, rtol, atol, DEFAULT_MEMORY_LIMIT)
+        request_of(0.0, rtol, atol, DEFAULT_MEMORY_LIMIT)
         check_method(method)
         self.rtol, self.atol, self.method = rtol, atol, method
         self._factors = FactorCache()
@@ -93,8 +93,10 @@ class ExactMaps(nn.Module):
     def _factored(
         self, damp: float, rtol: float | None = None, atol: float = 0.0
     ) -> InverseOperator:
-        options = options_of(damp, rtol, atol, DEFAULT_MEMORY_LIMIT, EXPECTED_SOLVES)
-        return factorize(self.op, options, self.method, True)
+        request = request_of(
+            damp, rtol, atol, DEFAULT_MEMORY_LIMIT, EXPECTED_SOLVES, method=self.method
+        )
+        return factorize(self.op, request)
 
     def prox_l2(self, z: Tensor | float | None, y: Tensor, gamma: float | Tensor) -> Tensor:
         """argmin γ/2·‖Ax − y‖² + ½‖x − z‖².

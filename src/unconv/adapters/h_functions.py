@@ -29,7 +29,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..inverse import Options, options_of
+from ..inverse import Request, request_of
 from ..inverse.diagonal import cosine, fourier, separable
 from ..numerics.checks import check_all_finite, check_tensor
 from ..numerics.compiled import outside_graphs
@@ -41,7 +41,7 @@ from .orthogonal_bases import Side, product_sides, wave_sides
 
 
 class _Rung(NamedTuple):
-    obstacle: Callable[[Convolution, Options], str | None]
+    obstacle: Callable[[Convolution, Request], str | None]
     memory: Callable[[Convolution], int]
     sides: Callable[[Convolution], tuple[Side, Side]]
 
@@ -59,7 +59,7 @@ class HFunctions:
     """
 
     def __init__(
-        self, op: Convolution, method: str, sides: tuple[Side, Side], options: Options
+        self, op: Convolution, method: str, sides: tuple[Side, Side], request: Request
     ) -> None:
         self.method, self.shape = method, op.shape
         self._dtype = real_working_dtype(op.dtype)
@@ -70,7 +70,7 @@ class HFunctions:
         self._u = self._left.labels.sort(descending=True, stable=True).indices[:k]
         self._v = self._right.labels.sort(descending=True, stable=True).indices[: op.shape[1]]
         sigma = self._left.labels[self._u].clamp(min=0)
-        cut = sigma <= options.cutoff(op, sigma[0])
+        cut = sigma <= request.cutoff(op, sigma[0])
         self._singulars = sigma.masked_fill(cut, 0).to(self._dtype)
         self._gains = sigma.reciprocal().masked_fill(cut, 0).to(self._dtype)
 
@@ -190,7 +190,7 @@ def as_h_functions(
             f"H_functions are real, got an operator of {op.dtype}; pinv() and tikhonov() serve "
             "complex operators."
         )
-    options = options_of(0.0, rtol, atol, memory_limit)
+    request = request_of(0.0, rtol, atol, memory_limit)
     check_all_finite("weight", op.weight.detach(), "remove them")
     method = _diagonal_rung(op)
     need = _RUNGS[method].memory(op)
@@ -200,13 +200,13 @@ def as_h_functions(
             f"{gigabytes(memory_limit)}; raise it or use a smaller input_shape."
         )
     with torch.no_grad():
-        return HFunctions(op, method, _RUNGS[method].sides(op), options)
+        return HFunctions(op, method, _RUNGS[method].sides(op), request)
 
 
 def _diagonal_rung(op: Convolution) -> str:
     reasons = []
     for name, rung in _RUNGS.items():
-        why = rung.obstacle(op, Options())
+        why = rung.obstacle(op, Request())
         if why is None:
             return name
         reasons.append(f"{name}: {why}")

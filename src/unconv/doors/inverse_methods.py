@@ -14,8 +14,8 @@ from ..inverse import (
     Plan,
     factorize,
     make_plan,
-    options_of,
     positive_damp,
+    request_of,
     solve,
 )
 from ..numerics.checks import check_flag, check_number
@@ -57,8 +57,8 @@ class InverseMethods(Convolution):
         >>> A.plan().method
         'fourier'
         """
-        options = options_of(damp, rtol, atol, memory_limit, expected_solves, tol)
-        return make_plan(self, options, method)
+        request = request_of(damp, rtol, atol, memory_limit, expected_solves, tol, method=method)
+        return make_plan(self, request)
 
     @outside_graphs
     def pinv(
@@ -115,9 +115,18 @@ class InverseMethods(Convolution):
         >>> bool(torch.allclose(pinv(A(x)), x))
         True
         """
-        check_flag("check_finite", check_finite)
-        options = options_of(0.0, rtol, atol, memory_limit, expected_solves, tol, maxiter)
-        return factorize(self, options, method, check_finite)
+        request = request_of(
+            0.0,
+            rtol,
+            atol,
+            memory_limit,
+            expected_solves,
+            tol,
+            maxiter,
+            method=method,
+            check_finite=check_finite,
+        )
+        return factorize(self, request)
 
     @outside_graphs
     def tikhonov(
@@ -153,12 +162,21 @@ class InverseMethods(Convolution):
         >>> bool(torch.allclose(A.tikhonov(1.0, penalty="gradient")(A(flat)), flat))
         True
         """
-        check_flag("check_finite", check_finite)
-        value = positive_damp(damp)
-        options = options_of(value, None, 0.0, memory_limit, expected_solves, tol, maxiter)
+        positive_damp(damp)
+        request = request_of(
+            damp,
+            None,
+            0.0,
+            memory_limit,
+            expected_solves,
+            tol,
+            maxiter,
+            method=method,
+            check_finite=check_finite,
+        )
         if penalty is None:
-            return factorize(self, options, method, check_finite, damp)
-        return penalized(self, penalty, options, method, check_finite, damp)
+            return factorize(self, request)
+        return penalized(self, penalty, request)
 
     @outside_graphs
     def wiener(
@@ -197,11 +215,18 @@ class InverseMethods(Convolution):
         >>> bool(torch.allclose(A.wiener(0.09, 1.0)(y), A.tikhonov(0.3)(y)))
         True
         """
-        check_flag("check_finite", check_finite)
-        options = options_of(0.0, None, 0.0, memory_limit, 1, tol, maxiter)
-        return wiener_inverse(
-            self, noise_psd, signal_psd, channel_covariance, options, method, check_finite
+        request = request_of(
+            0.0,
+            None,
+            0.0,
+            memory_limit,
+            1,
+            tol,
+            maxiter,
+            method=method,
+            check_finite=check_finite,
         )
+        return wiener_inverse(self, noise_psd, signal_psd, channel_covariance, request)
 
     @outside_graphs
     def tsvd(
@@ -254,9 +279,8 @@ class InverseMethods(Convolution):
         >>> bool(torch.allclose(tikhonov(y), A.tikhonov(0.1)(y)))
         True
         """
-        check_flag("check_finite", check_finite)
-
-        return filtered_inverse(self, gain, memory_limit, check_finite)
+        request = request_of(0.0, None, 0.0, memory_limit, check_finite=check_finite)
+        return filtered_inverse(self, gain, request)
 
     @outside_graphs
     def lstsq(
@@ -306,17 +330,26 @@ class InverseMethods(Convolution):
             x : (N, *domain_shape) and a `Certificate` with one entry an image.
         """
         self._check(y, self.range_shape)
-        check_flag("check_finite", check_finite)
         if check_flag("subtract_bias", subtract_bias):
             bias = self.bias
             if bias is None:
                 raise ValueError("subtract_bias=True, but the operator has no bias; leave it out.")
             y = y - bias.reshape(-1, *[1] * (y.ndim - 2))
         solves = max(EXPECTED_SOLVES, len(y)) if expected_solves is None else expected_solves
-        options = options_of(damp, rtol, atol, memory_limit, solves, tol, maxiter)
+        request = request_of(
+            damp,
+            rtol,
+            atol,
+            memory_limit,
+            solves,
+            tol,
+            maxiter,
+            method=method,
+            check_finite=check_finite,
+        )
         if penalty is None:
-            return solve(self, y, options, method, check_finite, damp)
-        return solve_penalized(self, y, penalty, options, method, check_finite, damp)
+            return solve(self, y, request)
+        return solve_penalized(self, y, penalty, request)
 
     # --- other packages
     @outside_graphs

@@ -15,8 +15,8 @@ from torch import Tensor
 from ..doors import ConvOperator
 from ..grid.geometry import Padding, PerAxis, smallest_domain
 from ..inverse.lstsq import in_precision_of
-from ..inverse.plan import factorize, options_of
-from ..numerics.checks import check_flag, check_tensor
+from ..inverse.plan import factorize, request_of
+from ..numerics.checks import check_tensor
 from ..numerics.compiled import outside_graphs
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT, EXPECTED_SOLVES
 
@@ -152,12 +152,12 @@ def _pinv(
 ) -> Tensor:
     op = operator_of(nd, y, weight, input_shape, options)
     op._check(y, op.range_shape)
-    check_flag("check_finite", check_finite)
     op = in_precision_of(op, y)
-    request = options_of(
-        damp, rtol, 0.0, memory_limit, expected_solves=max(EXPECTED_SOLVES, len(y))
+    solves = max(EXPECTED_SOLVES, len(y))
+    request = request_of(
+        damp, rtol, 0.0, memory_limit, solves, method=method, check_finite=check_finite
     )
-    return factorize(op, request, method, check_finite, damp)(y)
+    return factorize(op, request)(y)
 
 
 @_described(_ADJOINT, 1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..doors import ConvOperator
-from ..inverse import InverseOperator, options_of, positive_damp
+from ..inverse import InverseOperator, positive_damp, request_of
 from ..inverse.plan import check_method
 from ..numerics.checks import (
     check_flag,
@@ -109,7 +109,7 @@ class _WienerConv(InverseConv):
 
 def _checked(
     solver: dict[str, Any],
-    check: Callable[[str], None] = check_method,
+    check: Callable[[str], object] = check_method,
     rtol: float | None = None,
 ) -> dict[str, Any]:
     """Settings of the solver; a wrong one is refused now and not at the first call."""
@@ -120,14 +120,14 @@ def _checked(
                 f"{', '.join(_SOLVER)}); check its spelling."
             )
     check(solver.get("method", "auto"))
-    check_flag("check_finite", solver.get("check_finite", True))
     memory_limit = solver.get("memory_limit", DEFAULT_MEMORY_LIMIT)
     solves, tol, maxiter = (
         solver.get("expected_solves", 1),
         solver.get("tol"),
         solver.get("maxiter"),
     )
-    options_of(0.0, rtol, 0.0, memory_limit, solves, tol, maxiter)
+    finite = solver.get("check_finite", True)
+    request_of(0.0, rtol, 0.0, memory_limit, solves, tol, maxiter, check_finite=finite)
     return solver
 
 

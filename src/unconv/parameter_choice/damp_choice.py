@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..inverse import Options
+from ..inverse import Request
 from ..inverse.diagonal.rungs import RUNGS
 from ..numerics.checks import (
     check_choice,
@@ -243,10 +243,10 @@ def _check(
 
 
 def _check_rung(op: Convolution, method: str, memory_limit: float) -> None:
-    why = RUNGS[method].obstacle(op, Options())
+    why = RUNGS[method].obstacle(op, Request())
     if why is not None and method != "dense":  # whose obstacle is only its cost
         raise ValueError(f"method={method!r} does not serve this operator: {why}; use 'auto'.")
-    need = RUNGS[method].memory(op, Options())
+    need = RUNGS[method].memory(op, Request())
     if need > memory_limit:
         raise MemoryLimitError(
             f"method={method!r} needs {gigabytes(need)}, memory_limit is "

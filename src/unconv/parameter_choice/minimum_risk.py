@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..inverse import Options
+from ..inverse import Request
 from ..inverse.diagonal import fourier
 from ..numerics.checks import check_all_finite, check_kind, check_number
 from ..numerics.compiled import outside_graphs
@@ -133,7 +133,7 @@ def obstacle(op: Convolution) -> str | None:
     >>> obstacle(unconv.ConvOperator(torch.randn(1, 1, 3, 3), (8, 8), padding=1))
     "the boundary is 'zeros', not 'circular'"
     """
-    why = fourier.obstacle(op, Options())
+    why = fourier.obstacle(op, Request())
     if why is None and fourier.block_shape(op)[3:] != (1, 1):
         why = "its frequencies couple several channels or phases"
     if why is None and op.batch_size is not None:

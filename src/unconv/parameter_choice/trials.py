@@ -13,10 +13,10 @@ from torch import Tensor
 from ..inverse import (
     AccuracyWarning,
     InverseOperator,
-    Options,
+    Request,
     factorize,
     make_plan,
-    options_of,
+    request_of,
 )
 from ..numerics.lanczos import largest_eigenvalue, random_start
 from ..operators.convolution import Convolution
@@ -130,12 +130,13 @@ class SolvedTrials:
 
     def _grid(self) -> list[float]:
         damps = grid(_SMALLEST_SOLVED * self.norm, _LARGEST * self.norm, _COARSE)
-        options = self._options(damps[-1], len(self.y) + self.asked.probes)
-        plan = make_plan(self.op, options, self.asked.method)
+        request = self._request(damps[-1], len(self.y) + self.asked.probes)
+        plan = make_plan(self.op, request)
         return damps[:_COARSE_ITERATED] if plan.method == "krylov" else damps
 
-    def _options(self, damp: float, solves: int) -> Options:
-        return options_of(damp, None, 0.0, self.asked.memory_limit, solves, self.asked.tol)
+    def _request(self, damp: float, solves: int) -> Request:
+        a = self.asked
+        return request_of(damp, None, 0.0, a.memory_limit, solves, a.tol, method=a.method)
 
     def _is_exact(self) -> bool:
         if self.asked.method == "krylov":
@@ -147,8 +148,8 @@ class SolvedTrials:
     def __call__(self, damp: float) -> Trial:
         """What this damp gives: a factorisation, a batched solve, an adjoint solve for a slope."""
         op, y = self.op, self.y
-        options = self._options(damp, len(y) + len(self.signs))
-        inverse = factorize(op, options, self.asked.method, True)
+        request = self._request(damp, len(y) + len(self.signs))
+        inverse = factorize(op, request)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             x, estimates = self._solved(inverse)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..inverse.plan import options_of
+from ..inverse.plan import request_of
 from ..numerics.checks import (
     check_all_finite,
     check_choice,
@@ -94,16 +94,16 @@ def matrix_rank(
     op: Convolution, rtol: float | None, atol: float, bracket: bool, memory_limit: float
 ) -> Tensor | Bracket:
     """The number of singular values above max(atol, rtol·σ_max), or a `Bracket` of it."""
-    options = options_of(0.0, rtol, atol, memory_limit)
+    request = request_of(0.0, rtol, atol, memory_limit)
     check_flag("bracket", bracket)
-    spectrum = Spectrum(op, memory_limit, options=options)
+    spectrum = Spectrum(op, memory_limit, request=request)
     return _answer(op, values.matrix_rank(spectrum, bracket), bracket)
 
 
 @_outside_autograd
 def logabsdet(op: Convolution, damp: float, memory_limit: float) -> Tensor:
     """½ log det(AᴴA + damp²), for damp = 0 the sum of the logarithms of all singular values."""
-    damp = options_of(damp, None, 0.0, memory_limit).damp
+    damp = request_of(damp, None, 0.0, memory_limit).damp
     return _shaped(op, log_volumes(op, damp, memory_limit))
 
 
@@ -137,8 +137,8 @@ def project(
     op: Convolution, on_range: bool, rtol: float | None, atol: float, memory_limit: float
 ) -> LinearOperator:
     """The orthogonal projector on the range of A, or on its null space."""
-    options = options_of(0.0, rtol, atol, memory_limit, expected_solves=10)
-    return projector(op, options, on_range=on_range)
+    request = request_of(0.0, rtol, atol, memory_limit, expected_solves=10)
+    return projector(op, request, on_range=on_range)
 
 
 def _checked(op: Convolution, k: int | None, which: str, memory_limit: float) -> bool:

@@ -54,7 +54,7 @@ from ..inverse.boundary.ghosts import find_ghosts
 from ..inverse.boundary.problem import Problem, prepare
 from ..inverse.boundary.sizes import grid_of, sizes_of
 from ..inverse.diagonal import dense, fourier
-from ..inverse.request import Options
+from ..inverse.request import Request
 from ..numerics.lanczos import random_start
 from ..numerics.threads import run_in_slices
 from ..operators.convolution import Convolution
@@ -175,9 +175,9 @@ def _fits(op: Convolution, damp: float, memory_limit: float) -> bool:
 
 
 def _has_full_rank(op: Convolution, memory_limit: float) -> bool:
-    options = Options(memory_limit=memory_limit)
+    request = Request(memory_limit=memory_limit)
     try:
-        rank = values.matrix_rank(Spectrum(op, memory_limit, options=options), False).value
+        rank = values.matrix_rank(Spectrum(op, memory_limit, request=request), False).value
     except NotImplementedError:
         return False
     return int(rank) == min(op.shape)
@@ -239,7 +239,7 @@ def _on_grid(op: Convolution, damp: float, memory_limit: float, again: int) -> L
             f"the determinant needs a factor of {gigabytes(need)}, more than "
             f"memory_limit={gigabytes(memory_limit)}; raise it."
         )
-    p = prepare(op, Options(damp=damp), 1)
+    p = prepare(op, Request(damp=damp), 1)
     total, surplus = min(p.A.shape), p.A.shape[0] - p.A.shape[1]
     if damp:
         corner, columns = p.damp, op.shape[1]

@@ -51,7 +51,7 @@ from ..inverse.boundary.sizes import grid_of, sizes_of
 from ..inverse.boundary.sizes import memory as boundary_memory
 from ..inverse.facts import CannotServeError
 from ..inverse.prepared import Prepared, kernel_spectrum, spectrum_bytes
-from ..inverse.request import Options
+from ..inverse.request import Request
 from ..numerics.threads import singular_values
 from ..operators.convolution import Convolution
 from ..operators.linear_operator import AdjointOperator, MemoryLimitError, gigabytes
@@ -110,8 +110,8 @@ class Extremes:
 
     def __init__(self, op: Convolution, memory_limit: float) -> None:
         self.op, self.memory_limit = op, memory_limit
-        self.options = Options(memory_limit=memory_limit)
-        self.p: Problem = prepare(op, self.options, 1)
+        self.request = Request(memory_limit=memory_limit)
+        self.p: Problem = prepare(op, self.request, 1)
         self._inverse: NearInverse | None = None
 
     # --- the large end
@@ -238,7 +238,7 @@ class Extremes:
 
     def _near_inverse(self, or_none: bool) -> NearInverse | None:
         if self._inverse is None:
-            kinds = Options(), Options(damp=_SMALL)  # all ghosts at once, with μ and without
+            kinds = Request(), Request(damp=_SMALL)  # all ghosts at once, with μ and without
             need = max(boundary_memory(self.op, kind) for kind in kinds)
             if need > self.memory_limit:
                 if or_none:

@@ -10,7 +10,7 @@ import torch
 from unconv.regularize.wiener.estimator.estimator import wiener_inverse
 
 from unconv import ConvOperator, MemoryLimitError
-from unconv.inverse import options_of
+from unconv.inverse import request_of
 from unconv.psf import models as psf
 from unconv.testing import dense_twin
 
@@ -61,7 +61,7 @@ def assert_wiener(op, noise, signal, R=None, tol=1e-9, **options):
     S = covariance_of(signal, op.domain_shape, op.dtype, R).to(A.dtype)
     N = covariance_of(noise, op.range_shape, op.dtype).to(A.dtype)
     X = S @ A.mH @ torch.linalg.inv(A @ S @ A.mH + N)
-    asked = options_of(0.0, None, 0.0, 2**32, tol=1e-11)
+    asked = request_of(0.0, None, 0.0, 2**32, tol=1e-11)
     found = wiener_inverse(op, noise, signal, R, asked, options.get("method", "auto"), True)
     assert relative(found.to_dense(), X) < tol
     assert relative(found.H.to_dense(), X.mH) < tol
@@ -90,7 +90,7 @@ def test_a_spectrum_for_each_channel():
         *(torch.block_diag(*[covariance_of(p, (1, 7), F64) for p in v]) for v in (signal, noise)),
     )
     X = S @ A.mT @ torch.linalg.inv(A @ S @ A.mT + N)
-    found = wiener_inverse(op, noise, signal, None, options_of(0.0, None, 0.0, 2**32), "auto", True)
+    found = wiener_inverse(op, noise, signal, None, request_of(0.0, None, 0.0, 2**32), "auto", True)
     assert relative(found.to_dense(), X) < 1e-9
 
 
@@ -153,7 +153,7 @@ def test_a_power_law_over_six_decades():
 def test_white_signal_is_tikhonov():
     op = ConvOperator(randn(2, 2, 3, 3), (8, 8), **CIRCULAR)
     y = data(op.range_shape, op)
-    found = wiener_inverse(op, 0.09, 4.0, None, options_of(0.0, None, 0.0, 2**32), "auto", True)
+    found = wiener_inverse(op, 0.09, 4.0, None, request_of(0.0, None, 0.0, 2**32), "auto", True)
     assert relative(found(y), op.tikhonov(0.3 / 2)(y)) < 1e-12
 
 
@@ -163,7 +163,7 @@ def test_vanishing_powers():
     signal, noise = torch.ones(8, dtype=F64), torch.ones(8, dtype=F64)
     signal[2] = signal[6] = 0
     noise[1] = noise[7] = 0
-    found = wiener_inverse(op, noise, signal, None, options_of(0.0, None, 0.0, 2**32), "auto", True)
+    found = wiener_inverse(op, noise, signal, None, request_of(0.0, None, 0.0, 2**32), "auto", True)
     x = data(op.domain_shape, op)
     X, back = torch.fft.fft(x), torch.fft.fft(found(op(x)))
     assert back[..., [2, 6]].abs().max() < 1e-12
@@ -172,7 +172,7 @@ def test_vanishing_powers():
 
 def test_float32_and_gradient():
     op = ConvOperator(randn(2, 2, 3, 3), (8, 8), **CIRCULAR)
-    options = options_of(0.0, None, 0.0, 2**32)
+    options = request_of(0.0, None, 0.0, 2**32)
     wide = wiener_inverse(op, 0.1, even_psd(8, 8), None, options, "auto", True)
     single = wiener_inverse(
         op.with_weight(op.weight.float()), 0.1, even_psd(8, 8), None, options, "auto", True
@@ -203,7 +203,7 @@ def test_float32_and_gradient():
 def test_bad_spectra(noise, signal, R, words):
     op = ConvOperator(randn(2, 2, 3, 3), (4, 5), **CIRCULAR)
     with pytest.raises((TypeError, ValueError)) as error:
-        wiener_inverse(op, noise, signal, R, options_of(0.0, None, 0.0, 2**32), "auto", True)
+        wiener_inverse(op, noise, signal, R, request_of(0.0, None, 0.0, 2**32), "auto", True)
     assert_says(error, *words)
 
 

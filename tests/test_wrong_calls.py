@@ -74,7 +74,7 @@ def pool_of(door: Door, name: str) -> dict[str, object]:
 
 # --- the doors are all there
 
-INTERNAL = {  # for traced.py, autograd and copies; documented as such
+INTERNAL = {  # for compiled.py, autograd and copies; documented as such
     "value", "value_dtype", "gradients", "evaluate", "solution", "depends_on", "bound_to",
     "with_weight", "in_double", "extra_repr", "inverse",
 }  # fmt: skip

@@ -3,11 +3,12 @@
     H = U diag(singulars) V₁ᵀ,    V = [V₁ V₂] n × n,    U m × k,    k = min(m, n)
 
 Diffusion restoration works in the coordinates Vᵀx, one singular value at a time.  Its published
-operators (square box blurs, patches, colours) are written by hand; here they come from the weight:
+operators (square box blurs, patches, colours) are written by hand; here they come from the weight,
+by one of the rungs (ways to invert A, see `unconv.inverse`) that diagonalise A:
 
 1. `fourier`: circular operators, a small SVD for each pair of frequencies ±ω;
 2. `cosine`: symmetric kernels under symmetric boundaries, a small SVD for each frequency;
-3. `separable`: outer products of 1-D kernels with any boundary, one SVD an axis.
+3. `separable`: outer products of 1-D kernels with any boundary, one SVD per axis.
 
 All of it is real.  V₂ spans the null space of the wide operators, for which DDRM wants a basis too.
 
@@ -117,7 +118,7 @@ class HFunctions:
     def _run(
         self, product: Callable[[Tensor], Tensor], vec: Tensor, shape: tuple[int, ...], size: int
     ) -> Tensor:
-        """A product of vectors of this shape, with results of this size."""
+        """Apply `product` to a batch of vectors of this shape; results are flat, of this size."""
         if check_tensor("vec", vec).is_complex():
             raise TypeError("H_functions are real, got a complex vec; give Re and Im one by one.")
         if vec.ndim < 2 or math.prod(vec.shape[1:]) != math.prod(shape):

@@ -23,7 +23,7 @@ def as_scipy(op: LinearOperator) -> SciPyOperator:
     Raises
     ------
     ValueError
-        If the operator has one kernel a sample.
+        If the operator has one kernel per sample.
 
     Examples
     --------

@@ -23,7 +23,7 @@ _SHARED = tuple(map(np.dtype, ("float32", "float64", "complex64", "complex128"))
 
 
 class Applicable(Protocol):
-    """What is asked of an operator here."""
+    """What `SciPyOperator` asks of the operator that it wraps."""
 
     domain_shape: tuple[int, ...]
     range_shape: tuple[int, ...]
@@ -31,19 +31,19 @@ class Applicable(Protocol):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(m, n)."""
+        """(m, n) of the matrix of one sample."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of its coefficients."""
+        """Dtype of its coefficients."""
 
     @property
     def device(self) -> torch.device:
-        """Of its coefficients."""
+        """Device of its coefficients."""
 
     @property
     def H(self) -> Applicable:
-        """Its adjoint."""
+        """Its adjoint, as an operator."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """A x."""
@@ -109,7 +109,7 @@ def _to_numpy(y: Tensor) -> _Array:  # (K, *shape) -> (m, K)
 
 
 def check_one_kernel(op: Applicable, target: str) -> None:
-    """Other packages have one operator for the whole batch."""
+    """Refuse one kernel for each sample: other packages have one operator for the whole batch."""
     if op.batch_size is not None:
         raise ValueError(
             f"{target} has one operator for the whole batch, got one kernel for each of "

@@ -38,8 +38,8 @@ from .search import grid, lowest
 
 _SMALLEST, _LARGEST = 1e-8, 1e1  # damp / σ_max
 _GRID = 55  # R can have more than one minimum: a coarse search first
-_RINGS = 16
-_LOWEST = 0.01  # cycles a sample; below, boundary and exposure dominate the picture's own law
+_RINGS = 16  # of frequency, equally wide in its logarithm: enough for a straight line
+_LOWEST = 0.01  # cycles per sample; below, boundary and exposure dominate the picture's own law
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def check_data(op: Convolution, y: Tensor, noise_std: float | None) -> None:
 
 
 def risk_of(op: Convolution, y: Tensor, noise_std: float | None) -> Risk:
-    """The risk of checked data."""
+    """The expected error as a function of the damp, for data that were checked."""
     unit = float(y.abs().max()) or 1.0  # squares of very small or large data leave float64's range
     with torch.no_grad():
         found = picard(op, y / unit, "fourier")
@@ -172,7 +172,7 @@ def risk_of(op: Convolution, y: Tensor, noise_std: float | None) -> Risk:
 
 
 def _radius(op: Convolution) -> Tensor:  # (F·g,)
-    """|ω| in cycles a sample."""
+    """|ω| in cycles per sample."""
     torus = fourier.torus_of(op)
     axes = [torch.fft.fftfreq(M, dtype=torch.float64, device=op.device) for M in torus.coarse]
     axes[-1] = axes[-1][: torus.spectrum_shape[-1]]

@@ -1,4 +1,4 @@
-"""Damped solutions for many damps: one factorisation where a rung diagonalises A.
+"""Damped solutions for many damps: one factorisation where a method of `pinv` diagonalises A.
 
     x(damp) = Σ σᵢ/(σᵢ² + damp²) ⟨uᵢ, y⟩ vᵢ
 
@@ -49,6 +49,13 @@ def tikhonov_path(
     Yields
     ------
     (N, *domain_shape), one for each damp; without gradients
+
+    Raises
+    ------
+    ValueError, TypeError
+        If y does not fit the operator, holds NaN or infinity, or a damp is not positive.
+    MemoryLimitError
+        If no method fits memory_limit.
 
     Examples
     --------

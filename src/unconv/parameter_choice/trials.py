@@ -82,7 +82,7 @@ class PicardTrials:
         self.advice: str | None = None
 
     def __call__(self, damp: float) -> Trial:
-        """Sums over the singular values."""
+        """What this damp gives, by sums over the singular values."""
         lost = 1 / (1 + (self.sigma / damp) ** 2)  # λ/(σ² + λ)
         gain = 1 / (self.sigma + damp * (damp / self.sigma))  # σ/(σ² + λ), 0 for σ = 0
         ours = self.power * gain**2
@@ -146,7 +146,7 @@ class SolvedTrials:
         return count <= EXACT_LIMIT and need <= self.asked.memory_limit
 
     def __call__(self, damp: float) -> Trial:
-        """One factorisation, one batched solve, one adjoint solve if the slope is asked for."""
+        """What this damp gives: a factorisation, a batched solve, an adjoint solve for a slope."""
         op, y = self.op, self.y
         request = self._request(damp, len(y) + len(self.signs))
         inverse = factorize(op, request)
@@ -177,7 +177,7 @@ class SolvedTrials:
     def _solved(self, inverse: InverseOperator) -> tuple[Tensor, tuple[float, ...]]:
         """The images' x, and an estimate of tr(I − A A_λ⁺) over the batch from every probe."""
         op, y, z = self.op, self.y, self.signs
-        if op.batch_size is not None:  # one kernel a sample: a probe is a batch
+        if op.batch_size is not None:  # one kernel per sample: a probe is a batch
             x = inverse(y)
             apart = [zi - op._matvec(inverse(zi)) for zi in z]
             return x, tuple(float((zi * a).sum().real) for zi, a in zip(z, apart, strict=True))

@@ -92,12 +92,12 @@ class Projector(LinearOperator):
 
     @property
     def H(self) -> LinearOperator:
-        """Itself."""
+        """The adjoint, which is the projector itself."""
         return self
 
 
 class BlockProjector(Projector):
-    """One small projector a frequency."""
+    """A projector that is one small projector for each frequency."""
 
     blocks: Tensor
 
@@ -117,7 +117,7 @@ class BlockProjector(Projector):
 
 
 class AxesProjector(Projector):
-    """By the kept singular vectors of every axis."""
+    """A projector by the kept singular vectors of the channels and of every axis."""
 
     def __init__(
         self, op: Convolution, inverse: separable.SeparableInverse, *, on_range: bool
@@ -130,7 +130,7 @@ class AxesProjector(Projector):
 
 
 class VectorProjector(Projector):
-    """Q Qᴴ for the kept vectors Q (B, g, size, r) of every group."""
+    """The projector Q Qᴴ, Q (B, g, size, r) the kept singular vectors of every group."""
 
     Q: Tensor
 
@@ -144,7 +144,7 @@ class VectorProjector(Projector):
 
 
 class FactorProjector(Projector):
-    """v minus what is left of it after two passes of I − A⁺A, or of I − (Aᴴ)⁺Aᴴ."""
+    """A projector by the factor of A⁺, (I − A⁺A)² on null(A), I − (I − (Aᴴ)⁺Aᴴ)² on range(A)."""
 
     def __init__(
         self, op: Convolution, A: Convolution, inverse: InverseOperator, *, on_range: bool
@@ -163,14 +163,14 @@ class FactorProjector(Projector):
 
 
 class WholeSpace(Projector):
-    """A has full rank on this side: nothing is left out."""
+    """The projector on everything, where A has full rank on this side."""
 
     def _project(self, v: Tensor) -> Tensor:
         return v
 
 
 def projector(op: Convolution, request: Request, *, on_range: bool) -> LinearOperator:
-    """Onto range(A), or onto null(A)."""
+    """The orthogonal projector on range(A), or on null(A)."""
     rung = exact_rung(op, request.memory_limit, 1, request)
     if rung is None:
         return _by_factor(op, request, on_range=on_range)

@@ -1,7 +1,7 @@
 """Singular values of a convolution: which method finds them, and how they are bracketed.
 
-In order, the first that applies and fits `memory_limit`; each is the rung of the same name of
-`unconv.inverse`, and its module holds the mathematics:
+In order, the first that applies and fits `memory_limit`; each is a rung, a way to invert A, of the
+same name in `unconv.inverse`, and its module holds the mathematics:
 
 1. `fourier`     the values of all frequencies' blocks;
 2. `cosine`      the same, of cosine frequencies;
@@ -111,25 +111,25 @@ class Spectrum:
         return Exact(S, slack, how)
 
     def largest(self, k: int, prove: bool) -> Bracket:
-        """(B, k) descending."""
+        """The k largest singular values, (B, k) descending."""
         if self.exact is not None:
             return self._of_exact(self.exact.values[:, :k])
         return _joined([self.extremes(i).largest(k, prove=prove) for i in self._samples], prove)
 
     def smallest(self, k: int, prove: bool) -> Bracket:
-        """(B, k) ascending."""
+        """The k smallest singular values, (B, k) ascending."""
         if self.exact is not None:
             return self._of_exact(self.exact.values[:, self.total - k :].flip(1))
         return _joined([self.extremes(i).smallest(k, prove=prove) for i in self._samples], prove)
 
     def extremes(self, i: int) -> Extremes:
-        """Of sample i, kept for the next question."""
+        """Lanczos at either end for the kernel of sample i, kept for the next question."""
         if i not in self._extremes:
             self._extremes[i] = Extremes(self.op.of_sample(i), self.memory_limit)
         return self._extremes[i]
 
     def cutoff(self, norm: Tensor) -> Tensor:
-        """What counts as zero, (B,)."""
+        """Singular values at or below this count as zero, (B,)."""
         return self.request.cutoff(self.op, norm)
 
     @property
@@ -163,7 +163,7 @@ def _name(rung: Any) -> str:
 
 
 def _side(rung: Any, op: Convolution) -> int:
-    """Of the largest matrix that LAPACK was given."""
+    """The longer side of the largest matrix that LAPACK was given."""
     g = op.geometry
     if rung is fourier:
         return max(fourier.block_shape(op)[3:])
@@ -176,7 +176,7 @@ def _side(rung: Any, op: Convolution) -> int:
 
 
 def _joined(found: list[Found], prove: bool) -> Bracket:
-    """Of all kernels, (B, k); without bounds where they were not asked for."""
+    """The brackets of all kernels as one, (B, k); without bounds where they were not asked for."""
     if not prove and not all(f.converged for f in found):
         warn_of_accuracy(
             "Lanczos did not settle: the values are bounds from inside the spectrum; "
@@ -193,7 +193,7 @@ def _joined(found: list[Found], prove: bool) -> Bracket:
 
 
 def svdvals(spectrum: Spectrum, k: int | None, largest: bool, prove: bool) -> Bracket:
-    """(B, k) descending."""
+    """The k largest or smallest singular values, or all, (B, k) descending."""
     if k is None:
         if spectrum.exact is None:
             raise _too_many(spectrum)
@@ -244,7 +244,7 @@ def matrix_rank(spectrum: Spectrum, prove: bool) -> Bracket:
 
 
 def _rank_of(spectrum: Spectrum, i: int, prove: bool) -> tuple[int, int, int, str]:
-    """As the factorisation of A⁺ finds it; bounds from the small end alone."""
+    """The rank as the factorisation of A⁺ finds it; bounds from the small end alone."""
     op, total, request = spectrum.op.of_sample(i), spectrum.total, spectrum.request
     need = boundary_memory(op, request)
     if need > request.memory_limit:

@@ -170,8 +170,8 @@ class Needs:
     ----------
     kept : of the factor of the way that is tried first, which stays
     first : full rank, or the damped system
-    null_vectors : S⁺ in the place of S⁻¹ (ghost_truncation.py, boundary_forms.py)
-    cut : all singular values on the ghosts (ghost_truncation.py), 0 where A is not square
+    null_vectors : S⁺ in the place of S⁻¹ (truncation.py, forms.py)
+    cut : all singular values on the ghosts (truncation.py), 0 where A is not square
     deflated : a damped system, before any vector is taken out (deflation.py)
     each : more for every vector that is taken out as an image
     without_rings : damped by rings: the same with all ghosts at once, where those are unstable

@@ -8,7 +8,7 @@ is its own mirror image:
     A = 𝓒ᵀ · H · 𝓒,    H(q) = Σ_t w[t] Π_a cos(π q_a d_a (t_a − (k_a−1)/2) / n_a),
 
 one block of (c_out/g) × (c_in/g) a frequency and group, real for real kernels.  𝓒 is orthogonal, so
-A⁺ = 𝓒ᵀ·H⁺·𝓒, every block cut against the one global σ_max (small_blocks.py), and the damped inverse
+A⁺ = 𝓒ᵀ·H⁺·𝓒, every block cut against the one global σ_max (blocks.py), and the damped inverse
 likewise.
 
 Cost: n^nd·c³ once, then two DCTs and n^nd·c² an apply; memory n^nd·c² numbers.

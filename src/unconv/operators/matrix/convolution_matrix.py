@@ -67,7 +67,7 @@ def conv_matrix(
     stride, dilation, groups
         As in torch.nn.
     anchor
-        The tap of `weight`, one an axis and counted from 0, that stands over sample i at output i;
+        The tap of `weight`, one per axis and counted from 0, that stands over sample i at output i;
         for shape='same' only.  Default ⌊(k−1)/2⌋: the middle of an odd kernel, and of an even one
         the tap that torch (undilated), SciPy's `convolve2d` and `imfilter` take.  `scipy.ndimage`
         takes ⌊k/2⌋ + origin.

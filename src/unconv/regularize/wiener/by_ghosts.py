@@ -6,7 +6,7 @@ its spectrum S is defined.  With b(ω) = noise/S(ω) the estimate solves the aug
     [ α     A    ] [ ρ ]   [ y ]
     [ Aᴴ  −B/α   ] [ x ] = [ 0 ],       B = 𝓕⁻¹ b 𝓕,
 
-which differs from that of damping (boundary_forms.py) by one number a frequency in the place of
+which differs from that of damping (forms.py) by one number a frequency in the place of
 β: the same rings are eliminated, the same S' is factored.  α² is the geometric mean of b.
 
 Cost: that of a damped factorisation.  Not for: padding, whose ghosts would be part of the prior.

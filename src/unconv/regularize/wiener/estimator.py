@@ -7,8 +7,8 @@ covariance) and noise of the power spectrum N,
 
 the second form being a damped inverse, in which nothing is squared and S may vanish.
 
-*fourier*: circular operators of stride 1.  One small damped inverse a frequency (small_blocks.py).
-*boundary*: operators that pad nothing, as a photograph's, under white noise (wiener_ghosts.py).
+*fourier*: circular operators of stride 1.  One small damped inverse a frequency (blocks.py).
+*boundary*: operators that pad nothing, as a photograph's, under white noise (by_ghosts.py).
 
 *krylov*: any other operator under white noise.  x is stationary on its own periodic grid, S^½ two
 transforms, and LSMR solves min ‖A S^½ u − y‖² + noise²‖u‖² with a proof that u is known to tol.
@@ -16,7 +16,8 @@ transforms, and LSMR solves min ‖A S^½ u − y‖² + noise²‖u‖² with a
 A power spectrum is per sample: white noise of standard deviation s has N(ω) = s², and an image of n
 samples the periodogram |FFT(x)|²/n.
 
-Cost: that of the damped inverse.  Not for: signals with a mean; take it off first (deblur.py does).
+Cost: that of the damped inverse.  Not for: signals with a mean; take it off first, as
+restoration.py does.
 
 Source: Wiener, "Extrapolation, Interpolation and Smoothing of Stationary Time Series", MIT Press
 1949; several channels as in Hunt & Kübler, IEEE Trans. ASSP 32 (1984) 592.

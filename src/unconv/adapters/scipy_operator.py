@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..operators.linear_operator import LinearOperator
-from ..operators.scipy_operator import SciPyOperator
+
+if TYPE_CHECKING:
+    from ..operators.scipy_operator import SciPyOperator
 
 
 def as_scipy(op: LinearOperator) -> SciPyOperator:

@@ -7,6 +7,7 @@ happens here, once; `_matvec` and `_rmatvec` of a subclass trust their input.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,10 @@ from torch import promote_types as promote
 
 from ..numerics.checks import check_memory_limit, check_tensor, check_values
 from ..numerics.precision import result_dtype
-from .scipy_operator import SciPyOperator
+from .scipy_operator import scipy_operator_class
+
+if TYPE_CHECKING:
+    from .scipy_operator import SciPyOperator
 
 DEFAULT_MEMORY_LIMIT = 4 * 2**30
 """Bytes that a dense matrix or a factor may take unless told otherwise (4 GiB)."""
@@ -154,7 +158,7 @@ class LinearOperator(nn.Module):
 
     def as_scipy(self) -> SciPyOperator:
         """A on flat NumPy vectors, for SciPy and PyLops; see `unconv.adapters.as_scipy`."""
-        return SciPyOperator(self)
+        return scipy_operator_class()(self)
 
     def to_dense(self, *, memory_limit: float = DEFAULT_MEMORY_LIMIT) -> Tensor:
         """The matrix of A, by applying it to the unit vectors.

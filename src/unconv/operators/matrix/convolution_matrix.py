@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from scipy.sparse import csr_array
 from torch import Tensor
 
 from ...grid.geometry import (
@@ -25,6 +25,9 @@ from ...numerics.compiled import outside_graphs
 from ..convolution import Convolution
 from ..linear_operator import DEFAULT_MEMORY_LIMIT
 from .layouts import assemble
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 SHAPES = ("full", "same", "valid")
 BOUNDARIES = (*MODES, "constant")

@@ -1,7 +1,7 @@
 """unconv undoes convolutions: adjoints, pseudo-inverses and damped inverses, exactly, on PyTorch.
 
 Start with `ConvOperator`, or with the one-call functions `conv2d_pinv`, `conv2d_adjoint`,
-`tikhonov`, `wiener` and `tsvd`.
+`tikhonov`, `wiener`, `tsvd`, `filtered` and `lstsq`.
 """
 
 from importlib.metadata import version
@@ -17,7 +17,7 @@ from .functional.convolutions import (
     conv3d_adjoint,
     conv3d_pinv,
 )
-from .functional.regularized import tikhonov, tsvd, wiener
+from .functional.regularized import filtered, lstsq, tikhonov, tsvd, wiener
 from .inverse import (
     AccuracyWarning,
     Certificate,
@@ -50,8 +50,10 @@ __all__ = [
     "conv3d_adjoint",
     "conv3d_pinv",
     "conv_matrix",
+    "filtered",
     "inverse_kernel",
     "linalg",
+    "lstsq",
     "nn",
     "tikhonov",
     "tsvd",

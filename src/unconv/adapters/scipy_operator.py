@@ -39,9 +39,4 @@ def as_scipy(op: LinearOperator) -> SciPyOperator:
 
     PyLops: `pylops.aslinearoperator(as_scipy(A))`; it knows the shapes of x and y.
     """
-    if not isinstance(op, LinearOperator):
-        raise TypeError(
-            f"as_scipy needs an operator of unconv, got {type(op).__name__}; "
-            "scipy.sparse.linalg.aslinearoperator takes matrices."
-        )
-    return op.as_scipy()
+    return SciPyOperator(op)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from scipy.sparse.linalg import LinearOperator as _Base
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..numerics.precision import real_working_dtype
 
@@ -60,6 +60,11 @@ class SciPyOperator(_Base):
     """
 
     def __init__(self, op: Applicable) -> None:
+        if not isinstance(op, nn.Module) or not hasattr(op, "domain_shape"):
+            raise TypeError(
+                f"as_scipy needs an operator of unconv, got {type(op).__name__}; "
+                "scipy.sparse.linalg.aslinearoperator takes matrices."
+            )
         check_one_kernel(op, "SciPy")
         self.op = op
         self.dims, self.dimsd = op.domain_shape, op.range_shape

@@ -91,7 +91,6 @@ def _functions() -> dict[Callable[..., Any], dict[str, Any]]:
         parameter_choice.estimate_noise_std: {"y": y},
         parameter_choice.estimate_spectra: {"op": B, "y": picture},
         regularize.landweber: {"steps": 3, "step": 0.1},
-        parameter_choice.minimum_risk_damp: {"op": B, "y": picture},
         regularize.penalty_operator: {"op": A, "penalty": "gradient"},
         regularize.showalter: {"time": 2.0},
         parameter_choice.tikhonov_path: {"op": A, "y": y, "damps": [0.1, 1.0]},

@@ -376,9 +376,28 @@ class InverseMethods(Convolution):
         rtol: float | None = None,
         atol: float = 0.0,
         method: str = "auto",
+        memory_limit: float = DEFAULT_MEMORY_LIMIT,
+        expected_solves: int = EXPECTED_SOLVES,
+        tol: float | None = None,
+        maxiter: int | None = None,
+        check_finite: bool = True,
     ) -> Any:
-        """A as a `deepinv.physics.LinearPhysics`; see `unconv.adapters.as_deepinv`."""
-        return as_deepinv(self, noise_model=noise_model, rtol=rtol, atol=atol, method=method)
+        """A as a `deepinv.physics.LinearPhysics` whose A_dagger and prox_l2 are solved for.
+
+        noise_model is deepinv's, all else as in `pinv`; see `unconv.adapters.as_deepinv`.
+        """
+        return as_deepinv(
+            self,
+            noise_model=noise_model,
+            rtol=rtol,
+            atol=atol,
+            method=method,
+            memory_limit=memory_limit,
+            expected_solves=expected_solves,
+            tol=tol,
+            maxiter=maxiter,
+            check_finite=check_finite,
+        )
 
     @outside_graphs
     def as_h_functions(

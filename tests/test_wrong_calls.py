@@ -79,7 +79,7 @@ INTERNAL = {  # for compiled.py, autograd and copies; documented as such
     "with_weight", "in_double", "extra_repr", "inverse",
 }  # fmt: skip
 MODULES = [
-    "unconv", "unconv.linalg", "unconv.nn", "unconv.regularize",
+    "unconv", "unconv.functional", "unconv.linalg", "unconv.nn", "unconv.regularize",
     "unconv.parameter_choice", "unconv.adapters", "unconv.psf",
     "unconv.fir", "unconv.operators.matrix", "unconv.inspection", "unconv.testing",
     "unconv.pictures.restoration",

@@ -1,8 +1,9 @@
 """unconv undoes convolutions: adjoints, pseudo-inverses and damped inverses, exactly, on PyTorch.
 
 Start with `ConvOperator`, or with the one-call functions `conv2d_pinv`, `conv2d_adjoint`,
-`tikhonov`, `wiener` and `tsvd`.  Submodules (`unconv.psf`, `unconv.nn`, …) are imported when they
-are first named; `import unconv` does not pay for those that a program leaves alone.
+`tikhonov`, `wiener`, `tsvd`, `filtered` and `lstsq`.  Submodules (`unconv.psf`, `unconv.nn`, …) are
+imported when they are first named; `import unconv` does not pay for those that a program leaves
+alone.
 """
 
 from importlib import import_module
@@ -19,7 +20,7 @@ from .functional.convolutions import (
     conv3d_adjoint,
     conv3d_pinv,
 )
-from .functional.regularized import tikhonov, tsvd, wiener
+from .functional.regularized import filtered, lstsq, tikhonov, tsvd, wiener
 from .inverse import (
     AccuracyWarning,
     Certificate,
@@ -53,11 +54,13 @@ __all__ = [
     "conv3d_adjoint",
     "conv3d_pinv",
     "conv_matrix",
+    "filtered",
     "fir",
     "functional",
     "inspection",
     "inverse_kernel",
     "linalg",
+    "lstsq",
     "nn",
     "parameter_choice",
     "pictures",

@@ -235,9 +235,19 @@ class InverseMethods(Convolution):
         *,
         method: str = "auto",
         memory_limit: float = DEFAULT_MEMORY_LIMIT,
+        expected_solves: int = EXPECTED_SOLVES,
+        tol: float | None = None,
+        maxiter: int | None = None,
         check_finite: bool = True,
     ) -> InverseOperator:
         """A⁺ without the singular values σ ≤ rtol·σ_max: `pinv` with its cut-off named.
+
+        Parameters
+        ----------
+        rtol
+            Of [0, 1), relative to the largest singular value of the whole operator.
+        method, memory_limit, expected_solves, tol, maxiter, check_finite
+            As in `pinv`.
 
         Examples
         --------
@@ -249,7 +259,13 @@ class InverseMethods(Convolution):
         """
         check_number("rtol", rtol, below=1, why=": a cut-off at σ_max leaves nothing of A")
         return self.pinv(
-            rtol=rtol, method=method, memory_limit=memory_limit, check_finite=check_finite
+            rtol=rtol,
+            method=method,
+            memory_limit=memory_limit,
+            expected_solves=expected_solves,
+            tol=tol,
+            maxiter=maxiter,
+            check_finite=check_finite,
         )
 
     @outside_graphs
@@ -360,9 +376,28 @@ class InverseMethods(Convolution):
         rtol: float | None = None,
         atol: float = 0.0,
         method: str = "auto",
+        memory_limit: float = DEFAULT_MEMORY_LIMIT,
+        expected_solves: int = EXPECTED_SOLVES,
+        tol: float | None = None,
+        maxiter: int | None = None,
+        check_finite: bool = True,
     ) -> Any:
-        """A as a `deepinv.physics.LinearPhysics`; see `unconv.adapters.as_deepinv`."""
-        return as_deepinv(self, noise_model=noise_model, rtol=rtol, atol=atol, method=method)
+        """A as a `deepinv.physics.LinearPhysics` whose A_dagger and prox_l2 are solved for.
+
+        noise_model is deepinv's, all else as in `pinv`; see `unconv.adapters.as_deepinv`.
+        """
+        return as_deepinv(
+            self,
+            noise_model=noise_model,
+            rtol=rtol,
+            atol=atol,
+            method=method,
+            memory_limit=memory_limit,
+            expected_solves=expected_solves,
+            tol=tol,
+            maxiter=maxiter,
+            check_finite=check_finite,
+        )
 
     @outside_graphs
     def as_h_functions(

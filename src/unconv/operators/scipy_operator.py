@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..numerics.precision import real_working_dtype
 
@@ -65,7 +65,7 @@ class FlatVectorMaps:
     dtype: np.dtype[Any]
 
     def __init__(self, op: Applicable) -> None:
-        if not hasattr(op, "domain_shape"):
+        if not isinstance(op, nn.Module) or not hasattr(op, "domain_shape"):
             raise TypeError(
                 f"as_scipy needs an operator of unconv, got {type(op).__name__}; "
                 "scipy.sparse.linalg.aslinearoperator takes matrices."

@@ -29,12 +29,11 @@ from torch import Tensor
 
 from ..inverse import Request
 from ..inverse.diagonal import fourier
-from ..numerics.checks import check_all_finite, check_kind, check_number
-from ..numerics.compiled import outside_graphs
+from ..numerics.checks import check_all_finite, check_number
 from ..operators.convolution import Convolution
 from .noise import weakest_variance
 from .picard import picard
-from .search import grid, lowest
+from .search import grid
 
 _SMALLEST, _LARGEST = 1e-8, 1e1  # damp / σ_max
 _GRID = 55  # R can have more than one minimum: a coarse search first
@@ -77,51 +76,6 @@ class Risk:
         lam = (damp / self.top) ** 2
         error = (lam**2 * self.signal + self.noise * self.squares) / (self.squares + lam) ** 2
         return float((self.counts * error).sum())
-
-
-@outside_graphs
-def minimum_risk_damp(op: Convolution, y: Tensor, noise_std: float | None = None) -> float:
-    """The damp that minimises the expected error of min ‖Ax − y‖² + damp²‖x‖².
-
-    Parameters
-    ----------
-    op : circular, with one channel a group and stride 1
-    y : (N, *range_shape), pictures in any unit; their spectra are averaged
-    noise_std : standard deviation of the noise in the unit of y, if it is known; √E|n|² of complex
-
-    Returns
-    -------
-    damp between 1e-8·σ_max and 10·σ_max
-
-    Raises
-    ------
-    NotImplementedError
-        If `op` is not of that kind.
-    ValueError
-        If the kernel is zero, y has the wrong shape, or noise_std is not a number ≥ 0.
-
-    Examples
-    --------
-    >>> import torch, unconv
-    >>> from unconv import psf
-    >>> generator = torch.Generator().manual_seed(0)
-    >>> x = torch.zeros(1, 1, 64, 64).double()
-    >>> x[..., 20:40, 10:50] = 1
-    >>> K = psf.gaussian(1.5)[None, None]
-    >>> A = unconv.ConvOperator(K, (64, 64), padding="same", padding_mode="circular")
-    >>> y = A(x) + 0.01 * torch.randn(1, 1, 64, 64, dtype=torch.float64, generator=generator)
-    >>> 0.02 < minimum_risk_damp(A, y) < 0.5
-    True
-    """
-    why = obstacle(check_kind("op", op, Convolution, "build one from the weight"))
-    if why is not None:
-        raise NotImplementedError(
-            f"damp can be chosen for circular operators with one channel a group so far ({why}); "
-            "give a number."
-        )
-    check_data(op, y, noise_std)
-    risk = risk_of(op, y, noise_std)
-    return lowest(risk, risk.damps).damp
 
 
 def obstacle(op: Convolution) -> str | None:

@@ -1,7 +1,8 @@
 """Spectra of noise and signal for a Wiener filter, read from the data.
 
-White noise, and a signal whose power falls as c·|ω|^(−p), both as `minimum_risk_damp` finds them:
-the noise where A transmits least, the law by a line through the logarithms of rings of frequency.
+White noise, and a signal whose power falls as c·|ω|^(−p), both as the rule 'risk' of `choose_damp`
+finds them: the noise where A transmits least, the law by a line through the logarithms of
+rings of frequency.
 
 The data must be periodic as A is: fade photographs out first (`unconv.pictures.faded_out`), or the
 jump where their opposite edges meet drowns both.

@@ -7,11 +7,11 @@ import pickle
 
 import pytest
 import torch
-from unconv.regularize.wiener.estimator.estimator import wiener_inverse
 
 from unconv import ConvOperator, MemoryLimitError
 from unconv.inverse import options_of
 from unconv.psf import models as psf
+from unconv.regularize.wiener.estimator import wiener_inverse
 from unconv.testing import dense_twin
 
 from ...helpers import (

@@ -22,7 +22,8 @@ SCRIPT = r"""
 import json, re, sys, warnings
 import torch
 from unconv import ConvOperator, psf
-from unconv.inverse import boundary_sizes, options_of
+from unconv.inverse import request_of
+from unconv.inverse.boundary import sizes
 
 torch.set_num_threads(1)
 warnings.simplefilter("ignore")
@@ -83,7 +84,7 @@ except ValueError:
 largest = 10**9
 op = make()
 plan = op.plan(**call)
-need = boundary_sizes.needs(op, request_of(call.get("damp", 0.0), None, 0.0, 1e12))
+need = sizes.needs(op, request_of(call.get("damp", 0.0), None, 0.0, 1e12))
 open("/proc/self/clear_refs", "w").write("5")
 before = status("VmRSS")
 inverse = run(op, call)
@@ -122,14 +123,14 @@ PROBLEMS = [
         "padding_mode='symmetric'",
         {},
         "cosine",
-        "memory_if_deficient",
+        "memory",
     ),
     (
         "psf.gaussian(1.5)[None, None].double(), size(1200, 1000), padding='same', "
         "padding_mode='reflect'",
         {},
         "separable",
-        "memory_if_deficient",
+        "memory",
     ),
     (
         "outer([1., 2, 4], [3., 1, 7]), size(1000, 900), padding=1",
@@ -141,7 +142,7 @@ PROBLEMS = [
         "outer(*[[1., 3, 2]] * 3), size(128, 128, 128), padding=1",
         {},
         "separable",
-        "memory_if_deficient",
+        "memory",
     ),
     ("rand(1, 1, 5, 5), size(32, 32), padding=2, padding_mode='reflect'", {}, "dense", "memory"),
     ("rand(8, 1, 3, 3), size(28, 28), padding=1", {}, "dense", "memory"),

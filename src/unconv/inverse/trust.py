@@ -1,8 +1,9 @@
 """What is asked of a factor before it is handed out, and what is said when it is in doubt.
 
 An undamped factor that breaks the Penrose conditions is refused (probe.py).  One that holds them,
-or a damped one, may still be so ill-conditioned that not a digit of an answer is certain; a random
-right-hand side shows it, judged as `lstsq` judges every answer (certificate.py).
+or a damped one, may still be so ill-conditioned that not a digit of an answer is certain.  Where
+the rung is backward stable its condition says so; elsewhere a random right-hand side shows it,
+judged as `lstsq` judges every answer (certificate.py).
 """
 
 from __future__ import annotations
@@ -48,22 +49,30 @@ def warn_of_ambiguous_rank(inverse: InverseOperator) -> None:
 
 def warn_of_doubt(inverse: InverseOperator) -> None:
     """Warn where `lstsq` would not call the answer for a random right-hand side converged."""
-    facts, like = inverse.summary, _like(inverse)
-    loss = facts.norm / facts.floor
-    loss = loss if inverse.backward_stable else loss.square()
-    if not bool((torch.finfo(like.dtype).eps * loss > _BENIGN).any()):
+    facts, eps = inverse.summary, torch.finfo(_like(inverse).dtype).eps
+    cond = facts.norm / facts.floor
+    loss = eps * (cond if inverse.backward_stable else cond.square())
+    if not bool((loss > _BENIGN).any()):
         return  # NaN and zero operators too
-    y = random_start((len(facts.norm), *inverse.domain_shape), like)
+    bound = float(loss.nan_to_num().max())
+    if not inverse.backward_stable:
+        found = _judged(inverse)
+        if bool(found.converged.all()):
+            return
+        bound = float(found.error_bound.max())
+    remedy = "use more damp" if inverse.damp else "raise rtol, or use damp > 0"
+    warn_of_accuracy(
+        f"answers of this inverse are in doubt: error_bound {bound:.1e} for a random "
+        f"right-hand side, cond {float(cond.nan_to_num().max()):.1e}; {remedy}."
+    )
+
+
+def _judged(inverse: InverseOperator) -> Certificate:
+    """The certificate of the answer for a random right-hand side."""
+    y = random_start((len(inverse.summary.norm), *inverse.domain_shape), _like(inverse))
     with torch.no_grad():
         x, effort = inverse.solution(y)
-        found = certify(inverse.source[0], inverse, x, y, effort)
-    if not bool(found.converged.all()):
-        bound, cond = float(found.error_bound.max()), float((facts.norm / facts.floor).max())
-        remedy = "use more damp" if inverse.damp else "raise rtol, or use damp > 0"
-        warn_of_accuracy(
-            f"answers of this inverse are in doubt: error_bound {bound:.1e} for a random "
-            f"right-hand side, cond {cond:.1e}; {remedy}."
-        )
+        return certify(inverse.source[0], inverse, x, y, effort)
 
 
 def warn_if_short(found: Certificate, effort: Effort) -> None:

@@ -49,7 +49,7 @@ It is made symmetric, which changes A by no more than rounding the weight does."
 
 # Larger batches go in slices: fresh buffers are slower than ones that fit the allocator's cache.
 _SLICE_BYTES = 16 * 2**20
-_PROOF, _DOUBT = 11.5, 14.0  # images that a solve and its proof hold at once, as measured
+_PROOF = 10.2  # images that a solve and its proof hold at once, as measured
 
 
 def obstacle(op: Convolution, request: Request) -> str | None:
@@ -100,20 +100,11 @@ def _block_shape(op: Convolution) -> tuple[int, int, int, int, int]:
 
 
 def memory(op: Convolution, request: Request) -> int:
-    """Bytes at the peak of the factorisation and its proof, for A of full rank."""
-    return _bytes(op, request, _PROOF)
-
-
-def memory_if_deficient(op: Convolution, request: Request) -> int:
-    """The same for A that is rank-deficient, or so ill-conditioned that answers are in doubt."""
-    return _bytes(op, request, _DOUBT)
-
-
-def _bytes(op: Convolution, request: Request, images: float) -> int:
+    """Bytes at the peak of the factorisation and its proof."""
     F, B, g, r, c = _block_shape(op)
     entry, parts = real_working_dtype(op.dtype).itemsize, 2 if op.dtype.is_complex else 1
     kept, setup = setup_bytes(F * B * g, r, c, 8 * parts, entry * parts, request.damp)
-    return max(setup, kept + int(images * image_bytes(op)))
+    return max(setup, kept + int(_PROOF * image_bytes(op)))
 
 
 def operations(op: Convolution, request: Request) -> tuple[float, float]:

@@ -41,7 +41,7 @@ from .blocks import (
 # Larger batches go in slices: buffers above 32 MiB are fresh memory every time, a third slower.
 _SLICE_BYTES = 16 * 2**20
 # Images that a solve and its proof (probe.py, certificate.py) hold at once, as measured.
-_PROOF, _COMPLEX_PROOF, _DOUBT = 8.5, 10.3, 15.0
+_PROOF, _COMPLEX_PROOF = 8.5, 10.3
 
 
 def obstacle(op: Convolution, request: Request) -> str | None:
@@ -72,16 +72,8 @@ def block_shape(op: Convolution) -> tuple[int, int, int, int, int]:
 
 
 def memory(op: Convolution, request: Request) -> int:
-    """Bytes at the peak of the factorisation and its proof, for A of full rank."""
-    return _bytes(op, request, _COMPLEX_PROOF if op.dtype.is_complex else _PROOF)
-
-
-def memory_if_deficient(op: Convolution, request: Request) -> int:
-    """The same for A that is rank-deficient, or so ill-conditioned that answers are in doubt."""
-    return _bytes(op, request, _DOUBT)
-
-
-def _bytes(op: Convolution, request: Request, images: float) -> int:
+    """Bytes at the peak of the factorisation and its proof."""
+    images = _COMPLEX_PROOF if op.dtype.is_complex else _PROOF
     F, B, g, r, c = block_shape(op)
     entry = real_working_dtype(op.dtype).to_complex().itemsize
     kept, setup = setup_bytes(F * B * g, r, c, 16, entry, request.damp)

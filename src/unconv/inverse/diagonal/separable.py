@@ -71,8 +71,8 @@ LINE_LIMIT = 1024
 
 _CORNER = 2  # channels of a group that are looked at first
 _SPLIT = 256  # shorter axes are applied whole: the sums and differences cost more than they save
-_PROOF, _DOUBT = 9.5, 15.0  # images that a solve and its proof hold at once, as measured
-_SPLIT_PROOF = 1.3  # more where sums and differences are held
+_PROOF = 8.0  # images that a solve and its proof hold at once, as measured
+_SPLIT_PROOF = 2.0  # more where sums and differences are held
 _SLICE_BYTES = 16 * 2**20  # larger batches go in slices: fresh buffers are slower than warm ones
 
 
@@ -164,17 +164,7 @@ def _values(op: Convolution) -> int:
 
 
 def memory(op: Convolution, request: Request) -> int:
-    """Bytes at the peak of the factorisation and its proof, for A of full rank."""
-    return _bytes(op, _PROOF)
-
-
-def memory_if_deficient(op: Convolution, request: Request) -> int:
-    """The same for A that is rank-deficient, or so ill-conditioned that answers are in doubt."""
-    return _bytes(op, _DOUBT)
-
-
-def _bytes(op: Convolution, images: float) -> int:
-    """The bases, beside them LAPACK at work, the gains being made, or the images of a proof."""
+    """Bytes at the peak: the bases, beside them LAPACK at work, the gains, or a proof's images."""
     stored, workspace, split = 0, 0.0, False
     for _, parts, count, m, n in _tasks(op, nearest_outer_product(_weight(op))):
         r = min(m, n)
@@ -187,7 +177,7 @@ def _bytes(op: Convolution, images: float) -> int:
     values = 8 * (op.batch_size or 1) * _values(op)
     bases = 8 * kinds * stored
     kept = real_working_dtype(op.dtype).itemsize * kinds * stored + values
-    proof = (images + (_SPLIT_PROOF if split else 0)) * image_bytes(op)
+    proof = (_PROOF + (_SPLIT_PROOF if split else 0)) * image_bytes(op)
     return max(bases + int(8 * kinds * workspace), bases + 5 * values, kept + int(proof))
 
 

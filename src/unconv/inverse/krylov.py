@@ -57,7 +57,7 @@ _LARGEST_RATIO = 100.0  # σ_max/damp above which the fewer steps of LSMR outwei
 # Vectors of the images that run together.  On a CPU what leaves the cache costs a third more.
 _SLICE_BYTES = {"cpu": 16 * 2**20}
 _SLICE_BYTES_ELSEWHERE = 512 * 2**20
-_VECTORS = 8.5  # of the size of x and of y that an algorithm holds at once
+_VECTORS = 9  # of the size of x and of y that an algorithm holds at once
 
 
 def obstacle(op: Convolution, request: Request) -> str | None:
@@ -114,7 +114,7 @@ def norm_bound(op: Convolution) -> float:
 
 
 def _bytes_an_image(op: Convolution) -> int:
-    return int(_VECTORS * sum(op.shape) * (16 if op.dtype.is_complex else 8))
+    return _VECTORS * sum(op.shape) * (16 if op.dtype.is_complex else 8)
 
 
 def _images_at_once(op: Convolution) -> int:

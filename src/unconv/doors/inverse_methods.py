@@ -45,9 +45,28 @@ class InverseMethods(Convolution):
     ) -> Plan:
         """Which method would answer, why, its memory and cost; allocates nothing.
 
-        expected_solves weighs set-up against solves: one image of a well-damped problem is solved
-        sooner by iterations than by a factorisation.  `pinv`, `tikhonov` and `lstsq` take the rung
+        `pinv`, `tikhonov` and `lstsq` take the rung (the method on the ladder of `unconv.inverse`)
         that is named here for the same options and number of solves, if none gives up.
+
+        Parameters
+        ----------
+        damp
+            0 plans A⁺, more the damped inverse.
+        expected_solves
+            How many images will be solved, to weigh set-up against solves: one image of a
+            well-damped problem is solved sooner by iterations than by a factorisation.
+        rtol, atol, method, memory_limit, tol
+            As in `pinv`.
+
+        Returns
+        -------
+        Plan
+            `print` shows it.
+
+        Raises
+        ------
+        MemoryLimitError, ValueError
+            No method fits the memory, or none serves this operator; the sentence names each reason.
 
         Examples
         --------
@@ -344,6 +363,20 @@ class InverseMethods(Convolution):
         -------
         LstsqResult(solution, certificate)
             x : (N, *domain_shape) and a `Certificate` with one entry an image.
+
+        Raises
+        ------
+        MemoryLimitError, ValueError, TypeError
+            One sentence: what was expected, what came, the remedy.
+
+        Examples
+        --------
+        >>> import torch, unconv
+        >>> A = unconv.ConvOperator(torch.randn(2, 2, 3, 3).double(), (8, 8), padding=1)
+        >>> x = torch.randn(4, 2, 8, 8).double()
+        >>> solution, certificate = A.lstsq(A(x))
+        >>> bool(torch.allclose(solution, x)), bool(certificate.converged.all())
+        (True, True)
         """
         self._check(y, self.range_shape)
         if check_flag("subtract_bias", subtract_bias):
@@ -407,5 +440,16 @@ class InverseMethods(Convolution):
         atol: float = 0.0,
         memory_limit: float = DEFAULT_MEMORY_LIMIT,
     ) -> HFunctions:
-        """The SVD of A as DDRM's `H_functions`; see `unconv.adapters.as_h_functions`."""
+        """The SVD of a circular, symmetric or separable A as DDRM's `H_functions`.
+
+        rtol and atol as in `pinv`: singular values at or below max(atol, rtol·σ_max) are zero in
+        it.  More is in `unconv.adapters.as_h_functions`.
+
+        Examples
+        --------
+        >>> import torch, unconv
+        >>> K = torch.tensor([[[1.0, 2.0, 1.0]]])
+        >>> unconv.ConvOperator(K, (4,), padding=1, padding_mode="circular").as_h_functions().shape
+        (4, 4)
+        """
         return as_h_functions(self, rtol=rtol, atol=atol, memory_limit=memory_limit)

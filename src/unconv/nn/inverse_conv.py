@@ -46,11 +46,14 @@ class InverseConv(nn.Module):
         Spatial sizes n of x.  Default: for each y what `conv_transpose` with output_padding=0
         returns; with stride > 1 several sizes give the same y.
     settings
-        The layer's own and the options of its solver, which `inspect.signature` of every layer
-        spells out: as in the method of `ConvOperator` that the layer calls (`solved_by`).
+        The layer's own, such as damp, and the options of the method of `ConvOperator` that solves;
+        `inspect.signature` of a layer spells them out.
 
     Attributes
     ----------
+    nd : number of spatial axes
+    solved_by : the name of that method
+    not_offered : which of its options the layer does not take
     weight : (out_channels, in_channels/groups, *kernel_size), a parameter, owned or shared
     bias : (out_channels,) or None
 

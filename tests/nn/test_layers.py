@@ -326,3 +326,13 @@ def test_bad_input():
         layer(randn(1, 2, 6, 6))
     with pytest.raises(TypeError, match="floating point"):
         layer(torch.ones(1, 3, 6, 6, dtype=torch.long))
+
+
+@pytest.mark.parametrize(("nd", "kind"), EVERY)
+def test_docstrings_tell_every_setting_and_have_an_example(nd, kind):
+    text = kind.__doc__
+    assert f"nn.Conv{nd}d" in text
+    assert f"unconv.nn.{kind.__name__}(3, 8, 3" in text
+    assert "{" not in text
+    for name in inspect.signature(kind).parameters:
+        assert name in text

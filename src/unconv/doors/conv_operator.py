@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from ..operators.matrix import operator_matrix
+from .adapter_methods import AdapterMethods
 from .inverse_methods import InverseMethods
 from .spectral_methods import SpectralMethods
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 
-class ConvOperator(InverseMethods, SpectralMethods):
+class ConvOperator(InverseMethods, SpectralMethods, AdapterMethods):
     """A convolution layer as a linear operator (cross-correlation, as torch.nn; bias apart).
 
     Parameters

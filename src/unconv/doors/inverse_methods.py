@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..adapters import HFunctions, as_deepinv, as_h_functions
 from ..inverse import (
     InverseOperator,
     LstsqResult,
@@ -45,9 +43,28 @@ class InverseMethods(Convolution):
     ) -> Plan:
         """Which method would answer, why, its memory and cost; allocates nothing.
 
-        expected_solves weighs set-up against solves: one image of a well-damped problem is solved
-        sooner by iterations than by a factorisation.  `pinv`, `tikhonov` and `lstsq` take the rung
+        `pinv`, `tikhonov` and `lstsq` take the rung (the method on the ladder of `unconv.inverse`)
         that is named here for the same options and number of solves, if none gives up.
+
+        Parameters
+        ----------
+        damp
+            0 plans A⁺, more the damped inverse.
+        expected_solves
+            How many images will be solved, to weigh set-up against solves: one image of a
+            well-damped problem is solved sooner by iterations than by a factorisation.
+        rtol, atol, method, memory_limit, tol
+            As in `pinv`.
+
+        Returns
+        -------
+        Plan
+            `print` shows it.
+
+        Raises
+        ------
+        MemoryLimitError, ValueError
+            No method fits the memory, or none serves this operator; the sentence names each reason.
 
         Examples
         --------
@@ -344,6 +361,20 @@ class InverseMethods(Convolution):
         -------
         LstsqResult(solution, certificate)
             x : (N, *domain_shape) and a `Certificate` with one entry an image.
+
+        Raises
+        ------
+        MemoryLimitError, ValueError, TypeError
+            One sentence: what was expected, what came, the remedy.
+
+        Examples
+        --------
+        >>> import torch, unconv
+        >>> A = unconv.ConvOperator(torch.randn(2, 2, 3, 3).double(), (8, 8), padding=1)
+        >>> x = torch.randn(4, 2, 8, 8).double()
+        >>> solution, certificate = A.lstsq(A(x))
+        >>> bool(torch.allclose(solution, x)), bool(certificate.converged.all())
+        (True, True)
         """
         self._check(y, self.range_shape)
         if check_flag("subtract_bias", subtract_bias):
@@ -366,46 +397,3 @@ class InverseMethods(Convolution):
         if penalty is None:
             return solve(self, y, request)
         return solve_penalized(self, y, penalty, request)
-
-    # --- other packages
-    @outside_graphs
-    def as_deepinv(
-        self,
-        *,
-        noise_model: nn.Module | None = None,
-        rtol: float | None = None,
-        atol: float = 0.0,
-        method: str = "auto",
-        memory_limit: float = DEFAULT_MEMORY_LIMIT,
-        expected_solves: int = EXPECTED_SOLVES,
-        tol: float | None = None,
-        maxiter: int | None = None,
-        check_finite: bool = True,
-    ) -> Any:
-        """A as a `deepinv.physics.LinearPhysics` whose A_dagger and prox_l2 are solved for.
-
-        noise_model is deepinv's, all else as in `pinv`; see `unconv.adapters.as_deepinv`.
-        """
-        return as_deepinv(
-            self,
-            noise_model=noise_model,
-            rtol=rtol,
-            atol=atol,
-            method=method,
-            memory_limit=memory_limit,
-            expected_solves=expected_solves,
-            tol=tol,
-            maxiter=maxiter,
-            check_finite=check_finite,
-        )
-
-    @outside_graphs
-    def as_h_functions(
-        self,
-        *,
-        rtol: float | None = None,
-        atol: float = 0.0,
-        memory_limit: float = DEFAULT_MEMORY_LIMIT,
-    ) -> HFunctions:
-        """The SVD of A as DDRM's `H_functions`; see `unconv.adapters.as_h_functions`."""
-        return as_h_functions(self, rtol=rtol, atol=atol, memory_limit=memory_limit)

@@ -188,7 +188,19 @@ class SpectralMethods(Convolution):
         atol: float = 0.0,
         memory_limit: float = DEFAULT_MEMORY_LIMIT,
     ) -> LinearOperator:
-        """The orthogonal projector onto range(A), with the cut-off of `pinv`; see there."""
+        """The orthogonal projector onto range(A), A A⁺, as an operator.
+
+        rtol, atol, memory_limit as in `pinv`: singular values σ ≤ max(atol, rtol·σ_max) count as
+        zero.
+
+        Examples
+        --------
+        >>> import torch, unconv
+        >>> A = unconv.ConvOperator(torch.randn(3, 2, 3, 3).double(), (8, 8), padding=1)
+        >>> P, x = A.range_projector(), torch.randn(1, 2, 8, 8).double()
+        >>> bool(torch.allclose(P(A(x)), A(x)))
+        True
+        """
         return spectrum.project(self, True, rtol, atol, memory_limit)
 
     def null_projector(
@@ -198,7 +210,10 @@ class SpectralMethods(Convolution):
         atol: float = 0.0,
         memory_limit: float = DEFAULT_MEMORY_LIMIT,
     ) -> LinearOperator:
-        """The orthogonal projector onto null(A), with the cut-off of `pinv`; see there.
+        """The orthogonal projector onto null(A), I − A⁺A, as an operator.
+
+        rtol, atol, memory_limit as in `pinv`: singular values σ ≤ max(atol, rtol·σ_max) count as
+        zero.
 
         Examples
         --------

@@ -27,14 +27,14 @@ _R = TypeVar("_R")
 
 
 class BoundaryOptions(TypedDict, total=False):
-    """What stands behind the arguments that torch's functions have by position."""
+    """Options of a convolution that torch's functions lack."""
 
     padding_mode: str
     input_shape: Sequence[int] | None
 
 
 class ConvOptions(BoundaryOptions, total=False):
-    """Of the convolution that made y."""
+    """Options of the convolution that made y."""
 
     stride: PerAxis
     padding: Padding
@@ -43,14 +43,14 @@ class ConvOptions(BoundaryOptions, total=False):
 
 
 class LimitOptions(TypedDict, total=False):
-    """Of everything that is factored."""
+    """Options of everything that is factored."""
 
     memory_limit: float
     check_finite: bool
 
 
 class IterationOptions(LimitOptions, total=False):
-    """Of what may be iterated."""
+    """Options of what may be iterated."""
 
     method: str
     tol: float | None
@@ -58,40 +58,40 @@ class IterationOptions(LimitOptions, total=False):
 
 
 class SolverOptions(IterationOptions, total=False):
-    """Of what weighs set-up against solves."""
+    """Options of what weighs set-up against solves."""
 
     expected_solves: int | None
 
 
 class PinvOptions(BoundaryOptions, SolverOptions, total=False):
-    """Of `conv*d_pinv`."""
+    """Options of `conv*d_pinv`."""
 
     rtol: float | None
     atol: float
 
 
 class TikhonovOptions(ConvOptions, SolverOptions, total=False):
-    """Of `tikhonov`."""
+    """Options of `tikhonov`."""
 
     penalty: Penalty | None
 
 
 class WienerOptions(ConvOptions, IterationOptions, total=False):
-    """Of `wiener`."""
+    """Options of `wiener`."""
 
     channel_covariance: Tensor | None
 
 
 class TsvdOptions(ConvOptions, SolverOptions, total=False):
-    """Of `tsvd`."""
+    """Options of `tsvd`."""
 
 
 class FilteredOptions(ConvOptions, LimitOptions, total=False):
-    """Of `filtered`."""
+    """Options of `filtered`."""
 
 
 class LstsqOptions(TikhonovOptions, total=False):
-    """Of `lstsq`."""
+    """Options of `lstsq`."""
 
     rtol: float | None
     atol: float

@@ -30,6 +30,25 @@ from ..numerics.compiled import outside_graphs
 from ..operators.convolution import MODULES
 
 _CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_SIZES = {1: "16", 2: "8, 8", 3: "4, 4, 4"}
+
+_TEXTS = {
+    "conv": """in_channels, out_channels, kernel_size, stride, dilation, groups, bias
+        Of the convolution that is undone, as in torch.nn: the layer maps (N, out_channels, *m) to
+        (N, in_channels, *n), and takes the bias off first.
+    padding, padding_mode
+        As in `ConvOperator`, which knows more of them than torch.nn.
+    input_shape
+        Spatial sizes n of x.  Default: for each y what `conv_transpose{nd}d` with output_padding=0
+        returns.
+    device, dtype
+        Of the parameters.""",
+    "example": """>>> import torch, unconv.nn
+    >>> layer = unconv.nn.{name}(3, 8, 3, padding=1)
+    >>> layer(torch.randn(2, 8, {sizes})).shape
+    torch.Size([2, 3, {sizes}])""",
+}
+"""What the docstrings of all layers say, by the name in braces that stands for it in each."""
 
 
 class InverseConv(nn.Module):
@@ -46,11 +65,14 @@ class InverseConv(nn.Module):
         Spatial sizes n of x.  Default: for each y what `conv_transpose` with output_padding=0
         returns; with stride > 1 several sizes give the same y.
     settings
-        The layer's own and the options of its solver, which `inspect.signature` of every layer
-        spells out: as in the method of `ConvOperator` that the layer calls (`solved_by`).
+        The layer's own, such as damp, and the options of the method of `ConvOperator` that solves;
+        `inspect.signature` of a layer spells them out.
 
     Attributes
     ----------
+    nd : number of spatial axes
+    solved_by : the name of that method
+    not_offered : which of its options the layer does not take
     weight : (out_channels, in_channels/groups, *kernel_size), a parameter, owned or shared
     bias : (out_channels,) or None
 
@@ -100,8 +122,14 @@ class InverseConv(nn.Module):
         self._undo(conv, options, input_shape, settings)
 
     def __init_subclass__(cls) -> None:
-        """Have the signature tell all settings, with the defaults of the method that solves."""
+        """Have signature and docstring tell all settings of the layer, for its number of axes."""
         super().__init_subclass__()
+        if cls.__doc__ is None:
+            text = super(cls, cls).__doc__ or ""
+            texts = _TEXTS | {"nd": str(cls.nd), "name": cls.__name__, "sizes": _SIZES[cls.nd]}
+            for name, told in texts.items():
+                text = text.replace(f"{{{name}}}", told)
+            cls.__doc__ = text
         plain = inspect.signature(InverseConv)
         named = [p for p in plain.parameters.values() if p.kind is not p.VAR_KEYWORD]
         settings = cls._settings().values() if hasattr(cls, "solved_by") else ()

@@ -25,7 +25,25 @@ from .inverse_conv import InverseConv
 
 
 class _PinvConv(InverseConv):
-    """A⁺: the least-squares solution of smallest norm."""
+    """A⁺ of an nn.Conv{nd}d: the least-squares solution of smallest norm.
+
+    Parameters
+    ----------
+    {conv}
+    rtol, atol
+        Singular values σ ≤ max(atol, rtol·σ_max) count as zero, as in `ConvOperator.pinv`.
+    method, memory_limit, expected_solves, tol, maxiter, check_finite
+        Of the solver, as in `ConvOperator.pinv`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        One sentence: what was expected, what came, the remedy.
+
+    Examples
+    --------
+    {example}
+    """
 
     solved_by = "pinv"
 
@@ -37,7 +55,27 @@ class _PinvConv(InverseConv):
 
 
 class _TikhonovConv(InverseConv):
-    """(AᴴA + damp²)⁻¹Aᴴ; `log_damp` is a parameter if damp is learnt, else a buffer."""
+    """(AᴴA + damp²)⁻¹Aᴴ of an nn.Conv{nd}d, damp > 0.
+
+    Parameters
+    ----------
+    {conv}
+    damp
+        Where it starts.
+    learn_damp
+        Whether its logarithm, `log_damp`, is a parameter; else it is a buffer.
+    method, memory_limit, expected_solves, tol, maxiter, check_finite
+        Of the solver, as in `ConvOperator.tikhonov`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        One sentence: what was expected, what came, the remedy.
+
+    Examples
+    --------
+    {example}
+    """
 
     log_damp: Tensor
     solved_by = "tikhonov"
@@ -64,7 +102,30 @@ class _TikhonovConv(InverseConv):
 
 
 class _WienerConv(InverseConv):
-    """S Aᴴ(A S Aᴴ + N)⁻¹; `log_noise_psd` and `log_signal_psd` are parameters if learnt."""
+    """The Wiener filter S Aᴴ(A S Aᴴ + N)⁻¹ of an nn.Conv{nd}d, for spectra N and S > 0.
+
+    Parameters
+    ----------
+    {conv}
+    noise_psd, signal_psd
+        N and S to start from, as in `ConvOperator.wiener`: numbers, or arrays for one size of x.
+    learn_psd
+        Whether their logarithms, `log_noise_psd` and `log_signal_psd`, are parameters; else they
+        are buffers.
+    channel_covariance : (in_channels, in_channels)
+        Multiplies S: covariance between the channels of x.  A buffer, not learnt.
+    method, memory_limit, tol, maxiter, check_finite
+        Of the solver, as in `ConvOperator.wiener`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        One sentence: what was expected, what came, the remedy.
+
+    Examples
+    --------
+    {example}
+    """
 
     log_noise_psd: Tensor
     log_signal_psd: Tensor
@@ -159,156 +220,36 @@ def _store(layer: nn.Module, name: str, value: float | Tensor, learnt: bool) -> 
 
 
 class PinvConv1d(_PinvConv):
-    """A⁺ of an nn.Conv1d: the least-squares solution of smallest norm.
-
-    rtol, atol and the options of the solver as in `ConvOperator.pinv`; the rest as in
-    `InverseConv`.
-
-    Examples
-    --------
-    >>> import torch, unconv.nn
-    >>> layer = unconv.nn.PinvConv1d(3, 8, 3, padding=1)
-    >>> layer(torch.randn(2, 8, 16)).shape
-    torch.Size([2, 3, 16])
-    """
-
     nd = 1
 
 
 class PinvConv2d(_PinvConv):
-    """A⁺ of an nn.Conv2d: the least-squares solution of smallest norm.
-
-    rtol, atol and the options of the solver as in `ConvOperator.pinv`; the rest as in
-    `InverseConv`.
-
-    Examples
-    --------
-    >>> import torch, unconv.nn
-    >>> layer = unconv.nn.PinvConv2d(3, 8, 3, padding=1)
-    >>> layer(torch.randn(2, 8, 8, 8)).shape
-    torch.Size([2, 3, 8, 8])
-    """
-
     nd = 2
 
 
 class PinvConv3d(_PinvConv):
-    """A⁺ of an nn.Conv3d: the least-squares solution of smallest norm.
-
-    rtol, atol and the options of the solver as in `ConvOperator.pinv`; the rest as in
-    `InverseConv`.
-
-    Examples
-    --------
-    >>> import torch, unconv.nn
-    >>> layer = unconv.nn.PinvConv3d(3, 8, 3, padding=1)
-    >>> layer(torch.randn(2, 8, 4, 4, 4)).shape
-    torch.Size([2, 3, 4, 4, 4])
-    """
-
     nd = 3
 
 
 class TikhonovConv1d(_TikhonovConv):
-    """(AᴴA + damp²)⁻¹Aᴴ of an nn.Conv1d, damp > 0.
-
-    damp : where it starts; learn_damp : whether `log_damp` is a parameter; the options of the
-    solver as in `ConvOperator.tikhonov`; the rest as in `InverseConv`.
-
-    Examples
-    --------
-    >>> import torch, unconv.nn
-    >>> layer = unconv.nn.TikhonovConv1d(3, 8, 3, padding=1, damp=0.1)
-    >>> layer(torch.randn(2, 8, 16)).shape
-    torch.Size([2, 3, 16])
-    """
-
     nd = 1
 
 
 class TikhonovConv2d(_TikhonovConv):
-    """(AᴴA + damp²)⁻¹Aᴴ of an nn.Conv2d, damp > 0.
-
-    damp : where it starts; learn_damp : whether `log_damp` is a parameter; the options of the
-    solver as in `ConvOperator.tikhonov`; the rest as in `InverseConv`.
-
-    Examples
-    --------
-    >>> import torch, unconv.nn
-    >>> layer = unconv.nn.TikhonovConv2d(3, 8, 3, padding=1, damp=0.1)
-    >>> layer(torch.randn(2, 8, 8, 8)).shape
-    torch.Size([2, 3, 8, 8])
-    """
-
     nd = 2
 
 
 class TikhonovConv3d(_TikhonovConv):
-    """(AᴴA + damp²)⁻¹Aᴴ of an nn.Conv3d, damp > 0.
-
-    damp : where it starts; learn_damp : whether `log_damp` is a parameter; the options of the
-    solver as in `ConvOperator.tikhonov`; the rest as in `InverseConv`.
-
-    Examples
-    --------
-    >>> import torch, unconv.nn
-    >>> layer = unconv.nn.TikhonovConv3d(3, 8, 3, padding=1, damp=0.1)
-    >>> layer(torch.randn(2, 8, 4, 4, 4)).shape
-    torch.Size([2, 3, 4, 4, 4])
-    """
-
     nd = 3
 
 
 class WienerConv1d(_WienerConv):
-    """The Wiener filter of an nn.Conv1d.
-
-    noise_psd, signal_psd : power spectra to start from, as in `ConvOperator.wiener`; learn_psd :
-    whether their logarithms are parameters; channel_covariance : a buffer, not learnt; the options
-    of the solver as in `ConvOperator.wiener`; the rest as in `InverseConv`.
-
-    Examples
-    --------
-    >>> import torch, unconv.nn
-    >>> layer = unconv.nn.WienerConv1d(3, 8, 3, padding=1, noise_psd=0.01)
-    >>> layer(torch.randn(2, 8, 16)).shape
-    torch.Size([2, 3, 16])
-    """
-
     nd = 1
 
 
 class WienerConv2d(_WienerConv):
-    """The Wiener filter of an nn.Conv2d.
-
-    noise_psd, signal_psd : power spectra to start from, as in `ConvOperator.wiener`; learn_psd :
-    whether their logarithms are parameters; channel_covariance : a buffer, not learnt; the options
-    of the solver as in `ConvOperator.wiener`; the rest as in `InverseConv`.
-
-    Examples
-    --------
-    >>> import torch, unconv.nn
-    >>> layer = unconv.nn.WienerConv2d(3, 8, 3, padding=1, noise_psd=0.01)
-    >>> layer(torch.randn(2, 8, 8, 8)).shape
-    torch.Size([2, 3, 8, 8])
-    """
-
     nd = 2
 
 
 class WienerConv3d(_WienerConv):
-    """The Wiener filter of an nn.Conv3d.
-
-    noise_psd, signal_psd : power spectra to start from, as in `ConvOperator.wiener`; learn_psd :
-    whether their logarithms are parameters; channel_covariance : a buffer, not learnt; the options
-    of the solver as in `ConvOperator.wiener`; the rest as in `InverseConv`.
-
-    Examples
-    --------
-    >>> import torch, unconv.nn
-    >>> layer = unconv.nn.WienerConv3d(3, 8, 3, padding=1, noise_psd=0.01)
-    >>> layer(torch.randn(2, 8, 4, 4, 4)).shape
-    torch.Size([2, 3, 4, 4, 4])
-    """
-
     nd = 3

@@ -2,9 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+INSTALL := python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/$(INSTALL)
+# As variables, for the environments too in which pip builds a wheel.
+export PIP_CONSTRAINT := constraints.txt
+export PIP_BUILD_CONSTRAINT := constraints.txt
 
-.PHONY: demo test test-all fuzz-answers lint docs bench clean
+.PHONY: demo test test-all coverage fuzz-answers lint hooks docs bench dist wheel-check release-check clean
 
 demo: $(VENV)/.ready
 	$(BIN)/unconv demo --output demo.png
@@ -15,17 +19,25 @@ test: $(VENV)/.peers-tried
 test-all: $(VENV)/.peers-tried
 	HYPOTHESIS_PROFILE=free $(BIN)/python -m pytest -n 2 -m "slow or not slow"
 
+coverage: $(VENV)/.peers-tried
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
+
 # Random operators of every kind against a 190-digit oracle; failures go to fuzz-failures.jsonl.
 MINUTES ?= 10
 SEED ?= 0
 fuzz-answers: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --minutes $(MINUTES) --seed $(SEED)
 
+PYTHON_CODE := src tests benchmarks examples .ci
 lint: $(VENV)/.ready
-	$(BIN)/ruff check src tests benchmarks examples
-	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check $(PYTHON_CODE)
+	$(BIN)/ruff format --check $(PYTHON_CODE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# What `make lint` runs, before every commit.
+hooks: $(VENV)/.ready
+	$(BIN)/pre-commit install
 
 docs: $(VENV)/.docs-ready
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
@@ -33,6 +45,23 @@ docs: $(VENV)/.docs-ready
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks
+
+dist: $(VENV)/.release-ready
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+
+# The wheel as a stranger has it: alone in a fresh environment, without extras.
+TRIAL := build/wheel-check
+wheel-check: dist
+	rm -rf $(TRIAL)
+	$(PYTHON) -m venv $(TRIAL)
+	$(TRIAL)/bin/$(INSTALL) $(TORCH_PIP) torch
+	$(TRIAL)/bin/$(INSTALL) dist/*.whl
+	$(TRIAL)/bin/python -I -W error .ci/try_wheel.py
+
+release-check: $(VENV)/.ready
+	$(BIN)/python .ci/release_check.py
 
 # torch comes first and alone: `make TORCH_PIP="--index-url URL" demo` chooses its build, and where
 # pip's sources hold a CPU wheel it is taken; the default wheel for Linux brings CUDA with it.
@@ -54,5 +83,9 @@ $(VENV)/.docs-ready: $(VENV)/.ready
 	$(PIP) -e ".[docs]"
 	touch $@
 
+$(VENV)/.release-ready: $(VENV)/.ready
+	$(PIP) -e ".[release]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) docs/_build
+	rm -rf $(VENV) build dist docs/_build

@@ -20,9 +20,8 @@ import torch
 from torch import Tensor
 
 from unconv import psf
-from unconv.parameter_choice import choose_damp
+from unconv.parameter_choice import choose_damp, estimate_spectra
 from unconv.pictures.restoration import blur, blur_operator
-from unconv.regularize import estimate_spectra
 
 from .common import table
 

@@ -23,6 +23,7 @@ from unconv import (
     adapters,
     inspection,
     linalg,
+    parameter_choice,
     psf,
     regularize,
     testing,
@@ -77,6 +78,8 @@ def _functions() -> dict[Callable[..., Any], dict[str, Any]]:
         unconv.tikhonov: {**_of(1), "damp": 0.3},
         unconv.wiener: {**_of(1), "noise_psd": 0.1, "signal_psd": 1.0},
         unconv.tsvd: {**_of(1), "rtol": 0.01},
+        unconv.filtered: {**_of(1), "gain": regularize.showalter(2.0)},
+        unconv.lstsq: _of(1),
         unconv.conv_matrix: {"weight": w, "input_shape": (5,)},
         unconv.inverse_kernel: {"weight": w, "size": 5},
         linalg.pinv: {"A": A43},
@@ -84,15 +87,14 @@ def _functions() -> dict[Callable[..., Any], dict[str, Any]]:
         linalg.svd: {"A": A43},
         linalg.svdvals: {"A": A43},
         linalg.svt: {"A": A43, "tau": 0.5},
-        regularize.choose_damp: {"op": A, "y": y, "noise_std": 0.1},
-        regularize.estimate_noise_std: {"y": y},
-        regularize.estimate_spectra: {"op": B, "y": picture},
+        parameter_choice.choose_damp: {"op": A, "y": y, "noise_std": 0.1},
+        parameter_choice.estimate_noise_std: {"y": y},
+        parameter_choice.estimate_spectra: {"op": B, "y": picture},
         regularize.landweber: {"steps": 3, "step": 0.1},
-        regularize.minimum_risk_damp: {"op": B, "y": picture},
         regularize.penalty_operator: {"op": A, "penalty": "gradient"},
         regularize.showalter: {"time": 2.0},
-        regularize.tikhonov_path: {"op": A, "y": y, "damps": [0.1, 1.0]},
-        regularize.whiteness: {"residual": seeded(1, 8, 8)},
+        parameter_choice.tikhonov_path: {"op": A, "y": y, "damps": [0.1, 1.0]},
+        parameter_choice.whiteness: {"residual": seeded(1, 8, 8)},
         adapters.as_h_functions: {"op": B},
         adapters.as_scipy: {"op": A},
         approximate_pinv: {"op": B, "size": (3, 3)},
@@ -165,23 +167,19 @@ def _adapters() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     return found
 
 
-_SOLVER = ("method", "memory_limit", "expected_solves", "tol", "maxiter", "check_finite")
-_SETTINGS = {
-    "Pinv": ("rtol", *_SOLVER),
-    "Tikhonov": ("damp", "learn_damp", *_SOLVER),
-    "Wiener": ("noise_psd", "signal_psd", "learn_psd", *_SOLVER),
-}
+_LAYERS = ("Pinv", "Tikhonov", "Wiener")
 
 
 def _layers() -> Iterator[Door]:
     sizes = {"in_channels": 1, "out_channels": 2, "kernel_size": 3, "padding": 1}
-    for kind, settings in _SETTINGS.items():
+    for kind in _LAYERS:
         for nd in (1, 2, 3):
             layer = getattr(unconv.nn, f"{kind}Conv{nd}d")
             name, make = layer.__name__, functools.partial(layer, dtype=F64)
-            yield Door(name, make, sizes, (*_names(layer), *settings))
+            yield Door(name, make, sizes, _names(layer))
             conv = [nn.Conv1d, nn.Conv2d, nn.Conv3d][nd - 1](1, 2, 3, dtype=F64)
             share = layer.from_conv
+            settings = [n for n in _names(layer) if n not in _names(unconv.nn.InverseConv)]
             yield Door(f"{name}.from_conv", share, {"module": conv}, (*_names(share), *settings))
             made = make(**sizes)
             yield _door(f"{name}.forward", made.forward, {"y": seeded(1, 2, *[7] * nd)})

@@ -74,12 +74,13 @@ def pool_of(door: Door, name: str) -> dict[str, object]:
 
 # --- the doors are all there
 
-INTERNAL = {  # for traced.py, autograd and copies; documented as such
+INTERNAL = {  # for compiled.py, autograd and copies; documented as such
     "value", "value_dtype", "gradients", "evaluate", "solution", "depends_on", "bound_to",
     "with_weight", "in_double", "extra_repr", "inverse",
 }  # fmt: skip
 MODULES = [
-    "unconv", "unconv.linalg", "unconv.nn", "unconv.regularize", "unconv.adapters", "unconv.psf",
+    "unconv", "unconv.functional", "unconv.linalg", "unconv.nn", "unconv.regularize",
+    "unconv.parameter_choice", "unconv.adapters", "unconv.psf",
     "unconv.fir", "unconv.operators.matrix", "unconv.inspection", "unconv.testing",
     "unconv.pictures.restoration",
 ]  # fmt: skip

@@ -1,12 +1,15 @@
 """unconv undoes convolutions: adjoints, pseudo-inverses and damped inverses, exactly, on PyTorch.
 
 Start with `ConvOperator`, or with the one-call functions `conv2d_pinv`, `conv2d_adjoint`,
-`tikhonov`, `wiener` and `tsvd`.
+`tikhonov`, `wiener`, `tsvd`, `filtered` and `lstsq`.  Submodules (`unconv.psf`, `unconv.nn`, …) are
+imported when they are first named; `import unconv` does not pay for those that a program leaves
+alone.
 """
 
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-from . import linalg, nn
 from .doors import ConvOperator
 from .fir import InverseKernel, inverse_kernel
 from .functional.convolutions import (
@@ -17,7 +20,7 @@ from .functional.convolutions import (
     conv3d_adjoint,
     conv3d_pinv,
 )
-from .functional.regularized import tikhonov, tsvd, wiener
+from .functional.regularized import filtered, lstsq, tikhonov, tsvd, wiener
 from .inverse import (
     AccuracyWarning,
     Certificate,
@@ -43,6 +46,7 @@ __all__ = [
     "LstsqResult",
     "MemoryLimitError",
     "Plan",
+    "adapters",
     "conv1d_adjoint",
     "conv1d_pinv",
     "conv2d_adjoint",
@@ -50,10 +54,47 @@ __all__ = [
     "conv3d_adjoint",
     "conv3d_pinv",
     "conv_matrix",
+    "filtered",
+    "fir",
+    "functional",
+    "inspection",
     "inverse_kernel",
     "linalg",
+    "lstsq",
     "nn",
+    "parameter_choice",
+    "pictures",
+    "psf",
+    "regularize",
+    "spectrum",
+    "testing",
     "tikhonov",
     "tsvd",
     "wiener",
 ]
+
+if TYPE_CHECKING:
+    from . import (
+        adapters,
+        fir,
+        functional,
+        inspection,
+        linalg,
+        nn,
+        parameter_choice,
+        pictures,
+        psf,
+        regularize,
+        spectrum,
+        testing,
+    )
+else:  # out of sight of type checkers, which would then let every misspelt name pass
+
+    def __getattr__(name: str) -> Any:
+        if name in __all__:  # and not bound above: a submodule
+            return import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,6 +1,6 @@
 """The laws, public: what every linear operator and every pseudo-inverse must satisfy.
 
-For those who write operators, rungs or adapters.  Each check returns a number to compare with a
+For those who write operators, inverses or adapters.  Each check returns a number to compare with a
 tolerance of your own; nothing here raises because an operator is wrong.
 
     dot test      ⟨A x, y⟩ = ⟨x, Aᴴ y⟩
@@ -53,7 +53,7 @@ def dot_test(op: LinearOperator, *, batch: int = 2, seed: int = 0) -> float:
     ----------
     op : maps (N, *domain_shape) to (N, *range_shape)
     batch
-        Number N of samples; an operator with one kernel a sample takes its own number instead.
+        Number N of samples; an operator with one kernel per sample takes its own number instead.
     seed
         Seed of x and y.
 
@@ -159,8 +159,13 @@ def dense_twin(op: ConvOperator) -> Tensor:
 
     Returns
     -------
-    (m, n), or (B, m, n) with one kernel a sample; float64, complex128 for complex weights.  Rows
+    (m, n), or (B, m, n) with one kernel per sample; float64, complex128 for complex weights.  Rows
     and columns in C order of `op.range_shape` and `op.domain_shape`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If op is no ConvOperator, or its weight is on the meta device.
 
     Examples
     --------

@@ -15,6 +15,7 @@ import torch
 
 import unconv
 from unconv.adapters import ExactMaps, as_deepinv, deepinv_physics
+from unconv.inverse import factorize
 
 from ..helpers import (
     C128,
@@ -84,9 +85,8 @@ def test_dagger_is_the_pseudoinverse():
 
 def test_factors_are_kept_while_they_hold(monkeypatch):
     made = []
-    factorize = unconv.ConvOperator.tikhonov
     monkeypatch.setattr(
-        unconv.ConvOperator, "tikhonov", lambda *a, **k: made.append(a[1]) or factorize(*a, **k)
+        deepinv_physics, "factorize", lambda op, r: made.append(r.damp) or factorize(op, r)
     )
     op = conv()
     z, y = pair(op)
@@ -225,3 +225,18 @@ def test_copies_work_alone(deepinv):
     with torch.no_grad():
         physics.maps.op.weight.zero_()
     assert relative(other.A_dagger(y), expected) == 0
+
+
+def test_options_are_those_of_pinv():
+    op = conv(padding_mode="circular")
+    z, y = pair(op)
+    maps = ExactMaps(op, method="krylov", tol=1e-10, maxiter=3000, memory_limit=1e9)
+    assert relative(maps.prox_l2(z, y, 4.0), ExactMaps(op).prox_l2(z, y, 4.0)) < 1e-8
+    with pytest.warns(unconv.AccuracyWarning, match="iterat"):
+        ExactMaps(op, method="krylov", maxiter=1).prox_l2(z, y, 1e6)
+    with pytest.raises(unconv.MemoryLimitError, match="memory_limit=8 B"):
+        ExactMaps(op, memory_limit=8).A_dagger(y)
+    op.weight.data[0, 0, 0, 0] = torch.nan
+    with pytest.raises(ValueError, match="NaN"):
+        ExactMaps(op).A_dagger(y)
+    assert ExactMaps(op, method="dense", check_finite=False).op is op

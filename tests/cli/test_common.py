@@ -25,12 +25,15 @@ from typer.testing import CliRunner, Result
 from unconv import ConvOperator
 from unconv.cli.app import app
 from unconv.cli.common import (
+    DEFAULT_MEMORY,
     EXIT_CODES,
     collected_doubts,
+    parse_memory,
     parse_psf,
     tell,
 )
 from unconv.inverse import AccuracyWarning
+from unconv.operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from unconv.pictures.formats import (
     Picture,
     PictureError,
@@ -104,6 +107,25 @@ def test_parse_psf():
     assert torch.equal(parse_psf("motion:15,30"), psf.motion(15, 30))
     assert torch.equal(parse_psf("motion: 15 , -3e1"), psf.motion(15, -30))
     assert torch.equal(parse_psf("disk:4"), psf.disk(4))
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("6GB", 6e9), ("6 GiB", 6 * 2**30), ("2.5mb", 2.5e6), (".5TiB", 2**39), ("1kB", 1000),
+     ("3KiB", 3072), ("7B", 7), ("0GB", 0)],
+)  # fmt: skip
+def test_parse_memory(text, number):
+    assert parse_memory(text) == number
+
+
+@pytest.mark.parametrize("text", ["6", "", "GB", "6G", "6 PB", "-6GB", "1e9", "6GB.", "nan", "iB"])
+def test_memory_without_a_unit_is_refused(text):
+    with pytest.raises(ValueError, match="must be a number with its unit, such as 6GB"):
+        parse_memory(text)
+
+
+def test_the_default_memory_is_the_librarys():
+    assert parse_memory(DEFAULT_MEMORY) == DEFAULT_MEMORY_LIMIT
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".png", ".tif"])

@@ -88,7 +88,7 @@ def test_round_trip(tmp_path: Path, name, channels, dtype, least):
     assert set(contents(tmp_path)) == {name, blurred.name, restored.name}
 
 
-def test_damp_auto(tmp_path: Path):
+def test_damp_by_least_risk(tmp_path: Path):
     sharp = save(tmp_path / "a.npy", 1, 64, 60, dtype="float64")
     noisy, restored = tmp_path / "b.npy", tmp_path / "c.npy"
     run("blur", sharp, "-o", noisy, "--psf", "disk:2", "--noise-std", 0.01)
@@ -96,7 +96,7 @@ def test_damp_auto(tmp_path: Path):
     y = torch.from_numpy(read_picture(noisy).planes)
     expected = library.deblur(y, psf.disk(2))
     assert chosen["damp"] == expected.damp
-    assert chosen["damp_chosen"] == "by least expected error"
+    assert chosen["damp_chosen"] == "risk"
     np.testing.assert_array_equal(read_picture(restored).planes, expected.planes.numpy())
     known = succeed("deblur", noisy, "-o", restored, "--psf", "disk:2", "--noise-std", 0.1)
     assert known["damp"] == library.deblur(y, psf.disk(2), noise_std=0.1).damp > chosen["damp"]
@@ -186,15 +186,18 @@ def test_tiff_metadata_are_kept(tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "code", "says"),
     [
-        (("--damp", "high"), 2, ("'high'", "number >= 0 or one of auto, gcv")),
-        (("--damp", ""), 2, ("''", "number >= 0 or one of auto, gcv")),
+        (("--damp", "high"), 2, ("'high'", "number >= 0 or one of risk, gcv")),
+        (("--damp", ""), 2, ("''", "number >= 0 or one of risk, gcv")),
         (("--damp", "-1"), 2, ("damp=-1.0", ">= 0")),
         (("--damp", "nan"), 2, ("damp=nan", ">= 0")),
         (("--damp", "inf"), 2, ("damp=inf", ">= 0")),
         (("--boundary", "smooth"), 2, ("'smooth'", "valid")),
         (("--tol", "-1"), 2, ("tol=-1.0", "> 0")),
         (("--tol", "nan"), 2, ("tol=nan", "> 0")),
-        (("--memory-limit", "1e-6"), 4, ("memory_limit=1 kB",)),
+        (("--damp", "auto"), 2, ("'auto'", "risk")),
+        (("--memory-limit", "1kB"), 4, ("memory_limit=1 kB",)),
+        (("--memory-limit", "6"), 2, ("'6'", "with its unit, such as 6GB")),
+        (("--memory-limit", "-6GB"), 2, ("'-6GB'", "with its unit, such as 6GB")),
     ],
 )
 def test_bad_options(tmp_path: Path, options, code, says):
@@ -237,7 +240,7 @@ def test_not_certified(tmp_path: Path, monkeypatch, as_json):
         assert "use float64" in result.stdout
 
 
-ITERATED = "--psf", "disk:4", "--damp", 0.5, "--memory-limit", 0.02  # gigabytes
+ITERATED = "--psf", "disk:4", "--damp", 0.5, "--memory-limit", "20MB"
 
 
 def test_iterations_are_reported(tmp_path: Path):
@@ -265,7 +268,7 @@ def test_stopped_above_the_tolerance(tmp_path: Path, as_json):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("damp", ["auto", "gcv", "discrepancy", "sure", "lcurve", "0.1"])
+@pytest.mark.parametrize("damp", ["risk", "gcv", "discrepancy", "sure", "lcurve", "0.1"])
 def test_report(tmp_path: Path, damp, channels):
     source, page = save(tmp_path / "a<b>.png", channels, 40, 36), tmp_path / "page.html"
     options = "--psf", PSF, "--damp", damp, "--boundary", "circular", "--report", page, "--json"

@@ -16,7 +16,6 @@ pytest.importorskip("typer")
 from PIL import Image
 
 from unconv import ConvOperator
-from unconv.cli import inspect_figure
 from unconv.inspection import inspect_operator, response
 from unconv.pictures.restoration import BOUNDARIES, blur_operator
 from unconv.psf import models as psf
@@ -181,7 +180,7 @@ def test_picture_is_written_whole_or_not_at_all(folder, monkeypatch):
         file.write(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(inspect_figure, "draw", interrupt)
+    monkeypatch.setattr("unconv.cli.inspect.draw", interrupt)
     Path("a.png").write_bytes(b"old")
     fail(folder, 130, "inspect", "disk:1", *SMALL, "-o", "a.png", says=("nothing was written",))
 
@@ -202,7 +201,7 @@ def test_picture_is_written_whole_or_not_at_all(folder, monkeypatch):
         (("disk:12", *SMALL), 2, ("reflect", "at most 11 samples")),
         (("disk:1", "--stride", 2), 2, ("--stride", "leave them out")),
         (("disk:1", "--size", "200000x200000"), 4, ("GB", "smaller sizes")),
-        (("disk:1", *SMALL, "--memory-limit", 0), 4, ("memory_limit",)),
+        (("disk:1", *SMALL, "--memory-limit", "0GB"), 4, ("memory_limit",)),
         (("gausian:2",), 2, ("did you mean gaussian:SIGMA?",)),
         (("missing.npy",), 2, ("neither a file",)),
         (("disk:1", "-o", "a.jpg"), 3, ("'a.jpg'", "end it in .png")),

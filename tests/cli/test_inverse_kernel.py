@@ -125,7 +125,7 @@ def test_unknown_option_names_the_right_one(folder):
         (("disk:1", "--size", "3x3", "--delay", "middle"), 2, ("--delay 'middle'", "15,15")),
         (("disk:1", "--size", "3x3", "--damp", "-1"), 2, ("damp=-1.0",)),
         (("disk:1", "--size", "90000x90000"), 4, ("GB", "smaller size")),
-        (("disk:1", "--size", "9x9", "--memory-limit", "0"), 4, ("memory_limit=0 B",)),
+        (("disk:1", "--size", "9x9", "--memory-limit", "0B"), 4, ("memory_limit=0 B",)),
         (("gausian:2", "--size", "3x3"), 2, ("did you mean gaussian:SIGMA?",)),
         (("missing.npy", "--size", "3x3"), 2, ("neither a file",)),
         (("text.npy", "--size", "3x3"), 3, ("text.npy",)),

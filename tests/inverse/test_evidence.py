@@ -107,7 +107,7 @@ def exact_rank(op: ConvOperator) -> int:
     return length * min(out, into)
 
 
-@pytest.mark.filterwarnings("ignore::unconv.inverse.operator.AccuracyWarning")
+@pytest.mark.filterwarnings("ignore::unconv.inverse.AccuracyWarning")
 @pytest.mark.parametrize("method", RUNGS)
 def test_no_bound_is_false(method):
     """n > rank, dependent and nearly dependent rows and columns, any damp, four dtypes."""
@@ -171,7 +171,7 @@ def test_a_null_space_part_that_was_added(method, damp):
 # --- solutions that are exactly right -------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore::unconv.inverse.operator.AccuracyWarning")
+@pytest.mark.filterwarnings("ignore::unconv.inverse.AccuracyWarning")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("method", ["auto", *(r for r in RUNGS if r != "cosine")])
 @pytest.mark.parametrize("damp", [0.0, 0.1])

@@ -25,7 +25,7 @@ from unconv.inverse.prepared import (
     kernel_spectrum,
     spectrum_bytes,
 )
-from unconv.inverse.request import Options
+from unconv.inverse.request import Request
 from unconv.numerics.cgls import Cgls
 from unconv.numerics.lsmr import Lsmr
 from unconv.psf import motion
@@ -67,7 +67,7 @@ def forced(name, monkeypatch):
 
 
 def inverse_of(op: ConvOperator, algorithm: type | None = None, **options) -> KrylovInverse:
-    inverse = krylov.factor(op, Options(**options), True)
+    inverse = krylov.factor(op, Request(**options))
     if algorithm is not None:
         inverse.algorithm = algorithm
     return inverse
@@ -422,7 +422,7 @@ def test_zero_kernel(shape, dtype, damp):
 @pytest.mark.parametrize("damp", [0.0, 0.1])
 def test_unchecked_nan_stays_in_its_image(name, damp):
     op = ConvOperator(near_identity(2, 2, 3), (9,), padding=1)
-    inverse = krylov.factor(op, Options(damp=damp), False)
+    inverse = krylov.factor(op, Request(damp=damp))
     y = randn(3, 2, 9)
     with unproven(damp):
         expected = inverse(y)
@@ -433,7 +433,7 @@ def test_unchecked_nan_stays_in_its_image(name, damp):
     assert relative(x[0], expected[0]) < 1e-12
     assert x[1].isnan().all()
     assert not x[2].isfinite().any()
-    spoilt = krylov.factor(op.with_weight(op.weight * torch.nan), Options(damp=damp), False)
+    spoilt = krylov.factor(op.with_weight(op.weight * torch.nan), Request(damp=damp))
     with unproven(damp):
         assert spoilt(y).isnan().all()
 
@@ -502,7 +502,7 @@ def test_adjoint_and_gradient(name, dtype, damp):
 @pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")  # torch's own
 def test_vmap_and_forward_mode():
     op = blur(size=(9, 8))
-    inverse = krylov.factor(op, Options(damp=0.3, tol=1e-12), False)
+    inverse = krylov.factor(op, Request(damp=0.3, tol=1e-12))
     y = randn(3, 2, *op.range_shape)
     mapped = torch.func.vmap(inverse)(y)
     assert relative(mapped[1], inverse(y[1])) < 1e-11
@@ -515,20 +515,20 @@ def test_vmap_and_forward_mode():
 
 def test_obstacle_is_a_cut_off_of_ones_own():
     op = blur()
-    assert krylov.obstacle(op, Options()) is None
-    assert krylov.obstacle(op, Options(damp=0.1, rtol=0.1, atol=1.0)) is None
-    for options in (Options(rtol=0.1), Options(atol=0.1)):
+    assert krylov.obstacle(op, Request()) is None
+    assert krylov.obstacle(op, Request(damp=0.1, rtol=0.1, atol=1.0)) is None
+    for options in (Request(rtol=0.1), Request(atol=0.1)):
         assert "cannot cut singular values" in krylov.obstacle(op, options)
 
 
 def test_memory_counts_what_runs_together():
     op = blur()
-    one, three = (krylov.memory(op, Options(expected_solves=n)) for n in (1, 3))
+    one, three = (krylov.memory(op, Request(expected_solves=n)) for n in (1, 3))
     assert one >= krylov._bytes_an_image(op)
     assert 2 * krylov._bytes_an_image(op) <= three - one < 2 * one
-    assert krylov.memory(op, Options(expected_solves=10**9)) <= 32 * 2**20
+    assert krylov.memory(op, Request(expected_solves=10**9)) <= 32 * 2**20
     own = ConvOperator(randn(5, 1, 1, 3), (64,), padding=1)
-    assert krylov.memory(own, Options()) >= 5 * krylov._bytes_an_image(own)
+    assert krylov.memory(own, Request()) >= 5 * krylov._bytes_an_image(own)
 
 
 @pytest.mark.parametrize("name", ["fft"])
@@ -540,7 +540,7 @@ def test_memory_counts_the_spectrum(name):
         kept = sum(b.nbytes for b in A._buffers.values())
         assert kept <= buffer_bytes(op, 1) <= 6 * kept
         expected = krylov._bytes_an_image(op) + buffer_bytes(op, 1) + 2 * spectrum_bytes(op)
-        assert krylov.memory(op, Options()) == expected
+        assert krylov.memory(op, Request()) == expected
 
 
 def test_a_spectrum_that_is_too_large_is_not_kept(monkeypatch):
@@ -559,7 +559,7 @@ def test_a_spectrum_that_is_too_large_is_not_kept(monkeypatch):
 @pytest.mark.parametrize("tol", [1e-3, 1e-6])
 def test_iterations_are_foreseen(rel, tol):
     op = blur(size=(64, 60))
-    options = Options(damp=rel, tol=tol)
+    options = Request(damp=rel, tol=tol)
     y = op(randn(1, 1, 64, 60)) + 0.01 * randn(1, 1, 64, 60, seed=3)
     took = int(inverse_of(op, damp=rel, tol=tol).solution(y)[1].iterations)
     foreseen = krylov.expected_iterations(op, options)
@@ -570,12 +570,12 @@ def test_iterations_are_foreseen(rel, tol):
 
 def test_iterations_are_capped():
     op = blur()
-    assert krylov.expected_iterations(op, Options()) == 4 * 24 * 20
-    assert krylov.expected_iterations(op, Options(maxiter=7)) == 7
-    assert krylov.expected_iterations(op, Options(damp=1e-300)) == 20_000
-    assert krylov.expected_iterations(op, Options(damp=1e300)) >= 1
+    assert krylov.expected_iterations(op, Request()) == 4 * 24 * 20
+    assert krylov.expected_iterations(op, Request(maxiter=7)) == 7
+    assert krylov.expected_iterations(op, Request(damp=1e-300)) == 20_000
+    assert krylov.expected_iterations(op, Request(damp=1e300)) >= 1
     nan = op.with_weight(op.weight * torch.nan)
-    assert krylov.expected_iterations(nan, Options(damp=0.1)) == 20_000
+    assert krylov.expected_iterations(nan, Request(damp=0.1)) == 20_000
     assert inverse_of(op, damp=0.1).algorithm is Cgls
     assert inverse_of(op, damp=1e-3).algorithm is Lsmr
     assert inverse_of(op).algorithm is Lsmr

@@ -83,7 +83,7 @@ except ValueError:
 largest = 10**9
 op = make()
 plan = op.plan(**call)
-need = boundary_sizes.needs(op, options_of(call.get("damp", 0.0), None, 0.0, 1e12))
+need = boundary_sizes.needs(op, request_of(call.get("damp", 0.0), None, 0.0, 1e12))
 open("/proc/self/clear_refs", "w").write("5")
 before = status("VmRSS")
 inverse = run(op, call)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unconv import ConvOperator
-from unconv.inverse import AccuracyWarning, Options
+from unconv.inverse import AccuracyWarning, Request
 from unconv.inverse.plan import LADDER
 from unconv.inverse.request import default_rtol
 from unconv.testing import dense_twin, dot_test, penrose_errors
@@ -322,12 +322,12 @@ def test_default_cutoff_is_that_of_double_precision():
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (Options(), 4 * 10 * torch.finfo(F64).eps),
-        (Options(rtol=0.1), 0.4),
-        (Options(atol=0.5), 0.5),
-        (Options(rtol=0.1, atol=0.5), 0.5),
-        (Options(rtol=0.2, atol=0.5), 0.8),
-        (Options(damp=1.0, rtol=0.1), 0.0),
+        (Request(), 4 * 10 * torch.finfo(F64).eps),
+        (Request(rtol=0.1), 0.4),
+        (Request(atol=0.5), 0.5),
+        (Request(rtol=0.1, atol=0.5), 0.5),
+        (Request(rtol=0.2, atol=0.5), 0.8),
+        (Request(damp=1.0, rtol=0.1), 0.0),
     ],
 )
 def test_cutoff_as_torch(options, expected):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from unconv import ConvOperator, MemoryLimitError, Plan
-from unconv.inverse import Options
+from unconv.inverse import Request
 from unconv.inverse.boundary.sizes import rings_of
 from unconv.inverse.diagonal import dense, fourier
 from unconv.inverse.plan import LADDER
@@ -299,7 +299,7 @@ def test_memory_limit_is_refused_with_the_figure(options, method):
 
 def test_a_rung_over_memory_leaves_the_next_its_chance():
     op = ConvOperator(empty(1, 1, 1), (1,), **CIRCULAR)
-    options = Options()
+    options = Request()
     assert fourier.memory(op, options) > dense.memory(op, options)
     plan = op.plan(memory_limit=dense.memory(op, options))
     assert plan.method == "dense"
@@ -404,7 +404,7 @@ RINGS = [
 def test_rings_are_eliminated_where_that_is_stable_and_cheaper(weight, n, damp, expected):
     op = ConvOperator(weight, (n, n), padding="same")
     damp = damp * float(weight.sum())
-    assert (rings_of(op, Options(damp=damp)) is not None) == expected
+    assert (rings_of(op, Request(damp=damp)) is not None) == expected
 
 
 @pytest.mark.parametrize("damp", [0.5, 0.1, 1e-3])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import pickle
 
@@ -93,7 +94,7 @@ class Counting:
             self.count += 1
             return factorize(*args)
 
-        monkeypatch.setattr("unconv.inverse.factorize", counted)
+        monkeypatch.setattr("unconv.doors.inverse_methods.factorize", counted)
 
 
 @pytest.mark.parametrize("kind", [PinvConv1d, TikhonovConv1d])
@@ -183,6 +184,41 @@ def test_settings_that_are_not_learnt_are_buffers():
     assert layer.damp.item() == pytest.approx(0.25)
     layer = WienerConv1d(2, 3, 3, noise_psd=0.1, signal_psd=torch.ones(6), learn_psd=False)
     assert layer.signal_psd.shape == (6,)
+    assert "channel_covariance" not in layer.state_dict()
+
+
+def test_the_covariance_of_channels_is_the_methods():
+    conv, y = conv_of(1, padding_mode="circular", bias=False), randn(2, 3, 6)
+    R = torch.tensor([[1.0, 0.8], [0.8, 1.0]], dtype=F64)
+    layer = WienerConv1d.from_conv(conv, channel_covariance=R)
+    assert torch.equal(layer.state_dict()["channel_covariance"], R)
+    op = unconv.ConvOperator.from_module(conv, (6,))
+    assert relative(layer(y), op.wiener(0.01, 1.0, channel_covariance=R)(y)) < 1e-12
+    assert relative(layer(y), WienerConv1d.from_conv(conv)(y)) > 1e-3
+    layer(y).sum().backward()
+    assert all(p.grad is not None and p.grad.any() for p in layer.parameters())
+    layer.channel_covariance.mul_(2)  # the factor follows
+    assert relative(layer(y), op.wiener(0.01, 1.0, channel_covariance=2 * R)(y)) < 1e-12
+    with pytest.raises(ValueError, match="complex channel_covariance"):
+        WienerConv1d(2, 3, 3, channel_covariance=R.to(torch.complex128))
+
+
+@pytest.mark.parametrize("kind", [PinvConv1d, TikhonovConv1d, WienerConv1d])
+def test_options_of_the_solver_reach_it(kind):
+    y, conv = randn(1, 3, 6), conv_of(1)
+    names = inspect.signature(kind).parameters
+    limits = {"memory_limit": 1e9, "tol": 1e-8, "maxiter": 500, "check_finite": False}
+    if "expected_solves" in names:
+        limits["expected_solves"] = 3
+    if "atol" in names:
+        limits["atol"] = 1e-9
+        everything_cut = kind.from_conv(conv, atol=1e9)
+        assert not everything_cut(y).any()
+    layer = kind.from_conv(conv, **limits)
+    assert layer.solver == limits
+    assert layer(y).isfinite().all()
+    with pytest.raises(TypeError, match="'penalty' is neither a setting of this layer"):
+        kind.from_conv(conv, penalty="gradient")
 
 
 def test_own_parameters_on_request():

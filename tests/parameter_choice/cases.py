@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unconv import ConvOperator
+from unconv.parameter_choice import choose_damp
 
 from ..helpers import C128, F64, randn
 
@@ -55,6 +56,15 @@ DAMPS = (0.03, 1.0, 20.0)
 
 def data_of(op: ConvOperator, dtype: torch.dtype = F64) -> Tensor:
     return randn(op.batch_size or 2, *op.range_shape, dtype=dtype, seed=7)
+
+
+def least_risk_damp(op: ConvOperator, y: Tensor, noise_std: float | None = None) -> float:
+    """Where the risk is least, also where that is no minimum inside and another rule decides."""
+    choice = choose_damp(op, y, "risk", noise_std=noise_std)
+    if choice.decided_by == "risk":
+        return choice.damp
+    damps, risks = choice.curve.T
+    return float(damps[risks.argmin()])
 
 
 class Dense(NamedTuple):

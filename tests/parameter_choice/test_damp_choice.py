@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from unconv import ConvOperator, MemoryLimitError
-from unconv.parameter_choice import choose_damp
+from unconv.parameter_choice import DampChoice, choose_damp
+from unconv.parameter_choice.minimum_risk import risk_of
 from unconv.parameter_choice.rules import RULES
-from unconv.parameter_choice.search import grid
+from unconv.parameter_choice.search import grid, lowest
 from unconv.pictures.restoration import blur_operator
 from unconv.psf import models as psf
-from unconv.regularize import DampChoice, minimum_risk_damp
 
 from ..helpers import C128, F64, assert_says, randn
 from .cases import operator
@@ -146,11 +146,12 @@ def test_residual_is_the_noise():
         assert residual == pytest.approx(tau * NOISE**2, rel=0.01)
 
 
-def test_risk_is_the_other_function():
+def test_risk_reads_the_noise_where_a_transmits_least():
     op, y = example()
     for noise_std in (None, NOISE):
         choice = choose_damp(op, y, "risk", noise_std=noise_std)
-        assert choice.damp == pytest.approx(minimum_risk_damp(op, y, noise_std), rel=1e-3)
+        risk = risk_of(op, y, noise_std)
+        assert choice.damp == pytest.approx(lowest(risk, risk.damps).damp, rel=1e-3)
         assert choice.noise_std == pytest.approx(NOISE, rel=0.15)
     assert choice.noise_how == "given"
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unconv.parameter_choice import choose_damp
+from unconv.parameter_choice import choose_damp, estimate_noise_std
 from unconv.parameter_choice.noise import weakest_variance
 from unconv.pictures.restoration import blur, blur_operator
-from unconv.regularize import estimate_noise_std
 
 from ..helpers import C128, F64, assert_says, randn
 from .test_minimum_risk import KERNELS, PICTURES, photograph

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unconv import ConvOperator
-from unconv.regularize import tikhonov_path
+from unconv.parameter_choice import tikhonov_path
 
 from ..helpers import DOUBLES, data, randn, relative
 from ..regularize.test_filters import OPERATORS, cosine, operator, separable

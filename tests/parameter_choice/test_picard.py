@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from unconv import ConvOperator
-from unconv.parameter_choice.picard import RUNGS, diagonal_rung, picard
+from unconv.inverse.diagonal.rungs import RUNGS, diagonal_rung
+from unconv.parameter_choice.picard import picard
 from unconv.parameter_choice.trials import PicardTrials
 
 from ..helpers import (

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from unconv import ConvOperator
+from unconv.parameter_choice import estimate_spectra
 from unconv.psf import models as psf
-from unconv.regularize import estimate_spectra, minimum_risk_damp
 
 from ..helpers import C128, assert_says, randn, relative
+from .cases import least_risk_damp
 
 SIZE = (64, 63)
 
@@ -47,7 +48,7 @@ def test_the_filter_beats_the_best_damp_on_such_data():
     x, _ = field(2.0)
     y = op(x) + 0.05 * randn(1, 1, *SIZE, seed=1)
     wiener = op.wiener(*estimate_spectra(op, y))(y)
-    damped = op.tikhonov(minimum_risk_damp(op, y))(y)
+    damped = op.tikhonov(least_risk_damp(op, y))(y)
     assert relative(wiener, x) < relative(damped, x)
 
 

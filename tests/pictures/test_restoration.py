@@ -14,6 +14,7 @@ from scipy.sparse.linalg import LinearOperator, lsqr
 from skimage import data
 
 from unconv import MemoryLimitError
+from unconv.parameter_choice import estimate_spectra
 from unconv.pictures.restoration import (
     BOUNDARIES,
     TOL,
@@ -25,7 +26,6 @@ from unconv.pictures.restoration import (
     frame,
 )
 from unconv.psf import models as psf
-from unconv.regularize import estimate_spectra
 from unconv.testing import dense_twin
 
 from ..helpers import F64, assert_says, randn, relative

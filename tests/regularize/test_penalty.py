@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from unconv import ConvOperator
-from unconv.inverse import AccuracyWarning, options_of
+from unconv.inverse import AccuracyWarning, request_of
 from unconv.regularize.penalized import penalized, solve_penalized
 from unconv.regularize.penalty import penalty_operator
 from unconv.testing import dense_twin
@@ -28,8 +28,8 @@ from ..helpers import (
 MODES = ["zeros", "circular", "reflect", "replicate", "symmetric"]
 
 
-def options(damp: float):
-    return options_of(damp, None, 0.0, 2**32)
+def options(damp: float, method: str = "auto"):
+    return request_of(damp, None, 0.0, 2**32, method=method)
 
 
 def expected(A, L, damp):
@@ -40,11 +40,11 @@ def expected(A, L, damp):
 def assert_equals_the_matrix(op: ConvOperator, penalty, damp: float, method: str = "auto") -> None:
     L = penalty_operator(op, penalty)
     X = expected(dense_twin(op), dense_twin(L), damp)
-    found = penalized(op, penalty, options(damp), method, True)
+    found = penalized(op, penalty, options(damp, method))
     assert relative(found.to_dense(), X) < 1e-9
     assert relative(found.H.to_dense(), X.mH) < 1e-9
     y = data(op.range_shape, op)
-    x, certificate = solve_penalized(op, y, penalty, options(damp), method, True)
+    x, certificate = solve_penalized(op, y, penalty, options(damp, method))
     best = (y.flatten(1) @ X.mT).reshape(-1, *op.domain_shape)
     assert relative(x, best) < 1e-9
     assert (certificate.optimality < 1e-13).all()
@@ -90,7 +90,7 @@ def test_other_grids_are_iterated(shape, extra):
     op = ConvOperator(randn(*shape), (6, 7), **extra)
     L = penalty_operator(op, "gradient")
     X = expected(dense_twin(op), dense_twin(L), 0.5)
-    found = penalized(op, "gradient", options(0.5), "auto", True)
+    found = penalized(op, "gradient", options(0.5))
     assert found.method == "krylov"
     assert relative(found.to_dense(), X) < 1e-6
     assert_equals_the_matrix(op, "gradient", 0.5)
@@ -98,11 +98,9 @@ def test_other_grids_are_iterated(shape, extra):
 
 def test_an_iteration_that_is_cut_short_says_so():
     op = ConvOperator(randn(1, 1, 3, 3), (16, 16), padding="valid")
-    few = options_of(1e-3, None, 0.0, 2**32, maxiter=3)
+    few = request_of(1e-3, None, 0.0, 2**32, maxiter=3)
     with pytest.warns(AccuracyWarning, match="optimality"):
-        _, certificate = solve_penalized(
-            op, data(op.range_shape, op), "laplacian", few, "auto", True
-        )
+        _, certificate = solve_penalized(op, data(op.range_shape, op), "laplacian", few)
     assert not certificate.converged.any()
 
 
@@ -110,7 +108,7 @@ def test_a_common_null_vector_gives_the_smallest_x():
     """Constants are seen neither by a difference kernel nor by the gradient."""
     K = torch.tensor([[0.0, 0, 0], [1, -2, 1], [0, 0, 0]], dtype=F64)[None, None]
     op = ConvOperator(K, (6, 5), padding=1, padding_mode="circular")
-    x = penalized(op, "gradient", options(0.1), "auto", True)(data(op.range_shape, op))
+    x = penalized(op, "gradient", options(0.1))(data(op.range_shape, op))
     assert x.mean((-1, -2)).abs().max() < 1e-12
 
 
@@ -119,7 +117,7 @@ def test_smoothness_is_what_a_gradient_penalty_buys():
     ramp = torch.linspace(0, 1, 24, dtype=F64).expand(1, 1, 24, 24)
     y = op(ramp) + 0.05 * data(op.range_shape, op, N=1)
     plain = op.tikhonov(1.0)(y)
-    smooth = penalized(op, "gradient", options(1.0), "auto", True)(y)
+    smooth = penalized(op, "gradient", options(1.0))(y)
     assert relative(smooth, ramp) < relative(plain, ramp) / 2
 
 
@@ -135,13 +133,13 @@ def test_smoothness_is_what_a_gradient_penalty_buys():
 def test_bad_penalties(penalty, words):
     op = ConvOperator(randn(1, 1, 3, 3), (6, 7), padding=1)
     with pytest.raises((TypeError, ValueError)) as error:
-        penalized(op, penalty, options(0.1), "auto", True)
+        penalized(op, penalty, options(0.1))
     assert_says(error, *words)
 
 
 def test_gradients_in_the_data_and_a_complex_penalty():
     op = ConvOperator(randn(2, 2, 3, dtype=C128), (6,), padding=1)
-    inverse = penalized(op, randn(3, dtype=C128, seed=3), options(0.3), "auto", True)
+    inverse = penalized(op, randn(3, dtype=C128, seed=3), options(0.3))
     y = data(op.range_shape, op).requires_grad_()
     assert torch.autograd.gradcheck(inverse, (y,))
     with warnings.catch_warnings():

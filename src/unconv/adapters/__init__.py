@@ -1,13 +1,19 @@
 """Operators in the clothes of other packages: SciPy and PyLops, deepinv, DDRM.
 
 Nothing is computed anew here: each adapter translates shapes and names, and keeps what the library
-factored.  Packages that the library does not depend on are imported when an adapter is called.
+factored.  Other packages are imported when an adapter is called; so `SciPyOperator`, a class
+which inherits from one of SciPy's, is made when it is first asked for.
 """
 
-from ..operators.scipy_operator import SciPyOperator
+from typing import TYPE_CHECKING, Any
+
+from ..operators.scipy_operator import scipy_operator_class
 from .deepinv_physics import ExactMaps, as_deepinv
 from .h_functions import HFunctions, as_h_functions
 from .scipy_operator import as_scipy
+
+if TYPE_CHECKING:
+    from ..operators.scipy_operator import SciPyOperator
 
 __all__ = [
     "ExactMaps",
@@ -17,3 +23,9 @@ __all__ = [
     "as_h_functions",
     "as_scipy",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "SciPyOperator":
+        return scipy_operator_class()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

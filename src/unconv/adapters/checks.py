@@ -7,7 +7,7 @@ from ..operators.scipy_operator import check_one_kernel
 
 
 def check_convolution(op: object, target: str) -> Convolution:
-    """What can be inverted is a ConvOperator with one kernel."""
+    """Refuse what is no convolution, or has a kernel for each sample: adapters have one for all."""
     if not isinstance(op, Convolution):
         raise TypeError(
             f"{target} needs an unconv.ConvOperator, got {type(op).__name__}; adapt the "

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import importlib
 import math
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..inverse import InverseOperator, factorize, options_of
+from ..inverse import InverseOperator, factorize, request_of
 from ..inverse.cache import FactorCache
 from ..inverse.plan import check_method
 from ..numerics.checks import (
@@ -42,7 +43,7 @@ class ExactMaps(nn.Module):
     op : ConvOperator
     rtol, atol
         Cut-off of A⁺, as in `ConvOperator.pinv`.
-    method
+    method, memory_limit, expected_solves, tol, maxiter, check_finite
         Of A⁺ and of the prox, as there.
 
     All methods are differentiable in their tensors, and in the operator's weight.
@@ -65,12 +66,26 @@ class ExactMaps(nn.Module):
         rtol: float | None = None,
         atol: float = 0.0,
         method: str = "auto",
+        memory_limit: float = DEFAULT_MEMORY_LIMIT,
+        expected_solves: int = EXPECTED_SOLVES,
+        tol: float | None = None,
+        maxiter: int | None = None,
+        check_finite: bool = True,
     ) -> None:
         super().__init__()
         self.op = check_convolution(op, "deepinv")
-        options_of(0.0, rtol, atol, DEFAULT_MEMORY_LIMIT)
         check_method(method)
-        self.rtol, self.atol, self.method = rtol, atol, method
+        self._request = request_of(
+            0.0,
+            rtol,
+            atol,
+            memory_limit,
+            expected_solves,
+            tol,
+            maxiter,
+            method=method,
+            check_finite=check_finite,
+        )
         self._factors = FactorCache()
 
     def A(self, x: Tensor) -> Tensor:
@@ -85,16 +100,10 @@ class ExactMaps(nn.Module):
         """A⁺ y, (N, *range_shape) -> (N, *domain_shape)."""
 
         def factor() -> InverseOperator:
-            return self._factored(0.0, self.rtol, self.atol)
+            return factorize(self.op, self._request)
 
         inverse = self._factors.get("pinv", [self.op.weight], factor)
         return inverse.bound_to(self.op.weight)(y)
-
-    def _factored(
-        self, damp: float, rtol: float | None = None, atol: float = 0.0
-    ) -> InverseOperator:
-        options = options_of(damp, rtol, atol, DEFAULT_MEMORY_LIMIT, EXPECTED_SOLVES)
-        return factorize(self.op, options, self.method, True)
 
     def prox_l2(self, z: Tensor | float | None, y: Tensor, gamma: float | Tensor) -> Tensor:
         """argmin γ/2·‖Ax − y‖² + ½‖x − z‖².
@@ -145,7 +154,7 @@ class ExactMaps(nn.Module):
         value = damp.item()
 
         def factor() -> InverseOperator:
-            return self._factored(value)
+            return factorize(self.op, replace(self._request.undamped(), damp=value))
 
         inverse = self._factors.get(value, [self.op.weight], factor)
         return inverse.bound_to(self.op.weight, damp)
@@ -158,6 +167,11 @@ def as_deepinv(
     rtol: float | None = None,
     atol: float = 0.0,
     method: str = "auto",
+    memory_limit: float = DEFAULT_MEMORY_LIMIT,
+    expected_solves: int = EXPECTED_SOLVES,
+    tol: float | None = None,
+    maxiter: int | None = None,
+    check_finite: bool = True,
 ) -> Any:
     """`op` as a `deepinv.physics.LinearPhysics` whose A_dagger and prox_l2 are solved for.
 
@@ -167,8 +181,8 @@ def as_deepinv(
         With one kernel for all samples.
     noise_model
         deepinv's, for `physics(x)`; none by default.
-    rtol, atol, method
-        As in `ExactMaps`.
+    rtol, atol, method, memory_limit, expected_solves, tol, maxiter, check_finite
+        As in `ConvOperator.pinv`.
 
     Returns
     -------
@@ -191,7 +205,17 @@ def as_deepinv(
     """
     if noise_model is not None:
         check_kind("noise_model", noise_model, nn.Module, "deepinv has several")
-    maps = ExactMaps(op, rtol=rtol, atol=atol, method=method)
+    maps = ExactMaps(
+        op,
+        rtol=rtol,
+        atol=atol,
+        method=method,
+        memory_limit=memory_limit,
+        expected_solves=expected_solves,
+        tol=tol,
+        maxiter=maxiter,
+        check_finite=check_finite,
+    )
     return _physics_class()(maps, noise_model)
 
 

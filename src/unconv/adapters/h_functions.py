@@ -3,11 +3,12 @@
     H = U diag(singulars) V₁ᵀ,    V = [V₁ V₂] n × n,    U m × k,    k = min(m, n)
 
 Diffusion restoration works in the coordinates Vᵀx, one singular value at a time.  Its published
-operators (square box blurs, patches, colours) are written by hand; here they come from the weight:
+operators (square box blurs, patches, colours) are written by hand; here they come from the weight,
+by one of the rungs (ways to invert A, see `unconv.inverse`) that diagonalise A:
 
 1. `fourier`: circular operators, a small SVD for each pair of frequencies ±ω;
 2. `cosine`: symmetric kernels under symmetric boundaries, a small SVD for each frequency;
-3. `separable`: outer products of 1-D kernels with any boundary, one SVD an axis.
+3. `separable`: outer products of 1-D kernels with any boundary, one SVD per axis.
 
 All of it is real.  V₂ spans the null space of the wide operators, for which DDRM wants a basis too.
 
@@ -28,7 +29,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..inverse import Options, options_of
+from ..inverse import Request, request_of
 from ..inverse.diagonal import cosine, fourier, separable
 from ..numerics.checks import check_all_finite, check_tensor
 from ..numerics.compiled import outside_graphs
@@ -40,7 +41,7 @@ from .orthogonal_bases import Side, product_sides, wave_sides
 
 
 class _Rung(NamedTuple):
-    obstacle: Callable[[Convolution, Options], str | None]
+    obstacle: Callable[[Convolution, Request], str | None]
     memory: Callable[[Convolution], int]
     sides: Callable[[Convolution], tuple[Side, Side]]
 
@@ -58,7 +59,7 @@ class HFunctions:
     """
 
     def __init__(
-        self, op: Convolution, method: str, sides: tuple[Side, Side], options: Options
+        self, op: Convolution, method: str, sides: tuple[Side, Side], request: Request
     ) -> None:
         self.method, self.shape = method, op.shape
         self._dtype = real_working_dtype(op.dtype)
@@ -69,7 +70,7 @@ class HFunctions:
         self._u = self._left.labels.sort(descending=True, stable=True).indices[:k]
         self._v = self._right.labels.sort(descending=True, stable=True).indices[: op.shape[1]]
         sigma = self._left.labels[self._u].clamp(min=0)
-        cut = sigma <= options.cutoff(op, sigma[0])
+        cut = sigma <= request.cutoff(op, sigma[0])
         self._singulars = sigma.masked_fill(cut, 0).to(self._dtype)
         self._gains = sigma.reciprocal().masked_fill(cut, 0).to(self._dtype)
 
@@ -117,7 +118,7 @@ class HFunctions:
     def _run(
         self, product: Callable[[Tensor], Tensor], vec: Tensor, shape: tuple[int, ...], size: int
     ) -> Tensor:
-        """A product of vectors of this shape, with results of this size."""
+        """Apply `product` to a batch of vectors of this shape; results are flat, of this size."""
         if check_tensor("vec", vec).is_complex():
             raise TypeError("H_functions are real, got a complex vec; give Re and Im one by one.")
         if vec.ndim < 2 or math.prod(vec.shape[1:]) != math.prod(shape):
@@ -189,7 +190,7 @@ def as_h_functions(
             f"H_functions are real, got an operator of {op.dtype}; pinv() and tikhonov() serve "
             "complex operators."
         )
-    options = options_of(0.0, rtol, atol, memory_limit)
+    request = request_of(0.0, rtol, atol, memory_limit)
     check_all_finite("weight", op.weight.detach(), "remove them")
     method = _diagonal_rung(op)
     need = _RUNGS[method].memory(op)
@@ -199,13 +200,13 @@ def as_h_functions(
             f"{gigabytes(memory_limit)}; raise it or use a smaller input_shape."
         )
     with torch.no_grad():
-        return HFunctions(op, method, _RUNGS[method].sides(op), options)
+        return HFunctions(op, method, _RUNGS[method].sides(op), request)
 
 
 def _diagonal_rung(op: Convolution) -> str:
     reasons = []
     for name, rung in _RUNGS.items():
-        why = rung.obstacle(op, Options())
+        why = rung.obstacle(op, Request())
         if why is None:
             return name
         reasons.append(f"{name}: {why}")

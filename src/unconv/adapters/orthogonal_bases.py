@@ -31,7 +31,7 @@ from ..operators.convolution import Convolution
 UNMATCHED, ABSENT = -1.0, -math.inf
 """Labels of a coordinate without singular value, and of an entry that is no coordinate."""
 
-_SLICE_BYTES = 4 * 2**20
+_SLICE_BYTES = 4 * 2**20  # blocks that are decomposed at once, with copies of LAPACK in the cache
 
 
 class Basis(Protocol):
@@ -57,11 +57,11 @@ class Side(NamedTuple):
 # --- blocks of frequencies
 @dataclass(frozen=True)
 class Waves:
-    """Coordinates (g·k, F), or (g·k, F, 2) where a frequency stands for ±ω.
+    """A basis of waves: coordinates (g·k, F), or (g·k, F, 2) where a frequency stands for ±ω.
 
     Attributes
     ----------
-    rung : the module `fourier` or `cosine`
+    rung : the way to diagonalise the operator, as its module `fourier` or `cosine`
     fine : which of the grids of C the vectors live on
     grid : stored frequencies an axis
     Q : (F, 1, g, c, k) with orthonormal columns
@@ -76,13 +76,13 @@ class Waves:
     size: Tensor
 
     def analyse(self, v: Tensor) -> Tensor:
-        """Transform, then Qᴴ of every frequency."""
+        """Qᵀ v: transform, then Qᴴ of every frequency."""
         X = self.rung.analyse(self.op, v, fine=self.fine)
         Z = multiply(self.Q, X, adjoint=True).flatten(2) * self.size
         return (torch.view_as_real(Z) if Z.is_complex() else Z).flatten(1)
 
     def synthesise(self, z: Tensor) -> Tensor:
-        """Q of every frequency, then the transform back."""
+        """Q z: Q of every frequency, then the transform back."""
         F, _, g, _, k = self.Q.shape
         Z = z.reshape(len(z), g * k, F, -1)
         Z = (torch.view_as_complex(Z) if self.Q.is_complex() else Z[..., 0]) / self.size
@@ -142,7 +142,7 @@ def _complete_svds(blocks: Tensor, real: Tensor) -> tuple[Tensor, Tensor, Tensor
 # --- products of axes
 @dataclass(frozen=True)
 class Products:
-    """Coordinates (g, k, k₁, k₂, …).
+    """A basis of products of vectors, one per axis: coordinates (g, k, k₁, k₂, …).
 
     Attributes
     ----------
@@ -154,14 +154,14 @@ class Products:
     groups: int
 
     def analyse(self, v: Tensor) -> Tensor:
-        """Qᵀ of the channels and of every axis."""
+        """Qᵀ v: Qᵀ of the channels and of every axis in turn."""
         X = v.unflatten(1, (self.groups, -1))
         for dim, Q in enumerate(self.matrices, start=2):
             X = contract(X, Q.mT, dim)
         return X.flatten(1)
 
     def synthesise(self, z: Tensor) -> Tensor:
-        """Q of the channels and of every axis."""
+        """Q z: Q of the channels and of every axis in turn."""
         X = z.reshape(len(z), self.groups, *(Q.shape[-1] for Q in self.matrices))
         for dim, Q in enumerate(self.matrices, start=2):
             X = contract(X, Q, dim)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..operators.linear_operator import LinearOperator
-from ..operators.scipy_operator import SciPyOperator
+
+if TYPE_CHECKING:
+    from ..operators.scipy_operator import SciPyOperator
 
 
 def as_scipy(op: LinearOperator) -> SciPyOperator:
@@ -23,7 +27,7 @@ def as_scipy(op: LinearOperator) -> SciPyOperator:
     Raises
     ------
     ValueError
-        If the operator has one kernel a sample.
+        If the operator has one kernel per sample.
 
     Examples
     --------
@@ -39,9 +43,4 @@ def as_scipy(op: LinearOperator) -> SciPyOperator:
 
     PyLops: `pylops.aslinearoperator(as_scipy(A))`; it knows the shapes of x and y.
     """
-    if not isinstance(op, LinearOperator):
-        raise TypeError(
-            f"as_scipy needs an operator of unconv, got {type(op).__name__}; "
-            "scipy.sparse.linalg.aslinearoperator takes matrices."
-        )
-    return op.as_scipy()
+    return SciPyOperator(op)

@@ -26,7 +26,7 @@ from rich.text import Text
 from torch import Tensor
 
 from ..inverse import AccuracyWarning
-from ..operators.linear_operator import MemoryLimitError
+from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT, MemoryLimitError
 from ..pictures.formats import PictureError, read_picture
 from ..psf import models as psf
 
@@ -57,6 +57,18 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object,
 MaxPixelsOption = Annotated[
     int, typer.Option(min=1, help="Refuse pictures with more pixels than this.")
 ]
+MemoryOption = Annotated[
+    str,
+    typer.Option(help="Memory that one step may take: a number with its unit, 6GB, 500MB, 6GiB."),
+]
+DEFAULT_MEMORY = f"{DEFAULT_MEMORY_LIMIT >> 30}GiB"  # the library's, as it would be typed
+
+_BYTES = {
+    prefix.lower() + ending: float(base**power)
+    for ending, base in (("b", 1000), ("ib", 1024))
+    for power, prefix in enumerate(("", "k", "M", "G", "T"))
+    if prefix or ending == "b"
+}
 
 _SHAPES: Mapping[str, tuple[str, Callable[..., Tensor], int]] = {
     "gaussian": ("gaussian:SIGMA", psf.gaussian, 1),
@@ -90,6 +102,19 @@ def parse_psf(text: str) -> Tensor:  # -> (h, w) float64, sum 1
     if len(planes) != 1 and not all(torch.equal(p, planes[0]) for p in planes):
         raise ValueError(f"psf {text!r} has colours; a psf is a grey picture, convert it first.")
     return psf.measured(planes[0])
+
+
+def parse_memory(text: str) -> float:
+    """Bytes, from a number with its unit: B, kB, MB, GB, TB in thousands, KiB to TiB in 1024s.
+
+    A number alone is refused: some would mean bytes by it and others gigabytes.
+    """
+    found = re.fullmatch(r"([0-9]+\.?[0-9]*|\.[0-9]+)\s*([a-z]+)", text.strip().lower())
+    if found is None or found[2] not in _BYTES:
+        raise ValueError(
+            f"--memory-limit {text!r} must be a number with its unit, such as 6GB, 500MB or 6GiB."
+        )
+    return float(found[1]) * _BYTES[found[2]]
 
 
 def _exists(path: str) -> bool:

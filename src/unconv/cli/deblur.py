@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from ..parameter_choice.rules import RULES
 from ..pictures import restoration as library
 from ..pictures.formats import (
@@ -20,20 +19,25 @@ from ..pictures.formats import (
 from ..pictures.formats.atomic import replacing
 from ..pictures.formats.files import check_replaceable
 from .common import (
+    DEFAULT_MEMORY,
     UNCERTIFIED,
     BoundaryOption,
     JsonOption,
     MaxPixelsOption,
+    MemoryOption,
     OutputOption,
     PsfOption,
     collected_doubts,
     friendly,
+    parse_memory,
     parse_psf,
     progress,
     report,
     tell,
 )
 from .report_page import drawn_page
+
+_RULES = ("risk", *RULES)
 
 
 @friendly
@@ -44,11 +48,11 @@ def deblur(
     damp: Annotated[
         str,
         typer.Option(
-            help="How much to damp: a number, or the rule that chooses it: auto (least expected "
+            help="How much to damp: a number, or the rule that chooses it: risk (least expected "
             "error for white noise and a picture whose power falls as a power of frequency), gcv, "
             "lcurve, discrepancy or sure."
         ),
-    ] = "auto",
+    ] = "risk",
     noise_std: Annotated[
         float | None,
         typer.Option(help="Standard deviation of the noise, white = 1; else it is estimated."),
@@ -57,9 +61,7 @@ def deblur(
     tol: Annotated[
         float, typer.Option(help="Relative error that is good enough; above it the code is 5.")
     ] = library.TOL,
-    memory_limit: Annotated[
-        float, typer.Option(min=0, help="Gigabytes that the restoration may take.")
-    ] = round(DEFAULT_MEMORY_LIMIT / 1e9, 1),
+    memory_limit: MemoryOption = DEFAULT_MEMORY,
     page: Annotated[
         Path | None,
         typer.Option("--report", help="Write an HTML page, before and after, with the evidence."),
@@ -71,7 +73,7 @@ def deblur(
 
     Example: unconv deblur blurred.png -o sharp.png --psf motion:15,30
     """
-    wanted = _damp(damp)
+    wanted, most_bytes = _damp(damp), parse_memory(memory_limit)
     check_writable(output)
     if page is not None:
         _check_page(page)
@@ -88,7 +90,7 @@ def deblur(
                 boundary=boundary,
                 noise_std=noise_std,
                 tol=tol,
-                memory_limit=1e9 * memory_limit,
+                memory_limit=most_bytes,
                 progress=step,
             )
         proven = bool((restored.certificate.error_bound <= tol).all())
@@ -130,8 +132,7 @@ def _how(restored: library.Restored, wanted: float | str) -> str:
         return "given"
     if restored.choice is None:
         return "any, the picture is even"
-    rule = restored.choice.decided_by
-    return "by least expected error" if rule == "risk" else rule
+    return restored.choice.decided_by
 
 
 def _doubts_of(restored: library.Restored) -> list[str]:
@@ -155,13 +156,11 @@ def _evidence(restored: library.Restored) -> dict[str, Any]:
 
 
 def _damp(text: str) -> float | str:
-    if text == "auto":
-        return "risk"
-    if text in RULES:
+    if text in _RULES:
         return text
     try:
         return float(text)
     except ValueError:
         raise ValueError(
-            f"--damp {text!r} must be a number >= 0 or one of auto, {', '.join(RULES)}."
+            f"--damp {text!r} must be a number >= 0 or one of {', '.join(_RULES)}."
         ) from None

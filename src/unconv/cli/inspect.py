@@ -15,13 +15,15 @@ from torch import Tensor
 
 from .. import inspection as library
 from ..doors import ConvOperator
-from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from ..pictures.formats import PictureError, check_writable
 from ..pictures.formats.atomic import replacing
 from ..pictures.restoration import BOUNDARIES, blur_operator
 from .common import (
+    DEFAULT_MEMORY,
     JsonOption,
+    MemoryOption,
     friendly,
+    parse_memory,
     parse_psf,
     progress,
     report,
@@ -58,21 +60,20 @@ def inspect(
         int | None,
         typer.Option(min=1, help="Of the layer.", show_default="1, unless it could be depthwise"),
     ] = None,
-    memory_limit: Annotated[
-        float, typer.Option(min=0, help="Gigabytes that a step may take.")
-    ] = round(DEFAULT_MEMORY_LIMIT / 1e9, 1),
+    memory_limit: MemoryOption = DEFAULT_MEMORY,
     as_json: JsonOption = False,
 ) -> None:
     """Tell the singular values σ, the rank, the noise gain √(Σ 1/σ² / n) and the zeros of |F(ω)|.
 
     Example: unconv inspect motion:15,30 --size 256x256 --boundary reflect -o spectrum.png
     """
+    most_bytes = parse_memory(memory_limit)
     if output is not None:
         _check_output(output)
     op = _operator(kernel, _sizes(size), boundary, stride, groups)
     with progress() as step:
         step(f"inspecting {kernel}")
-        found = library.inspect_operator(op, memory_limit=1e9 * memory_limit)
+        found = library.inspect_operator(op, memory_limit=most_bytes)
         if output is not None:
             step("drawing")
             _draw(output, f"{kernel}, {size}, {boundary}", found)

@@ -14,13 +14,15 @@ from torch import Tensor
 
 from ..fir import InverseKernel, decay
 from ..fir import inverse_kernel as best_inverse
-from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from ..pictures.formats import PictureError
 from ..pictures.formats.atomic import replacing
 from ..pictures.formats.files import check_replaceable
 from .common import (
+    DEFAULT_MEMORY,
     JsonOption,
+    MemoryOption,
     friendly,
+    parse_memory,
     parse_psf,
     progress,
     report,
@@ -48,15 +50,14 @@ def inverse_kernel(
         str, typer.Option(help="Where psf ∗ g peaks: center, best, or ROW,COLUMN counted from 0.")
     ] = "center",
     damp: Annotated[float, typer.Option(help="How much to damp.")] = 0.0,
-    memory_limit: Annotated[
-        float, typer.Option(min=0, help="Gigabytes that the factor may take.")
-    ] = round(DEFAULT_MEMORY_LIMIT / 1e9, 1),
+    memory_limit: MemoryOption = DEFAULT_MEMORY,
     as_json: JsonOption = False,
 ) -> None:
     """Find the filter g = argmin ‖psf ∗ g − δ‖² + damp²‖g‖², so that g ∗ (psf ∗ x) ≈ x.
 
     Example: unconv inverse-kernel disk:2 --size 31x31 -o g.npy --plot g.png
     """
+    most_bytes = parse_memory(memory_limit)
     sizes = _whole_numbers("--size", size, "x", "31x31")
     where = delay if delay in ("center", "best") else _whole_numbers("--delay", delay, ",", "15,15")
     for path, ending in ((output, ".npy"), (plot, ".png")):
@@ -64,7 +65,7 @@ def inverse_kernel(
     kernel = parse_psf(psf)
     with progress() as step:
         step(f"solving for {size} taps")
-        found = best_inverse(kernel, sizes, delay=where, damp=damp, memory_limit=1e9 * memory_limit)
+        found = best_inverse(kernel, sizes, delay=where, damp=damp, memory_limit=most_bytes)
         facts = {"psf": psf, **found.as_dict(), "halos": _halos(found)}
         picture = None
         if plot is not None:

@@ -41,7 +41,7 @@ def correlate(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     Parameters
     ----------
     x : (N, c_in, *n)
-    weight : (c_out, c_in/g, *k), or (N, c_out, c_in/g, *k) with one kernel a sample
+    weight : (c_out, c_in/g, *k), or (N, c_out, c_in/g, *k) with one kernel per sample
 
     Returns
     -------

@@ -28,7 +28,7 @@ def kernel_bound(weight: Tensor, geometry: Geometry) -> Tensor:
 
 
 def extension_norm(geometry: Geometry) -> float:
-    """‖E‖."""
+    """‖E‖, the norm of the padding: how much a padded picture can be larger than the picture."""
     return math.sqrt(math.prod(_most_copies(axis) for axis in geometry.axes))
 
 

@@ -38,7 +38,7 @@ def is_depthwise(geometry: Geometry) -> bool:
 
 @lru_cache(maxsize=1024)
 def is_large_depthwise(geometry: Geometry, dtype: torch.dtype, device_type: str) -> bool:
-    """Depthwise kernels whose forward convolution torch leaves unvectorised (20 times slower)."""
+    """Whether torch leaves a depthwise forward convolution unvectorised, 20 times slower."""
     taps = math.prod(a.k for a in geometry.axes)
     single = device_type == "cpu" and dtype == torch.float32
     return single and is_depthwise(geometry) and taps > 81
@@ -52,7 +52,7 @@ def backward_is_fastest(geometry: Geometry, dtype: torch.dtype, device_type: str
     if dtype.to_real() != torch.float64:
         wide = geometry.groups == 1 and channels_a_group(geometry) >= 16
         return wide or is_depthwise(geometry)
-    # float64: the gradient kernel holds one im2col matrix a sample and wins while that is small;
+    # float64: the gradient kernel holds one im2col matrix per sample and wins while that is small;
     # one tap or one channel leave it nothing to win.
     taps = math.prod(a.k for a in geometry.axes)
     columns = taps * geometry.c_in // geometry.groups

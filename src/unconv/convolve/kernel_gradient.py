@@ -110,7 +110,7 @@ def _phase_of(x: Tensor, phase: _Phase, sizes: list[int], geometry: Geometry) ->
 
 
 def _grid(v: Tensor, sizes: list[int]) -> Tensor:
-    """v in the first corner of a grid of zeros."""
+    """v in the first corner of a larger grid, zeros elsewhere."""
     behind = [size - n for size, n in zip(sizes, v.shape[2:], strict=True)]
     if not any(behind):
         return v

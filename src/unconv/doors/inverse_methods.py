@@ -14,8 +14,8 @@ from ..inverse import (
     Plan,
     factorize,
     make_plan,
-    options_of,
     positive_damp,
+    request_of,
     solve,
 )
 from ..numerics.checks import check_flag, check_number
@@ -57,8 +57,8 @@ class InverseMethods(Convolution):
         >>> A.plan().method
         'fourier'
         """
-        options = options_of(damp, rtol, atol, memory_limit, expected_solves, tol)
-        return make_plan(self, options, method)
+        request = request_of(damp, rtol, atol, memory_limit, expected_solves, tol, method=method)
+        return make_plan(self, request)
 
     @outside_graphs
     def pinv(
@@ -115,9 +115,18 @@ class InverseMethods(Convolution):
         >>> bool(torch.allclose(pinv(A(x)), x))
         True
         """
-        check_flag("check_finite", check_finite)
-        options = options_of(0.0, rtol, atol, memory_limit, expected_solves, tol, maxiter)
-        return factorize(self, options, method, check_finite)
+        request = request_of(
+            0.0,
+            rtol,
+            atol,
+            memory_limit,
+            expected_solves,
+            tol,
+            maxiter,
+            method=method,
+            check_finite=check_finite,
+        )
+        return factorize(self, request)
 
     @outside_graphs
     def tikhonov(
@@ -153,12 +162,21 @@ class InverseMethods(Convolution):
         >>> bool(torch.allclose(A.tikhonov(1.0, penalty="gradient")(A(flat)), flat))
         True
         """
-        check_flag("check_finite", check_finite)
-        value = positive_damp(damp)
-        options = options_of(value, None, 0.0, memory_limit, expected_solves, tol, maxiter)
+        positive_damp(damp)
+        request = request_of(
+            damp,
+            None,
+            0.0,
+            memory_limit,
+            expected_solves,
+            tol,
+            maxiter,
+            method=method,
+            check_finite=check_finite,
+        )
         if penalty is None:
-            return factorize(self, options, method, check_finite, damp)
-        return penalized(self, penalty, options, method, check_finite, damp)
+            return factorize(self, request)
+        return penalized(self, penalty, request)
 
     @outside_graphs
     def wiener(
@@ -197,11 +215,18 @@ class InverseMethods(Convolution):
         >>> bool(torch.allclose(A.wiener(0.09, 1.0)(y), A.tikhonov(0.3)(y)))
         True
         """
-        check_flag("check_finite", check_finite)
-        options = options_of(0.0, None, 0.0, memory_limit, 1, tol, maxiter)
-        return wiener_inverse(
-            self, noise_psd, signal_psd, channel_covariance, options, method, check_finite
+        request = request_of(
+            0.0,
+            None,
+            0.0,
+            memory_limit,
+            1,
+            tol,
+            maxiter,
+            method=method,
+            check_finite=check_finite,
         )
+        return wiener_inverse(self, noise_psd, signal_psd, channel_covariance, request)
 
     @outside_graphs
     def tsvd(
@@ -210,9 +235,19 @@ class InverseMethods(Convolution):
         *,
         method: str = "auto",
         memory_limit: float = DEFAULT_MEMORY_LIMIT,
+        expected_solves: int = EXPECTED_SOLVES,
+        tol: float | None = None,
+        maxiter: int | None = None,
         check_finite: bool = True,
     ) -> InverseOperator:
         """A⁺ without the singular values σ ≤ rtol·σ_max: `pinv` with its cut-off named.
+
+        Parameters
+        ----------
+        rtol
+            Of [0, 1), relative to the largest singular value of the whole operator.
+        method, memory_limit, expected_solves, tol, maxiter, check_finite
+            As in `pinv`.
 
         Examples
         --------
@@ -224,7 +259,13 @@ class InverseMethods(Convolution):
         """
         check_number("rtol", rtol, below=1, why=": a cut-off at σ_max leaves nothing of A")
         return self.pinv(
-            rtol=rtol, method=method, memory_limit=memory_limit, check_finite=check_finite
+            rtol=rtol,
+            method=method,
+            memory_limit=memory_limit,
+            expected_solves=expected_solves,
+            tol=tol,
+            maxiter=maxiter,
+            check_finite=check_finite,
         )
 
     @outside_graphs
@@ -254,9 +295,8 @@ class InverseMethods(Convolution):
         >>> bool(torch.allclose(tikhonov(y), A.tikhonov(0.1)(y)))
         True
         """
-        check_flag("check_finite", check_finite)
-
-        return filtered_inverse(self, gain, memory_limit, check_finite)
+        request = request_of(0.0, None, 0.0, memory_limit, check_finite=check_finite)
+        return filtered_inverse(self, gain, request)
 
     @outside_graphs
     def lstsq(
@@ -306,17 +346,26 @@ class InverseMethods(Convolution):
             x : (N, *domain_shape) and a `Certificate` with one entry an image.
         """
         self._check(y, self.range_shape)
-        check_flag("check_finite", check_finite)
         if check_flag("subtract_bias", subtract_bias):
             bias = self.bias
             if bias is None:
                 raise ValueError("subtract_bias=True, but the operator has no bias; leave it out.")
             y = y - bias.reshape(-1, *[1] * (y.ndim - 2))
         solves = max(EXPECTED_SOLVES, len(y)) if expected_solves is None else expected_solves
-        options = options_of(damp, rtol, atol, memory_limit, solves, tol, maxiter)
+        request = request_of(
+            damp,
+            rtol,
+            atol,
+            memory_limit,
+            solves,
+            tol,
+            maxiter,
+            method=method,
+            check_finite=check_finite,
+        )
         if penalty is None:
-            return solve(self, y, options, method, check_finite, damp)
-        return solve_penalized(self, y, penalty, options, method, check_finite, damp)
+            return solve(self, y, request)
+        return solve_penalized(self, y, penalty, request)
 
     # --- other packages
     @outside_graphs
@@ -327,9 +376,28 @@ class InverseMethods(Convolution):
         rtol: float | None = None,
         atol: float = 0.0,
         method: str = "auto",
+        memory_limit: float = DEFAULT_MEMORY_LIMIT,
+        expected_solves: int = EXPECTED_SOLVES,
+        tol: float | None = None,
+        maxiter: int | None = None,
+        check_finite: bool = True,
     ) -> Any:
-        """A as a `deepinv.physics.LinearPhysics`; see `unconv.adapters.as_deepinv`."""
-        return as_deepinv(self, noise_model=noise_model, rtol=rtol, atol=atol, method=method)
+        """A as a `deepinv.physics.LinearPhysics` whose A_dagger and prox_l2 are solved for.
+
+        noise_model is deepinv's, all else as in `pinv`; see `unconv.adapters.as_deepinv`.
+        """
+        return as_deepinv(
+            self,
+            noise_model=noise_model,
+            rtol=rtol,
+            atol=atol,
+            method=method,
+            memory_limit=memory_limit,
+            expected_solves=expected_solves,
+            tol=tol,
+            maxiter=maxiter,
+            check_finite=check_finite,
+        )
 
     @outside_graphs
     def as_h_functions(

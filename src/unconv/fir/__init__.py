@@ -3,7 +3,7 @@
     min over g of  ‖f ∗ g − δ_d‖² + damp²‖g‖²        f ∗ g the full convolution, d the delay
 
 g ↦ f ∗ g is itself a convolution, with padding 'full' on the domain of g (problem.py).  So g is
-A⁺δ_d, and the direct rungs of `unconv.inverse` find it exactly: no gradient descent.  A factor
+A⁺δ_d, and the direct methods of `unconv.inverse` find it exactly: no gradient descent.  A factor
 knows nothing of d and serves all delays (delays.py).
 
 At every optimum  ‖f ∗ g − δ_d‖² + damp²‖g‖² = 1 − (f ∗ g)[d],  for f ∗ g without damping is the

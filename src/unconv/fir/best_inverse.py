@@ -48,9 +48,9 @@ def inverse_kernel(
     ----------
     weight : (*k), or (c_out, c_in, *k), floating point or complex; whole numbers if `exact`
     size
-        Taps of g, one number an axis (1 to 3 axes), or one for all axes.
+        Taps of g, one number per axis (1 to 3 axes), or one for all axes.
     delay
-        Position of δ in f ∗ g, from 0 to k + size − 2 an axis.  'center': the middle, the earlier
+        Position of δ in f ∗ g, from 0 to k + size − 2 per axis.  'center': the middle, the earlier
         of two.  'best': that of least error; exact up to 2048 delays, a search beyond (delays.py).
     damp
         As in SciPy's `lsqr`; a gradient may be asked of a tensor of one element.

@@ -41,8 +41,12 @@ from .problem import (
 EXHAUSTIVE = 2048
 """Delays, times channels, that are solved for one by one."""
 
-SKETCHES, _CANDIDATES, _DESCENTS = 128, 32, 16
-_BATCH_BYTES = 32 * 2**20
+SKETCHES = 128
+"""Random solves that tell all delays at once, each to √(2/128) = 1/8."""
+
+_CANDIDATES = 32  # best delays of the sketch that are solved for: the best is among them as a rule
+_DESCENTS = 16  # steps from neighbour to neighbour, at most
+_BATCH_BYTES = 32 * 2**20  # right-hand sides at a time, beside a factor that is larger
 _TIE, _EXACT = 1e-9, 1e-20  # relative, and the square of a residual that is round-off
 
 Delay = tuple[int, ...]
@@ -67,6 +71,11 @@ def errors_by_delay(
     Returns
     -------
     (*full) float64, the sizes of f ∗ g; exact, by one solve a delay and channel.
+
+    Raises
+    ------
+    ValueError, TypeError, MemoryLimitError
+        As `inverse_kernel`.
 
     Examples
     --------

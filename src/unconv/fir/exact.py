@@ -160,13 +160,13 @@ def _equations(
 
 
 def _whole(row: list[Fraction]) -> tuple[int, ...]:
-    """A row times the common denominator of its entries."""
+    """A row of fractions as whole numbers: times the common denominator of its entries."""
     common = math.lcm(*(v.denominator for v in row))
     return tuple(int(v * common) for v in row)
 
 
 def _solve(matrix: tuple[tuple[int, ...], ...], right: tuple[int, ...]) -> list[Fraction]:
-    """Elimination by two-by-two minors, each divided by the pivot before: exact divisions.
+    """Eliminate in whole numbers: two-by-two minors, which the pivot before divides exactly.
 
     No pivoting: the matrix is a positive diagonal times a positive definite one, AᵀA on the space
     of symmetric g, so that all leading minors are positive.

@@ -68,7 +68,7 @@ class Problem:
         return self.A.range_shape[0]
 
     def delta(self, delay: tuple[int, ...]) -> Tensor:  # (c, c, *full)
-        """The data of all rows: the identity at the delay."""
+        """The data y of all rows as one batch: the identity matrix at the delay, zero elsewhere."""
         c, full = self.channels, self.full
         delta = torch.zeros(full, dtype=self.kernel.dtype, device=self.kernel.device)
         delta[delay] = 1
@@ -76,7 +76,7 @@ class Problem:
         return identity.reshape(c, c, *[1] * len(full)) * delta
 
     def turned(self, rows: Tensor) -> Tensor:
-        """Rows as they are solved for, (c, channels, *n), as (out, in, *n); its own inverse."""
+        """Rows as they are solved for, (c, channels, *n), as taps (out, in, *n), or the reverse."""
         return rows if self.side == "left" else rows.transpose(0, 1)
 
     def respond(self, weight: Tensor) -> Tensor:  # (c_in, c_out, *size) -> (c, c, *full)
@@ -99,7 +99,7 @@ class Problem:
         )
 
     def _direct_method(self, damp: float, memory_limit: float, expected_solves: int) -> str:
-        """The rung of the ladder, or the boundary method where it would rather iterate."""
+        """The method that `pinv` plans, or 'boundary' where that would iterate."""
         plan = self.A.plan(damp=damp, memory_limit=math.inf, expected_solves=expected_solves)
         if plan.method == "krylov":  # cheaper, but it stops at a tolerance
             plan = self.A.plan(damp=damp, memory_limit=math.inf, method="boundary")
@@ -123,7 +123,7 @@ def pose(weight: Tensor, size: Size, side: str = "auto") -> Problem:
 
 
 def kernel_and_size(weight: Tensor, size: Size) -> tuple[Tensor, tuple[int, ...]]:
-    """f as (c_out, c_in, *k) in double precision, and one size an axis."""
+    """f as (c_out, c_in, *k) in double precision, and one size per axis."""
     check_values("weight", check_tensor("weight", weight))
     size = _sizes(size, weight.ndim)
     nd = len(size)
@@ -144,7 +144,7 @@ def kernel_and_size(weight: Tensor, size: Size) -> tuple[Tensor, tuple[int, ...]
 
 
 def _sizes(size: Size, ndim: int) -> tuple[int, ...]:
-    """An integer stands for all axes: of taps alone, or behind two axes of channels."""
+    """One size per axis, of taps alone or behind two axes of channels; an integer is for all."""
     if isinstance(size, int) and not isinstance(size, bool):
         size = (size,) * (ndim - 2 if ndim > 2 else ndim)
     if not is_sequence(size) or not all(map(_is_whole, size)):
@@ -164,7 +164,7 @@ def _sizes(size: Size, ndim: int) -> tuple[int, ...]:
 
 
 def center_of(full: tuple[int, ...]) -> tuple[int, ...]:
-    """The middle, the earlier one of two."""
+    """The middle sample of each axis, the earlier one of two."""
     return tuple((m - 1) // 2 for m in full)
 
 

@@ -37,6 +37,15 @@ def residuals_by_size(
     sizes
         Each as in `inverse_kernel`.
 
+    Returns
+    -------
+    A list of (size, residual), in the order of `sizes`
+
+    Raises
+    ------
+    ValueError, TypeError, MemoryLimitError
+        As `inverse_kernel`.
+
     Examples
     --------
     A zero on the unit circle: the residual falls like size^(−1/2).
@@ -124,7 +133,7 @@ def smallest_inverse(
 def _shrunk(
     found: InverseKernel, at: Callable[[tuple[int, ...]], InverseKernel], tol: float
 ) -> InverseKernel:
-    """One axis after the other, while the residual stays under tol."""
+    """Shrink one axis after the other, while the residual stays under tol."""
     for axis in range(len(found.size)):
         while found.size[axis] > 1:
             less = at(tuple(s - (a == axis) for a, s in enumerate(found.size)))

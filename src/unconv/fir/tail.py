@@ -33,6 +33,11 @@ def decay(weight: Tensor, center: Sequence[int] | None = None) -> Tensor:
     (L_max + 1,) float64, not increasing, the last entry 0; with channels the sum over the inputs of
     the filter, and the largest over its outputs.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If the taps are empty or not finite, or center is no tap.
+
     Examples
     --------
     >>> import torch

@@ -3,7 +3,7 @@
     min over g of  Σ_n w[n] |(f ∗ g − δ_d)[n]|² + damp²‖g‖²  =  ‖B g − b‖²,
     B = [√w A; damp·I],   b = [√w δ_d; 0]
 
-A weighting destroys the convolution that the direct rungs live on.  w = 0 frees samples of f ∗ g: a
+A weighting destroys the convolution that direct methods live on.  w = 0 frees samples of f ∗ g: a
 transition band, or everything but a few samples.  B may lose rank then, and g is the smallest
 minimiser.
 """

@@ -36,7 +36,7 @@ def transfer_of(kernel: Tensor) -> Transfer:  # (c_out, c_in, *k)
 
 
 def codimension(kernel: Tensor, zeros: tuple[Frequency, ...]) -> int:
-    """Of the largest set of zeros that these belong to, or more: that of a point otherwise."""
+    """Codimension of the largest set of zeros that these belong to; that of a point if in doubt."""
     nd = kernel.ndim - 2
     if kernel.shape[0] != kernel.shape[1]:
         return nd
@@ -53,7 +53,7 @@ def codimension(kernel: Tensor, zeros: tuple[Frequency, ...]) -> int:
 
 
 def _lower(response: Response, at: Frequency) -> Frequency:
-    """Of ω and −ω, the one with the smaller |F|."""
+    """The one of ω and −ω with the smaller |F|: under a complex kernel they differ."""
     both = torch.tensor([at, [-v for v in at]], dtype=torch.float64)
     _, S, _ = response.svd(both, torch.zeros(2, dtype=torch.long))
     return tuple(both[S[:, -1].argmin()].tolist())

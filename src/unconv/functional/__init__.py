@@ -8,7 +8,7 @@ from .convolutions import (
     conv3d_adjoint,
     conv3d_pinv,
 )
-from .regularized import tikhonov, tsvd, wiener
+from .regularized import filtered, lstsq, tikhonov, tsvd, wiener
 
 __all__ = [
     "conv1d_adjoint",
@@ -17,6 +17,8 @@ __all__ = [
     "conv2d_pinv",
     "conv3d_adjoint",
     "conv3d_pinv",
+    "filtered",
+    "lstsq",
     "tikhonov",
     "tsvd",
     "wiener",

@@ -1,55 +1,45 @@
-"""One-call regularised inverses: `tikhonov`, `wiener` and `tsvd` of ``y = conv(x, weight, ...)``.
+"""One-call inverses named as the methods: `tikhonov`, `wiener`, `tsvd`, `filtered`, `lstsq`.
 
-They build a `ConvOperator` and forget it: for many right-hand sides build the operator, factor it
-once with the method of the same name, and apply that.  The number of spatial axes is that of y.
+They answer for one y of ``y = conv(x, weight, ...)``: they build a `ConvOperator`, ask the method
+of the same name and forget both.  For many right-hand sides build the operator, factor it once with
+the method, and apply that.  The number of spatial axes is that of y.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import Unpack
 
 from torch import Tensor
 
 from ..doors import ConvOperator
-from ..grid.geometry import Padding, PerAxis
-from ..inverse import positive_damp
-from ..inverse.lstsq import in_precision_of
-from ..numerics.checks import check_tensor
-from ..numerics.compiled import outside_graphs
-from ..regularize.penalty import Penalty
-from .convolutions import operator_of
+from ..inverse import LstsqResult
+from .options import (
+    FilteredOptions,
+    LstsqOptions,
+    TikhonovOptions,
+    TsvdOptions,
+    WienerOptions,
+    question_of,
+    spelled_out,
+)
 
 
-@outside_graphs
+@spelled_out(ConvOperator.tikhonov)
 def tikhonov(
-    y: Tensor,
-    weight: Tensor,
-    damp: float | Tensor,
-    *,
-    penalty: Penalty | None = None,
-    stride: PerAxis = 1,
-    padding: Padding = 0,
-    dilation: PerAxis = 1,
-    groups: int = 1,
-    padding_mode: str = "zeros",
-    input_shape: Sequence[int] | None = None,
+    y: Tensor, weight: Tensor, damp: float | Tensor, **options: Unpack[TikhonovOptions]
 ) -> Tensor:
-    """argmin ‖conv(x) − y‖² + damp²‖Lx‖².
+    """argmin ‖conv(x) − y‖² + damp²‖Lx‖², conv a cross-correlation as in torch.nn.
 
     Parameters
     ----------
-    y : (N, c_out, *m), floating point or complex
-    weight : (c_out, c_in/groups, *k)
-    damp : > 0, a number or a tensor of one element
+    {data}
+    damp : > 0, a number, or a tensor of one element, of which a gradient may be asked
     penalty : L, as in `ConvOperator.tikhonov`; None damps x itself
-    stride, padding, dilation, groups, padding_mode
-        As in `ConvOperator`.
-    input_shape
-        Spatial sizes of x; default: what `conv_transpose` with output_padding=0 returns.
+    {conv}
+    {solver}
 
-    Returns
-    -------
-    (N, c_in, *input_shape)
+    {answer}
 
     Examples
     --------
@@ -58,32 +48,33 @@ def tikhonov(
     >>> unconv.tikhonov(y, weight, 0.1, penalty="gradient", padding=1).shape
     torch.Size([2, 3, 16, 16])
     """
-    op = _operator(y, weight, input_shape, stride, padding, dilation, groups, padding_mode)
-    positive_damp(damp)
-    return op.lstsq(y, damp, penalty=penalty).solution
+    op, solver = question_of(y, weight, options)
+    return op.tikhonov(damp, **solver)(y)
 
 
-@outside_graphs
+@spelled_out(ConvOperator.wiener)
 def wiener(
     y: Tensor,
     weight: Tensor,
     noise_psd: float | Tensor,
     signal_psd: float | Tensor,
-    *,
-    channel_covariance: Tensor | None = None,
-    stride: PerAxis = 1,
-    padding: Padding = 0,
-    dilation: PerAxis = 1,
-    groups: int = 1,
-    padding_mode: str = "zeros",
-    input_shape: Sequence[int] | None = None,
+    **options: Unpack[WienerOptions],
 ) -> Tensor:
-    """The linear estimate of x with the least expected error; the rest is as in `tikhonov`.
+    """The linear estimate of x with the least expected error, from y = conv(x) + noise.
+
+    conv is a cross-correlation as in torch.nn.
 
     Parameters
     ----------
+    {data}
     noise_psd, signal_psd, channel_covariance
+        Power spectra of the noise and of x, and the covariance of the channels of x, as in
+        `ConvOperator.wiener`: a number is the variance of white noise, or of a white x.
+    {conv}
+    method, memory_limit, tol, maxiter, check_finite
         As in `ConvOperator.wiener`.
+
+    {answer}
 
     Examples
     --------
@@ -92,24 +83,22 @@ def wiener(
     >>> unconv.wiener(y, weight, 0.01, 1.0, padding=1, padding_mode="circular").shape
     torch.Size([2, 3, 16, 16])
     """
-    op = _operator(y, weight, input_shape, stride, padding, dilation, groups, padding_mode)
-    return op.wiener(noise_psd, signal_psd, channel_covariance=channel_covariance)(y)
+    op, solver = question_of(y, weight, options)
+    return op.wiener(noise_psd, signal_psd, **solver)(y)
 
 
-@outside_graphs
-def tsvd(
-    y: Tensor,
-    weight: Tensor,
-    rtol: float,
-    *,
-    stride: PerAxis = 1,
-    padding: Padding = 0,
-    dilation: PerAxis = 1,
-    groups: int = 1,
-    padding_mode: str = "zeros",
-    input_shape: Sequence[int] | None = None,
-) -> Tensor:
-    """A⁺y without the singular values σ ≤ rtol·σ_max; the rest is as in `tikhonov`.
+@spelled_out(ConvOperator.tsvd)
+def tsvd(y: Tensor, weight: Tensor, rtol: float, **options: Unpack[TsvdOptions]) -> Tensor:
+    """A⁺y without the singular values σ ≤ rtol·σ_max, A a cross-correlation as in torch.nn.
+
+    Parameters
+    ----------
+    {data}
+    rtol : of [0, 1), relative to the largest singular value of the whole operator
+    {conv}
+    {solver}
+
+    {answer}
 
     Examples
     --------
@@ -118,33 +107,79 @@ def tsvd(
     >>> unconv.tsvd(y, weight, 1e-6, padding=1, padding_mode="circular").shape
     torch.Size([2, 3, 16, 16])
     """
-    op = _operator(y, weight, input_shape, stride, padding, dilation, groups, padding_mode)
-    return op.tsvd(rtol)(y)
+    op, solver = question_of(y, weight, options)
+    return op.tsvd(rtol, **solver)(y)
 
 
-def _operator(
+@spelled_out(ConvOperator.filtered)
+def filtered(
     y: Tensor,
     weight: Tensor,
-    input_shape: Sequence[int] | None,
-    stride: PerAxis,
-    padding: Padding,
-    dilation: PerAxis,
-    groups: int,
-    padding_mode: str,
-) -> ConvOperator:
-    nd = check_tensor("y", y).ndim - 2
-    if nd not in (1, 2, 3):
-        raise ValueError(
-            f"y has shape {tuple(y.shape)}, expected (N, channels, *spatial) with 1, 2 or 3 "
-            "spatial sizes; add the missing axes, for instance the batch with y[None]."
-        )
-    options = {
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-        "groups": groups,
-        "padding_mode": padding_mode,
-    }
-    op = operator_of(nd, y, weight, input_shape, options)
-    op._check(y, op.range_shape)
-    return in_precision_of(op, y)
+    gain: Callable[[Tensor], Tensor],
+    **options: Unpack[FilteredOptions],
+) -> Tensor:
+    """Σ f(σᵢ) ⟨uᵢ, y⟩ vᵢ over the singular triples of conv, with any f in the place of 1/σ.
+
+    conv is a cross-correlation as in torch.nn that can be diagonalised: circular, of symmetric
+    kernels under symmetric boundaries, separable, or small.
+
+    Parameters
+    ----------
+    {data}
+    gain
+        f, from a float64 tensor of singular values to a real tensor of the same shape, with
+        f(0) = 0; `unconv.regularize` has `landweber` and `showalter`.
+    {conv}
+    memory_limit, check_finite
+        As in `ConvOperator.pinv`.
+
+    {answer}
+
+    Examples
+    --------
+    >>> import torch, unconv
+    >>> from unconv.regularize import showalter
+    >>> y, weight = torch.randn(2, 3, 16, 16), torch.randn(3, 3, 3, 3)
+    >>> unconv.filtered(y, weight, showalter(10.0), padding=1, padding_mode="circular").shape
+    torch.Size([2, 3, 16, 16])
+    """
+    op, solver = question_of(y, weight, options)
+    return op.filtered(gain, **solver)(y)
+
+
+@spelled_out(ConvOperator.lstsq)
+def lstsq(
+    y: Tensor, weight: Tensor, damp: float | Tensor = 0.0, **options: Unpack[LstsqOptions]
+) -> LstsqResult:
+    """Solve min ‖conv(x) − y‖² + damp²‖Lx‖² and certify the answer.
+
+    conv is a cross-correlation as in torch.nn.
+
+    Parameters
+    ----------
+    {data}
+    damp
+        0 gives the least-squares solution of smallest norm.  A number, or a tensor of one element,
+        of which a gradient may be asked where it is not 0.
+    penalty : L, as in `ConvOperator.tikhonov`; None damps x itself
+    {conv}
+    {cutoff}
+    {solver}
+
+    Returns
+    -------
+    LstsqResult(solution, certificate)
+        x : (N, c_in, *input_shape) and a `Certificate` with one entry an image.
+
+    {errors}
+
+    Examples
+    --------
+    >>> import torch, unconv
+    >>> y, weight = torch.randn(2, 3, 16, 16), torch.randn(3, 3, 3, 3)
+    >>> x, certificate = unconv.lstsq(y, weight, 0.1, padding=1)
+    >>> x.shape, certificate.converged
+    (torch.Size([2, 3, 16, 16]), tensor([True, True]))
+    """
+    op, solver = question_of(y, weight, options)
+    return op.lstsq(y, damp, **solver)

@@ -1,10 +1,10 @@
-"""Transforms of a torus outside autograd, by the faster of two libraries.
+"""Transforms of a periodic grid outside autograd, by the faster of two libraries.
 
-The ghosts dictate the grid (129 for a 3×3 kernel on 128 samples), and with it prime factors that
-FFTs do not like.  On a CPU, in two dimensions and with a largest prime factor from 17 to 113, the
-pocketfft of SciPy needs down to a third of the time of MKL, which torch calls; for all other sizes
-torch is the faster one.  pocketfft knows no gradients, so only methods that autograd cannot see
-into come here.
+The grid is as large as picture and padding need (129 for a 3×3 kernel on 128 samples), and may have
+prime factors that FFTs do not like.  On a CPU, in two dimensions and with a largest prime factor
+from 17 to 113, the pocketfft of SciPy needs down to a third of the time of MKL, which torch calls;
+for all other sizes torch is the faster one.  pocketfft knows no gradients, so only methods that
+autograd cannot see into come here.  scipy.fft is imported with the first such size.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import scipy.fft
 import torch
 from torch import Tensor
 
@@ -23,17 +22,21 @@ _FACTORS = range(17, 114)
 
 
 def transform(torus: Torus, y: Tensor) -> Tensor:
-    """`torus.transform` of a whole grid, without gradients."""
+    """`torus.transform` of data on the whole grid, without gradients."""
     if not _pocketfft_is_faster(torus.coarse, y.device.type):
         return torus.transform(y)
+    import scipy.fft
+
     run = scipy.fft.rfft2 if torus.real else scipy.fft.fft2
     return torch.from_numpy(run(_array(y), workers=torch.get_num_threads()))
 
 
 def inverse_transform(torus: Torus, Y: Tensor) -> Tensor:
-    """`torus.inverse_transform`, without gradients."""
+    """`torus.inverse_transform` to the whole grid, without gradients."""
     if not _pocketfft_is_faster(torus.coarse, Y.device.type):
         return torus.inverse_transform(Y)
+    import scipy.fft
+
     run = scipy.fft.irfft2 if torus.real else scipy.fft.ifft2
     return torch.from_numpy(run(_array(Y), s=torus.coarse, workers=torch.get_num_threads()))
 
@@ -50,7 +53,7 @@ def _pocketfft_is_faster(sizes: tuple[int, ...], device_type: str) -> bool:
 
 
 def largest_prime_factor(n: int) -> int:
-    """What decides the cost of an FFT of n samples."""
+    """The largest prime factor of n, which decides the cost of an FFT of n samples."""
     largest, p = 1, 2
     while p * p <= n:
         while n % p == 0:

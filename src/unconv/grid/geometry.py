@@ -71,7 +71,7 @@ class Axis:
 
     @property
     def on_torus(self) -> bool:
-        """Whether the axis is its own periodic grid: no ghosts, no missing outputs.
+        """Whether the axis is its own periodic grid: it wraps or pads nothing, and lacks no output.
 
         Circular padding, or none at all under windows that do not overlap (patches, one tap).
         """
@@ -193,7 +193,7 @@ def count_axes(input_shape: Sequence[int]) -> int:
 
 
 def per_axis(name: str, value: PerAxis, nd: int, least: int) -> tuple[int, ...]:
-    """`value` as one integer an axis, each at least `least`."""
+    """`value` as one integer per axis, each at least `least`."""
     values = _integers(name, value, nd)
     if len(values) != nd:
         raise ValueError(
@@ -208,7 +208,7 @@ def per_axis(name: str, value: PerAxis, nd: int, least: int) -> tuple[int, ...]:
 def padding_pairs(
     padding: Padding, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
 ) -> tuple[tuple[int, int], ...]:
-    """`padding` as one (before, after) pair an axis.
+    """`padding` as one (before, after) pair per axis.
 
     Examples
     --------

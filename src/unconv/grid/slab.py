@@ -1,8 +1,9 @@
 """Fourier transforms that know only thin strips of the grid.
 
-The ghosts touch a few samples T_a of one axis a and all of the others.  Along a, |T_a| columns of
-the DFT matrix do what an FFT would do for all samples; the other axes take FFTs of |T_a| lines
-instead of M_a:
+Ghosts (the samples where a convolution differs from its periodic grid, see
+inverse/boundary/ghosts.py) touch a few samples T_a of one axis a and all of the others.  Along a,
+|T_a| columns of the DFT matrix do what an FFT would do for all samples; the other axes take FFTs of
+|T_a| lines instead of M_a:
 
     values:   spectrum --(|T_a| × M_a matrix along a)--> lines --(inverse FFT)--> T_a × other axes
     sources:  the adjoint, without the factors 1/M of the inverse transform
@@ -24,7 +25,7 @@ from .torus import Torus
 
 @dataclass(frozen=True)
 class Slab:
-    """Samples `kept` (T,) of one axis."""
+    """The thin part of a periodic grid that holds the samples `kept` (T,) of one axis alone."""
 
     torus: Torus
     axis: int
@@ -32,13 +33,13 @@ class Slab:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the slab: the axis shrinks to the kept samples."""
+        """Sizes of the slab: those of the grid, the axis shrunk to its kept samples."""
         sizes = list(self.torus.coarse)
         sizes[self.axis] = len(self.kept)
         return tuple(sizes)
 
     def values(self, U: Tensor) -> Tensor:  # (N, C, *spectrum) -> (N, C, *shape)
-        """The inverse transform on the kept samples."""
+        """Values on the slab of a grid with this spectrum: the inverse transform, there alone."""
         torus, a, nd = self.torus, self.axis, len(self.torus.coarse)
         half = torus.real and a == nd - 1
         E = self._roots(U) / torus.coarse[a]
@@ -53,7 +54,7 @@ class Slab:
         return lines.real if torus.real else lines
 
     def spectrum(self, values: Tensor) -> Tensor:  # (N, C, *shape) -> (N, C, *spectrum)
-        """The transform of a grid that is zero off the kept samples."""
+        """The spectrum of a grid that is zero off the slab, from its values on it."""
         torus, a, nd = self.torus, self.axis, len(self.torus.coarse)
         others = tuple(2 + d for d in range(nd) if d != a)
         if torus.real and a != nd - 1:

@@ -1,12 +1,12 @@
 """C on the periodic grid: Fourier transforms, phases and the spectrum of a kernel.
 
-On a periodic grid of N = s·M samples an axis, correlation with stride s is block-diagonal after
+On a periodic grid of N = s·M samples per axis, correlation with stride s is block-diagonal after
 the fine samples are dealt into s^nd interleaved phases x_r[j] = x[s·j + r] on the coarse grid of M:
 
     y[i] = Σ_t w[t] x[s·i + d·t − p],     d·t − p = s·q_t + r_t,  0 ≤ r_t < s
     Y(ω) = Σ_t w[t] e^{+2πi ω q_t / M} X_{r_t}(ω)
 
-so every coarse frequency ω has one (c_out/g) × (s^nd · c_in/g) block a group.  Kernels longer than
+so each coarse frequency ω has one (c_out/g) × (s^nd · c_in/g) block per group.  Kernels longer than
 the grid alias harmlessly: q_t counts modulo M.
 
 Cost of the spectrum: the taps enter one axis at a time as products with k columns of the DFT
@@ -197,7 +197,7 @@ def multiply(blocks: Tensor, X: Tensor, *, adjoint: bool = False) -> Tensor:
     Parameters
     ----------
     blocks : (F, B, g, r, c)
-        B = 1, or one set of blocks a sample.
+        B = 1, or one set of blocks per sample.
     X : (N, g·c, *spectrum), complex; adjoint: (N, g·r, *spectrum)
     adjoint
         Multiply by the conjugate transposes.

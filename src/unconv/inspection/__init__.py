@@ -57,10 +57,16 @@ def inspect_operator(op: ConvOperator, *, memory_limit: float = DEFAULT_MEMORY_L
     op : with one kernel for all samples
     memory_limit : bytes that a step may take
 
+    Returns
+    -------
+    Inspection
+        Shapes, extremes, condition, rank, singular values, what cut-offs keep, the response of the
+        kernel with its zeros, advice in sentences, and what was left out for its cost.
+
     Raises
     ------
     ValueError
-        If the weight holds NaN, or there is one kernel a sample.
+        If the weight holds NaN, or there is one kernel per sample.
     MemoryLimitError
         If the vectors alone do not fit; nothing has been allocated then.
 

@@ -52,7 +52,7 @@ def advise(
 
 
 def _places(transfer: Transfer) -> str:
-    """Where |F| is zero."""
+    """Words for the places where |F| is zero."""
     if not transfer.zeros:
         return ""
     names = [", ".join(f"{v:.3g}" for v in z) for z in transfer.zeros]
@@ -66,7 +66,7 @@ def _places(transfer: Transfer) -> str:
 
 
 def _lost(transfer: Transfer, part: float, damp: float, top: float) -> str:
-    """Which part of the singular values a damp takes away, and from which frequency on."""
+    """Words for what a damp takes away: a part of the singular values, from a frequency on."""
     under = transfer.smallest <= damp
     says = (
         f"Needs damp about {damp:.2g} ({damp / top:.2g} of σ_max): noise then grows ten times as "

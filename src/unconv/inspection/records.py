@@ -71,7 +71,7 @@ class Inspection:
     shape, domain_shape, range_shape : of A
     boundary, stride, groups : its options
     kernel : (c_out, c_in/groups, *k), the taps as a cross-correlation kernel
-    method, reason : the rung of `pinv`
+    method, reason : how `pinv` would solve, and why
     sigma_max, sigma_min, cond : of A; a value that is only bounded is nan
     rank : of A at the default cut-off of `pinv`
     singular_values : descending, those of `values_of`

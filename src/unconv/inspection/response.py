@@ -25,7 +25,9 @@ OPERATIONS = 1.5e10
 """Flop of one step: some seconds of one core."""
 
 _GRID = {1: 1024, 2: 256, 3: 64}  # frequencies an axis
-_CANDIDATES, _SHOWN, _STEPS = 64, 8, 40
+_CANDIDATES = 64  # minima on the grid that Newton's method starts from
+_SHOWN = 8  # zeros that are listed; more of them are a curve
+_STEPS = 40  # of Newton's method, which has converged long before at simple zeros
 _ZERO = 1e-12  # of the largest |F|: zero but for round-off
 
 
@@ -62,7 +64,7 @@ class Response:
         return blocks[:, 0], blocks[:, 1:]
 
     def svd(self, f: Tensor, group: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of the blocks."""
+        """SVD (U, σ, Vᴴ) of the blocks F at f (q, nd), each of its own group."""
         U, S, Vh = torch.linalg.svd(self.blocks(f, group)[0], full_matrices=False)
         return U, S, Vh
 
@@ -88,6 +90,21 @@ class Response:
 @outside_graphs
 def transfer_function(op: ConvOperator) -> Transfer:
     """|F(ω)| on a grid and its zeros.
+
+    Parameters
+    ----------
+    op : with one kernel for all samples; its boundary does not matter
+
+    Returns
+    -------
+    Transfer
+        Frequencies in cycles per sample, the largest and the smallest |F| at each, the extremes
+        and where they are, and the zeros nearest to frequency 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If op is no ConvOperator, has one kernel for each sample, or its weight holds NaN.
 
     Examples
     --------
@@ -127,7 +144,7 @@ def transfer_function(op: ConvOperator) -> Transfer:
 
 
 def _grid(op: ConvOperator) -> Torus:
-    """As fine as the time allows."""
+    """Sizes of the grid of frequencies, as fine as the time allows."""
     g, axes = op.geometry, op.geometry.axes
     stride = tuple(a.stride for a in axes)
     r, c = g.c_out // g.groups, g.c_in // g.groups * math.prod(stride)
@@ -215,7 +232,7 @@ def _minima(smallest: Tensor, frequencies: list[Tensor], top: float) -> Tensor:
 
 
 def _canonical(f: Tensor, stride: tuple[int, ...]) -> tuple[float, ...]:
-    """In (−½, ½]/s, the one of ±f whose first entry is positive."""
+    """f moved into (−½, ½]/s, of ±f the one whose first entry that is not zero is positive."""
     width = 1 / torch.tensor(stride, dtype=f.dtype)
     f = f - width * torch.ceil(f / width - 0.5 - 1e-9)
     entries = [0.0 if abs(v) < 1e-9 else v for v in f.tolist()]
@@ -229,6 +246,6 @@ def _canonical(f: Tensor, stride: tuple[int, ...]) -> tuple[float, ...]:
 
 
 def _nearest(f: Tensor, stride: tuple[int, ...]) -> list[tuple[float, ...]]:
-    """Different ones, nearest to zero first."""
+    """Frequencies that differ from each other, nearest to zero first."""
     different = {tuple(round(v, 5) for v in z): z for z in (_canonical(row, stride) for row in f)}
     return sorted(different.values(), key=lambda z: (round(math.hypot(*z), 6), z))[:_SHOWN]

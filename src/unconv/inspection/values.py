@@ -34,7 +34,7 @@ _CIRCULAR = "the circular operator of the same kernel"
 
 
 class Spectrum(NamedTuple):
-    """All values, of an operator on so many unknowns; what is known of A itself."""
+    """All singular values of an operator on so many unknowns, and what is known of A itself."""
 
     values: Tensor
     unknowns: int
@@ -101,7 +101,7 @@ def _circular_values(op: ConvOperator, memory_limit: float) -> tuple[Tensor, int
 
 
 def _circular(op: ConvOperator, coarse: list[int]) -> ConvOperator:
-    """The same taps on a periodic grid of `coarse` outputs."""
+    """The circular twin of `op`: its taps on a periodic grid of `coarse` outputs."""
     axes = op.geometry.axes
     spare = [max(0, a.extent - a.stride) for a in axes]  # m·s samples, m outputs
     return ConvOperator(
@@ -182,7 +182,7 @@ def _smallest(
 def _rank(
     op: ConvOperator, high: Bounded, low: Bounded, memory_limit: float, skipped: list[str]
 ) -> Bounded:
-    """Of A at the default cut-off of `pinv`, where not all values are known."""
+    """The rank of A at the default cut-off of `pinv`, where not all values are known."""
     total, tau = min(op.shape), default_rtol(op) * high.upper
     if low.lower > tau:
         return Bounded(total, total, total, "σ_min is above the cut-off")
@@ -200,7 +200,7 @@ def _rank(
 
 
 def _product_operations(op: ConvOperator) -> float:
-    """Flop of A and Aᴴ by FFT."""
+    """Floating-point operations of A and Aᴴ by FFT."""
     points = math.prod(a.smallest_grid * a.stride for a in op.geometry.axes)
     g = op.geometry
     transforms = 10 * points * math.log2(points + 1) * (g.c_in + g.c_out)
@@ -208,7 +208,7 @@ def _product_operations(op: ConvOperator) -> float:
 
 
 def _lanczos_operations(op: ConvOperator) -> float:
-    """Of σ_max: smoothing under zeros leaves the largest values in a cluster of width 1/n²."""
+    """Flop to find σ_max: a blur under zeros has its largest values in a cluster of width 1/n²."""
     longest = max(a.n for a in op.geometry.axes)
     slow = op.geometry.axes[0].mode == "zeros"
     return _product_operations(op) * (4 * longest if slow else 100)

@@ -11,21 +11,21 @@ from .plan import (
     Plan,
     factorize,
     make_plan,
-    options_of,
     positive_damp,
+    request_of,
 )
-from .request import Options
+from .request import Request
 
 __all__ = [
     "AccuracyWarning",
     "Certificate",
     "InverseOperator",
     "LstsqResult",
-    "Options",
     "Plan",
+    "Request",
     "factorize",
     "make_plan",
-    "options_of",
     "positive_damp",
+    "request_of",
     "solve",
 ]

@@ -63,7 +63,7 @@ from .normal_equations import (
     real_dot,
     refinements_for,
 )
-from .request import Options
+from .request import Request
 
 Map = Callable[[Tensor], Tensor]
 Cotangents = list[Tensor | None]
@@ -118,20 +118,20 @@ class LeastSquares:
     """
 
     def __init__(
-        self, model: Model, shape: tuple[int, int], options: Options, summary: SpectrumSummary
+        self, model: Model, shape: tuple[int, int], request: Request, summary: SpectrumSummary
     ) -> None:
-        self._made_from = shape, options, summary
+        self._made_from = shape, request, summary
         m, n = shape
-        self.model, self.damped = model, bool(options.damp)
+        self.model, self.damped = model, bool(request.damp)
         rank = summary.rank
         # (Aᴴ, A) may have null spaces: data outside the range, and x that no data show
         self.null = rank is None or bool((rank < m).any()), rank is None or bool((rank < n).any())
         self.ratio, self.known = math.inf, math.inf
         if self.damped:
-            self.ratio = float(summary.norm.max()) / options.damp
-            self.known = float(summary.above_zero.min()) / options.damp
+            self.ratio = float(summary.norm.max()) / request.damp
+            self.known = float(summary.above_zero.min()) / request.damp
         self.knows_null_spaces = math.inf > self.known >= _FAR_ABOVE
-        self.cut = None if self.damped else _real_cut(options, summary, m, n)
+        self.cut = None if self.damped else _real_cut(request, summary, m, n)
 
     def of(self, op: Convolution) -> LeastSquares:
         """The same for one of the kernels that were factored together."""
@@ -285,10 +285,10 @@ def _with_value(derivative: Tensor, value: Tensor) -> Tensor:
     return derivative + (value - derivative).detach()
 
 
-def _real_cut(options: Options, summary: SpectrumSummary, m: int, n: int) -> str | None:
+def _real_cut(request: Request, summary: SpectrumSummary, m: int, n: int) -> str | None:
     """Why the cut is not one at zero, or None."""
     dropped = summary.floor / summary.gap  # σ_r+1, 0 where nothing was dropped
-    asked = options.rtol is not None or bool(options.atol)
+    asked = request.rtol is not None or bool(request.atol)
     roundoff = max(m, n) * torch.finfo(torch.float64).eps * summary.norm
     real = (dropped > roundoff) if asked else torch.zeros_like(dropped, dtype=torch.bool)
     if not bool((real | (summary.gap < _SEPARATED)).any()):

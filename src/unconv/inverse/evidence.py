@@ -326,7 +326,7 @@ def annihilated(A: Convolution, y: Tensor) -> Tensor:
 
     Examples
     --------
-    >>> A = ConvOperator(torch.full((2, 1, 1), 0.1, dtype=torch.float64), (1,))
+    >>> A = Convolution(torch.full((2, 1, 1), 0.1, dtype=torch.float64), (1,))
     >>> annihilated(A, torch.tensor([[[0.3], [-0.3]], [[0.3], [0.1 - 0.4]]], dtype=torch.float64))
     tensor([ True, False])
     """

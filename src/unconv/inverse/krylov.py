@@ -49,7 +49,7 @@ from .prepared import (
     kernel_spectrum,
     spectrum_bytes,
 )
-from .request import Options
+from .request import Request
 
 _MOST_DAMPED = 20_000
 _MOST_PLAIN = 2_000
@@ -60,48 +60,48 @@ _SLICE_BYTES_ELSEWHERE = 512 * 2**20
 _VECTORS = 8  # of the size of x and of y that an algorithm holds at once
 
 
-def obstacle(op: Convolution, options: Options) -> str | None:
+def obstacle(op: Convolution, request: Request) -> str | None:
     """Why the rung cannot serve `op`, or None."""
-    if not options.damp and (options.rtol is not None or options.atol):
+    if not request.damp and (request.rtol is not None or request.atol):
         return "an iteration cannot cut singular values at rtol or atol; use damp > 0"
     return None
 
 
-def memory(op: Convolution, options: Options) -> int:
+def memory(op: Convolution, request: Request) -> int:
     """Bytes of the images that run together: their vectors, their grids, the kernel's spectrum."""
-    images = op.batch_size or min(max(1, options.expected_solves), _images_at_once(op))
+    images = op.batch_size or min(max(1, request.expected_solves), _images_at_once(op))
     return images * _bytes_an_image(op) + buffer_bytes(op, images) + 2 * spectrum_bytes(op)
 
 
-def operations(op: Convolution, options: Options) -> tuple[float, float]:
+def operations(op: Convolution, request: Request) -> tuple[float, float]:
     """Floating-point operations of (the estimate of σ_max, one solve of one image)."""
     step = applied_flops(op) + 16.0 * sum(op.shape)
-    return 12 * step * (op.batch_size or 1), expected_iterations(op, options) * step
+    return 12 * step * (op.batch_size or 1), expected_iterations(op, request) * step
 
 
-def expected_iterations(op: Convolution, options: Options) -> int:
+def expected_iterations(op: Convolution, request: Request) -> int:
     """κ/2·ln(2/tol) with κ an upper bound of σ_max/damp, or maxiter.
 
     With the true κ this is within 20 % of what blurs and random kernels take; the bound exceeds it
     up to fourfold where taps have mixed signs.
     """
-    κ = norm_bound(op) / options.damp if options.damp else math.inf
-    return int(min(_maxiter(op, options, κ), _needed(options, κ)))
+    κ = norm_bound(op) / request.damp if request.damp else math.inf
+    return int(min(_maxiter(op, request, κ), _needed(request, κ)))
 
 
-def _needed(options: Options, κ: float) -> float:
+def _needed(request: Request, κ: float) -> float:
     """Iterations for a bound of tol: the rate of CG on AᴴA + damp² is 1 − 2/κ."""
     if not κ < 1e9:  # nor is NaN
         return math.inf
-    return math.ceil(max(1.0, κ / 2 * math.log(max(math.e, 2 / options.tol))))
+    return math.ceil(max(1.0, κ / 2 * math.log(max(math.e, 2 / request.tol))))
 
 
-def _maxiter(op: Convolution, options: Options, κ: float) -> int:
-    if options.maxiter is not None:
-        return options.maxiter
-    if not options.damp:
+def _maxiter(op: Convolution, request: Request, κ: float) -> int:
+    if request.maxiter is not None:
+        return request.maxiter
+    if not request.damp:
         return min(4 * max(op.shape), _MOST_PLAIN)
-    return int(min(4 * _needed(options, κ) + 50, _MOST_DAMPED))
+    return int(min(4 * _needed(request, κ) + 50, _MOST_DAMPED))
 
 
 def norm_bound(op: Convolution) -> float:
@@ -122,7 +122,7 @@ def _images_at_once(op: Convolution) -> int:
     return max(1, size // _bytes_an_image(op))
 
 
-def factor(op: Convolution, options: Options, check_finite: bool) -> InverseOperator:
+def factor(op: Convolution, request: Request) -> InverseOperator:
     """Scale the kernel, take its spectrum, estimate σ_max."""
     wide = double_dtype(op.dtype)
     with torch.no_grad():
@@ -132,7 +132,7 @@ def factor(op: Convolution, options: Options, check_finite: bool) -> InverseOper
         unit = op.with_weight(_times_power(kernels, -exponent).reshape(weight.shape))
         blocks = kernel_spectrum(unit)
         norm = largest_singular_value(Prepared(unit, blocks), len(kernels), unit.weight)
-    return KrylovInverse(op, unit.weight, blocks, exponent, norm, options, check_finite)
+    return KrylovInverse(op, unit.weight, blocks, exponent, norm, request)
 
 
 class KrylovInverse(InverseOperator):
@@ -153,10 +153,9 @@ class KrylovInverse(InverseOperator):
         blocks: Tensor | None,
         exponent: Tensor,
         norm: Tensor,
-        options: Options,
-        check_finite: bool,
+        request: Request,
     ) -> None:
-        damp = options.damp
+        damp = request.damp
         sigma_max = _times_power(norm, exponent)
         summary = SpectrumSummary(
             norm=sigma_max,
@@ -166,11 +165,11 @@ class KrylovInverse(InverseOperator):
             rank_how="not needed: damp > 0" if damp else "not known: iterated",
             dropped=torch.zeros(len(norm), dtype=torch.long, device=norm.device),
         )
-        super().__init__(op, options, summary, check_finite)
+        super().__init__(op, request, summary)
         ratio = norm / self._unit_damp(norm, exponent)  # inf without damp, NaN for neither
         κ = math.inf if ratio.isnan().any() else float(ratio.amax())
-        self.tol, self.maxiter = options.tol, _maxiter(op, options, κ)
-        self.patience = max(200.0, min(_MOST_DAMPED, _needed(options, κ)) / 2)
+        self.tol, self.maxiter = request.tol, _maxiter(op, request, κ)
+        self.patience = max(200.0, min(_MOST_DAMPED, _needed(request, κ)) / 2)
         lsmr = κ > _LARGEST_RATIO and bool((ratio > 1e-6).all())
         self.algorithm: type[Iteration] = Lsmr if lsmr or not damp else Cgls
         # The weights and their spectrum are this inverse's own buffers, which follow `.to`; the

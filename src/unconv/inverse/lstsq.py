@@ -14,7 +14,7 @@ from .evidence import zero_exactly_
 from .facts import Effort
 from .operator import InverseOperator
 from .plan import factorize
-from .request import Options
+from .request import Request
 from .trust import warn_if_short
 
 _Op = TypeVar("_Op", bound=Convolution)
@@ -36,18 +36,12 @@ class LstsqResult(NamedTuple):
 def solve(
     op: Convolution,
     y: Tensor,
-    options: Options,
-    method: str,
-    check_finite: bool,
-    damp: float | Tensor = 0.0,
+    request: Request,
 ) -> LstsqResult:
-    """Factor in the precision of the data, solve, certify.
-
-    damp : what `options.damp` is the value of
-    """
+    """Factor in the precision of the data, solve, certify."""
     op = in_precision_of(op, y)
-    inverse = factorize(op, options, method, check_finite, damp, judged=True)
-    tol = options.tol if options.tol_is_asked else None
+    inverse = factorize(op, request, judged=True)
+    tol = request.tol if request.tol_is_asked else None
     found: list[Certificate] = []
 
     def judge(plain: InverseOperator, y: Tensor, x: Tensor, effort: Effort) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..operators.convolution import Convolution
 from .autograd import Record
 from .operator import InverseOperator
-from .request import Options
+from .request import Request
 
 
 class MappedInverse(InverseOperator):
@@ -19,8 +19,9 @@ class MappedInverse(InverseOperator):
     The rule for vmap of `apply_inverse` hands the slices to `each` together.
     """
 
-    def __init__(self, op: Convolution, each: InverseOperator, check_finite: bool) -> None:
-        super().__init__(op, Options(damp=each.damp), each.summary, check_finite)
+    def __init__(self, op: Convolution, each: InverseOperator) -> None:
+        request = Request(damp=each.damp, check_finite=each.check_finite)
+        super().__init__(op, request, each.summary)
         self.each, self.method = each, each.method
         self.keeps_double, self.iterates = each.keeps_double, each.iterates
         self.derivative = each.derivative.of(op)
@@ -56,4 +57,4 @@ def factor_mapped(
     whole = op.with_weight(op.weight)
     whole.batch_size = len(op.weight)
     each = factor(whole)
-    return MappedInverse(op.with_weight(op.weight[0]), each, each.check_finite)
+    return MappedInverse(op.with_weight(op.weight[0]), each)

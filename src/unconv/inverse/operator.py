@@ -17,7 +17,7 @@ from ..operators.linear_operator import LinearOperator
 from .autograd import Record, apply_inverse, cotangents
 from .derivative import ConvModel, Derivative, LeastSquares
 from .facts import Effort, SpectrumSummary
-from .request import Options
+from .request import Request
 
 
 class InverseOperator(LinearOperator):
@@ -44,20 +44,19 @@ class InverseOperator(LinearOperator):
     def __init__(
         self,
         op: Convolution,
-        options: Options,
+        request: Request,
         summary: SpectrumSummary,
-        check_finite: bool,
     ) -> None:
         super().__init__()
         self.handle = compiled.register(self)
         self.domain_shape, self.range_shape = op.range_shape, op.domain_shape
         self.batch_size = op.batch_size
-        self.damp, self.summary, self.check_finite = options.damp, summary, check_finite
+        self.damp, self.summary, self.check_finite = request.damp, summary, request.check_finite
         self._dtype = op.dtype
         self.source = (op,)  # in a tuple: evidence and geometry, not a part of the module
-        self.derivative: Derivative = LeastSquares(ConvModel(op), op.shape, options, summary)
+        self.derivative: Derivative = LeastSquares(ConvModel(op), op.shape, request, summary)
         damp = torch.tensor(self.damp, dtype=torch.float64, device=op.device)
-        self.depends_on(op.weight, *([damp] if options.damp else []))
+        self.depends_on(op.weight, *([damp] if request.damp else []))
 
     def depends_on(self, *params: Tensor) -> None:
         """What gradients may be asked for: tensors whose values were factored."""

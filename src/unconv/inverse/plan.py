@@ -32,6 +32,7 @@ from ..numerics.checks import (
     check_all_finite,
     check_choice,
     check_count,
+    check_flag,
     check_memory_limit,
     check_number,
     check_tensor,
@@ -53,7 +54,7 @@ from .diagonal import (
 from .facts import CannotServeError
 from .mapped import factor_mapped
 from .operator import InverseOperator
-from .request import Options
+from .request import Request
 from .trust import refuse_broken, warn_of_ambiguous_rank, warn_of_doubt
 
 
@@ -63,11 +64,11 @@ class Rung:
 
     name: str
     why: str
-    obstacle: Callable[[Convolution, Options], str | None]
-    memory: Callable[[Convolution, Options], int]
-    memory_if_deficient: Callable[[Convolution, Options], int]
-    operations: Callable[[Convolution, Options], tuple[float, float]]
-    factor: Callable[[Convolution, Options, bool], InverseOperator]
+    obstacle: Callable[[Convolution, Request], str | None]
+    memory: Callable[[Convolution, Request], int]
+    memory_if_deficient: Callable[[Convolution, Request], int]
+    operations: Callable[[Convolution, Request], tuple[float, float]]
+    factor: Callable[[Convolution, Request], InverseOperator]
     can_be_forced: bool  # past its obstacle, which is then only a matter of cost
     in_double: bool  # the factor stays in double precision for every dtype
     proves_itself: bool  # it probes each form that it tries, or judges every answer
@@ -157,47 +158,38 @@ class Plan:
         return "\n".join(lines + [f"not      {name}: {why}" for name, why in self.rejected])
 
 
-def make_plan(op: Convolution, options: Options, method: str) -> Plan:
+def make_plan(op: Convolution, request: Request) -> Plan:
     """Climb the ladder."""
-    rung, reason, rejected = _choose(op, options, method)
-    setup, apply = rung.operations(op, options)
+    rung, reason, rejected = _choose(op, request)
+    setup, apply = rung.operations(op, request)
     working = torch.float64 if rung.in_double else real_working_dtype(op.dtype)
     return Plan(
         method=rung.name,
         reason=reason,
-        memory=rung.memory(op, options),
-        memory_if_deficient=rung.memory_if_deficient(op, options),
+        memory=rung.memory(op, request),
+        memory_if_deficient=rung.memory_if_deficient(op, request),
         factor_operations=setup,
         apply_operations=apply,
-        expected_solves=options.expected_solves,
+        expected_solves=request.expected_solves,
         factor_dtype=working.to_complex() if op.dtype.is_complex else working,
         rejected=tuple(rejected),
     )
 
 
-def factorize(
-    op: Convolution,
-    options: Options,
-    method: str,
-    check_finite: bool,
-    damp: float | Tensor = 0.0,
-    *,
-    judged: bool = False,
-) -> InverseOperator:
+def factorize(op: Convolution, request: Request, *, judged: bool = False) -> InverseOperator:
     """Factor `op` on the rung that the ladder gives it, or on the next if that one gives up.
 
-    damp : what `options.damp` is the value of; a gradient may be asked of a tensor
     judged : every answer will have a certificate, which then says what is in doubt
     """
-
-    check_method(method)
+    check_method(request.method)
     check_values("weight", op.weight)
+    damp = request.live_damp
     check_damp(damp, op)
-    if isinstance(damp, Tensor) and damp.requires_grad and not options.damp:
+    if damp is not None and damp.requires_grad and not request.damp:
         raise ValueError("damp=0 gives A⁺, which has no gradient in damp; use damp > 0, or 0.0.")
 
     def climb(plain: Convolution) -> InverseOperator:
-        inverse = _climb(plain, options, method, check_finite)
+        inverse = _climb(plain, request)
         if not (judged or inverse.iterates):  # an iteration judges every answer itself
             warn_of_doubt(inverse)
         return inverse
@@ -209,28 +201,28 @@ def factorize(
         return climb(plain)
 
     inverse = with_values(build, op.weight)
-    rest = (damp,) if isinstance(damp, Tensor) and options.damp else inverse.params[1:]
+    rest = (damp,) if damp is not None and request.damp else inverse.params[1:]
     inverse.depends_on(op.weight, *rest)
     return inverse
 
 
-def _climb(op: Convolution, options: Options, method: str, check_finite: bool) -> InverseOperator:
-    if check_finite:
+def _climb(op: Convolution, request: Request) -> InverseOperator:
+    if request.check_finite:
         check_all_finite("weight", op.weight)
     given_up: list[tuple[str, str]] = []
     dense_serves = (
-        method == "auto"
+        request.method == "auto"
         and dense.obstacle_to_last_resort(op) is None
-        and dense.memory(op, options) <= options.memory_limit
+        and dense.memory(op, request) <= request.memory_limit
     )
-    options = replace(options, dense_serves=dense_serves)
+    request = replace(request, dense_serves=dense_serves)
     while True:
-        rung, _, _ = _choose(op, options, method, given_up)
+        rung, _, _ = _choose(op, request, given_up)
         try:
-            inverse = rung.factor(op, options, check_finite)
+            inverse = rung.factor(op, request)
             return_freed_memory(sum(b.nbytes for b in inverse.buffers()))  # before its proof
-            if not options.damp and not rung.proves_itself:
-                refuse_broken(inverse, options)
+            if not request.damp and not rung.proves_itself:
+                refuse_broken(inverse, request)
         except CannotServeError as why:
             given_up.append((rung.name, str(why)))
         else:
@@ -239,7 +231,7 @@ def _climb(op: Convolution, options: Options, method: str, check_finite: bool) -
 
 
 def _obstacle(
-    rung: Rung, op: Convolution, options: Options, forced: bool, given_up: Mapping[str, str]
+    rung: Rung, op: Convolution, request: Request, forced: bool, given_up: Mapping[str, str]
 ) -> str | None:
     """Why a rung is not taken, given those that gave up while they factored."""
     if rung.name in given_up:
@@ -248,10 +240,10 @@ def _obstacle(
         return None
     if rung.name == "dense" and "boundary" in given_up:
         return dense.obstacle_to_last_resort(op)
-    return rung.obstacle(op, options)
+    return rung.obstacle(op, request)
 
 
-def options_of(
+def request_of(
     damp: float | Tensor,
     rtol: float | None,
     atol: float,
@@ -259,8 +251,15 @@ def options_of(
     expected_solves: int = 1,
     tol: float | None = None,
     maxiter: int | None = None,
-) -> Options:
-    """All numbers of a request, checked."""
+    *,
+    method: str = "auto",
+    check_finite: bool = True,
+) -> Request:
+    """A request, checked but for the name of its method, which those who choose among methods know.
+
+    damp : a number, or a tensor of one element, of which a gradient may be asked
+    """
+    live = damp if isinstance(damp, Tensor) else None
     damp = damp_value(damp)
     if rtol is not None:
         rtol = check_number("rtol", rtol, below=1, why=": a cut-off at σ_max leaves nothing of A")
@@ -269,15 +268,18 @@ def options_of(
     check_count("expected_solves", expected_solves)
     if maxiter is not None:
         check_count("maxiter", maxiter)
-    return Options(
-        damp,
-        rtol,
-        check_number("atol", atol),
-        check_memory_limit(memory_limit),
-        expected_solves,
-        tol=Options.tol if tol is None else float(tol),
+    return Request(
+        damp=damp,
+        rtol=rtol,
+        atol=check_number("atol", atol),
+        memory_limit=check_memory_limit(memory_limit),
+        expected_solves=expected_solves,
+        tol=Request.tol if tol is None else float(tol),
         maxiter=maxiter,
         tol_is_asked=tol is not None,
+        method=method,
+        check_finite=check_flag("check_finite", check_finite),
+        live_damp=live,
     )
 
 
@@ -307,7 +309,7 @@ def _one_number(values: Values) -> float:
     if any(values.mapped):
         raise NotImplementedError(
             "vmap over damp needs a factorisation for each; solve for one damp after the other, or "
-            "with unconv.regularize.tikhonov_path."
+            "with unconv.parameter_choice.tikhonov_path."
         )
     return float(values.tensors[0])
 
@@ -320,33 +322,34 @@ def positive_damp(damp: float | Tensor) -> float:
     return value
 
 
-def check_method(method: str) -> None:
+def check_method(method: str) -> str:
     """A rung of the ladder, or 'auto'."""
     check_choice("method", method, ["auto", *(rung.name for rung in LADDER)])
+    return method
 
 
 def _choose(
-    op: Convolution, options: Options, method: str, given_up: Sequence[tuple[str, str]] = ()
+    op: Convolution, request: Request, given_up: Sequence[tuple[str, str]] = ()
 ) -> tuple[Rung, str, list[tuple[str, str]]]:
-    check_method(method)
+    method = check_method(request.method)
     rejected: list[tuple[str, str]] = []
     too_large: list[tuple[str, int]] = []
     for rung in LADDER:
         if method not in ("auto", rung.name):
             continue
         forced = method == rung.name
-        why = _obstacle(rung, op, options, forced, dict(given_up))
+        why = _obstacle(rung, op, request, forced, dict(given_up))
         if why is None:
-            need = rung.memory(op, options)
-            if need <= options.memory_limit:
+            need = rung.memory(op, request)
+            if need <= request.memory_limit:
                 return rung, "forced by method=" if forced else rung.why, rejected
             too_large.append((rung.name, need))
-            why = f"it needs {gigabytes(need)}, memory_limit is {gigabytes(options.memory_limit)}"
+            why = f"it needs {gigabytes(need)}, memory_limit is {gigabytes(request.memory_limit)}"
         rejected.append((rung.name, why))
     over_memory = [f"{name} needs {gigabytes(need)}" for name, need in too_large]
     if over_memory:
         raise MemoryLimitError(
-            f"no method fits memory_limit={gigabytes(options.memory_limit)}: "
+            f"no method fits memory_limit={gigabytes(request.memory_limit)}: "
             f"{', '.join(over_memory)}; raise memory_limit or use a smaller input_shape."
         )
     reasons = "; ".join(f"{name}: {why}" for name, why in rejected)

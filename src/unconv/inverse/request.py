@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -13,33 +13,39 @@ from ..operators.convolution import Convolution
 
 
 @dataclass(frozen=True)
-class Options:
-    """What a factorisation was asked for.
+class Request:
+    """Everything that an inverse is asked for, checked (`unconv.inverse.plan.request_of`).
 
     Attributes
     ----------
     damp, rtol, atol : as in `ConvOperator.lstsq`
+    method : 'auto' or the name of a rung
     memory_limit : bytes that it may take
     expected_solves : images that will be solved, to weigh set-up against solves
     tol : error_bound that an iteration shall reach
     maxiter : iterations that it may take; None for as many as the rung thinks sensible
     tol_is_asked : whether the caller named tol, which then binds direct methods too
+    check_finite : whether NaN and Inf are refused, in the weight and in data
+    live_damp : the tensor that damp is the value of, where a gradient may be asked of it
     dense_serves : whether the SVD of the matrix stands ready for what the ghosts cannot resolve
     """
 
     damp: float = 0.0
     rtol: float | None = None
     atol: float = 0.0
+    method: str = "auto"
     memory_limit: float = math.inf
     expected_solves: int = 1
     tol: float = 1e-6
     maxiter: int | None = None
     tol_is_asked: bool = False
+    check_finite: bool = True
+    live_damp: Tensor | None = field(default=None, compare=False, repr=False)
     dense_serves: bool = False
 
-    def undamped(self) -> Options:
+    def undamped(self) -> Request:
         """Of A⁺ with its default cut-off: what that drops is zero to round-off."""
-        return replace(self, damp=0.0, rtol=None, atol=0.0)
+        return replace(self, damp=0.0, live_damp=None, rtol=None, atol=0.0)
 
     def cutoff(self, op: Convolution, sigma_max: Tensor) -> Tensor:
         """Singular values at or below this count as zero; none of them when damp > 0."""

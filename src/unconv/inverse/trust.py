@@ -16,14 +16,14 @@ from .certificate import Certificate, certify
 from .facts import Effort, warn_of_accuracy
 from .operator import InverseOperator
 from .probe import refuse_unproven
-from .request import Options
+from .request import Request
 
 AMBIGUOUS_GAP = 10
 """σ_r/σ_r+1 under which the cut-off, not the data, decides x."""
 _BENIGN = 1e-2  # eps·cond, or eps·cond² of what is not proven stable, up to which none is in doubt
 
 
-def refuse_broken(inverse: InverseOperator, options: Options) -> None:
+def refuse_broken(inverse: InverseOperator, request: Request) -> None:
     """Raise `CannotServeError` where an undamped factor is not the A⁺ that it says it is."""
     op = inverse.source[0]
     refuse_unproven(
@@ -31,7 +31,7 @@ def refuse_broken(inverse: InverseOperator, options: Options) -> None:
         partial(inverse.evaluate, adjoint=False),
         partial(inverse.evaluate, adjoint=True),
         inverse.summary,
-        options.cutoff(op, inverse.summary.norm),
+        request.cutoff(op, inverse.summary.norm),
         _like(inverse),
     )
 

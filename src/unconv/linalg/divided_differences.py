@@ -41,9 +41,9 @@ Differences = tuple[Tensor, Tensor, Tensor]
 """D and M (..., k, k), and f(s)/s (..., k)."""
 
 _ROUNDING = 16  # units in the last place of f(s), after a few operations
-_SIDE = math.sqrt(0.15)
+_SIDE = math.sqrt(0.15)  # of the outer two Gauss points from the middle of [0, 1]
 _GAUSS = ((0.5 - _SIDE, 5 / 18), (0.5, 4 / 9), (0.5 + _SIDE, 5 / 18))  # nodes and weights on [0, 1]
-_ROOT = math.sqrt(15)
+_ROOT = math.sqrt(15)  # of Radon's nodes and weights
 _RADON = [(1 / 3, 1 / 3, 9 / 80)] + [
     (*node, (155 + sign * _ROOT) / 2400)
     for sign in (-1, 1)
@@ -55,7 +55,7 @@ _RADON = [(1 / 3, 1 / 3, 9 / 80)] + [
 def divided_differences(
     S: Tensor, zero: Tensor, f: Callable[[Tensor], Tensor], df: Callable[[Tensor], Tensor]
 ) -> Differences:
-    """Of any f, in float64, from f and its derivative.
+    """D, M and R of any f, in float64, from f and its derivative.
 
     Where only zeros meet, all three are f′(0) if f(0) = 0 and f′(0) is finite.  Otherwise f has no
     derivative there; it counts as f(0) = 0, as an odd function must, and gets 0.
@@ -96,12 +96,12 @@ def close_triple(x: Tensor, y: Tensor, z: Tensor, df: Callable[[Tensor], Tensor]
 
 
 def soft_close_triple(x: Tensor, y: Tensor, z: Tensor, tau: Tensor) -> Tensor:
-    """Of max(s − tau, 0), which is straight but for its kink."""
+    """f[x, y, z] of max(s − tau, 0), which is straight but for its kink."""
     return torch.zeros_like(x)
 
 
 def inverse_close_triple(x: Tensor, y: Tensor, z: Tensor, cut: Tensor) -> Tensor:
-    """Of 1/s above the cut: 1/(x y z)."""
+    """f[x, y, z] of 1/s above the cut: 1/(x y z)."""
     product = torch.ones_like(x)
     for s in (x, y, z):
         product = product * s.sign() * invert(s.abs(), cut)
@@ -109,7 +109,7 @@ def inverse_close_triple(x: Tensor, y: Tensor, z: Tensor, cut: Tensor) -> Tensor
 
 
 def soft_differences(S: Tensor, zero: Tensor, tau: Tensor) -> Differences:
-    """Of max(s − tau, 0), in the precision of S: D is 0, 1, or (s − tau)/(s − s′) across the kink.
+    """D, M, R of max(s − tau, 0) in the dtype of S: D is 0, 1, or (s − tau)/(s − s′) at the kink.
 
     S and zero (..., k), tau (..., 1).
     """
@@ -122,7 +122,7 @@ def soft_differences(S: Tensor, zero: Tensor, tau: Tensor) -> Differences:
 
 
 def inverse_differences(S: Tensor, zero: Tensor, cut: Tensor) -> Differences:
-    """Of 1/s above `cut`, else 0, in the precision of S: D is −1/(s s′), or 1/(s(s − s′)) or 0.
+    """D, M, R of 1/s above `cut`, else 0, in the dtype of S: D is −1/(s s′), 1/(s(s − s′)) or 0.
 
     S and zero (..., k), cut (..., 1).
     """

@@ -249,7 +249,7 @@ class _Rule:
         return self.differences(S, self.zero(S), *_columns(parameters))
 
     def zero(self, S: Tensor) -> Tensor:
-        """Which of them are zero."""
+        """Which singular values S (..., k) count as zero."""
         return self.least * S[..., :1].detach() >= S
 
     def second(
@@ -408,7 +408,7 @@ class _OfParameters(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *c: Tensor) -> tuple[Tensor | None, ...]:
-        """Of A by the derivative of the kernels; of G and the parameters by torch."""
+        """Gradients in A by the derivative of the kernels; in G and the parameters by torch."""
         _, G, U, S, Vh, *parameters = ctx.saved_tensors
         rule = ctx.rule
         kernels = [_pushed(lambda *p, i=i: rule.kernels(S, p)[i], parameters, c) for i in range(3)]

@@ -5,7 +5,7 @@
     WienerConv1d, 2d, 3d        the least expected error for spectra that can be learnt
 
 Each takes the arguments of the nn.Conv of its dimension, or shares the parameters of one
-(`from_conv`).  Everything is differentiable; see unconv/inverse/implicit.py.
+(`from_conv`).  Everything is differentiable; see unconv/inverse/derivative.py.
 """
 
 from .inverse_conv import InverseConv

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
@@ -44,8 +45,9 @@ class InverseConv(nn.Module):
     input_shape
         Spatial sizes n of x.  Default: for each y what `conv_transpose` with output_padding=0
         returns; with stride > 1 several sizes give the same y.
-    method, memory_limit, expected_solves, tol, maxiter, check_finite
-        Of the solver, as in `ConvOperator.pinv`.
+    settings
+        The layer's own and the options of its solver, which `inspect.signature` of every layer
+        spells out: as in the method of `ConvOperator` that the layer calls (`solved_by`).
 
     Attributes
     ----------
@@ -57,6 +59,8 @@ class InverseConv(nn.Module):
     """
 
     nd: ClassVar[int]
+    solved_by: ClassVar[str]
+    not_offered: ClassVar[tuple[str, ...]] = ()
     weight: Tensor
     bias: Tensor | None
 
@@ -75,7 +79,7 @@ class InverseConv(nn.Module):
         input_shape: Sequence[int] | None = None,
         device: Any = None,
         dtype: torch.dtype | None = None,
-        **solver: Any,
+        **settings: Any,
     ) -> None:
         super().__init__()
         kernel = per_axis("kernel_size", kernel_size, self.nd, 1)
@@ -93,7 +97,27 @@ class InverseConv(nn.Module):
             "groups": groups,
             "padding_mode": padding_mode,
         }
-        self._undo(conv, options, input_shape, solver)
+        self._undo(conv, options, input_shape, settings)
+
+    def __init_subclass__(cls) -> None:
+        """Have the signature tell all settings, with the defaults of the method that solves."""
+        super().__init_subclass__()
+        plain = inspect.signature(InverseConv)
+        named = [p for p in plain.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        settings = cls._settings().values() if hasattr(cls, "solved_by") else ()
+        shown = plain.replace(parameters=[*named, *settings])
+        cls.__signature__ = shown  # type: ignore[attr-defined]  # what `inspect` asks for
+
+    @classmethod
+    def _settings(cls) -> dict[str, inspect.Parameter]:
+        """The layer's own, then what the method takes by name."""
+        functions = cls._configure, getattr(ConvOperator, cls.solved_by)
+        found: dict[str, inspect.Parameter] = {}
+        for function in functions:
+            for name, p in inspect.signature(function).parameters.items():
+                if p.kind is p.KEYWORD_ONLY and name not in cls.not_offered:
+                    found.setdefault(name, p)
+        return found
 
     @classmethod
     def from_conv(
@@ -167,6 +191,13 @@ class InverseConv(nn.Module):
         ConvOperator(self.weight, sizes, bias=self.bias, **options)  # refuses what is wrong, now
         self.input_shape = None if input_shape is None else tuple(input_shape)
         self._factors = FactorCache()
+        known = self._settings()
+        for name in settings:
+            if name not in known:
+                raise TypeError(
+                    f"{name!r} is neither a setting of this layer nor of its solver ("
+                    f"{', '.join(known)}); check its spelling."
+                )
         self._configure(**settings)
 
     def _large_enough(self) -> tuple[int, ...]:

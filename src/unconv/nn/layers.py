@@ -10,26 +10,27 @@ import torch
 from torch import Tensor, nn
 
 from ..doors import ConvOperator
-from ..inverse import InverseOperator, options_of, positive_damp
+from ..inverse import InverseOperator, positive_damp, request_of
 from ..inverse.plan import check_method
 from ..numerics.checks import (
     check_flag,
     check_number,
     check_real_tensor,
+    check_tensor,
     check_values,
 )
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from ..regularize.wiener.estimator import check_wiener_method
 from .inverse_conv import InverseConv
 
-_SOLVER = ("method", "memory_limit", "expected_solves", "tol", "maxiter", "check_finite")
-
 
 class _PinvConv(InverseConv):
     """A⁺: the least-squares solution of smallest norm."""
 
-    def _configure(self, rtol: float | None = None, **solver: Any) -> None:
-        self.solver = {"rtol": rtol, **_checked(solver, rtol=rtol)}
+    solved_by = "pinv"
+
+    def _configure(self, **solver: Any) -> None:
+        self.solver = _checked(solver)
 
     def _factor(self, op: ConvOperator) -> InverseOperator:
         return op.pinv(**self.solver)
@@ -39,8 +40,10 @@ class _TikhonovConv(InverseConv):
     """(AᴴA + damp²)⁻¹Aᴴ; `log_damp` is a parameter if damp is learnt, else a buffer."""
 
     log_damp: Tensor
+    solved_by = "tikhonov"
+    not_offered = ("penalty",)
 
-    def _configure(self, damp: float = 0.1, learn_damp: bool = True, **solver: Any) -> None:
+    def _configure(self, *, damp: float = 0.1, learn_damp: bool = True, **solver: Any) -> None:
         self.solver = _checked(solver)
         check_flag("learn_damp", learn_damp)
         _store(self, "log_damp", math.log(positive_damp(damp)), learn_damp)
@@ -65,27 +68,36 @@ class _WienerConv(InverseConv):
 
     log_noise_psd: Tensor
     log_signal_psd: Tensor
+    channel_covariance: Tensor | None
+    solved_by = "wiener"
 
     def _configure(
         self,
+        *,
         noise_psd: float | Tensor = 0.01,
         signal_psd: float | Tensor = 1.0,
         learn_psd: bool = True,
+        channel_covariance: Tensor | None = None,
         **solver: Any,
     ) -> None:
         self.solver = _checked(solver, check_wiener_method)
         check_flag("learn_psd", learn_psd)
         for name, psd in (("noise_psd", noise_psd), ("signal_psd", signal_psd)):
-            if isinstance(psd, Tensor):
-                check_values(name, check_real_tensor(name, psd))
-                if psd.numel() == 0:
-                    raise ValueError(f"{name} has shape {tuple(psd.shape)}, which is empty.")
-            else:
-                check_number(name, psd)
-            values = torch.as_tensor(psd, dtype=torch.float64)
-            if not bool((values > 0).all()) or not bool(values.isfinite().all()):
-                raise ValueError(f"{name} must be positive and finite everywhere; add a floor.")
-            _store(self, f"log_{name}", values.log(), learn_psd)
+            _store(self, f"log_{name}", _positive(name, psd).log(), learn_psd)
+        self.register_buffer("channel_covariance", self._covariance(channel_covariance))
+
+    def _covariance(self, R: Tensor | None) -> Tensor | None:
+        """As precise as the weight; its shape and sign are looked at with the sizes of x."""
+        if R is None:
+            return None
+        check_values("channel_covariance", check_tensor("channel_covariance", R))
+        dtype = self.weight.dtype
+        if R.is_complex() and not dtype.is_complex:
+            raise ValueError(
+                "a complex channel_covariance needs a complex operator; give its real part."
+            )
+        dtype = dtype if R.is_complex() else dtype.to_real()
+        return R.detach().to(self.weight.device, dtype, copy=True)
 
     @property
     def noise_psd(self) -> Tensor:
@@ -98,37 +110,41 @@ class _WienerConv(InverseConv):
         return self.log_signal_psd.exp()
 
     def _factor(self, op: ConvOperator) -> InverseOperator:
-        return op.wiener(self.noise_psd, self.signal_psd, **self.solver)
+        R = self.channel_covariance
+        return op.wiener(self.noise_psd, self.signal_psd, channel_covariance=R, **self.solver)
 
     def _parameters_of_factor(self) -> dict[str, Tensor]:
-        return {"log_noise_psd": self.log_noise_psd, "log_signal_psd": self.log_signal_psd}
+        spectra = {"log_noise_psd": self.log_noise_psd, "log_signal_psd": self.log_signal_psd}
+        R = self.channel_covariance
+        return spectra if R is None else spectra | {"channel_covariance": R}
 
     def _values_of_factor(self) -> list[Tensor]:
-        return [self.noise_psd, self.signal_psd]
+        R = self.channel_covariance
+        return [self.noise_psd, self.signal_psd, *([] if R is None else [R])]
 
 
 def _checked(
-    solver: dict[str, Any],
-    check: Callable[[str], None] = check_method,
-    rtol: float | None = None,
+    solver: dict[str, Any], check: Callable[[str], object] = check_method
 ) -> dict[str, Any]:
-    """Settings of the solver; a wrong one is refused now and not at the first call."""
-    for name in solver:
-        if name not in _SOLVER:
-            raise TypeError(
-                f"{name!r} is neither a setting of this layer nor of its solver ("
-                f"{', '.join(_SOLVER)}); check its spelling."
-            )
+    """Options of the solver; a wrong one is refused now and not at the first call."""
     check(solver.get("method", "auto"))
-    check_flag("check_finite", solver.get("check_finite", True))
-    memory_limit = solver.get("memory_limit", DEFAULT_MEMORY_LIMIT)
-    solves, tol, maxiter = (
-        solver.get("expected_solves", 1),
-        solver.get("tol"),
-        solver.get("maxiter"),
-    )
-    options_of(0.0, rtol, 0.0, memory_limit, solves, tol, maxiter)
+    limits = {"rtol": None, "atol": 0.0, "memory_limit": DEFAULT_MEMORY_LIMIT}
+    request_of(0.0, **(limits | solver))
     return solver
+
+
+def _positive(name: str, psd: float | Tensor) -> Tensor:
+    """A power spectrum that has a logarithm."""
+    if isinstance(psd, Tensor):
+        check_values(name, check_real_tensor(name, psd))
+        if psd.numel() == 0:
+            raise ValueError(f"{name} has shape {tuple(psd.shape)}, which is empty.")
+    else:
+        check_number(name, psd)
+    values = torch.as_tensor(psd, dtype=torch.float64)
+    if not bool((values > 0).all()) or not bool(values.isfinite().all()):
+        raise ValueError(f"{name} must be positive and finite everywhere; add a floor.")
+    return values
 
 
 def _store(layer: nn.Module, name: str, value: float | Tensor, learnt: bool) -> None:
@@ -145,7 +161,8 @@ def _store(layer: nn.Module, name: str, value: float | Tensor, learnt: bool) -> 
 class PinvConv1d(_PinvConv):
     """A⁺ of an nn.Conv1d: the least-squares solution of smallest norm.
 
-    rtol as in `ConvOperator.pinv`; the rest as in `InverseConv`.
+    rtol, atol and the options of the solver as in `ConvOperator.pinv`; the rest as in
+    `InverseConv`.
 
     Examples
     --------
@@ -161,7 +178,8 @@ class PinvConv1d(_PinvConv):
 class PinvConv2d(_PinvConv):
     """A⁺ of an nn.Conv2d: the least-squares solution of smallest norm.
 
-    rtol as in `ConvOperator.pinv`; the rest as in `InverseConv`.
+    rtol, atol and the options of the solver as in `ConvOperator.pinv`; the rest as in
+    `InverseConv`.
 
     Examples
     --------
@@ -177,7 +195,8 @@ class PinvConv2d(_PinvConv):
 class PinvConv3d(_PinvConv):
     """A⁺ of an nn.Conv3d: the least-squares solution of smallest norm.
 
-    rtol as in `ConvOperator.pinv`; the rest as in `InverseConv`.
+    rtol, atol and the options of the solver as in `ConvOperator.pinv`; the rest as in
+    `InverseConv`.
 
     Examples
     --------
@@ -193,8 +212,8 @@ class PinvConv3d(_PinvConv):
 class TikhonovConv1d(_TikhonovConv):
     """(AᴴA + damp²)⁻¹Aᴴ of an nn.Conv1d, damp > 0.
 
-    damp : where it starts; learn_damp : whether `log_damp` is a parameter;
-    the rest as in `InverseConv`.
+    damp : where it starts; learn_damp : whether `log_damp` is a parameter; the options of the
+    solver as in `ConvOperator.tikhonov`; the rest as in `InverseConv`.
 
     Examples
     --------
@@ -210,8 +229,8 @@ class TikhonovConv1d(_TikhonovConv):
 class TikhonovConv2d(_TikhonovConv):
     """(AᴴA + damp²)⁻¹Aᴴ of an nn.Conv2d, damp > 0.
 
-    damp : where it starts; learn_damp : whether `log_damp` is a parameter;
-    the rest as in `InverseConv`.
+    damp : where it starts; learn_damp : whether `log_damp` is a parameter; the options of the
+    solver as in `ConvOperator.tikhonov`; the rest as in `InverseConv`.
 
     Examples
     --------
@@ -227,8 +246,8 @@ class TikhonovConv2d(_TikhonovConv):
 class TikhonovConv3d(_TikhonovConv):
     """(AᴴA + damp²)⁻¹Aᴴ of an nn.Conv3d, damp > 0.
 
-    damp : where it starts; learn_damp : whether `log_damp` is a parameter;
-    the rest as in `InverseConv`.
+    damp : where it starts; learn_damp : whether `log_damp` is a parameter; the options of the
+    solver as in `ConvOperator.tikhonov`; the rest as in `InverseConv`.
 
     Examples
     --------
@@ -244,8 +263,9 @@ class TikhonovConv3d(_TikhonovConv):
 class WienerConv1d(_WienerConv):
     """The Wiener filter of an nn.Conv1d.
 
-    noise_psd, signal_psd : power spectra to start from, as in `ConvOperator.wiener`;
-    learn_psd : whether their logarithms are parameters; the rest as in `InverseConv`.
+    noise_psd, signal_psd : power spectra to start from, as in `ConvOperator.wiener`; learn_psd :
+    whether their logarithms are parameters; channel_covariance : a buffer, not learnt; the options
+    of the solver as in `ConvOperator.wiener`; the rest as in `InverseConv`.
 
     Examples
     --------
@@ -261,8 +281,9 @@ class WienerConv1d(_WienerConv):
 class WienerConv2d(_WienerConv):
     """The Wiener filter of an nn.Conv2d.
 
-    noise_psd, signal_psd : power spectra to start from, as in `ConvOperator.wiener`;
-    learn_psd : whether their logarithms are parameters; the rest as in `InverseConv`.
+    noise_psd, signal_psd : power spectra to start from, as in `ConvOperator.wiener`; learn_psd :
+    whether their logarithms are parameters; channel_covariance : a buffer, not learnt; the options
+    of the solver as in `ConvOperator.wiener`; the rest as in `InverseConv`.
 
     Examples
     --------
@@ -278,8 +299,9 @@ class WienerConv2d(_WienerConv):
 class WienerConv3d(_WienerConv):
     """The Wiener filter of an nn.Conv3d.
 
-    noise_psd, signal_psd : power spectra to start from, as in `ConvOperator.wiener`;
-    learn_psd : whether their logarithms are parameters; the rest as in `InverseConv`.
+    noise_psd, signal_psd : power spectra to start from, as in `ConvOperator.wiener`; learn_psd :
+    whether their logarithms are parameters; channel_covariance : a buffer, not learnt; the options
+    of the solver as in `ConvOperator.wiener`; the rest as in `InverseConv`.
 
     Examples
     --------

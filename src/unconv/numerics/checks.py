@@ -65,7 +65,7 @@ def check_tensor(name: str, value: object) -> Tensor:
 
 
 def check_dense(name: str, value: object) -> Tensor:
-    """A tensor of any dtype that is an array in memory and nothing more."""
+    """The value, if it is a tensor of any dtype and a plain array: not sparse, nested or masked."""
     if not isinstance(value, Tensor):
         raise TypeError(
             f"{name} must be a torch.Tensor, got {type(value).__name__}; use torch.as_tensor."
@@ -103,7 +103,7 @@ def check_values(name: str, value: Tensor) -> None:
 
 
 def check_real_tensor(name: str, value: object) -> Tensor:
-    """A tensor as above that is not complex."""
+    """`value` as a dense tensor of real numbers, or one sentence with the remedy."""
     tensor = check_tensor(name, value)
     if tensor.is_complex():
         raise TypeError(
@@ -140,7 +140,7 @@ def check_number(
     positive: bool = False,
     why: str = "",
 ) -> float:
-    """A real number of least ≤ value < below, not zero if `positive`; no bool, no string.
+    """The number, if it is real with least ≤ value < below, and not 0 where `positive`.
 
     Examples
     --------
@@ -165,7 +165,7 @@ def check_number(
 
 
 def check_count(name: str, value: object, least: float = 1, most: int = 2**63 - 1) -> int:
-    """An integer of least ≤ value ≤ most; no bool."""
+    """The value, if it is an integer with least ≤ value ≤ most and no bool."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(
             f"{name} must be an integer, got {type(value).__name__}; use int({name}) if it is one."
@@ -179,7 +179,7 @@ def check_count(name: str, value: object, least: float = 1, most: int = 2**63 - 
 
 
 def check_memory_limit(value: object) -> float:
-    """A number of bytes, which may be infinite."""
+    """The value, if it is a number of bytes, which may be infinite."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"memory_limit must be a number of bytes, got {shown(value)}; 4e9 is 4 GB.")
     if not value >= 0:
@@ -188,14 +188,14 @@ def check_memory_limit(value: object) -> float:
 
 
 def check_flag(name: str, value: object) -> bool:
-    """True or False: a string or a number would mean what its writer did not."""
+    """The value, if it is True or False: a text or a number would mean what its writer did not."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, got {shown(value)}.")
     return value
 
 
 def check_choice(name: str, value: object, choices: Collection[str], remark: str = "") -> str:
-    """One of several names."""
+    """The value, if it is one of several names; the refusal lists them."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(
             f"{name}={shown(value)} is not known; use one of "
@@ -205,14 +205,14 @@ def check_choice(name: str, value: object, choices: Collection[str], remark: str
 
 
 def check_kind(name: str, value: object, kind: type[_Kind], remedy: str) -> _Kind:
-    """An instance of `kind`; the remedy says how to come by one."""
+    """The value, if it is an instance of `kind`; `remedy` says how to come by one."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be a {kind.__name__}, got {shown(value)}; {remedy}.")
     return value
 
 
 def check_function(name: str, value: object) -> Any:
-    """Something to call."""
+    """The value, if it can be called."""
     if not callable(value):
         raise TypeError(
             f"{name} must be a function, got {type(value).__name__}; pass the function itself."
@@ -221,5 +221,5 @@ def check_function(name: str, value: object) -> Any:
 
 
 def is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
-    """A tuple or a list or the like, but no text and no bytes."""
+    """Whether `value` is a tuple, a list or the like, but no text and no bytes."""
     return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)

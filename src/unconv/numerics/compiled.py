@@ -38,7 +38,7 @@ class Traceable(Protocol):
     def gradients(
         self, g: Tensor, w: Tensor, x: Tensor, y: Tensor, params: Sequence[Tensor], adjoint: bool
     ) -> list[Tensor]:
-        """Of the parameters, for a cotangent g of y = A x; w = Aᴴ g."""
+        """Gradients in the parameters, for a cotangent g of y = A x; w = Aᴴ g."""
 
 
 _P = ParamSpec("_P")
@@ -101,7 +101,7 @@ def _lazy_views_resolved() -> Iterator[None]:
 
 
 def apply(operator: Traceable, x: Tensor, params: Sequence[Tensor], *, adjoint: bool) -> Tensor:
-    """The operation, for code that is being compiled."""
+    """A x or Aᴴ x as one opaque operation, for code that is being compiled."""
     y: Tensor = _apply(x, list(params), operator.handle, adjoint)
     return y
 

@@ -1,4 +1,4 @@
-"""What the iterations of the *krylov* rung share: images that stop by themselves, on true evidence.
+"""What CGLS and LSMR share: images that stop by themselves, on true evidence.
 
 Both algorithms minimise ‖Ax − y‖² + damp²‖x‖² for a batch, one set of scalars an image.  They know
 the gradient g = Aᴴ(y − Ax) − damp²x only by recurrence, which in floating point drifts from the
@@ -12,7 +12,7 @@ An image that is not there yet starts anew from its x, with the true r and g; on
 gradient has not halved since the last time has met the floor of rounding and is given up.
 
 Finished images leave the batch: a step of an image costs fifty times what moving it does.  With one
-kernel a sample they cannot, and go on unread.
+kernel per sample they cannot, and go on unread.
 
 Source of the rules for damp = 0: Fong & Saunders, "LSMR: an iterative algorithm for sparse
 least-squares problems", SIAM J. Sci. Comput. 33(5), 2011, §6.
@@ -102,7 +102,7 @@ class Iteration:
 
     def truth(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """(r, g) at x[index], from A."""
-        here = slice(None) if self.A.per_sample else index  # one kernel a sample: all or none
+        here = slice(None) if self.A.per_sample else index  # one kernel per sample: all or none
         x, y, damp, shrink = (t[here] for t in (self.x, self.y, self.damp, self.shrink))
         r = torch.addcmul(y, shrink, self.matvec(x), value=-1)
         g = torch.addcmul(self.rmatvec(r), damp**2, x, value=-1)
@@ -204,7 +204,7 @@ def _settle(
 
 
 def norms(t: Tensor) -> Tensor:  # (N, n) -> (N, 1)
-    """‖t[i]‖."""
+    """‖t[i]‖ of each flat vector, (N, ·) -> (N, 1)."""
     return torch.linalg.vector_norm(t, dim=1, keepdim=True)
 
 

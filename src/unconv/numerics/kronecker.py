@@ -33,7 +33,7 @@ class Basis(NamedTuple):
 
 
 def thin_svd(A: Tensor) -> Basis:  # (B, g, m, n)
-    """Several matrices at once are dealt to threads, one in each (workers.py)."""
+    """The thin SVD of a matrix; several at once are dealt to threads, one in each (threads.py)."""
     if A.shape[:2] == (1, 1):
         U, S, Vh = torch.linalg.svd(A, full_matrices=False)
         return Basis(U, S, Vh.mH.resolve_conj())

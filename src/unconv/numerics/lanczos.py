@@ -62,7 +62,7 @@ def largest_eigenvalue(
 
 
 def random_start(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Gaussian, the same every time, of the dtype and on the device of `like`."""
+    """A Gaussian vector, the same every time, of the dtype and on the device of `like`."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(shape, dtype=like.dtype, generator=generator).to(like.device)
 

@@ -63,7 +63,7 @@ class _Plain(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Nothing is kept."""
+        """Keep nothing: the value that autograd sees is a constant."""
         ctx.mark_non_differentiable(output)
 
     @staticmethod

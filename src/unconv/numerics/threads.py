@@ -52,7 +52,7 @@ def singular_values(blocks: Tensor, which: Tensor | None = None) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _pool(threads: int, process: int) -> ThreadPoolExecutor:
-    """Kept, for a new thread costs tens of milliseconds; a forked process makes its own."""
+    """The worker threads, kept: a new one takes tens of milliseconds; a fork makes its own."""
     return ThreadPoolExecutor(threads, "unconv", initializer=_one_thread)
 
 

@@ -2,7 +2,7 @@
 
     A = P · C · E        Aᴴ = Eᴴ · Cᴴ · Pᴴ
 
-E pads (boundary.py), C correlates and P keeps the outputs that exist (convolve/); a transposed
+E pads (padding.py), C correlates and P keeps the outputs that exist (convolve/); a transposed
 operator is the transpose of such a product.  `ConvOperator` (doors/) adds the methods that undo A
 and tell its spectrum; what lies below them is written for a `Convolution`.
 """
@@ -95,6 +95,16 @@ class Convolution(LinearOperator):
     def from_module(cls, module: nn.Module, input_shape: Sequence[int]) -> Self:
         """The operator of an nn.Conv*d or nn.ConvTranspose*d, sharing its weight and bias.
 
+        Parameters
+        ----------
+        module : any of the six kinds of layers, with any options
+        input_shape : spatial sizes of the tensor that the layer takes
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is another module (a lazy one included), or the sizes do not fit it.
+
         Examples
         --------
         >>> import torch, unconv
@@ -144,6 +154,11 @@ class Convolution(LinearOperator):
         -------
         Of the weight's shape, summed over the samples that share it; real for a real weight.
 
+        Raises
+        ------
+        ValueError, TypeError
+            If x or y does not fit the operator, or one holds more samples than the other.
+
         Examples
         --------
         >>> import torch, unconv
@@ -186,13 +201,23 @@ class Convolution(LinearOperator):
     def gradients(
         self, g: Tensor, w: Tensor, x: Tensor, y: Tensor, params: Sequence[Tensor], adjoint: bool
     ) -> list[Tensor]:
-        """That of the weight."""
+        """The gradient in the weight, as a list of one."""
         pair = (g, x) if adjoint else (x, g)
         return [weight_gradient(self, *pair).to(params[0].dtype)]
 
     # --- housekeeping
     def with_weight(self, weight: Tensor) -> Self:
-        """The operator with another weight of the same shape (another dtype, a conjugate, …)."""
+        """The operator with another weight of the same shape (another dtype, a conjugate, …).
+
+        Shapes, options and bias are kept; nothing is copied.
+
+        Examples
+        --------
+        >>> import torch, unconv
+        >>> A = unconv.ConvOperator(torch.ones(1, 1, 3), (5,))
+        >>> A.with_weight(A.weight.double()).dtype
+        torch.float64
+        """
         op = type(self).__new__(type(self))
         nn.Module.__init__(op)
         op.handle = compiled.register(op)
@@ -211,7 +236,20 @@ class Convolution(LinearOperator):
         return op
 
     def of_sample(self, i: int) -> Self:
-        """The operator of sample i, where there is one kernel a sample; itself otherwise."""
+        """The operator of sample i where each sample has its own kernel; itself otherwise.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If i is no index of a sample.
+
+        Examples
+        --------
+        >>> import torch, unconv
+        >>> A = unconv.ConvOperator(torch.randn(4, 2, 1, 3), (5,))
+        >>> A.batch_size, A.of_sample(3).batch_size, A.of_sample(3).weight.shape
+        (4, None, torch.Size([2, 1, 3]))
+        """
         check_count("i", i, 0, (self.batch_size or 2**63) - 1)
         if self.batch_size is None:
             return self

@@ -7,6 +7,7 @@ happens here, once; `_matvec` and `_rmatvec` of a subclass trust their input.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,10 @@ from torch import promote_types as promote
 
 from ..numerics.checks import check_memory_limit, check_tensor, check_values
 from ..numerics.precision import result_dtype
-from .scipy_operator import SciPyOperator
+from .scipy_operator import scipy_operator_class
+
+if TYPE_CHECKING:
+    from .scipy_operator import SciPyOperator
 
 DEFAULT_MEMORY_LIMIT = 4 * 2**30
 """Bytes that a dense matrix or a factor may take unless told otherwise (4 GiB)."""
@@ -87,6 +91,18 @@ class LinearOperator(nn.Module):
         -------
         (N, *range_shape) of dtype `torch.promote_types(self.dtype, x.dtype)`; under autocast of
         its dtype in the place of float32, computed in float32 all the same.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If x is no dense tensor of this shape on this device.
+
+        Examples
+        --------
+        >>> import torch, unconv
+        >>> A = unconv.ConvOperator(torch.ones(2, 1, 3), (5,), padding=1)
+        >>> A(torch.ones(1, 1, 5))[0, 0]
+        tensor([2., 3., 3., 3., 2.])
         """
         self._check(x, self.domain_shape)
         dtype = result_dtype(self.dtype, x.dtype, x.device.type)
@@ -96,12 +112,20 @@ class LinearOperator(nn.Module):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(m, n) of the matrix of one sample."""
+        """(m, n) of the matrix of one sample: the numbers in one y and in one x."""
         return math.prod(self.range_shape), math.prod(self.domain_shape)
 
     @property
     def H(self) -> LinearOperator:
-        """The adjoint Aᴴ: ⟨A x, y⟩ = ⟨x, Aᴴ y⟩."""
+        """The adjoint Aᴴ: ⟨A x, y⟩ = ⟨x, Aᴴ y⟩; an operator, and nothing is computed for it.
+
+        Examples
+        --------
+        >>> import torch, unconv
+        >>> A = unconv.ConvOperator(torch.ones(2, 1, 3), (5,), padding=1)
+        >>> A.H.domain_shape, A.H.range_shape, A.H.H is A
+        ((2, 5), (1, 5), True)
+        """
         return AdjointOperator(self)
 
     @property
@@ -111,7 +135,17 @@ class LinearOperator(nn.Module):
 
     @property
     def gram(self) -> LinearOperator:
-        """AᴴA."""
+        """AᴴA as an operator, for normal equations and power iterations.
+
+        Examples
+        --------
+        >>> import torch, unconv
+        >>> A = unconv.ConvOperator(torch.ones(1, 1, 2), (3,))
+        >>> A.gram.to_dense()
+        tensor([[1., 1., 0.],
+                [1., 2., 1.],
+                [0., 1., 1.]])
+        """
         return ComposedOperator(self.H, self)
 
     def __matmul__(self, other: LinearOperator | Tensor) -> LinearOperator | Tensor:
@@ -124,7 +158,7 @@ class LinearOperator(nn.Module):
 
     def as_scipy(self) -> SciPyOperator:
         """A on flat NumPy vectors, for SciPy and PyLops; see `unconv.adapters.as_scipy`."""
-        return SciPyOperator(self)
+        return scipy_operator_class()(self)
 
     def to_dense(self, *, memory_limit: float = DEFAULT_MEMORY_LIMIT) -> Tensor:
         """The matrix of A, by applying it to the unit vectors.
@@ -138,6 +172,15 @@ class LinearOperator(nn.Module):
         ------
         MemoryLimitError
             If the matrix would take more than `memory_limit` bytes.
+        ValueError
+            If the operator is on the meta device, and has no values.
+
+        Examples
+        --------
+        >>> import torch, unconv
+        >>> unconv.ConvOperator(torch.tensor([[[1.0, 2.0]]]), (3,)).to_dense()
+        tensor([[1., 2., 0.],
+                [0., 1., 2.]])
         """
         check_memory_limit(memory_limit)
         m, n = self.shape
@@ -214,7 +257,7 @@ class AdjointOperator(LinearOperator):
 
     @property
     def H(self) -> LinearOperator:
-        """A."""
+        """The adjoint of Aᴴ, which is A."""
         return self.op
 
 
@@ -229,12 +272,12 @@ class TransposeOperator(AdjointOperator):
 
     @property
     def H(self) -> LinearOperator:
-        """conj(A)."""
+        """The adjoint of Aᵀ, which is conj(A)."""
         return AdjointOperator(self)
 
     @property
     def T(self) -> LinearOperator:
-        """A."""
+        """The transpose of Aᵀ, which is A."""
         return self.op
 
 

@@ -4,17 +4,20 @@
 
 Several vectors, the columns of a matrix, go through A as one batch.  Data that lie on a CPU and are
 contiguous are copied once, when the columns are turned to rows.
+
+scipy.sparse.linalg takes a quarter of a second to import.  So the class that inherits from SciPy's
+is made when the first operator is adapted; what it does is written in `FlatVectorMaps`.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import LinearOperator as _Base
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..numerics.precision import real_working_dtype
 
@@ -23,7 +26,7 @@ _SHARED = tuple(map(np.dtype, ("float32", "float64", "complex64", "complex128"))
 
 
 class Applicable(Protocol):
-    """What is asked of an operator here."""
+    """What `SciPyOperator` asks of the operator that it wraps."""
 
     domain_shape: tuple[int, ...]
     range_shape: tuple[int, ...]
@@ -31,25 +34,25 @@ class Applicable(Protocol):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(m, n)."""
+        """(m, n) of the matrix of one sample."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of its coefficients."""
+        """Dtype of its coefficients."""
 
     @property
     def device(self) -> torch.device:
-        """Of its coefficients."""
+        """Device of its coefficients."""
 
     @property
     def H(self) -> Applicable:
-        """Its adjoint."""
+        """Its adjoint, as an operator."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """A x."""
 
 
-class SciPyOperator(_Base):
+class FlatVectorMaps:
     """`op` as a `scipy.sparse.linalg.LinearOperator`; see `as_scipy`.
 
     Attributes
@@ -59,11 +62,18 @@ class SciPyOperator(_Base):
     dims, dimsd : `domain_shape` and `range_shape`, under the names that PyLops reads
     """
 
+    dtype: np.dtype[Any]
+
     def __init__(self, op: Applicable) -> None:
+        if not isinstance(op, nn.Module) or not hasattr(op, "domain_shape"):
+            raise TypeError(
+                f"as_scipy needs an operator of unconv, got {type(op).__name__}; "
+                "scipy.sparse.linalg.aslinearoperator takes matrices."
+            )
         check_one_kernel(op, "SciPy")
         self.op = op
         self.dims, self.dimsd = op.domain_shape, op.range_shape
-        super().__init__(_numpy_dtype(op.dtype), op.shape)
+        super().__init__(_numpy_dtype(op.dtype), op.shape)  # type: ignore[call-arg]  # SciPy's
 
     def _matvec(self, x: _Array) -> _Array:  # (n,) or (n, 1) -> (m,)
         return self._matmat(x.reshape(-1, 1))[:, 0]
@@ -80,7 +90,7 @@ class SciPyOperator(_Base):
         return self._adjoint()._matmat(X)
 
     def _adjoint(self) -> SciPyOperator:
-        return SciPyOperator(self.op.H)
+        return scipy_operator_class()(self.op.H)
 
     def _to_torch(self, X: _Array) -> Tensor:
         """Columns to rows, in a floating-point dtype that NumPy and torch both have."""
@@ -89,6 +99,22 @@ class SciPyOperator(_Base):
             dtype = np.dtype("complex128" if dtype.kind == "c" else "float64")
         rows = np.array(X.T, dtype=dtype, order="C")
         return torch.from_numpy(rows).to(self.op.device)
+
+
+@cache
+def scipy_operator_class() -> type[SciPyOperator]:
+    """`unconv.adapters.SciPyOperator`: these maps with the algebra of SciPy's class."""
+    from scipy.sparse.linalg import LinearOperator
+
+    names = {"__module__": "unconv.adapters", "__doc__": FlatVectorMaps.__doc__}
+    return type("SciPyOperator", (FlatVectorMaps, LinearOperator), names)
+
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
+
+    class SciPyOperator(FlatVectorMaps, LinearOperator):
+        """What `scipy_operator_class` makes, for annotations."""
 
 
 def _numpy_dtype(dtype: torch.dtype) -> np.dtype[Any]:
@@ -104,7 +130,7 @@ def _to_numpy(y: Tensor) -> _Array:  # (K, *shape) -> (m, K)
 
 
 def check_one_kernel(op: Applicable, target: str) -> None:
-    """Other packages have one operator for the whole batch."""
+    """Refuse one kernel for each sample: other packages have one operator for the whole batch."""
     if op.batch_size is not None:
         raise ValueError(
             f"{target} has one operator for the whole batch, got one kernel for each of "

@@ -26,10 +26,10 @@ class Trilinear(Protocol):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weight."""
+        """Dtype of the weight."""
 
     def with_weight(self, weight: Tensor) -> Self:
-        """The same with another weight."""
+        """The convolution with these options and another weight of the same shape."""
 
     def _matvec(self, x: Tensor) -> Tensor: ...
 
@@ -57,7 +57,7 @@ class _Gradient(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Bilinear: both factors are kept."""
+        """Keep x and y: each is needed for the gradient in the other."""
         x, y, ctx.op = inputs
         ctx.save_for_backward(x, y)
         ctx.save_for_forward(x, y)

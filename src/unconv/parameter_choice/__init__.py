@@ -1,7 +1,6 @@
 """How much to damp, and what a residual tells: rules, estimates of noise and spectra, paths."""
 
 from .damp_choice import DampChoice, choose_damp
-from .minimum_risk import minimum_risk_damp
 from .noise import estimate_noise_std
 from .path import tikhonov_path
 from .residual_whiteness import Whiteness, whiteness
@@ -13,7 +12,6 @@ __all__ = [
     "choose_damp",
     "estimate_noise_std",
     "estimate_spectra",
-    "minimum_risk_damp",
     "tikhonov_path",
     "whiteness",
 ]

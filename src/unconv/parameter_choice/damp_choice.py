@@ -3,12 +3,12 @@
     'gcv', 'lcurve', 'discrepancy', 'sure'     any operator (rules.py)
     'risk'                                     pictures under circular operators (minimum_risk.py)
 
-Where a rung diagonalises A (*fourier*, *cosine*, *separable*, *dense*) one factorisation answers
-for all damps, which then cost a sum each (picard.py).  Elsewhere every damp is a factorisation or
-an iteration: nine damps at most (seven for iterations), in steps of four from large to small, until
-the rule has risen ('lcurve' looks at all), and six more around the best.  The trace that 'gcv' and
-'sure' need is exact where the ghosts are few, and estimated from random signs elsewhere, with its
-standard error (trace.py).
+Where a method of `pinv` diagonalises A (*fourier*, *cosine*, *separable*, *dense*) its factor
+answers for all damps, which then cost a sum each (picard.py).  Elsewhere every damp is a
+factorisation or an iteration: nine damps at most (seven for iterations), in steps of four from
+large to small, until the rule has risen ('lcurve' looks at all), and six more around the best.  The
+trace that 'gcv' and 'sure' need is exact where padding touches few samples, and estimated from
+random signs elsewhere, with its standard error (trace.py).
 
 A batch is one problem: its images share one damp, and residuals, norms and traces are sums.
 
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..inverse import Options
+from ..inverse import Request
 from ..inverse.diagonal.rungs import RUNGS
 from ..numerics.checks import (
     check_choice,
@@ -201,7 +201,7 @@ def _noise(evidence: Evidence, rule: str) -> tuple[float | None, str]:
 
 
 def _check_reachable(evidence: Evidence, noise_std: float) -> None:
-    """Even damp → ∞ leaves no more than y itself."""
+    """Refuse a noise level above y: even damp → ∞ leaves no more than y itself."""
     asks = math.sqrt(evidence.tau * evidence.noise("discrepancy").energy)
     norm = float(torch.linalg.vector_norm(evidence.y))
     if asks >= norm:
@@ -243,10 +243,10 @@ def _check(
 
 
 def _check_rung(op: Convolution, method: str, memory_limit: float) -> None:
-    why = RUNGS[method].obstacle(op, Options())
+    why = RUNGS[method].obstacle(op, Request())
     if why is not None and method != "dense":  # whose obstacle is only its cost
         raise ValueError(f"method={method!r} does not serve this operator: {why}; use 'auto'.")
-    need = RUNGS[method].memory(op, Options())
+    need = RUNGS[method].memory(op, Request())
     if need > memory_limit:
         raise MemoryLimitError(
             f"method={method!r} needs {gigabytes(need)}, memory_limit is "

@@ -32,7 +32,7 @@ _HUGE = 1e150  # a noise level whose square is still a number
 
 
 class Evidence:
-    """One call's, in units in which the largest weight and the largest datum are one.
+    """Evidence for one call, in units in which the largest weight and the largest datum are one.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class Evidence:
         return found, values
 
     def trial(self, damp: float) -> Trial:
-        """Kept: another rule may ask for the same damp."""
+        """What this damp gives; kept, for another rule may ask for the same damp."""
         if damp not in self.tried:
             self.tried[damp] = self.trials(damp)
         return self.tried[damp]
@@ -105,25 +105,25 @@ class Evidence:
 
     @cached_property
     def picard(self) -> Picard | None:
-        """Where a rung diagonalises A."""
+        """Picard coefficients, where a rung (a way to invert A) diagonalises A; else None."""
         method = self.asked.method
         name = diagonal_rung(self.op, self.asked.memory_limit) if method == "auto" else method
         return picard(self.op, self.y, name) if name in RUNGS else None
 
     @cached_property
     def trials(self) -> Trials:
-        """By sums or by solves."""
+        """A trial for any damp, by sums over singular values or by solves."""
         if self.picard is not None:
             return PicardTrials(self.picard)
         return SolvedTrials(self.op, self.y, RULES.get(self.rule, RULES["discrepancy"]), self.asked)
 
     @cached_property
     def risk(self) -> Risk:
-        """The expected error."""
+        """The expected error as a function of the damp."""
         return risk_of(self.op, self.y, self.given)
 
     def unit_of(self, rule: str) -> float:
-        """Of the values of a rule; infinite rather than an OverflowError."""
+        """The unit of the values of a rule; infinite rather than an OverflowError."""
         size = self.of_data if rule in ("gcv", "sure") else 1.0
         if rule == "risk":
             size = self.of_data / self.of_weight * (self.risk.unit / self.risk.top)

@@ -27,19 +27,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..inverse import Options
+from ..inverse import Request
 from ..inverse.diagonal import fourier
-from ..numerics.checks import check_all_finite, check_kind, check_number
-from ..numerics.compiled import outside_graphs
+from ..numerics.checks import check_all_finite, check_number
 from ..operators.convolution import Convolution
 from .noise import weakest_variance
 from .picard import picard
-from .search import grid, lowest
+from .search import grid
 
 _SMALLEST, _LARGEST = 1e-8, 1e1  # damp / σ_max
 _GRID = 55  # R can have more than one minimum: a coarse search first
-_RINGS = 16
-_LOWEST = 0.01  # cycles a sample; below, boundary and exposure dominate the picture's own law
+_RINGS = 16  # of frequency, equally wide in its logarithm: enough for a straight line
+_LOWEST = 0.01  # cycles per sample; below, boundary and exposure dominate the picture's own law
 
 
 @dataclass(frozen=True)
@@ -79,51 +78,6 @@ class Risk:
         return float((self.counts * error).sum())
 
 
-@outside_graphs
-def minimum_risk_damp(op: Convolution, y: Tensor, noise_std: float | None = None) -> float:
-    """The damp that minimises the expected error of min ‖Ax − y‖² + damp²‖x‖².
-
-    Parameters
-    ----------
-    op : circular, with one channel a group and stride 1
-    y : (N, *range_shape), pictures in any unit; their spectra are averaged
-    noise_std : standard deviation of the noise in the unit of y, if it is known; √E|n|² of complex
-
-    Returns
-    -------
-    damp between 1e-8·σ_max and 10·σ_max
-
-    Raises
-    ------
-    NotImplementedError
-        If `op` is not of that kind.
-    ValueError
-        If the kernel is zero, y has the wrong shape, or noise_std is not a number ≥ 0.
-
-    Examples
-    --------
-    >>> import torch, unconv
-    >>> from unconv import psf
-    >>> generator = torch.Generator().manual_seed(0)
-    >>> x = torch.zeros(1, 1, 64, 64).double()
-    >>> x[..., 20:40, 10:50] = 1
-    >>> K = psf.gaussian(1.5)[None, None]
-    >>> A = unconv.ConvOperator(K, (64, 64), padding="same", padding_mode="circular")
-    >>> y = A(x) + 0.01 * torch.randn(1, 1, 64, 64, dtype=torch.float64, generator=generator)
-    >>> 0.02 < minimum_risk_damp(A, y) < 0.5
-    True
-    """
-    why = obstacle(check_kind("op", op, Convolution, "build one from the weight"))
-    if why is not None:
-        raise NotImplementedError(
-            f"damp can be chosen for circular operators with one channel a group so far ({why}); "
-            "give a number."
-        )
-    check_data(op, y, noise_std)
-    risk = risk_of(op, y, noise_std)
-    return lowest(risk, risk.damps).damp
-
-
 def obstacle(op: Convolution) -> str | None:
     """Why the risk of `op` is not known, or None.
 
@@ -133,7 +87,7 @@ def obstacle(op: Convolution) -> str | None:
     >>> obstacle(unconv.ConvOperator(torch.randn(1, 1, 3, 3), (8, 8), padding=1))
     "the boundary is 'zeros', not 'circular'"
     """
-    why = fourier.obstacle(op, Options())
+    why = fourier.obstacle(op, Request())
     if why is None and fourier.block_shape(op)[3:] != (1, 1):
         why = "its frequencies couple several channels or phases"
     if why is None and op.batch_size is not None:
@@ -155,7 +109,7 @@ def check_data(op: Convolution, y: Tensor, noise_std: float | None) -> None:
 
 
 def risk_of(op: Convolution, y: Tensor, noise_std: float | None) -> Risk:
-    """The risk of checked data."""
+    """The expected error as a function of the damp, for data that were checked."""
     unit = float(y.abs().max()) or 1.0  # squares of very small or large data leave float64's range
     with torch.no_grad():
         found = picard(op, y / unit, "fourier")
@@ -172,7 +126,7 @@ def risk_of(op: Convolution, y: Tensor, noise_std: float | None) -> Risk:
 
 
 def _radius(op: Convolution) -> Tensor:  # (F·g,)
-    """|ω| in cycles a sample."""
+    """|ω| in cycles per sample."""
     torus = fourier.torus_of(op)
     axes = [torch.fft.fftfreq(M, dtype=torch.float64, device=op.device) for M in torus.coarse]
     axes[-1] = axes[-1][: torus.spectrum_shape[-1]]

@@ -1,4 +1,4 @@
-"""Damped solutions for many damps: one factorisation where a rung diagonalises A.
+"""Damped solutions for many damps: one factorisation where a method of `pinv` diagonalises A.
 
     x(damp) = Σ σᵢ/(σᵢ² + damp²) ⟨uᵢ, y⟩ vᵢ
 
@@ -15,7 +15,7 @@ from functools import partial
 
 from torch import Tensor
 
-from ..inverse import factorize, options_of, positive_damp
+from ..inverse import Request, factorize, positive_damp, request_of
 from ..inverse.diagonal.rungs import diagonal_rung
 from ..inverse.lstsq import in_precision_of
 from ..numerics.checks import (
@@ -50,6 +50,13 @@ def tikhonov_path(
     ------
     (N, *domain_shape), one for each damp; without gradients
 
+    Raises
+    ------
+    ValueError, TypeError
+        If y does not fit the operator, holds NaN or infinity, or a damp is not positive.
+    MemoryLimitError
+        If no method fits memory_limit.
+
     Examples
     --------
     >>> import torch, unconv
@@ -71,13 +78,13 @@ def tikhonov_path(
     name = diagonal_rung(op, memory_limit / 2)  # the SVDs beside what the factor takes
     if name is None:
         return (_solved(op, y, d, memory_limit) for d in asked)
-    build = prepared(op, name, check_finite=False)
+    build = prepared(op, name, Request(check_finite=False))
     return (build(partial(_gain, damp=d))(y).detach() for d in asked)
 
 
 def _solved(op: Convolution, y: Tensor, damp: float, memory_limit: float) -> Tensor:
-    options = options_of(damp, None, 0.0, memory_limit, EXPECTED_SOLVES)
-    return factorize(op, options, "auto", True)(y).detach()
+    request = request_of(damp, None, 0.0, memory_limit, EXPECTED_SOLVES)
+    return factorize(op, request)(y).detach()
 
 
 def _gain(sigma: Tensor, damp: float) -> Tensor:

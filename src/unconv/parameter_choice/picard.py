@@ -7,12 +7,12 @@ With them everything that a rule for the damp asks is a sum over one vector (λ 
     ‖Ax − y‖² = Σ (λ/(σ_i² + λ))² |c_i|² + outside        ‖x‖² = Σ (σ_i/(σ_i² + λ))² |c_i|²
     tr(A A_λ⁺) = Σ σ_i²/(σ_i² + λ)                        A_λ⁺ = (AᴴA + λ)⁻¹Aᴴ
 
-so hundreds of damps cost one factorisation.  The rungs that diagonalise A give them: the SVD of
-every frequency's block (*fourier*, *cosine*), of every axis (*separable*), of the matrix (*dense*).
-The discrete Picard condition says that x exists in the limit of no noise if |c_i| falls faster than
-σ_i; where |c_i| levels off, there is nothing but noise.
+so hundreds of damps cost one factorisation.  The rungs (ways to invert A) that diagonalise it give
+them: the SVD of every frequency's block (*fourier*, *cosine*), of every axis (*separable*), of the
+matrix (*dense*). The discrete Picard condition says that x exists in the limit of no noise if |c_i|
+falls faster than σ_i; where |c_i| levels off, there is nothing but noise.
 
-Cost: the factorisation of the rung, one transform an image; memory of the data, in double.
+Cost: the factorisation of the rung, one transform per image; memory of the data, in double.
 Not for: operators that nothing diagonalises; trials.py solves there instead.
 
 Source: Hansen, "The discrete Picard condition for discrete ill-posed problems", BIT 30 (1990).
@@ -35,7 +35,7 @@ from ..numerics.precision import double_dtype
 from ..numerics.threads import run_in_slices
 from ..operators.convolution import Convolution
 
-_SLICE_BYTES = 4 * 2**20
+_SLICE_BYTES = 4 * 2**20  # blocks that are decomposed at once, with copies of LAPACK in the cache
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def picard(op: Convolution, y: Tensor, method: str) -> Picard:
 
 
 def _of_blocks(rung: Any, op: Convolution, images: list[Tensor]) -> Picard:
-    """One small SVD a frequency; a transposed operator is A = (conj C)ᴴ."""
+    """By one small SVD for each frequency; a transposed operator is A = (conj C)ᴴ."""
     blocks, scale = rung.blocks_of(op)  # (F, B, g, r, c)
     blocks = blocks.mH if op.transposed else blocks
     F, B, g, r, c = blocks.shape
@@ -157,7 +157,7 @@ def _left(C: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _of_axes(op: Convolution, images: list[Tensor]) -> Picard:
-    """Products of the singular vectors of the channels and of every axis."""
+    """By products of the singular vectors of the channels and of every axis."""
     channels, bases, values = separable.spectral_factors(op)
     sigma = torch.cat([S.flatten(1) for S in values], 1)
     split = [3 + a for a, axis in enumerate(bases) if len(axis) == 2]

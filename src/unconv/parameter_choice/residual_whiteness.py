@@ -25,7 +25,7 @@ _LIMIT = 1.36  # of D·√q, 5 %
 
 
 class Whiteness(NamedTuple):
-    """Of one residual.
+    """How white one residual is.
 
     Attributes
     ----------
@@ -51,6 +51,15 @@ def whiteness(residual: Tensor) -> Whiteness:
     Parameters
     ----------
     residual : (C, *spatial), real; its mean does not count
+
+    Returns
+    -------
+    Whiteness(distance, limit, cumulative), with the property `is_white`
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is complex, not finite, or has fewer than 4 samples per channel.
 
     Examples
     --------

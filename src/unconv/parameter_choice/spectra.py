@@ -1,7 +1,8 @@
 """Spectra of noise and signal for a Wiener filter, read from the data.
 
-White noise, and a signal whose power falls as c·|ω|^(−p), both as `minimum_risk_damp` finds them:
-the noise where A transmits least, the law by a line through the logarithms of rings of frequency.
+White noise, and a signal whose power falls as c·|ω|^(−p), both as the rule 'risk' of `choose_damp`
+finds them: the noise where A transmits least, the law by a line through the logarithms of
+rings of frequency.
 
 The data must be periodic as A is: fade photographs out first (`unconv.pictures.faded_out`), or the
 jump where their opposite edges meet drowns both.
@@ -48,6 +49,13 @@ def estimate_spectra(
     noise_psd : variance of a sample
     signal_psd : (*n), in the order of torch.fft.fftn; at ω = 0 that of the lowest other frequency
 
+    Raises
+    ------
+    NotImplementedError
+        If the operator is not circular, mixes channels or has a stride.
+    ValueError, TypeError
+        If y or noise_std is no picture or no noise level for it.
+
     Examples
     --------
     >>> import torch, unconv
@@ -90,6 +98,6 @@ def estimate_spectra(
 
 
 def radius(sizes: Sequence[int], device: torch.device) -> Tensor:
-    """|ω| in cycles a sample, (*sizes) in the order of torch.fft.fftn."""
+    """|ω| in cycles per sample, (*sizes) in the order of torch.fft.fftn."""
     axes = [torch.fft.fftfreq(n, dtype=torch.float64, device=device) for n in sizes]
     return torch.stack(torch.meshgrid(*axes, indexing="ij")).square().sum(0).sqrt()

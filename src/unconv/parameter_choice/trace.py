@@ -1,8 +1,9 @@
 """tr(I − A A_λ⁺) of an operator that nothing diagonalises.
 
-*Exactly*, from the augmented system on the periodic grid (boundary_forms.py, ghost_system.py), both
-corners α = damp.  Its ρ is (y − Ax)/α = (I − A A_λ⁺)y/α, so the trace is α times that of the
-ρρ-block of its inverse.  With 𝓑 the system without its constraints W u = 0, Π the projector on ρ,
+*Exactly*, from the augmented system on the periodic grid (inverse/boundary/forms.py), both corners
+α = damp, constrained on the ghosts: the few samples where A and the periodic grid differ.  Its ρ is
+(y − Ax)/α = (I − A A_λ⁺)y/α, so the trace is α times that of the ρρ-block of its inverse.  With 𝓑
+the system without its constraints W u = 0, Π the projector on ρ,
 
     tr(I − A A_λ⁺) = α ( Σ_ω tr 𝓑(ω)⁻¹_ρρ  −  tr( S⁻¹ · W 𝓑⁻¹ Π 𝓑⁻¹ Wᴴ ) ),    S = W 𝓑⁻¹ Wᴴ + D:
 
@@ -40,7 +41,7 @@ so large that an estimate is good to a percent."""
 
 
 def ghost_count(op: Convolution) -> int:
-    """Order of the dense system of `exact_trace`.
+    """Order of the dense system of `exact_trace`: the number of its ghosts.
 
     Examples
     --------
@@ -52,7 +53,7 @@ def ghost_count(op: Convolution) -> int:
 
 
 def exact_trace(op: Convolution, damp: float) -> float:
-    """tr(I − A A_λ⁺), summed over the kernels of an operator with one a sample.
+    """tr(I − A A_λ⁺), summed over the kernels of an operator with one per sample.
 
     Parameters
     ----------
@@ -88,7 +89,7 @@ def exact_trace(op: Convolution, damp: float) -> float:
 
 
 def signs(op: Convolution, count: int, seed: int) -> Tensor:
-    """(count, *range_shape) of ±1, with one kernel a sample (count, B, *range_shape)."""
+    """Random ±1 (count, *range_shape); where each sample has a kernel, (count, B, *range_shape)."""
     generator = torch.Generator().manual_seed(seed)
     shape = (count, *([op.batch_size] if op.batch_size else []), *op.range_shape)
     flips = torch.randint(2, shape, generator=generator)

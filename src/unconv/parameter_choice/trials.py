@@ -13,10 +13,10 @@ from torch import Tensor
 from ..inverse import (
     AccuracyWarning,
     InverseOperator,
-    Options,
+    Request,
     factorize,
     make_plan,
-    options_of,
+    request_of,
 )
 from ..numerics.lanczos import largest_eigenvalue, random_start
 from ..operators.convolution import Convolution
@@ -82,7 +82,7 @@ class PicardTrials:
         self.advice: str | None = None
 
     def __call__(self, damp: float) -> Trial:
-        """Sums over the singular values."""
+        """What this damp gives, by sums over the singular values."""
         lost = 1 / (1 + (self.sigma / damp) ** 2)  # λ/(σ² + λ)
         gain = 1 / (self.sigma + damp * (damp / self.sigma))  # σ/(σ² + λ), 0 for σ = 0
         ours = self.power * gain**2
@@ -130,12 +130,13 @@ class SolvedTrials:
 
     def _grid(self) -> list[float]:
         damps = grid(_SMALLEST_SOLVED * self.norm, _LARGEST * self.norm, _COARSE)
-        options = self._options(damps[-1], len(self.y) + self.asked.probes)
-        plan = make_plan(self.op, options, self.asked.method)
+        request = self._request(damps[-1], len(self.y) + self.asked.probes)
+        plan = make_plan(self.op, request)
         return damps[:_COARSE_ITERATED] if plan.method == "krylov" else damps
 
-    def _options(self, damp: float, solves: int) -> Options:
-        return options_of(damp, None, 0.0, self.asked.memory_limit, solves, self.asked.tol)
+    def _request(self, damp: float, solves: int) -> Request:
+        a = self.asked
+        return request_of(damp, None, 0.0, a.memory_limit, solves, a.tol, method=a.method)
 
     def _is_exact(self) -> bool:
         if self.asked.method == "krylov":
@@ -145,10 +146,10 @@ class SolvedTrials:
         return count <= EXACT_LIMIT and need <= self.asked.memory_limit
 
     def __call__(self, damp: float) -> Trial:
-        """One factorisation, one batched solve, one adjoint solve if the slope is asked for."""
+        """What this damp gives: a factorisation, a batched solve, an adjoint solve for a slope."""
         op, y = self.op, self.y
-        options = self._options(damp, len(y) + len(self.signs))
-        inverse = factorize(op, options, self.asked.method, True)
+        request = self._request(damp, len(y) + len(self.signs))
+        inverse = factorize(op, request)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             x, estimates = self._solved(inverse)
@@ -176,7 +177,7 @@ class SolvedTrials:
     def _solved(self, inverse: InverseOperator) -> tuple[Tensor, tuple[float, ...]]:
         """The images' x, and an estimate of tr(I − A A_λ⁺) over the batch from every probe."""
         op, y, z = self.op, self.y, self.signs
-        if op.batch_size is not None:  # one kernel a sample: a probe is a batch
+        if op.batch_size is not None:  # one kernel per sample: a probe is a batch
             x = inverse(y)
             apart = [zi - op._matvec(inverse(zi)) for zi in z]
             return x, tuple(float((zi * a).sum().real) for zi, a in zip(z, apart, strict=True))

@@ -77,10 +77,21 @@ def blur_operator(psf: Tensor, size: tuple[int, int], boundary: str = "circular"
         ('reflect', 'symmetric'), its edge ('replicate'), or a larger scene that is restored too
         ('valid': x then has h−1 and w−1 samples more than y).
 
+    Returns
+    -------
+    ConvOperator
+        Of one channel, for batches (C, 1, H, W) of grey planes.
+
     Raises
     ------
-    ValueError
-        If the psf is not 2-D or the boundary is unknown.
+    ValueError, TypeError
+        If the psf is not a real 2-D array, the size no pair or the boundary unknown.
+
+    Examples
+    --------
+    >>> import torch
+    >>> blur_operator(torch.ones(3, 5) / 15, (20, 30), "valid").domain_shape
+    (1, 22, 34)
     """
     h, w = _psf_size(psf)
     check_choice("boundary", boundary, BOUNDARIES)
@@ -116,6 +127,11 @@ def blur(
     Returns
     -------
     (C, H, W), with 'valid' (C, H−h+1, W−w+1)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If picture and psf are not real arrays of these shapes, or the psf is the larger one.
 
     Examples
     --------
@@ -215,7 +231,28 @@ def deblur(
 
 
 def frame(planes: Tensor, psf: Tensor) -> Tensor:
-    """The part of a scene that its 'valid' blur shows: (C, H, W) -> (C, H−h+1, W−w+1)."""
+    """The part of a scene that its 'valid' blur shows.
+
+    Parameters
+    ----------
+    planes : (C, H, W), the scene
+    psf : (h, w)
+
+    Returns
+    -------
+    (C, H−h+1, W−w+1), a view
+
+    Raises
+    ------
+    ValueError, TypeError
+        If these are not real arrays of these shapes, or the psf is the larger one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> frame(torch.zeros(3, 20, 20), torch.ones(5, 5)).shape
+    torch.Size([3, 16, 16])
+    """
     H, W = _check_sizes(planes, psf)
     h, w = psf.shape
     top, left = (h - 1) // 2, (w - 1) // 2
@@ -230,7 +267,16 @@ def faded_out(y: Tensor) -> Tensor:
 
     Parameters
     ----------
-    y : (..., H, W)
+    y : (..., H, W), real
+
+    Returns
+    -------
+    (..., H, W) float64
+
+    Raises
+    ------
+    ValueError, TypeError
+        If y is complex, empty or has fewer than two axes.
 
     Examples
     --------

@@ -28,7 +28,12 @@ def gaussian(sigma: float, *, truncate: float = 4.0) -> Tensor:
 
     Returns
     -------
-    (k, k) float64 with k = 2·⌊truncate·sigma + ½⌋ + 1
+    (k, k) float64 with k = 2·⌊truncate·sigma + ½⌋ + 1, with sum 1
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a number is not positive, or the kernel would have too many samples per side.
 
     Examples
     --------
@@ -50,6 +55,15 @@ def disk(radius: float) -> Tensor:
     Parameters
     ----------
     radius : in pixels, > 0
+
+    Returns
+    -------
+    (k, k) float64 with k odd, at least 2·radius, with sum 1
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the radius is not positive, or the kernel would have too many samples per side.
 
     Examples
     --------
@@ -91,6 +105,15 @@ def motion(length: float, angle: float) -> Tensor:
     length : of the path in pixels, > 0
     angle : in degrees, counter-clockwise from the positive horizontal axis
 
+    Returns
+    -------
+    (h, w) float64, both sizes odd, with sum 1
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the length is not positive, or the kernel would have too many samples per side.
+
     Examples
     --------
     >>> motion(5, 0).shape, motion(9, 45).shape
@@ -126,12 +149,21 @@ def measured(values: Tensor) -> Tensor:
 
     Parameters
     ----------
-    values : (h, w); the centre is the sample (h//2, w//2)
+    values : (h, w), real; the centre is the sample (h//2, w//2)
+
+    Returns
+    -------
+    (h, w) float64
 
     Raises
     ------
-    ValueError
-        If it is not a finite 2-D array or its sum is not positive.
+    ValueError, TypeError
+        If it is not a finite real 2-D array or its sum is not positive.
+
+    Examples
+    --------
+    >>> measured(torch.tensor([[1.0, 2.0, 1.0]]))
+    tensor([[0.2500, 0.5000, 0.2500]], dtype=torch.float64)
     """
     if check_dense("a psf", values).is_complex():
         raise TypeError("a psf must be real, got a complex tensor; take its real part or modulus.")

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..inverse import InverseOperator, Options
+from ..inverse import InverseOperator, Request
 from ..inverse.derivative import NotDifferentiable
 from ..inverse.diagonal import (
     cosine,
@@ -34,7 +34,6 @@ from ..numerics.checks import (
     check_all_finite,
     check_count,
     check_function,
-    check_memory_limit,
     check_number,
     check_values,
 )
@@ -88,14 +87,12 @@ def showalter(time: float) -> Gain:
     return gain
 
 
-def filtered_inverse(
-    op: Convolution, gain: Gain, memory_limit: float, check_finite: bool
-) -> InverseOperator:
+def filtered_inverse(op: Convolution, gain: Gain, request: Request) -> InverseOperator:
     """The first rung that diagonalises `op`, with its 1/σ replaced."""
     check_function("gain", gain)
-    memory_limit = check_memory_limit(memory_limit)
+    memory_limit = request.memory_limit
     check_values("weight", op.weight)
-    if check_finite:
+    if request.check_finite:
         check_all_finite("weight", op.weight.detach())
     name = diagonal_rung(op, memory_limit / 2)  # the SVDs beside what the factor takes
     if name is None:
@@ -103,12 +100,12 @@ def filtered_inverse(
             f"a filter needs all singular vectors, which none of {', '.join(RUNGS)} has here "
             f"within memory_limit={gigabytes(memory_limit)}; use tikhonov(), or tsvd()."
         )
-    return prepared(op, name, check_finite)(_checked(gain))
+    return prepared(op, name, request)(_checked(gain))
 
 
-def prepared(op: Convolution, name: str, check_finite: bool) -> Callable[[Gain], InverseOperator]:
+def prepared(op: Convolution, name: str, request: Request) -> Callable[[Gain], InverseOperator]:
     """The singular vectors of a rung that diagonalises `op`, waiting for any number of filters."""
-    facts = Options(), _summary(op), check_finite
+    facts = request, _summary(op)
     with torch.no_grad():
         if name == "dense":
             U, sigma, Vh = dense.spectral_factors(op)
@@ -118,7 +115,7 @@ def prepared(op: Convolution, name: str, check_finite: bool) -> Callable[[Gain],
             return lambda f: _constant(
                 separable.SeparableInverse(op, channels, bases, [f(S) for S in values], *facts)
             )
-        build = _by_blocks(op, name, check_finite)
+        build = _by_blocks(op, name, request)
         return lambda f: _constant(build(f))
 
 
@@ -167,7 +164,7 @@ def _summary(op: Convolution) -> SpectrumSummary:
     return SpectrumSummary(none, 0 * none, None, none, "a filter of all singular values")
 
 
-def _by_blocks(op: Convolution, name: str, check_finite: bool) -> Callable[[Gain], InverseOperator]:
+def _by_blocks(op: Convolution, name: str, request: Request) -> Callable[[Gain], InverseOperator]:
     """V f(σ) Uᴴ of every block."""
     rung: Any = RUNGS[name]
     blocks, scale = rung.blocks_of(op)
@@ -185,7 +182,7 @@ def _by_blocks(op: Convolution, name: str, check_finite: bool) -> Callable[[Gain
             rung.symmetrize_(op, X)
         found = BlockInverse(X.to(dtype), _summary(op))
         if rung is cosine:
-            return cosine.CosineInverse(op, found, Options(), check_finite)
-        return fourier.FourierInverse(op, fourier.torus_of(op), found, Options(), check_finite)
+            return cosine.CosineInverse(op, found, request)
+        return fourier.FourierInverse(op, fourier.torus_of(op), found, request)
 
     return build

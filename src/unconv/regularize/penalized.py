@@ -11,7 +11,7 @@ from torch import Tensor
 from ..inverse import (
     InverseOperator,
     LstsqResult,
-    Options,
+    Request,
     factorize,
 )
 from ..inverse.autograd import Record
@@ -42,18 +42,12 @@ _MOST_STEPS = 5_000
 def penalized(
     op: Convolution,
     penalty: Penalty,
-    options: Options,
-    method: str,
-    check_finite: bool,
-    damp: float | Tensor | None = None,
+    request: Request,
 ) -> PenalizedInverse:
-    """y ↦ argmin ‖Ax − y‖² + damp²‖Lx‖², factored once; `options.damp` is the damp of L.
-
-    damp : what `options.damp` is the value of; a gradient may be asked of a tensor
-    """
-    if not options.damp:
+    """y ↦ argmin ‖Ax − y‖² + damp²‖Lx‖², factored once; `request.damp` is the damp of L."""
+    if not request.damp:
         raise ValueError("damp=0 leaves the penalty without effect; give damp > 0, or no penalty.")
-    check_damp(damp, op)
+    check_damp(request.live_damp, op)
     L = penalty_operator(op, penalty)
 
     def build(values: Values) -> PenalizedInverse:
@@ -62,37 +56,34 @@ def penalized(
                 "vmap over the weight of a penalised problem is not supported."
             )
         A, B = (o.with_weight(w) for o, w in zip((op, L), values.tensors, strict=True))
-        if check_finite:
+        if request.check_finite:
             check_all_finite("weight", A.weight)
             check_all_finite("the penalty", B.weight)
-        return _factored(A, B, options, method, check_finite)
+        return _factored(A, B, request)
 
     inverse = with_values(build, op.weight, L.weight)
-    if not isinstance(damp, Tensor):
-        damp = inverse.inner.params[-1]
+    damp = inverse.inner.params[-1] if request.live_damp is None else request.live_damp
     inverse.depends_on(op.weight, L.weight, damp)
     inverse.inner.depends_on(op.weight, L.weight, damp)
     return inverse
 
 
-def _factored(
-    op: Convolution, L: Convolution, options: Options, method: str, check_finite: bool
-) -> PenalizedInverse:
-    found = stacked(op, L, options.damp, options.memory_limit)
+def _factored(op: Convolution, L: Convolution, request: Request) -> PenalizedInverse:
+    method = request.method
+    found = stacked(op, L, request.damp, request.memory_limit)
     if method == "krylov" or (found is None and method == "auto"):
-        iteration = StackIteration(op, L, options, check_finite)
-        return PenalizedInverse(op, L, None, iteration, iteration.layout, options, check_finite)
+        iteration = StackIteration(op, L, request)
+        return PenalizedInverse(op, L, None, iteration, iteration.layout, request)
     if found is None:
         raise ValueError(
             f"method={method!r} cannot serve this operator with this penalty: they share no grid, "
             "or their stack does not fit memory_limit; use 'auto' or 'krylov'."
         )
     stack, channels = found
-    whole = replace(options, damp=0.0, rtol=None, atol=0.0)
-    inner = factorize(stack, whole, method, check_finite)
+    inner = factorize(stack, request.undamped())
     layout = Channels(channels, stack.range_shape[0])
-    _differentiate_as_a_stack(inner, op, L, layout, stack.shape, options.damp)
-    return PenalizedInverse(op, L, stack, inner, layout, options, check_finite)
+    _differentiate_as_a_stack(inner, op, L, layout, stack.shape, request.damp)
+    return PenalizedInverse(op, L, stack, inner, layout, request)
 
 
 def _differentiate_as_a_stack(
@@ -105,7 +96,7 @@ def _differentiate_as_a_stack(
 ) -> None:
     """Have gradients reach both weights and damp."""
     model = StackModel(op, L, layout)
-    inner.derivative = LeastSquares(model, shape, Options(), inner.summary)
+    inner.derivative = LeastSquares(model, shape, Request(), inner.summary)
     value = torch.tensor(damp, dtype=torch.float64, device=op.device)
     inner.depends_on(op.weight, L.weight, value)
 
@@ -122,10 +113,9 @@ class PenalizedInverse(InverseOperator):
         stack: Convolution | None,
         inner: InverseOperator,
         layout: Layout,
-        options: Options,
-        check_finite: bool,
+        request: Request,
     ) -> None:
-        super().__init__(op, options, inner.summary, check_finite)
+        super().__init__(op, request, inner.summary)
         self.inner, self.method, self.layout = inner, inner.method, layout
         self.iterates, self.rows_of_L = inner.iterates, L.range_shape
         self._stack = (stack,)  # a tuple: evidence only, not a part of the module
@@ -180,12 +170,10 @@ class StackIteration(InverseOperator):
     keeps_double = True
     iterates = True
 
-    def __init__(
-        self, op: Convolution, L: Convolution, options: Options, check_finite: bool
-    ) -> None:
+    def __init__(self, op: Convolution, L: Convolution, request: Request) -> None:
         A, L = op.in_double(), L.in_double()
         self.layout = Flat(A, L)
-        stack = Stack(A, L, options.damp, self.layout)
+        stack = Stack(A, L, request.damp, self.layout)
         norm = largest_singular_value(stack, 1, A.weight)
         summary = SpectrumSummary(
             norm=norm,
@@ -194,11 +182,11 @@ class StackIteration(InverseOperator):
             gap=torch.full_like(norm, math.inf),
             rank_how="not needed: damp > 0",
         )
-        super().__init__(op, options, summary, check_finite)
+        super().__init__(op, request, summary)
         self.domain_shape = stack.range_shape
-        self.A, self.L, self.maxiter = A, L, options.maxiter or _MOST_STEPS
+        self.A, self.L, self.maxiter = A, L, request.maxiter or _MOST_STEPS
         shape = stack.range_shape[0], A.shape[1]
-        _differentiate_as_a_stack(self, op, L, self.layout, shape, options.damp)
+        _differentiate_as_a_stack(self, op, L, self.layout, shape, request.damp)
 
     @property
     def device(self) -> torch.device:
@@ -254,14 +242,11 @@ def solve_penalized(
     op: Convolution,
     y: Tensor,
     penalty: Penalty,
-    options: Options,
-    method: str,
-    check_finite: bool,
-    damp: float | Tensor | None = None,
+    request: Request,
 ) -> LstsqResult:
     """Factor, solve, certify."""
-    inverse = penalized(op, penalty, options, method, check_finite, damp)
-    tol = options.tol if options.tol_is_asked else None
+    inverse = penalized(op, penalty, request)
+    tol = request.tol if request.tol_is_asked else None
     found: list[Certificate] = []
 
     def judge(_: InverseOperator, y: Tensor, x: Tensor, effort: Effort) -> None:

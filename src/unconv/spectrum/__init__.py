@@ -2,7 +2,7 @@
 
 `values` chooses how values are found and brackets them, `extremes` finds a few at either end where
 nothing diagonalises A, `triples`, `determinant` and `projectors` do what their names say.  The
-doors are methods of `ConvOperator`; here their arguments are checked.
+public methods are those of `ConvOperator`; here their arguments are checked.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..inverse.plan import options_of
+from ..inverse.plan import request_of
 from ..numerics.checks import (
     check_all_finite,
     check_choice,
@@ -36,7 +36,7 @@ __all__ = ["SVD", "Bracket"]
 
 
 class SVD(NamedTuple):
-    """Singular triples, A V_i = S_i U_i; with one kernel a sample, a batch axis in front.
+    """Singular triples, A V_i = S_i U_i; with one kernel per sample, a batch axis in front.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ def _outside_autograd(function: Callable[..., Any]) -> Callable[..., Any]:
 def svdvals(
     op: Convolution, k: int | None, which: str, bracket: bool, memory_limit: float
 ) -> Tensor | Bracket:
-    """See `ConvOperator.svdvals`."""
+    """The k largest or smallest singular values (all for None), or a `Bracket` of them."""
     largest = _checked(op, k, which, memory_limit)
     check_flag("bracket", bracket)
     spectrum = Spectrum(op, memory_limit, min(op.shape) if k is None else k)
@@ -77,14 +77,14 @@ def svdvals(
 
 @_outside_autograd
 def norm(op: Convolution, bracket: bool, memory_limit: float) -> Tensor | Bracket:
-    """See `ConvOperator.norm`."""
+    """σ_max, the norm of A, or a `Bracket` of it."""
     b = Spectrum(op, check_memory_limit(memory_limit)).largest(1, check_flag("bracket", bracket))
     return _answer(op, Bracket(b.value[:, 0], b.lower[:, 0], b.upper[:, 0], b.how), bracket)
 
 
 @_outside_autograd
 def cond(op: Convolution, bracket: bool, memory_limit: float) -> Tensor | Bracket:
-    """See `ConvOperator.cond`."""
+    """σ_max/σ_min, inf where σ_min is round-off, or a `Bracket` of it."""
     spectrum = Spectrum(op, check_memory_limit(memory_limit))
     return _answer(op, values.cond(spectrum, check_flag("bracket", bracket)), bracket)
 
@@ -93,23 +93,23 @@ def cond(op: Convolution, bracket: bool, memory_limit: float) -> Tensor | Bracke
 def matrix_rank(
     op: Convolution, rtol: float | None, atol: float, bracket: bool, memory_limit: float
 ) -> Tensor | Bracket:
-    """See `ConvOperator.matrix_rank`."""
-    options = options_of(0.0, rtol, atol, memory_limit)
+    """The number of singular values above max(atol, rtol·σ_max), or a `Bracket` of it."""
+    request = request_of(0.0, rtol, atol, memory_limit)
     check_flag("bracket", bracket)
-    spectrum = Spectrum(op, memory_limit, options=options)
+    spectrum = Spectrum(op, memory_limit, request=request)
     return _answer(op, values.matrix_rank(spectrum, bracket), bracket)
 
 
 @_outside_autograd
 def logabsdet(op: Convolution, damp: float, memory_limit: float) -> Tensor:
-    """See `ConvOperator.logabsdet`."""
-    damp = options_of(damp, None, 0.0, memory_limit).damp
+    """½ log det(AᴴA + damp²), for damp = 0 the sum of the logarithms of all singular values."""
+    damp = request_of(damp, None, 0.0, memory_limit).damp
     return _shaped(op, log_volumes(op, damp, memory_limit))
 
 
 @_outside_autograd
 def svd(op: Convolution, k: int, which: str, memory_limit: float) -> SVD:
-    """See `ConvOperator.svd`."""
+    """The k largest or smallest singular triples."""
     largest = _checked(op, check_count("k", k, least=-math.inf), which, memory_limit)
     need = 4 * k * sum(op.shape) * 16 * (op.batch_size or 1)
     if need > memory_limit:
@@ -136,9 +136,9 @@ def svd(op: Convolution, k: int, which: str, memory_limit: float) -> SVD:
 def project(
     op: Convolution, on_range: bool, rtol: float | None, atol: float, memory_limit: float
 ) -> LinearOperator:
-    """See `ConvOperator.range_projector` and `null_projector`."""
-    options = options_of(0.0, rtol, atol, memory_limit, expected_solves=10)
-    return projector(op, options, on_range=on_range)
+    """The orthogonal projector on the range of A, or on its null space."""
+    request = request_of(0.0, rtol, atol, memory_limit, expected_solves=10)
+    return projector(op, request, on_range=on_range)
 
 
 def _checked(op: Convolution, k: int | None, which: str, memory_limit: float) -> bool:
@@ -161,5 +161,5 @@ def _answer(op: Convolution, found: Bracket, bracket: bool) -> Tensor | Bracket:
 
 
 def _shaped(op: Convolution, t: Tensor) -> Tensor:
-    """Without the batch axis where there is one kernel."""
+    """`t` without its batch axis where all samples share one kernel."""
     return t if op.batch_size else t[0]

@@ -31,9 +31,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-_BLOCK = 4
+_BLOCK = 4  # vectors at once: eigenvalues of that multiplicity show in the first run
 _MOST_PRODUCTS = 20_000  # block products, whatever the convergence
-_SWEEPS = 4
+_SWEEPS = 4  # fresh starts that look for more of a multiplicity, at most
 _ROUGH = 1e-3  # residual to which the eigenvalue after those wanted is known
 _DEPENDENT = 1e-14  # of the largest eigenvalue: what is left of a vector is round-off
 

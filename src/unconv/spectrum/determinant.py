@@ -5,16 +5,16 @@ absolutely):
 
 1. taps alone               one tap's determinant of causal kernels, exactly; −inf of constants that
                             A annihilates (triangular.py)
-2. a rung that diagonalises Σ log σ, with the error of each σ over σ
+2. a rung that diagonalises Σ log σ, with the error of each σ over σ (rungs: `unconv.inverse`)
 3. up to 1,024 unknowns     LU of the matrix with correction (exact_determinant.py)
-4. the ghosts               evaluated twice, on two grids; below
+4. the ghosts               the samples where A and a periodic grid differ; on two grids; below
 5. up to 4,096 unknowns     as 3., where nothing diagonalises; with more than 1,024 only where
                             nothing else is known to 1e-6
 
 −inf is answered where it is proven (exact_determinant.py); else the determinant is refused.
 
 The augmented system on the periodic grid with its constraints on the ghosts is a bordered matrix.
-Eliminating the border one way or the other (boundary_problem.py, deflation.py) gives
+Eliminating the border one way or the other (inverse/boundary/problem.py, deflation.py) gives
 
     Σ_ω log |det 𝓑(ω)| + log |det S| = log |det [α·I  A; Aᴴ  −β·I]| − q·log β,
 
@@ -54,7 +54,7 @@ from ..inverse.boundary.ghosts import find_ghosts
 from ..inverse.boundary.problem import Problem, prepare
 from ..inverse.boundary.sizes import grid_of, sizes_of
 from ..inverse.diagonal import dense, fourier
-from ..inverse.request import Options
+from ..inverse.request import Request
 from ..numerics.lanczos import random_start
 from ..numerics.threads import run_in_slices
 from ..operators.convolution import Convolution
@@ -74,7 +74,7 @@ _CORNERS = 0.3, 0.08  # of σ_max, for tall and wide operators without damping
 _GRIDS = 4  # tried for one on which C is far from singular
 _SINGULAR_GRID = 1e-6  # of σ_max
 _PHASE = 0.7  # of the first axis, any angle; multiples of it for the others
-_POWER_STEPS = 8
+_POWER_STEPS = 8  # to know ‖S⁻¹‖ to its order, which is all that an error estimate needs
 _EPS = torch.finfo(torch.float64).eps
 
 
@@ -86,7 +86,7 @@ class LogVolume(NamedTuple):
 
     @property
     def is_known(self) -> bool:
-        """Whether it may be answered."""
+        """Whether the value is known well enough to be answered."""
         return self.error <= min(_ABSOLUTE, _RELATIVE * (1 + abs(self.value)))
 
     @property
@@ -149,7 +149,7 @@ def _log_volume(
 def _ways(
     op: Convolution, damp: float, memory_limit: float, by_values: LogVolume | None
 ) -> Iterator[tuple[bool, Callable[[], LogVolume]]]:
-    """Ways, and whether each is worth its price where the answer is known, but not sharply."""
+    """The ways in order, each with whether it pays where the answer is known, but not sharply."""
 
     def by_matrix() -> LogVolume:
         return LogVolume(*log_volume_of_matrix(op, damp))
@@ -169,22 +169,22 @@ def _ways(
 
 
 def _fits(op: Convolution, damp: float, memory_limit: float) -> bool:
-    """Whether the matrix may be factored."""
+    """Whether the matrix fits memory_limit, to be factored."""
     small = min(op.shape) // op.geometry.groups <= MATRIX_LIMIT
     return small and matrix_memory(op, damp) <= memory_limit
 
 
 def _has_full_rank(op: Convolution, memory_limit: float) -> bool:
-    options = Options(memory_limit=memory_limit)
+    request = Request(memory_limit=memory_limit)
     try:
-        rank = values.matrix_rank(Spectrum(op, memory_limit, options=options), False).value
+        rank = values.matrix_rank(Spectrum(op, memory_limit, request=request), False).value
     except NotImplementedError:
         return False
     return int(rank) == min(op.shape)
 
 
 def _of_values(exact: Exact, i: int, rung: object, damp: float, n: int) -> LogVolume:
-    """Of all singular values; those of different frequencies err independently."""
+    """By all singular values; those of different frequencies err independently."""
     S, slack = exact.values[i], float(exact.slack[i])
     least = torch.full_like(S, damp)
     curved = torch.hypot(S, least)
@@ -217,7 +217,7 @@ def with_phases(op: Convolution, angles: Sequence[float]) -> Convolution:
 
 
 def _by_ghosts(op: Convolution, damp: float, memory_limit: float) -> LogVolume:
-    """Evaluated twice: what round-off decides differs, or shows in the condition of S."""
+    """By the ghosts, twice: what round-off decides differs, or shows in the condition of S."""
     try:
         first = _on_grid(op, damp, memory_limit, 0)
         if not first.is_known:
@@ -239,7 +239,7 @@ def _on_grid(op: Convolution, damp: float, memory_limit: float, again: int) -> L
             f"the determinant needs a factor of {gigabytes(need)}, more than "
             f"memory_limit={gigabytes(memory_limit)}; raise it."
         )
-    p = prepare(op, Options(damp=damp), 1)
+    p = prepare(op, Request(damp=damp), 1)
     total, surplus = min(p.A.shape), p.A.shape[0] - p.A.shape[1]
     if damp:
         corner, columns = p.damp, op.shape[1]

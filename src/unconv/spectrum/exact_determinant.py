@@ -33,10 +33,10 @@ from torch import Tensor
 INTEGER_LIMIT = 128
 """Largest order of a real matrix that is eliminated in integers (seconds)."""
 
-_DIGITS = 53
+_DIGITS = 53  # bits of a double
 _LARGE = 0.5  # a correction that is not small
 _PANEL = 64  # columns eliminated at once: 64 products of 23-bit numbers sum up below 2⁵³
-_PRIMES = 4
+_PRIMES = 4  # modulo which a matrix must be singular: by chance once in 10⁷, see above
 
 
 class ExactMatrix(NamedTuple):
@@ -140,7 +140,7 @@ def log_abs_det_in_integers(A: ExactMatrix) -> float:
 
 
 def _integers(A: ExactMatrix) -> tuple[list[list[int]], int]:
-    """(M + δ)·2^shift as integers."""
+    """M + δ times a power of two as integers, and that power."""
     values = [
         [Fraction(a) + Fraction(d) for a, d in zip(row, low, strict=True)]
         for row, low in zip(A.M.tolist(), A.delta.tolist(), strict=True)

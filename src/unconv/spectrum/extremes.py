@@ -51,7 +51,7 @@ from ..inverse.boundary.sizes import grid_of, sizes_of
 from ..inverse.boundary.sizes import memory as boundary_memory
 from ..inverse.facts import CannotServeError
 from ..inverse.prepared import Prepared, kernel_spectrum, spectrum_bytes
-from ..inverse.request import Options
+from ..inverse.request import Request
 from ..numerics.threads import singular_values
 from ..operators.convolution import Convolution
 from ..operators.linear_operator import AdjointOperator, MemoryLimitError, gigabytes
@@ -64,10 +64,10 @@ _OF_VALUES, _OF_VECTORS = 1e-8, 1e-11  # residuals of eigenpairs (σ², v), rela
 _ROUNDING = 32 * torch.finfo(torch.float64).eps  # of σ_max: a product with A and small SVDs
 _RESOLUTION, _SQUARE_RESOLUTION = 1e-6, 1e-7  # of σ_max: what inertia and μ can tell apart
 _WIDTHS = (1e-8, 1e-6, 1e-4)  # of τ beyond the last value found, until the count agrees
-_CANDIDATES = 4
+_CANDIDATES = 4  # places for a count, of which the one farthest from the grid's own σ is taken
 _RANGE = 1e-3  # of the largest eigenvalue of an inverse: σ up to 30 times the smallest
 _ALIKE = 3.0  # of μ: σ up to that are found together
-_SMALL = 1e-300
+_SMALL = 1e-300  # a damp that only asks what the damped factor takes
 _MOST_FOUND = 256  # values that are found for the sake of a proof
 _PLAIN_PRODUCTS = 500  # for the small end without a factor
 
@@ -110,13 +110,13 @@ class Extremes:
 
     def __init__(self, op: Convolution, memory_limit: float) -> None:
         self.op, self.memory_limit = op, memory_limit
-        self.options = Options(memory_limit=memory_limit)
-        self.p: Problem = prepare(op, self.options, 1)
+        self.request = Request(memory_limit=memory_limit)
+        self.p: Problem = prepare(op, self.request, 1)
         self._inverse: NearInverse | None = None
 
     # --- the large end
     def largest(self, k: int, *, prove: bool = False, vectors: bool = False) -> Found:
-        """The k largest, descending."""
+        """The k largest singular values, descending, with what is proven about them."""
         if self.p.norm == 0:
             return self._of_zero(k)
         self._check_basis(k)
@@ -147,7 +147,7 @@ class Extremes:
 
     # --- the small end
     def smallest(self, k: int, *, prove: bool = False) -> Found:
-        """The k smallest, ascending."""
+        """The k smallest singular values, ascending, with what is proven about them."""
         if self.p.norm == 0:
             return self._of_zero(k)
         self._check_basis(k)
@@ -238,7 +238,7 @@ class Extremes:
 
     def _near_inverse(self, or_none: bool) -> NearInverse | None:
         if self._inverse is None:
-            kinds = Options(), Options(damp=_SMALL)  # all ghosts at once, with μ and without
+            kinds = Request(), Request(damp=_SMALL)  # all ghosts at once, with μ and without
             need = max(boundary_memory(self.op, kind) for kind in kinds)
             if need > self.memory_limit:
                 if or_none:
@@ -252,7 +252,7 @@ class Extremes:
         return self._inverse
 
     def _factored(self) -> NearInverse:
-        """Without μ where that factor is healthy, else with one that inertia could see."""
+        """The factor for the small end: without μ where it is healthy, else with one."""
         try:
             return NearInverse(regular_form(self.p), self.p, 0.0)
         except CannotServeError:
@@ -262,7 +262,7 @@ class Extremes:
         return NearInverse(form, self.p, level)
 
     def _of_zero(self, k: int) -> Found:
-        """The zero kernel: unit vectors that A does not see."""
+        """Triples of the zero kernel: unit vectors with σ = 0."""
         S = self.p.weight.new_zeros(k, dtype=torch.float64)
         unit = torch.eye(k, math.prod(self._short), dtype=self.p.weight.dtype, device=S.device)
         unit = unit.reshape(k, *self._short)
@@ -338,7 +338,7 @@ class Extremes:
 
     # --- memory
     def _may_count(self) -> bool:
-        """S, its LDLᴴ and the blocks."""
+        """Whether a count fits memory_limit: S, its LDLᴴ and the blocks."""
         s, g = sizes_of(self.p.geometry, self.p.real), self.p.geometry.groups
         order = s.outputs + s.pixels * (2 if s.copies else 1)
         need = g * 3 * order**2 * self.p.weight.element_size() + self._blocks_bytes()

@@ -30,7 +30,7 @@ from ..inverse import factorize
 from ..inverse.diagonal import dense, separable
 from ..inverse.diagonal.blocks import kept_directions
 from ..inverse.operator import InverseOperator
-from ..inverse.request import Options, default_rtol
+from ..inverse.request import Request, default_rtol
 from ..numerics.norms import unit_of
 from ..numerics.precision import double_dtype
 from ..operators.convolution import Convolution
@@ -92,12 +92,12 @@ class Projector(LinearOperator):
 
     @property
     def H(self) -> LinearOperator:
-        """Itself."""
+        """The adjoint, which is the projector itself."""
         return self
 
 
 class BlockProjector(Projector):
-    """One small projector a frequency."""
+    """A projector that is one small projector for each frequency."""
 
     blocks: Tensor
 
@@ -117,7 +117,7 @@ class BlockProjector(Projector):
 
 
 class AxesProjector(Projector):
-    """By the kept singular vectors of every axis."""
+    """A projector by the kept singular vectors of the channels and of every axis."""
 
     def __init__(
         self, op: Convolution, inverse: separable.SeparableInverse, *, on_range: bool
@@ -130,7 +130,7 @@ class AxesProjector(Projector):
 
 
 class VectorProjector(Projector):
-    """Q Qᴴ for the kept vectors Q (B, g, size, r) of every group."""
+    """The projector Q Qᴴ, Q (B, g, size, r) the kept singular vectors of every group."""
 
     Q: Tensor
 
@@ -144,7 +144,7 @@ class VectorProjector(Projector):
 
 
 class FactorProjector(Projector):
-    """v minus what is left of it after two passes of I − A⁺A, or of I − (Aᴴ)⁺Aᴴ."""
+    """A projector by the factor of A⁺, (I − A⁺A)² on null(A), I − (I − (Aᴴ)⁺Aᴴ)² on range(A)."""
 
     def __init__(
         self, op: Convolution, A: Convolution, inverse: InverseOperator, *, on_range: bool
@@ -163,41 +163,41 @@ class FactorProjector(Projector):
 
 
 class WholeSpace(Projector):
-    """A has full rank on this side: nothing is left out."""
+    """The projector on everything, where A has full rank on this side."""
 
     def _project(self, v: Tensor) -> Tensor:
         return v
 
 
-def projector(op: Convolution, options: Options, *, on_range: bool) -> LinearOperator:
-    """Onto range(A), or onto null(A)."""
-    rung = exact_rung(op, options.memory_limit, 1, options)
+def projector(op: Convolution, request: Request, *, on_range: bool) -> LinearOperator:
+    """The orthogonal projector on range(A), or on null(A)."""
+    rung = exact_rung(op, request.memory_limit, 1, request)
     if rung is None:
-        return _by_factor(op, options, on_range=on_range)
+        return _by_factor(op, request, on_range=on_range)
     if rung is separable:
-        inverse = separable.factor(*_doubled(op, options), False)
+        inverse = separable.factor(*_doubled(op, request))
         assert isinstance(inverse, separable.SeparableInverse)
         return AxesProjector(op, inverse, on_range=on_range)
-    exact = Spectrum(op, options.memory_limit, options=options).exact
+    exact = Spectrum(op, request.memory_limit, request=request).exact
     assert exact is not None
-    cutoff = options.cutoff(op, exact.values[:, 0])
+    cutoff = request.cutoff(op, exact.values[:, 0])
     if rung is dense:
         return VectorProjector(op, _kept_vectors(op, cutoff, on_range), on_range=on_range)
     return BlockProjector(rung, op, cutoff, on_range=on_range)
 
 
-def _doubled(op: Convolution, options: Options) -> tuple[Convolution, Options]:
+def _doubled(op: Convolution, request: Request) -> tuple[Convolution, Request]:
     """The operator in double precision, of order one, with the cut-off of its own precision.
 
     Its projectors are the same, and products with small weights do not underflow.
     """
-    rtol = options.rtol
-    if rtol is None and not options.atol:
+    rtol = request.rtol
+    if rtol is None and not request.atol:
         rtol = default_rtol(op)
     A = op.in_double()
     unit = unit_of(A.weight.abs().amax())
     A = A.with_weight(A.weight / unit)
-    return A, replace(options, rtol=rtol, atol=options.atol / float(unit))
+    return A, replace(request, rtol=rtol, atol=request.atol / float(unit), check_finite=False)
 
 
 def _kept_vectors(op: Convolution, cutoff: Tensor, on_range: bool) -> Tensor:
@@ -209,9 +209,9 @@ def _kept_vectors(op: Convolution, cutoff: Tensor, on_range: bool) -> Tensor:
     return torch.stack(parts)
 
 
-def _by_factor(op: Convolution, options: Options, *, on_range: bool) -> Projector:
-    A, doubled = _doubled(op, options)
-    inverse: InverseOperator = factorize(A, doubled, "auto", False)
+def _by_factor(op: Convolution, request: Request, *, on_range: bool) -> Projector:
+    A, doubled = _doubled(op, request)
+    inverse: InverseOperator = factorize(A, doubled)
     if inverse.iterates:
         raise MemoryLimitError(
             "a projector needs a factor of A, and none fits memory_limit; raise it."

@@ -1,8 +1,9 @@
 """Subspaces of the smallest singular values: what inverts A near them, how they are refined.
 
-`NearInverse` applies the factor of the *boundary* rung.  Where A is healthy it is A⁻¹ or A⁺; where
-it is not, (AᴴA + μ²)⁻¹ and A⁺ but for what μ damps.  With μ all σ far below it look alike: Lanczos
-finds their subspace, but none of its vectors before all of them are found.
+`NearInverse` applies the factor of the *boundary* rung (inverse/boundary/system.py).  Where A is
+healthy it is A⁻¹ or A⁺; where it is not, (AᴴA + μ²)⁻¹ and A⁺ but for what μ damps.  With μ all σ
+far below it look alike: Lanczos finds their subspace, but none of its vectors before all of them
+are found.
 
 `refined` takes a pair of orthonormal bases U, V of such subspaces to
 
@@ -31,8 +32,8 @@ from ..inverse.boundary.deflation import (
 from ..inverse.boundary.forms import AugmentedForm, SquareForm
 from ..inverse.boundary.problem import Problem
 
-_PASSES, _SETTLED = 4, 1e-10
-_MOST_REFINEMENTS = 12
+_PASSES, _SETTLED = 4, 1e-10  # of refinement: A⁺ need not be exact here
+_MOST_REFINEMENTS = 12  # each at least halves what is left, or is the last
 _DUST = 1e-13  # of σ_max: an image A·v whose direction is round-off
 
 
@@ -62,7 +63,7 @@ class NearInverse:
         return self._by_augmented(y, on_data=True)[1]
 
     def pinv_adjoint(self, x: Tensor) -> Tensor:
-        """(A⁺)ᴴ x, likewise."""
+        """(A⁺)ᴴ x but for what μ damps."""
         if isinstance(self.form, SquareForm):
             return self.form.pinv_adjoint(x, careful=False).value
         return self._by_augmented(x, on_data=False)[0]

@@ -123,7 +123,7 @@ def _are_on_one_side(offsets: set[_Offset]) -> bool:
 
 
 def _log_abs_det(block: Tensor) -> float:
-    """Of one tap's matrix; nan where it is too large to be decided."""
+    """log |det| of the matrix of one tap; nan where it is too large to be decided."""
     exact = ExactMatrix(block, torch.zeros_like(block))
     value, error = log_abs_det(exact)
     if error <= _ERROR * max(1.0, abs(value)):

@@ -93,7 +93,7 @@ def _in_group(w: Tensor, group: Tensor, g: int) -> Tensor:
 
 # --- products of axes
 def _separable_triples(op: Convolution, k: int, largest: bool) -> Triples:
-    """The shorter side has a complete basis of products, the longer one zeros where σ = 0."""
+    """k triples of an outer product; vectors of the longer side are zero where σ = 0."""
     found = nearest_outer_product(grouped(op.taps.detach(), op.geometry))
     matrices = [found.channels[0]]
     for axis, kernel in zip(op.geometry.axes, found.kernels, strict=True):
@@ -133,7 +133,7 @@ def _product(bases: list[Tensor], group: Tensor, index: list[Tensor], g: int) ->
 
 
 def _last(column: Tensor, ndim: int) -> Tensor:
-    """(q, n) -> (q, 1, …, n) beside `ndim` axes."""
+    """Reshape (q, n) to (q, 1, …, n), to stand beside tensors of `ndim` axes."""
     return column.reshape(len(column), *[1] * (ndim - 1), -1)
 
 

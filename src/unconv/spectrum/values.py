@@ -1,7 +1,7 @@
 """Singular values of a convolution: which method finds them, and how they are bracketed.
 
-In order, the first that applies and fits `memory_limit`; each is the rung of the same name of
-`unconv.inverse`, and its module holds the mathematics:
+In order, the first that applies and fits `memory_limit`; each is a rung, a way to invert A, of the
+same name in `unconv.inverse`, and its module holds the mathematics:
 
 1. `fourier`     the values of all frequencies' blocks;
 2. `cosine`      the same, of cosine frequencies;
@@ -35,7 +35,7 @@ from ..inverse.diagonal import (
     separable,
 )
 from ..inverse.facts import CannotServeError, warn_of_accuracy
-from ..inverse.request import Options
+from ..inverse.request import Request
 from ..operators.convolution import Convolution
 from ..operators.linear_operator import MemoryLimitError, gigabytes
 from .extremes import Extremes, Found
@@ -45,7 +45,7 @@ VALUES_LIMIT = 4096
 
 _DIAGONAL: tuple[Any, ...] = (fourier, cosine, separable)
 _EPS = torch.finfo(torch.float64).eps
-_NO_CUT_OFF = Options()  # but round-off
+_NO_CUT_OFF = Request()  # but round-off
 _MOST = 8  # a larger part of all values than one of these is cheaper by LAPACK than by Lanczos
 
 
@@ -81,7 +81,7 @@ class Spectrum:
     op : with a finite weight
     memory_limit : bytes
     wanted : how many values will be asked for
-    options : with the cut-off of a rank that will be asked for
+    request : with the cut-off of a rank that will be asked for
     """
 
     def __init__(
@@ -89,16 +89,16 @@ class Spectrum:
         op: Convolution,
         memory_limit: float,
         wanted: int = 1,
-        options: Options = _NO_CUT_OFF,
+        request: Request = _NO_CUT_OFF,
     ) -> None:
-        self.op, self.memory_limit, self.wanted, self.options = op, memory_limit, wanted, options
+        self.op, self.memory_limit, self.wanted, self.request = op, memory_limit, wanted, request
         self.total = min(op.shape)
         self._extremes: dict[int, Extremes] = {}
 
     @cached_property
     def exact(self) -> Exact | None:
         """The whole spectrum, where a rung knows it."""
-        rung = exact_rung(self.op, self.memory_limit, self.wanted, self.options)
+        rung = exact_rung(self.op, self.memory_limit, self.wanted, self.request)
         if rung is None:
             return None
         S = rung.singular_values(self.op)
@@ -111,26 +111,26 @@ class Spectrum:
         return Exact(S, slack, how)
 
     def largest(self, k: int, prove: bool) -> Bracket:
-        """(B, k) descending."""
+        """The k largest singular values, (B, k) descending."""
         if self.exact is not None:
             return self._of_exact(self.exact.values[:, :k])
         return _joined([self.extremes(i).largest(k, prove=prove) for i in self._samples], prove)
 
     def smallest(self, k: int, prove: bool) -> Bracket:
-        """(B, k) ascending."""
+        """The k smallest singular values, (B, k) ascending."""
         if self.exact is not None:
             return self._of_exact(self.exact.values[:, self.total - k :].flip(1))
         return _joined([self.extremes(i).smallest(k, prove=prove) for i in self._samples], prove)
 
     def extremes(self, i: int) -> Extremes:
-        """Of sample i, kept for the next question."""
+        """Lanczos at either end for the kernel of sample i, kept for the next question."""
         if i not in self._extremes:
             self._extremes[i] = Extremes(self.op.of_sample(i), self.memory_limit)
         return self._extremes[i]
 
     def cutoff(self, norm: Tensor) -> Tensor:
-        """What counts as zero, (B,)."""
-        return self.options.cutoff(self.op, norm)
+        """Singular values at or below this count as zero, (B,)."""
+        return self.request.cutoff(self.op, norm)
 
     @property
     def _samples(self) -> range:
@@ -143,14 +143,14 @@ class Spectrum:
 
 
 def exact_rung(
-    op: Convolution, memory_limit: float, wanted: int, options: Options = _NO_CUT_OFF
+    op: Convolution, memory_limit: float, wanted: int, request: Request = _NO_CUT_OFF
 ) -> Any:
     """The module of the first rung that knows all singular values, or None.
 
-    One that serves weights near a structure serves only where a cut-off of `options` is not hidden.
+    One that serves weights near a structure serves only where a cut-off of `request` is not hidden.
     """
     for rung in _DIAGONAL:
-        if rung.obstacle(op, options) is None and rung.values_memory(op) <= memory_limit:
+        if rung.obstacle(op, request) is None and rung.values_memory(op) <= memory_limit:
             return rung
     total = min(op.shape)
     limit = VALUES_LIMIT if wanted > total // _MOST else dense.LIMIT
@@ -163,7 +163,7 @@ def _name(rung: Any) -> str:
 
 
 def _side(rung: Any, op: Convolution) -> int:
-    """Of the largest matrix that LAPACK was given."""
+    """The longer side of the largest matrix that LAPACK was given."""
     g = op.geometry
     if rung is fourier:
         return max(fourier.block_shape(op)[3:])
@@ -176,7 +176,7 @@ def _side(rung: Any, op: Convolution) -> int:
 
 
 def _joined(found: list[Found], prove: bool) -> Bracket:
-    """Of all kernels, (B, k); without bounds where they were not asked for."""
+    """The brackets of all kernels as one, (B, k); without bounds where they were not asked for."""
     if not prove and not all(f.converged for f in found):
         warn_of_accuracy(
             "Lanczos did not settle: the values are bounds from inside the spectrum; "
@@ -193,7 +193,7 @@ def _joined(found: list[Found], prove: bool) -> Bracket:
 
 
 def svdvals(spectrum: Spectrum, k: int | None, largest: bool, prove: bool) -> Bracket:
-    """(B, k) descending."""
+    """The k largest or smallest singular values, or all, (B, k) descending."""
     if k is None:
         if spectrum.exact is None:
             raise _too_many(spectrum)
@@ -244,15 +244,15 @@ def matrix_rank(spectrum: Spectrum, prove: bool) -> Bracket:
 
 
 def _rank_of(spectrum: Spectrum, i: int, prove: bool) -> tuple[int, int, int, str]:
-    """As the factorisation of A⁺ finds it; bounds from the small end alone."""
-    op, total, options = spectrum.op.of_sample(i), spectrum.total, spectrum.options
-    need = boundary_memory(op, options)
-    if need > options.memory_limit:
+    """The rank as the factorisation of A⁺ finds it; bounds from the small end alone."""
+    op, total, request = spectrum.op.of_sample(i), spectrum.total, spectrum.request
+    need = boundary_memory(op, request)
+    if need > request.memory_limit:
         raise MemoryLimitError(
             f"the rank needs a factor of {gigabytes(need)}, more than "
-            f"memory_limit={gigabytes(options.memory_limit)}; raise it."
+            f"memory_limit={gigabytes(request.memory_limit)}; raise it."
         )
-    problem = prepare(op, options, 1)
+    problem = prepare(op, request, 1)
     if problem.norm == 0:
         return 0, 0, 0, "the weight is zero"
     try:
@@ -270,7 +270,7 @@ def _rank_of(spectrum: Spectrum, i: int, prove: bool) -> tuple[int, int, int, st
     assert high.upper is not None
     assert low.lower is not None
     assert low.upper is not None
-    tau = [float(options.cutoff(op, t.amax())) for t in (high.lower, high.upper)]
+    tau = [float(request.cutoff(op, t.amax())) for t in (high.lower, high.upper)]
     upper = total - int((low.upper <= tau[0]).sum())
     # Beyond the last one found every σ is larger; if that one is not clear, nothing else is.
     clear = len(low.lower) == total or float(low.lower[-1]) > tau[1]

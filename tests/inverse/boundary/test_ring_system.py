@@ -19,7 +19,7 @@ from unconv.inverse.boundary.problem import augmented, augmented_by_rings, prepa
 from unconv.inverse.boundary.ring_system import RingSystem
 from unconv.inverse.boundary.sizes import grid_of, ring_axis, ring_sizes
 from unconv.inverse.facts import CannotServeError
-from unconv.inverse.request import Options
+from unconv.inverse.request import Request
 from unconv.pictures.restoration import blur_operator
 from unconv.psf import models as psf
 from unconv.testing import dense_twin
@@ -43,7 +43,7 @@ BOUNDARY = {"method": "boundary"}
 def rings_for_all(monkeypatch):
     """Rings are eliminated wherever there are any, whether or not that is cheaper or stable."""
 
-    def always(op: ConvOperator, options: Options):
+    def always(op: ConvOperator, options: Request):
         return ring_sizes(op.geometry, not op.dtype.is_complex) if options.damp else None
 
     monkeypatch.setattr("unconv.inverse.boundary.problem.rings_of", always)
@@ -55,7 +55,7 @@ small = settings(max_examples=25, suppress_health_check=[HealthCheck.filter_too_
 
 
 def form_of(op: ConvOperator, damp: float) -> AugmentedForm:
-    problem = prepare(op, Options(damp=damp), 1)
+    problem = prepare(op, Request(damp=damp), 1)
     form = augmented_by_rings(problem, Corners(problem.damp, problem.damp))
     assert form is not None
     return form
@@ -80,7 +80,7 @@ def test_the_rings_change_no_answer(case: Case):
     op = case.operator()
     size = sigma_max(dense_twin(op))
     assume(size > 0 and ring_axis(op.geometry, not op.dtype.is_complex) is not None)
-    problem = prepare(op, Options(damp=0.1 * size), 1)
+    problem = prepare(op, Request(damp=0.1 * size), 1)
     corners = Corners(problem.damp, problem.damp)
     rings = augmented_by_rings(problem, corners)
     whole = augmented(problem, grid_of(problem.geometry, problem.real), corners)
@@ -204,7 +204,7 @@ def test_ill_conditioned_rings_are_not_eliminated():
 
 def test_memory_for_all_ghosts_is_asked_for():
     op = blur_operator(MOTION, (24, 24), "reflect")
-    problem = prepare(op, Options(damp=1e-6, memory_limit=1e6), 1)
+    problem = prepare(op, Request(damp=1e-6, memory_limit=1e6), 1)
     with pytest.raises(CannotServeError, match=r"all ghosts at once.*memory_limit"):
         damped_form(problem)
 

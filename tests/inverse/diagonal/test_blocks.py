@@ -10,7 +10,7 @@ import torch
 from unconv import ConvOperator
 from unconv.inverse.diagonal import blocks as small_blocks
 from unconv.inverse.diagonal.blocks import invert_blocks
-from unconv.inverse.request import Options
+from unconv.inverse.request import Request
 
 from ...helpers import C128, F64, randn, relative
 
@@ -24,7 +24,7 @@ def run(blocks: torch.Tensor, counts: torch.Tensor | None = None, **options):
     op = ConvOperator(torch.zeros(1, 1, 1, dtype=F64), (4,))  # for the default cut-off only
     counts = torch.ones(F, dtype=torch.long) if counts is None else counts
     scale = torch.ones(B, dtype=F64)
-    return invert_blocks(blocks, scale, counts, op, Options(**options), C128)
+    return invert_blocks(blocks, scale, counts, op, Request(**options), C128)
 
 
 def singular_blocks(r: int, c: int) -> torch.Tensor:
@@ -117,7 +117,7 @@ def test_units():
     op = ConvOperator(torch.zeros(1, 1, 1, dtype=F64), (4,))
     counts = torch.ones(5, dtype=torch.long)
     full = blocks * scale.reshape(-1, 1, 1, 1)
-    found = invert_blocks(blocks, scale, counts, op, Options(damp=1e-5), C128)
+    found = invert_blocks(blocks, scale, counts, op, Request(damp=1e-5), C128)
     eye = 1e-10 * torch.eye(3, dtype=C128)
     expected = torch.linalg.solve(full.mH @ full + eye, full.mH)
     for b in (0, 1):

@@ -20,7 +20,7 @@ from unconv.inverse.diagonal import (
     separable,
 )
 from unconv.inverse.operator import InverseOperator
-from unconv.inverse.request import Options
+from unconv.inverse.request import Request
 from unconv.psf import models as psf
 from unconv.testing import dense_twin, dot_test, penrose_errors
 
@@ -91,9 +91,9 @@ def cosine_cases(draw: st.DrawFn, *, dtypes: list[torch.dtype] = DOUBLES) -> Cos
 
 
 def factor(op: ConvOperator, **options: float) -> InverseOperator:
-    chosen = Options(**options)
+    chosen = Request(**options)
     assert cosine.obstacle(op, chosen) is None
-    return cosine.factor(op, chosen, True)
+    return cosine.factor(op, chosen)
 
 
 # --- against the matrix ---------------------------------------------------------------------------
@@ -108,7 +108,7 @@ def test_equals_the_matrix_and_the_dense_rung(case: CosineCase):
     pinv = factor(op)
     X = torch.linalg.pinv(A, rtol=GAP)
     assert relative(pinv.to_dense(), X) < 1e-10
-    oracle = dense.factor(op, Options(), True)
+    oracle = dense.factor(op, Request())
     assert pinv.summary.rank.tolist() == oracle.summary.rank.tolist()
     assert pinv.summary.dropped.tolist() == oracle.summary.dropped.tolist()
     assert (pinv.summary.norm <= oracle.summary.norm * (1 + 1e-12)).all()
@@ -125,7 +125,7 @@ def test_cutoff_is_global(case: CosineCase, rtol: float):
     op = case.operator()
     S = torch.linalg.svdvals(dense_twin(op))
     assume(((S / S.amax(-1, keepdim=True) - rtol).abs() > 1e-9).all())
-    pinv, oracle = factor(op, rtol=rtol), dense.factor(op, Options(rtol=rtol), True)
+    pinv, oracle = factor(op, rtol=rtol), dense.factor(op, Request(rtol=rtol))
     assert relative(pinv.to_dense(), oracle.to_dense()) < 1e-12
     assert pinv.summary.rank.tolist() == oracle.summary.rank.tolist()
     assert pinv.summary.dropped.tolist() == oracle.summary.dropped.tolist()
@@ -139,7 +139,7 @@ def test_cutoff_is_global(case: CosineCase, rtol: float):
 @settings(max_examples=60)
 def test_damped_equals_the_dense_rung(case: CosineCase, damp: float):
     op = case.operator()
-    inverse, oracle = factor(op, damp=damp), dense.factor(op, Options(damp=damp), True)
+    inverse, oracle = factor(op, damp=damp), dense.factor(op, Request(damp=damp))
     # a rounding of A by eps·σ_max may change a direction with σ = 0 by eps·σ_max/damp²
     scale = torch.linalg.norm(oracle.to_dense()) + float(oracle.summary.norm.max()) / damp**2
     assert relative(inverse.to_dense(), oracle.to_dense(), scale) < 1e-13
@@ -257,10 +257,10 @@ SEVERAL = {
 def test_rungs_agree_where_several_apply(where, options, matrix):
     mode, kernel, rungs = SEVERAL[where]
     op = mirrored(matrix.double()[..., None, None] * kernel, (7, 6), padding_mode=mode)
-    expected = dense.factor(op, Options(**options), True)
+    expected = dense.factor(op, Request(**options))
     for rung in rungs:
-        assert rung.obstacle(op, Options(**options)) is None
-        found = rung.factor(op, Options(**options), True)
+        assert rung.obstacle(op, Request(**options)) is None
+        found = rung.factor(op, Request(**options))
         assert relative(found.to_dense(), expected.to_dense()) < 1e-12
         assert found.summary.floor <= expected.summary.floor * (1 + 1e-12)  # a lower bound
         assert found.summary.floor > 0.7 * expected.summary.floor
@@ -287,7 +287,7 @@ def test_rungs_agree_where_several_apply(where, options, matrix):
 )
 def test_obstacles(kernel, options, reason):
     op = mirrored(torch.ones(1, 1, *kernel), (6, 6), **options)
-    assert reason in cosine.obstacle(op, Options())
+    assert reason in cosine.obstacle(op, Request())
 
 
 @pytest.mark.parametrize("dtype", DOUBLES + SINGLES)
@@ -295,12 +295,12 @@ def test_obstacles(kernel, options, reason):
 def test_symmetry_is_wanted_to_rounding(dtype, unit):
     eps = torch.finfo(dtype).eps
     weight = symmetric(randn(2, 2, 5, 3, dtype=dtype), 2) * unit
-    assert cosine.obstacle(mirrored(weight, (8, 8)), Options()) is None
+    assert cosine.obstacle(mirrored(weight, (8, 8)), Request()) is None
     largest = float(weight[0].abs().amax())
     for error, refused in ((eps, False), (64 * eps, True), (1e-2, True)):
         uneven = weight.clone()
         uneven[0, 1, 4, 1] += error * largest
-        found = cosine.obstacle(mirrored(uneven, (8, 8)), Options())
+        found = cosine.obstacle(mirrored(uneven, (8, 8)), Request())
         assert (found is not None) == refused
         if found is not None:
             assert "axis 0: a kernel differs from its flip" in found
@@ -315,6 +315,6 @@ def test_real_factors_for_real_kernels():
 def test_costs_are_stated():
     op = mirrored(symmetric(randn(4, 4, 3, 3), 2), (64, 64))
     blocks = 8 * 64**2 * 16
-    assert 2 * blocks < cosine.memory(op, Options()) < 6 * blocks
-    setup, apply = cosine.operations(op, Options())
+    assert 2 * blocks < cosine.memory(op, Request()) < 6 * blocks
+    setup, apply = cosine.operations(op, Request())
     assert apply < setup < math.inf

@@ -8,7 +8,7 @@ import torch
 from hypothesis import assume, given, settings
 
 from unconv import ConvOperator
-from unconv.inverse import Options
+from unconv.inverse import Request
 from unconv.inverse.diagonal import dense
 from unconv.testing import dense_twin
 
@@ -98,7 +98,7 @@ def test_limit_counts_the_smaller_side(monkeypatch):
     monkeypatch.setattr(dense, "LIMIT", 10)
 
     def obstacle(channels: int, n: int) -> str | None:
-        return dense.obstacle(ConvOperator(randn(channels, 1, 1), (n,)), Options())
+        return dense.obstacle(ConvOperator(randn(channels, 1, 1), (n,)), Request())
 
     assert obstacle(1, 10) is None
     assert "11 is above 10" in obstacle(1, 11)

@@ -16,7 +16,7 @@ from torch import Tensor
 from unconv import ConvOperator
 from unconv.inverse.diagonal import dense, separable
 from unconv.inverse.operator import InverseOperator
-from unconv.inverse.request import Options
+from unconv.inverse.request import Request
 from unconv.psf import models as psf
 from unconv.testing import dense_twin, dot_test, penrose_errors
 
@@ -74,9 +74,9 @@ def splitting(split: bool) -> Iterator[None]:
 
 
 def factor(op: ConvOperator, **options: float) -> InverseOperator:
-    chosen = Options(**options)
+    chosen = Request(**options)
     assert separable.obstacle(op, chosen) is None
-    return separable.factor(op, chosen, True)
+    return separable.factor(op, chosen)
 
 
 def assert_same_facts(found: InverseOperator, expected: InverseOperator, tol: float) -> None:
@@ -107,7 +107,7 @@ def test_equals_the_matrix_and_the_dense_rung(case: SeparableCase, split: bool):
         pinv = factor(op)
     X = torch.linalg.pinv(A, rtol=GAP)
     assert relative(pinv.to_dense(), X) < 1e-10
-    oracle = dense.factor(op, Options(), True)
+    oracle = dense.factor(op, Request())
     assert_same_facts(pinv, oracle, 1e-9)
     y, x = data(op.range_shape, op), data(op.domain_shape, op)
     assert relative(pinv(y), apply_matrix(X, y, op.domain_shape)) < 1e-10
@@ -124,7 +124,7 @@ def test_cutoff_is_global(case: SeparableCase, split: bool, rtol: float):
     assume(((S / S.amax(-1, keepdim=True) - rtol).abs() > 1e-9).all())
     with splitting(split):
         pinv = factor(op, rtol=rtol)
-    oracle = dense.factor(op, Options(rtol=rtol), True)
+    oracle = dense.factor(op, Request(rtol=rtol))
     assert relative(pinv.to_dense(), oracle.to_dense()) < 1e-12
     assert_same_facts(pinv, oracle, 1e-11)
 
@@ -135,7 +135,7 @@ def test_damped_equals_the_dense_rung(case: SeparableCase, split: bool, damp: fl
     op = case.operator()
     with splitting(split):
         inverse = factor(op, damp=damp)
-    oracle = dense.factor(op, Options(damp=damp), True)
+    oracle = dense.factor(op, Request(damp=damp))
     # a rounding of A by eps·σ_max may change a direction with σ = 0 by eps·σ_max/damp²
     scale = torch.linalg.norm(oracle.to_dense()) + float(oracle.summary.norm.max()) / damp**2
     assert relative(inverse.to_dense(), oracle.to_dense(), scale) < 1e-13
@@ -280,7 +280,7 @@ def test_structural_zeros_are_dropped():
     op = ConvOperator(
         torch.ones(1, 1, 1, 2, dtype=F64), (6, 4), stride=(3, 1), padding=((0, 0), (2, 2))
     )
-    oracle = dense.factor(op, Options(), True)
+    oracle = dense.factor(op, Request())
     assert_same_facts(factor(op), oracle, 1e-12)
     assert int(oracle.summary.dropped) > 0
     assert float(factor(op, damp=0.5).summary.floor) == 0.5
@@ -326,7 +326,7 @@ def test_factor_follows_module_to():
 
 
 def obstacle(weight: Tensor, size: tuple[int, ...], **options) -> str | None:
-    return separable.obstacle(ConvOperator(weight, size, **options), Options())
+    return separable.obstacle(ConvOperator(weight, size, **options), Request())
 
 
 def nearly(error: float, *shape: int, dtype=F64) -> Tensor:
@@ -413,7 +413,7 @@ def test_weight_that_is_not_finite_is_left_to_the_check_of_the_weight():
 def test_memory_and_operations_grow_with_the_problem():
     def costs(n: int, weight: Tensor) -> tuple[float, ...]:
         op = ConvOperator(weight, (n, n), padding="same")
-        return separable.memory(op, Options()), *separable.operations(op, Options())
+        return separable.memory(op, Request()), *separable.operations(op, Request())
 
     uneven = (randn(5)[:, None] * randn(5, seed=1))[None, None]
     for weight in (uneven, psf.gaussian(1.0)[None, None]):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from unconv import ConvOperator, MemoryLimitError
-from unconv.inverse import options_of
+from unconv.inverse import request_of
 from unconv.psf import models as psf
 from unconv.regularize.wiener.estimator import wiener_inverse
 from unconv.testing import dense_twin
@@ -31,8 +31,9 @@ def assert_wiener(op, noise, signal, R=None, tol=1e-9, **options):
     S = covariance_of(signal, op.domain_shape, op.dtype, R)
     N = covariance_of(noise, op.range_shape, op.dtype)
     X = wiener_matrix(A, S, N)
-    asked = options_of(0.0, None, 0.0, 2**32, tol=1e-11)
-    found = wiener_inverse(op, noise, signal, R, asked, options.get("method", "auto"), True)
+    method = options.get("method", "auto")
+    asked = request_of(0.0, None, 0.0, 2**32, tol=1e-11, method=method)
+    found = wiener_inverse(op, noise, signal, R, asked)
     assert relative(found.to_dense(), X) < tol
     assert relative(found.H.to_dense(), X.mH) < tol
     return found
@@ -60,7 +61,7 @@ def test_a_spectrum_for_each_channel():
         *(torch.block_diag(*[covariance_of(p, (1, 7), F64) for p in v]) for v in (signal, noise)),
     )
     X = wiener_matrix(A, S, N)
-    found = wiener_inverse(op, noise, signal, None, options_of(0.0, None, 0.0, 2**32), "auto", True)
+    found = wiener_inverse(op, noise, signal, None, request_of(0.0, None, 0.0, 2**32))
     assert relative(found.to_dense(), X) < 1e-9
 
 
@@ -123,7 +124,7 @@ def test_a_power_law_over_six_decades():
 def test_white_signal_is_tikhonov():
     op = ConvOperator(randn(2, 2, 3, 3), (8, 8), **CIRCULAR)
     y = data(op.range_shape, op)
-    found = wiener_inverse(op, 0.09, 4.0, None, options_of(0.0, None, 0.0, 2**32), "auto", True)
+    found = wiener_inverse(op, 0.09, 4.0, None, request_of(0.0, None, 0.0, 2**32))
     assert relative(found(y), op.tikhonov(0.3 / 2)(y)) < 1e-12
 
 
@@ -133,7 +134,7 @@ def test_vanishing_powers():
     signal, noise = torch.ones(8, dtype=F64), torch.ones(8, dtype=F64)
     signal[2] = signal[6] = 0
     noise[1] = noise[7] = 0
-    found = wiener_inverse(op, noise, signal, None, options_of(0.0, None, 0.0, 2**32), "auto", True)
+    found = wiener_inverse(op, noise, signal, None, request_of(0.0, None, 0.0, 2**32))
     x = data(op.domain_shape, op)
     X, back = torch.fft.fft(x), torch.fft.fft(found(op(x)))
     assert back[..., [2, 6]].abs().max() < 1e-12
@@ -142,16 +143,14 @@ def test_vanishing_powers():
 
 def test_float32_and_gradient():
     op = ConvOperator(randn(2, 2, 3, 3), (8, 8), **CIRCULAR)
-    options = options_of(0.0, None, 0.0, 2**32)
-    wide = wiener_inverse(op, 0.1, even_psd(8, 8), None, options, "auto", True)
-    single = wiener_inverse(
-        op.with_weight(op.weight.float()), 0.1, even_psd(8, 8), None, options, "auto", True
-    )
+    options = request_of(0.0, None, 0.0, 2**32)
+    wide = wiener_inverse(op, 0.1, even_psd(8, 8), None, options)
+    single = wiener_inverse(op.with_weight(op.weight.float()), 0.1, even_psd(8, 8), None, options)
     y = data(op.range_shape, op)
     assert single(y.float()).dtype == torch.float32
     assert relative(single(y.float()), wide(y)) < 1e-5
     small = ConvOperator(randn(1, 1, 3), (5,))
-    iterated = wiener_inverse(small, 0.1, even_psd(5), None, options, "auto", True)
+    iterated = wiener_inverse(small, 0.1, even_psd(5), None, options)
     v = data(small.range_shape, small).requires_grad_()
     assert torch.autograd.gradcheck(iterated, (v,), atol=1e-4)
 
@@ -173,7 +172,7 @@ def test_float32_and_gradient():
 def test_bad_spectra(noise, signal, R, words):
     op = ConvOperator(randn(2, 2, 3, 3), (4, 5), **CIRCULAR)
     with pytest.raises((TypeError, ValueError)) as error:
-        wiener_inverse(op, noise, signal, R, options_of(0.0, None, 0.0, 2**32), "auto", True)
+        wiener_inverse(op, noise, signal, R, request_of(0.0, None, 0.0, 2**32))
     assert_says(error, *words)
 
 

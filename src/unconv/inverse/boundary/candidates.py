@@ -3,7 +3,7 @@
 Full rank is believed where Lanczos on the inverse finds the smallest singular value well above the
 cut-off.  Near it, the inverse of a square A serves to find the few that are dropped.  Otherwise
 small singular values are counted and taken out: on the ghosts where they are null or lie far below
-those of the grid (ghost_truncation.py), as images where they are few (deflation.py).
+those of the grid (truncation.py), as images where they are few (deflation.py).
 
 Whatever a form believes of its rank, its factor must hold the Penrose conditions for random vectors
 (probe.py) to the accuracy that its facts promise; one that does not is dropped for the next.

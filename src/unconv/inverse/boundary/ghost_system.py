@@ -12,7 +12,7 @@ system on the ghosts alone, factored once:
 Every solve is then: block product, values on the ghosts, a triangular solve, sources back, block
 product.  S is filled from the Green's function of K (ghosts.py); the LU factors replace it.
 
-Two systems are built here for A = P · C · E (design of the rung: boundary_system.py):
+Two systems are built here for A = P · C · E (design of the rung: system.py):
 
     square      K = C,  sources on the ghost outputs, W = value − source on the ghost pixels
     augmented   K = [α C; Cᴴ −β],  J = W = outputs, constraints and, if β ≠ 0 and R ≠ 0, pixels

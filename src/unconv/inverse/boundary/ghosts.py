@@ -6,7 +6,7 @@ box [0, m) of the coarse ones.  What is left over are ghosts:
     ghost outputs   coarse samples outside the data: the grid computes them, A does not
     ghost pixels    fine samples outside the domain: the padding invents them, x̃_ghost = R x
 
-R = 0 for zeros; for the other modes every ghost copies one sample of the domain (boundary.py).
+R = 0 for zeros; for the other modes every ghost copies one sample of the domain (padding.py).
 
 A `Strip` is a set of linear functionals on the grid, the same for every channel: the value at each
 ghost, or that value minus the one at its source.  It reads them off (`gather`), puts sources there

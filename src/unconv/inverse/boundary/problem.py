@@ -17,7 +17,7 @@ from ...numerics.precision import double_dtype
 from ...operators.convolution import Convolution
 from ...operators.linear_operator import AdjointOperator, LinearOperator, gigabytes
 from ..facts import CannotServeError, SpectrumSummary
-from ..request import Options
+from ..request import Request
 from .forms import AugmentedForm, Corners, Embedding
 from .ghost_system import (
     GhostSystem,
@@ -100,7 +100,7 @@ class Problem:
         )
 
 
-def prepare(op: Convolution, options: Options, kernels: int) -> Problem:
+def prepare(op: Convolution, request: Request, kernels: int) -> Problem:
     """Scale to order one, estimate σ_max, set the cut-off."""
     weight = op.weight.detach().to(double_dtype(op.dtype))
     # A power of two: dividing by any other number would round, and A is ill-conditioned.
@@ -111,27 +111,27 @@ def prepare(op: Convolution, options: Options, kernels: int) -> Problem:
     taps = unit.taps.conj().resolve_conj() if op.transposed else unit.taps
     geometry, taps = without_zero_slices(op.geometry, grouped(taps, op.geometry))
     # A cut-off that was asked for is relative to σ_max itself, others only to its order.
-    sharp = options.rtol is not None
+    sharp = request.rtol is not None
     norm = largest_eigenvalue(
         lambda v: A._rmatvec(A._matvec(v)),
         random_start((1, *A.domain_shape), weight),
         steps=30 if sharp else 8,
         rtol=1e-5 if sharp else 5e-2,
     ).sqrt()
-    cutoff = replace(options, damp=0.0).cutoff(op, norm * scale) / scale
+    cutoff = replace(request, damp=0.0).cutoff(op, norm * scale) / scale
     return Problem(
         A=A,
         geometry=geometry,
         weight=taps,
         scale=scale,
-        damp=options.damp / scale,
+        damp=request.damp / scale,
         norm=float(norm),
         tau=float(cutoff),
         kernels=kernels,
-        memory_limit=options.memory_limit,
-        needs=needs(op, options),
-        by_rings=rings_of(op, options) is not None,
-        dense_serves=options.dense_serves,
+        memory_limit=request.memory_limit,
+        needs=needs(op, request),
+        by_rings=rings_of(op, request) is not None,
+        dense_serves=request.dense_serves,
     )
 
 

@@ -11,7 +11,7 @@ from ...grid.torus import Torus
 from ...numerics.memory import LARGEST_KEPT
 from ...operators.convolution import Convolution
 from .. import krylov
-from ..request import Options
+from ..request import Request
 from .deflation import guards
 from .ring_schur import SCRATCH_BYTES
 from .zero_slices import needed_geometry
@@ -79,16 +79,16 @@ def grid_of(geometry: Geometry, real: bool, larger: int = 0) -> Torus:
     return Torus(tuple(coarse), tuple(a.stride for a in geometry.axes), real)
 
 
-def obstacle(op: Convolution, options: Options) -> str | None:
+def obstacle(op: Convolution, request: Request) -> str | None:
     """Why the rung is not taken by itself for `op`, or None: it can serve every operator."""
-    if not options.damp:
+    if not request.damp:
         return None
-    solves = options.expected_solves
-    setup, apply = operations(op, options)
-    prepare, iterate = krylov.operations(op, options)
+    solves = request.expected_solves
+    setup, apply = operations(op, request)
+    prepare, iterate = krylov.operations(op, request)
     if setup + solves * _MEMORY_BOUND * apply < _MEMORY_BOUND * (prepare + solves * iterate):
         return None
-    steps = krylov.expected_iterations(op, options)
+    steps = krylov.expected_iterations(op, request)
     return (
         f"its LU takes {setup:.1e} flop, and {steps:,} iterations are cheaper for "
         f"expected_solves={solves}"
@@ -125,14 +125,14 @@ def _factorisation(n: int) -> float:
     return 2 / 3 * float(n) ** 3
 
 
-def rings_of(op: Convolution, options: Options) -> RingSizes | None:
+def rings_of(op: Convolution, request: Request) -> RingSizes | None:
     """The ghost system with its rings eliminated, where that is stable and cheaper; else None."""
     real = not op.dtype.is_complex
-    if not options.damp or options.damp < RINGS_FROM * krylov.norm_bound(op) < math.inf:
+    if not request.damp or request.damp < RINGS_FROM * krylov.norm_bound(op) < math.inf:
         return None
     geometry = needed_geometry(op)
     rings = ring_sizes(geometry, real)
-    whole = sizes_of(geometry, real).unknowns(options.damp)
+    whole = sizes_of(geometry, real).unknowns(request.damp)
     return rings if rings is not None and rings.setup < _factorisation(whole) else None
 
 
@@ -170,8 +170,8 @@ class Needs:
     ----------
     kept : of the factor of the way that is tried first, which stays
     first : full rank, or the damped system
-    null_vectors : S⁺ in the place of S⁻¹ (ghost_truncation.py, boundary_forms.py)
-    cut : all singular values on the ghosts (ghost_truncation.py), 0 where A is not square
+    null_vectors : S⁺ in the place of S⁻¹ (truncation.py, forms.py)
+    cut : all singular values on the ghosts (truncation.py), 0 where A is not square
     deflated : a damped system, before any vector is taken out (deflation.py)
     each : more for every vector that is taken out as an image
     without_rings : damped by rings: the same with all ghosts at once, where those are unstable
@@ -197,27 +197,27 @@ class Needs:
         return self.deflated + (count + guards(count)) * self.each
 
 
-def memory(op: Convolution, options: Options) -> int:
+def memory(op: Convolution, request: Request) -> int:
     """Bytes at the peak of the set-up, of full rank or damped, and of a solve."""
-    found = needs(op, options)
+    found = needs(op, request)
     return found.first + ((op.batch_size or 1) - 1) * found.kept
 
 
-def memory_if_deficient(op: Convolution, options: Options) -> int:
+def memory_if_deficient(op: Convolution, request: Request) -> int:
     """The same for the dearest way that is taken for a rank-deficient A and fits memory_limit."""
-    found = needs(op, options)
+    found = needs(op, request)
     others = ((op.batch_size or 1) - 1) * found.kept
     every = [found.first + others, *(need + others for need in found.later)]
-    return max([need for need in every if need <= options.memory_limit], default=every[0])
+    return max([need for need in every if need <= request.memory_limit], default=every[0])
 
 
-def needs(op: Convolution, options: Options) -> Needs:
+def needs(op: Convolution, request: Request) -> Needs:
     """Counted from the geometry alone, but for whether damp lets the rings be eliminated."""
-    real, damp = not op.dtype.is_complex, options.damp
+    real, damp = not op.dtype.is_complex, request.damp
     geometry = needed_geometry(op)
     s, g, entry = sizes_of(geometry, real), geometry.groups, 8 if real else 16
-    work = _work(op, s, options)
-    rings = rings_of(op, options)
+    work = _work(op, s, request)
+    rings = rings_of(op, request)
     n = s.unknowns(damp)
     C = 16 * s.frequencies * g * s.rows * s.columns
     K = 16 * s.frequencies * g * s.block(damp) ** 2
@@ -252,9 +252,9 @@ def _bytes_of_rings(r: RingSizes, s: Sizes, groups: int, entry: int) -> tuple[in
     return kept, blocks // groups + columns + min(SCRATCH_BYTES, table)
 
 
-def _work(op: Convolution, s: Sizes, options: Options) -> int:
+def _work(op: Convolution, s: Sizes, request: Request) -> int:
     """Bytes of the Lanczos vectors, of a product with A and of a pass on the grid."""
-    entry, images = 16 if op.dtype.is_complex else 8, 2 if options.damp else 1
+    entry, images = 16 if op.dtype.is_complex else 8, 2 if request.damp else 1
     grid = 16 * s.frequencies * op.geometry.groups * (s.rows + s.columns)
     g = op.geometry
     columns = math.prod(a.k * a.m for a in g.axes) * g.c_in // g.groups  # of an im2col matrix
@@ -263,13 +263,13 @@ def _work(op: Convolution, s: Sizes, options: Options) -> int:
     return _LANCZOS * entry * min(op.shape) + max(product, images * _GRIDS * grid)
 
 
-def operations(op: Convolution, options: Options) -> tuple[float, float]:
+def operations(op: Convolution, request: Request) -> tuple[float, float]:
     """Floating-point operations of (the factorisation, one solve of one image, refined once)."""
     real = not op.dtype.is_complex
     s, groups, each = sizes_of(needed_geometry(op), real), op.geometry.groups, 1 if real else 4
-    rings = rings_of(op, options)
-    size = s.block(options.damp)
-    n, F = s.unknowns(options.damp), s.frequencies
+    rings = rings_of(op, request)
+    size = s.block(request.damp)
+    n, F = s.unknowns(request.damp), s.frequencies
     dense = _factorisation(n) if rings is None else rings.setup
     if rings is not None:
         n, F = rings.unknowns, rings.frequencies

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from ...operators.convolution import Convolution
 from ..facts import Effort, SpectrumSummary
 from ..operator import InverseOperator
-from ..request import Options
+from ..request import Request
 from .candidates import (
     Form,
     constant_form,
@@ -58,16 +58,16 @@ __all__ = [
 _SLICE_BYTES = 256 * 2**20
 
 
-def factor(op: Convolution, options: Options, check_finite: bool) -> InverseOperator:
+def factor(op: Convolution, request: Request) -> InverseOperator:
     """Fill and factor, kernel by kernel, the ghost system of the form that it needs."""
     forms, scales, facts = [], [], []
     kernels = op.batch_size or 1
     for i in range(kernels):
-        problem = prepare(op.of_sample(i), options, kernels)
-        cut = 0.0 if options.damp else problem.tau
+        problem = prepare(op.of_sample(i), request, kernels)
+        cut = 0.0 if request.damp else problem.tau
         if not cut < problem.norm < math.inf:  # zero, all cut, or not finite
             form, summary = constant_form(problem)
-        elif options.damp:
+        elif request.damp:
             form, summary = damped_form(problem)
         else:
             form, summary = pseudo_inverse_form(problem)
@@ -75,7 +75,7 @@ def factor(op: Convolution, options: Options, check_finite: bool) -> InverseOper
         scales.append(problem.scale)
         facts.append(summary)
     scale = torch.tensor(scales, dtype=torch.float64, device=op.device)
-    return BoundaryInverse(op, forms, scale, options, _joined(facts, scale), check_finite)
+    return BoundaryInverse(op, forms, scale, request, _joined(facts, scale))
 
 
 def _joined(facts: list[SpectrumSummary], scale: Tensor) -> SpectrumSummary:
@@ -112,11 +112,10 @@ class BoundaryInverse(InverseOperator):
         op: Convolution,
         forms: Sequence[Form],
         scale: Tensor,
-        options: Options,
+        request: Request,
         summary: SpectrumSummary,
-        check_finite: bool,
     ) -> None:
-        super().__init__(op, options, summary, check_finite)
+        super().__init__(op, request, summary)
         self.forms, self.transposed = nn.ModuleList(forms), op.transposed
         self.register_buffer("scale", scale)
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from ...numerics.threads import run_in_slices, singular_values
 from ...operators.convolution import Convolution
 from ..facts import SpectrumSummary, least_above_zero
-from ..request import Options
+from ..request import Request
 
 _SLICE_BYTES = 4 * 2**20
 _FIFTHS = 25, 50  # of a slice: what inverses by LU and by QR take beside their results, in fifths
@@ -53,7 +53,7 @@ def invert_blocks(
     scale: Tensor,
     multiplicity: Tensor,
     op: Convolution,
-    options: Options,
+    request: Request,
     dtype: torch.dtype,
 ) -> BlockInverse:
     """Pseudo- or damped inverses of all blocks, cut against the largest singular value.
@@ -61,7 +61,7 @@ def invert_blocks(
     Parameters
     ----------
     blocks : (F, B, g, r, c) complex128, in units of `scale`
-    scale : (B,) what the blocks of each kernel were divided by; `options` are not
+    scale : (B,) what the blocks of each kernel were divided by; `request` are not
     multiplicity : (F,) how often each stored frequency counts in the whole spectrum
     dtype : complex dtype of the inverses; they are computed in complex128
     """
@@ -71,16 +71,16 @@ def invert_blocks(
         inverse = torch.empty(B, g, c, r, F, dtype=dtype, device=blocks.device).movedim(-1, 0)
     facts = []
     for b, unit in enumerate(scale.tolist()):
-        mine = Options(options.damp / unit, options.rtol, options.atol / unit)
+        mine = Request(request.damp / unit, request.rtol, request.atol / unit)
         facts.append(_invert_kernel(blocks[:, b], inverse[:, b], unit, multiplicity, op, mine))
     norm, floor, rank, gap, dropped, above_zero = (torch.stack(v) for v in zip(*facts, strict=True))
     summary = SpectrumSummary(
         norm=norm * scale,
         floor=floor * scale,
-        rank=None if options.damp else rank,
+        rank=None if request.damp else rank,
         gap=gap,
-        rank_how="not needed: damp > 0" if options.damp else "singular values near the cut-off",
-        dropped=torch.zeros_like(dropped) if options.damp else dropped,
+        rank_how="not needed: damp > 0" if request.damp else "singular values near the cut-off",
+        dropped=torch.zeros_like(dropped) if request.damp else dropped,
         above_zero=above_zero * scale,
     )
     return BlockInverse(inverse, summary)
@@ -95,31 +95,31 @@ def _invert_kernel(
     unit: float,
     multiplicity: Tensor,
     op: Convolution,
-    options: Options,
+    request: Request,
 ) -> _Facts:
     """Fill (F, g, c, r) `inverse` of one kernel's blocks (F, g, r, c); facts in units of `unit`."""
     F, g, r, c = blocks.shape
     if min(r, c) == 1:
-        return _invert_vectors(blocks, inverse, unit, multiplicity, op, options)
+        return _invert_vectors(blocks, inverse, unit, multiplicity, op, request)
     flat, inverse = blocks.reshape(F * g, r, c), inverse.view(F * g, c, r)
     counts = multiplicity.repeat_interleave(g)
-    floor, sizes = invert_regular(flat, inverse, unit, options.damp)
+    floor, sizes = invert_regular(flat, inverse, unit, request.damp)
     norm, ceiling = _bracket_norm(flat, sizes)
-    doubtful = ~(floor > 2 * options.cutoff(op, ceiling)) & (counts > 0)
+    doubtful = ~(floor > 2 * request.cutoff(op, ceiling)) & (counts > 0)
     rank = min(r, c) * counts.sum()
     dropped = torch.zeros_like(rank)
     gap = torch.full_like(norm, torch.inf)
     cutoff = torch.zeros_like(norm)
-    if not options.damp and doubtful.any():
+    if not request.damp and doubtful.any():
         norm = _largest_singular_value(flat, norm)
-        cutoff = options.cutoff(op, norm)
+        cutoff = request.cutoff(op, norm)
         doubt = doubtful.nonzero()[:, 0]
         kept, lost = _invert_singular(flat, inverse, unit, doubt, cutoff)
         dropped = (lost.isfinite() * counts[doubt, None]).sum()
         floor[doubt] = kept.amin(1)
     floor = torch.where(counts > 0, floor, torch.inf)
     smallest, above_zero = _sharpened_floor(
-        flat, floor, cutoff, options.damp, options.undamped().cutoff(op, norm)
+        flat, floor, cutoff, request.damp, request.undamped().cutoff(op, norm)
     )
     if dropped:
         gap = smallest / torch.where(lost.isfinite(), lost, 0.0).amax()
@@ -132,25 +132,25 @@ def _invert_vectors(
     unit: float,
     multiplicity: Tensor,
     op: Convolution,
-    options: Options,
+    request: Request,
 ) -> _Facts:
     """Blocks with one row or column have one singular value, their length s: C⁺ = Cᴴ/s²."""
     s = torch.linalg.vector_norm(blocks, dim=(-2, -1))  # (F, g)
     norm = s.amax()
-    keep = s > options.cutoff(op, norm)
+    keep = s > request.cutoff(op, norm)
     safe = torch.where(keep, s, 1.0)
     # Cᴴ/s · s/(s² + damp²), and s² never alone: it underflows
-    gain = torch.where(keep, 1.0 / (safe + options.damp * (options.damp / safe)), 0.0)
+    gain = torch.where(keep, 1.0 / (safe + request.damp * (request.damp / safe)), 0.0)
     inverse.copy_(blocks.mH * (gain / safe / unit)[..., None, None])
     counts = multiplicity[:, None].expand_as(s)
     rank, dropped = (keep * counts).sum(), (~keep * counts).sum()
     smallest = torch.where(keep, s, torch.inf).amin()
     lost = torch.where(keep, 0.0, s).amax()
     gap = smallest / lost if dropped else torch.full_like(norm, torch.inf)
-    if options.damp and dropped:  # damped directions with σ = 0 are curved by damp² alone
+    if request.damp and dropped:  # damped directions with σ = 0 are curved by damp² alone
         smallest = torch.zeros_like(smallest)
-    floor = torch.hypot(smallest, torch.full_like(smallest, options.damp))
-    above_zero = least_above_zero(s.flatten()[None], options.undamped().cutoff(op, norm[None]))
+    floor = torch.hypot(smallest, torch.full_like(smallest, request.damp))
+    above_zero = least_above_zero(s.flatten()[None], request.undamped().cutoff(op, norm[None]))
     return norm, floor, rank, gap, dropped, above_zero[0]
 
 

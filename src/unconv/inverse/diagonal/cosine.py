@@ -8,7 +8,7 @@ is its own mirror image:
     A = 𝓒ᵀ · H · 𝓒,    H(q) = Σ_t w[t] Π_a cos(π q_a d_a (t_a − (k_a−1)/2) / n_a),
 
 one block of (c_out/g) × (c_in/g) a frequency and group, real for real kernels.  𝓒 is orthogonal, so
-A⁺ = 𝓒ᵀ·H⁺·𝓒, every block cut against the one global σ_max (small_blocks.py), and the damped inverse
+A⁺ = 𝓒ᵀ·H⁺·𝓒, every block cut against the one global σ_max (blocks.py), and the damped inverse
 likewise.
 
 Cost: n^nd·c³ once, then two DCTs and n^nd·c² an apply; memory n^nd·c² numbers.
@@ -34,13 +34,14 @@ from ...numerics.precision import double_dtype, real_working_dtype
 from ...operators.convolution import Convolution
 from ..facts import image_bytes
 from ..operator import InverseOperator
-from ..request import Options
+from ..request import Request
 from .blocks import (
     BlockInverse,
     all_singular_values,
     invert_blocks,
     setup_bytes,
 )
+from .share import share_of_weight
 
 TOLERANCE = 4
 """A kernel may differ from its flip by this many eps of the working dtype times its largest entry.
@@ -51,7 +52,7 @@ _SLICE_BYTES = 16 * 2**20
 _PROOF, _DOUBT = 11.5, 14.0  # images that a solve and its proof hold at once, as measured
 
 
-def obstacle(op: Convolution, options: Options) -> str | None:
+def obstacle(op: Convolution, request: Request) -> str | None:
     """Why the rung cannot serve `op`, or None."""
     for i, axis in enumerate(op.geometry.axes):
         why = _axis_obstacle(axis)
@@ -62,9 +63,8 @@ def obstacle(op: Convolution, options: Options) -> str | None:
     weight = grouped(op.weight.detach(), op.geometry)  # (B, g, o, i, *k)
     weight = weight.to(double_dtype(weight.dtype))
     largest = weight.abs().flatten(2).amax(2)
-    tolerance = options.departure(TOLERANCE * torch.finfo(real_working_dtype(op.dtype)).eps, 0.0)
-    if not all(axis.shows_every_tap for axis in op.geometry.axes):
-        tolerance = 0.0  # what is small beside the weight need not be so beside A
+    tolerance = request.departure(TOLERANCE * torch.finfo(real_working_dtype(op.dtype)).eps, 0.0)
+    tolerance *= float(share_of_weight(op).amin())
     for i in range(op.geometry.nd):
         error = (weight - weight.flip(4 + i)).abs().flatten(2).amax(2)
         excess = error / torch.where(largest > 0, largest, 1.0)
@@ -99,24 +99,24 @@ def _block_shape(op: Convolution) -> tuple[int, int, int, int, int]:
     return F, op.batch_size or 1, g.groups, g.c_out // g.groups, g.c_in // g.groups
 
 
-def memory(op: Convolution, options: Options) -> int:
+def memory(op: Convolution, request: Request) -> int:
     """Bytes at the peak of the factorisation and its proof, for A of full rank."""
-    return _bytes(op, options, _PROOF)
+    return _bytes(op, request, _PROOF)
 
 
-def memory_if_deficient(op: Convolution, options: Options) -> int:
+def memory_if_deficient(op: Convolution, request: Request) -> int:
     """The same for A that is rank-deficient, or so ill-conditioned that answers are in doubt."""
-    return _bytes(op, options, _DOUBT)
+    return _bytes(op, request, _DOUBT)
 
 
-def _bytes(op: Convolution, options: Options, images: float) -> int:
+def _bytes(op: Convolution, request: Request, images: float) -> int:
     F, B, g, r, c = _block_shape(op)
     entry, parts = real_working_dtype(op.dtype).itemsize, 2 if op.dtype.is_complex else 1
-    kept, setup = setup_bytes(F * B * g, r, c, 8 * parts, entry * parts, options.damp)
+    kept, setup = setup_bytes(F * B * g, r, c, 8 * parts, entry * parts, request.damp)
     return max(setup, kept + int(images * image_bytes(op)))
 
 
-def operations(op: Convolution, options: Options) -> tuple[float, float]:
+def operations(op: Convolution, request: Request) -> tuple[float, float]:
     """Floating-point operations of (the factorisation, one apply to one image)."""
     F, B, g, r, c = _block_shape(op)
     kind = 4 if op.dtype.is_complex else 1
@@ -125,7 +125,7 @@ def operations(op: Convolution, options: Options) -> tuple[float, float]:
     return float(setup), float(transforms + 2 * kind * F * g * r * c)
 
 
-def factor(op: Convolution, options: Options, check_finite: bool) -> InverseOperator:
+def factor(op: Convolution, request: Request) -> InverseOperator:
     """Invert the block of every cosine frequency."""
     working = real_working_dtype(op.dtype)
     with torch.no_grad():
@@ -133,8 +133,8 @@ def factor(op: Convolution, options: Options, check_finite: bool) -> InverseOper
         if op.transposed:
             blocks = blocks.mH.resolve_conj()
         dtype = working.to_complex() if op.dtype.is_complex else working
-        found = invert_blocks(blocks, scale, multiplicity(op), op, options, dtype)
-    return CosineInverse(op, found, options, check_finite)
+        found = invert_blocks(blocks, scale, multiplicity(op), op, request, dtype)
+    return CosineInverse(op, found, request)
 
 
 def _symmetric_weight(op: Convolution) -> tuple[Tensor, Tensor]:  # (B, g, o, i, *k) twice
@@ -241,10 +241,8 @@ class CosineInverse(InverseOperator):
     method = "cosine"
     blocks: Tensor
 
-    def __init__(
-        self, op: Convolution, found: BlockInverse, options: Options, check_finite: bool
-    ) -> None:
-        super().__init__(op, options, found.summary, check_finite)
+    def __init__(self, op: Convolution, found: BlockInverse, request: Request) -> None:
+        super().__init__(op, request, found.summary)
         self.register_buffer("blocks", found.inverse)  # (F, B, g, c, r)
 
     @property

@@ -24,7 +24,7 @@ from ...operators.convolution import Convolution
 from ...operators.linear_operator import LinearOperator
 from ..facts import SpectrumSummary, least_above_zero
 from ..operator import InverseOperator
-from ..request import Options
+from ..request import Request
 
 LIMIT = 1024
 """Largest min(m, n) that `auto` gives to an SVD (about a second on two cores)."""
@@ -32,7 +32,7 @@ LAST_RESORT = 4096
 """The same where the ghosts do not resolve the small singular values (about half a minute)."""
 
 
-def obstacle(op: Convolution, options: Options) -> str | None:
+def obstacle(op: Convolution, request: Request) -> str | None:
     """Why the rung is not taken by itself for `op`, or None."""
     return _too_large(op, LIMIT)
 
@@ -97,42 +97,42 @@ def flops(op: Convolution) -> float:
     return (6.0 * large + 20.0 * small) * small**2 * (4 if op.dtype.is_complex else 1)
 
 
-def memory(op: Convolution, options: Options) -> int:
+def memory(op: Convolution, request: Request) -> int:
     """Bytes at the peak of the SVD: A, its copy, U, Vᴴ and LAPACK's workspace, in float64."""
     m, n = op.shape
     entries = 3 * m * n + 5 * min(m, n) ** 2
     return entries * (16 if op.dtype.is_complex else 8) * (op.batch_size or 1)
 
 
-def operations(op: Convolution, options: Options) -> tuple[float, float]:
+def operations(op: Convolution, request: Request) -> tuple[float, float]:
     """Floating-point operations of (the factorisation, one apply to one image)."""
     m, n = op.shape
     per_product = 8 if op.dtype.is_complex else 2
     return flops(op), per_product * float(m + n) * min(m, n)
 
 
-def factor(op: Convolution, options: Options, check_finite: bool) -> InverseOperator:
+def factor(op: Convolution, request: Request) -> InverseOperator:
     """SVD of the matrix in double precision."""
     with torch.no_grad():
         U, S, Vh = spectral_factors(op)
         sigma_max = S[:, 0]
-        keep = options.cutoff(op, sigma_max)[:, None] < S
+        keep = request.cutoff(op, sigma_max)[:, None] < S
         safe = torch.where(keep, S, 1.0)
-        gains = torch.where(keep, 1 / (safe + options.damp * (options.damp / safe)), 0.0)
+        gains = torch.where(keep, 1 / (safe + request.damp * (request.damp / safe)), 0.0)
         lost = torch.where(keep, 0.0, S).amax(1)
         smallest = torch.where(keep, S, torch.inf).amin(1)
-        if options.damp:  # directions with σ = 0 are curved by damp² alone
+        if request.damp:  # directions with σ = 0 are curved by damp² alone
             smallest = torch.where(keep.all(1), smallest, 0.0)
     summary = SpectrumSummary(
         norm=sigma_max,
-        floor=torch.hypot(smallest, torch.full_like(smallest, options.damp)),
-        rank=None if options.damp else keep.sum(1),
-        gap=torch.where((lost > 0) & (options.damp == 0), smallest / lost, torch.inf),
-        rank_how="not needed: damp > 0" if options.damp else "SVD of the matrix",
-        dropped=torch.zeros_like(keep.sum(1)) if options.damp else (~keep).sum(1),
-        above_zero=least_above_zero(S, options.undamped().cutoff(op, sigma_max)),
+        floor=torch.hypot(smallest, torch.full_like(smallest, request.damp)),
+        rank=None if request.damp else keep.sum(1),
+        gap=torch.where((lost > 0) & (request.damp == 0), smallest / lost, torch.inf),
+        rank_how="not needed: damp > 0" if request.damp else "SVD of the matrix",
+        dropped=torch.zeros_like(keep.sum(1)) if request.damp else (~keep).sum(1),
+        above_zero=least_above_zero(S, request.undamped().cutoff(op, sigma_max)),
     )
-    return DenseInverse(op, (U, gains, Vh), options, summary, check_finite)
+    return DenseInverse(op, (U, gains, Vh), request, summary)
 
 
 def spectral_factors(op: Convolution) -> tuple[Tensor, Tensor, Tensor]:
@@ -155,11 +155,10 @@ class DenseInverse(InverseOperator):
         self,
         op: Convolution,
         factors: tuple[Tensor, Tensor, Tensor],
-        options: Options,
+        request: Request,
         summary: SpectrumSummary,
-        check_finite: bool,
     ) -> None:
-        super().__init__(op, options, summary, check_finite)
+        super().__init__(op, request, summary)
         real = real_working_dtype(op.dtype)
         U, gains, Vh = factors
         working = real.to_complex() if op.dtype.is_complex else real

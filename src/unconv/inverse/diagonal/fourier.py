@@ -30,7 +30,7 @@ from ...numerics.precision import double_dtype, real_working_dtype
 from ...operators.convolution import Convolution
 from ..facts import image_bytes
 from ..operator import InverseOperator
-from ..request import Options
+from ..request import Request
 from .blocks import (
     BlockInverse,
     all_singular_values,
@@ -44,7 +44,7 @@ _SLICE_BYTES = 16 * 2**20
 _PROOF, _COMPLEX_PROOF, _DOUBT = 8.5, 10.3, 15.0
 
 
-def obstacle(op: Convolution, options: Options) -> str | None:
+def obstacle(op: Convolution, request: Request) -> str | None:
     """Why the rung cannot serve `op`, or None."""
     for i, a in enumerate(op.geometry.axes):
         if a.mode != "circular" and not a.on_torus:
@@ -71,24 +71,24 @@ def block_shape(op: Convolution) -> tuple[int, int, int, int, int]:
     return torus.frequencies, op.batch_size or 1, g.groups, rows, columns
 
 
-def memory(op: Convolution, options: Options) -> int:
+def memory(op: Convolution, request: Request) -> int:
     """Bytes at the peak of the factorisation and its proof, for A of full rank."""
-    return _bytes(op, options, _COMPLEX_PROOF if op.dtype.is_complex else _PROOF)
+    return _bytes(op, request, _COMPLEX_PROOF if op.dtype.is_complex else _PROOF)
 
 
-def memory_if_deficient(op: Convolution, options: Options) -> int:
+def memory_if_deficient(op: Convolution, request: Request) -> int:
     """The same for A that is rank-deficient, or so ill-conditioned that answers are in doubt."""
-    return _bytes(op, options, _DOUBT)
+    return _bytes(op, request, _DOUBT)
 
 
-def _bytes(op: Convolution, options: Options, images: float) -> int:
+def _bytes(op: Convolution, request: Request, images: float) -> int:
     F, B, g, r, c = block_shape(op)
     entry = real_working_dtype(op.dtype).to_complex().itemsize
-    kept, setup = setup_bytes(F * B * g, r, c, 16, entry, options.damp)
+    kept, setup = setup_bytes(F * B * g, r, c, 16, entry, request.damp)
     return max(setup, kept + int(images * image_bytes(op)))
 
 
-def operations(op: Convolution, options: Options) -> tuple[float, float]:
+def operations(op: Convolution, request: Request) -> tuple[float, float]:
     """Floating-point operations of (the factorisation, one apply to one image)."""
     F, B, g, r, c = block_shape(op)
     points = F * (2 if torus_of(op).real else 1)
@@ -96,16 +96,16 @@ def operations(op: Convolution, options: Options) -> tuple[float, float]:
     return 8 * F * B * g * max(r, c) * min(r, c) ** 2 * 3, fft + 8 * F * g * r * c
 
 
-def factor(op: Convolution, options: Options, check_finite: bool) -> InverseOperator:
+def factor(op: Convolution, request: Request) -> InverseOperator:
     """Invert the block of every frequency."""
     torus = torus_of(op)
     working = real_working_dtype(op.dtype).to_complex()
     with torch.no_grad():
         blocks, scale = blocks_of(op)
         counts = torus.multiplicity(blocks.device)
-        found = invert_blocks(blocks, scale, counts, op, options, working)
+        found = invert_blocks(blocks, scale, counts, op, request, working)
         torus.symmetrize_(found.inverse)
-    return FourierInverse(op, torus, found, options, check_finite)
+    return FourierInverse(op, torus, found, request)
 
 
 def blocks_of(op: Convolution) -> tuple[Tensor, Tensor]:
@@ -189,10 +189,9 @@ class FourierInverse(InverseOperator):
         op: Convolution,
         torus: Torus,
         found: BlockInverse,
-        options: Options,
-        check_finite: bool,
+        request: Request,
     ) -> None:
-        super().__init__(op, options, found.summary, check_finite)
+        super().__init__(op, request, found.summary)
         self.torus, self.transposed = torus, op.transposed
         self.register_buffer("blocks", found.inverse)  # (F, B, g, c, r)
 

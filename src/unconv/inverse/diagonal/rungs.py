@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ...operators.convolution import Convolution
-from ..request import Options
+from ..request import Request
 from . import cosine, dense, fourier, separable
 
 RUNGS = {"fourier": fourier, "cosine": cosine, "separable": separable, "dense": dense}
@@ -22,6 +22,6 @@ def diagonal_rung(op: Convolution, memory_limit: float = math.inf) -> str | None
     True
     """
     for name, rung in RUNGS.items():
-        if rung.obstacle(op, Options()) is None and rung.memory(op, Options()) <= memory_limit:
+        if rung.obstacle(op, Request()) is None and rung.memory(op, Request()) <= memory_limit:
             return name
     return None

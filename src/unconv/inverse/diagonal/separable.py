@@ -48,13 +48,14 @@ from ...numerics.precision import double_dtype, real_working_dtype
 from ...operators.convolution import Convolution
 from ..facts import SpectrumSummary, image_bytes, least_above_zero
 from ..operator import InverseOperator
-from ..request import Options
+from ..request import Request
 from .outer_product import (
     OuterProduct,
     axis_matrix,
     is_centrosymmetric,
     nearest_outer_product,
 )
+from .share import share_of_weight
 
 TOLERANCE = 2
 """A weight counts as an outer product within this many eps of its working dtype, relative to its
@@ -75,15 +76,14 @@ _SPLIT_PROOF = 1.3  # more where sums and differences are held
 _SLICE_BYTES = 16 * 2**20  # larger batches go in slices: fresh buffers are slower than warm ones
 
 
-def obstacle(op: Convolution, options: Options) -> str | None:
+def obstacle(op: Convolution, request: Request) -> str | None:
     """Why the rung cannot serve `op`, or None."""
     if op.device.type == "meta":
         return "the weight has no values to look at"
     weight = _weight(op)
     eps = torch.finfo(real_working_dtype(op.dtype)).eps
-    tolerance = options.departure(TOLERANCE * eps + _SEARCH, _SEARCH)
-    if not all(axis.shows_every_tap for axis in op.geometry.axes):
-        tolerance = _SEARCH  # what is small beside the weight need not be so beside A
+    tolerance = request.departure(TOLERANCE * eps + _SEARCH, _SEARCH)
+    tolerance = max(_SEARCH, tolerance * float(share_of_weight(op).amin()))
     corner = weight[:, :, :_CORNER, :_CORNER]
     if corner.shape != weight.shape:  # refuses nearly every layer at next to no cost
         error = nearest_outer_product(corner).error
@@ -163,12 +163,12 @@ def _values(op: Convolution) -> int:
     return min(g.c_out, g.c_in) * math.prod(min(a.m, a.n) for a in g.axes)
 
 
-def memory(op: Convolution, options: Options) -> int:
+def memory(op: Convolution, request: Request) -> int:
     """Bytes at the peak of the factorisation and its proof, for A of full rank."""
     return _bytes(op, _PROOF)
 
 
-def memory_if_deficient(op: Convolution, options: Options) -> int:
+def memory_if_deficient(op: Convolution, request: Request) -> int:
     """The same for A that is rank-deficient, or so ill-conditioned that answers are in doubt."""
     return _bytes(op, _DOUBT)
 
@@ -191,7 +191,7 @@ def _bytes(op: Convolution, images: float) -> int:
     return max(bases + int(8 * kinds * workspace), bases + 5 * values, kept + int(proof))
 
 
-def operations(op: Convolution, options: Options) -> tuple[float, float]:
+def operations(op: Convolution, request: Request) -> tuple[float, float]:
     """Floating-point operations of (the factorisation, one apply to one image)."""
     found, g = nearest_outer_product(_weight(op)), op.geometry
     kind = 4.0 if op.dtype.is_complex else 1.0
@@ -207,14 +207,14 @@ def operations(op: Convolution, options: Options) -> tuple[float, float]:
     return setup, 2 * kind * (sum(sides) + (channels if channels > 2 else 0)) * _values(op)
 
 
-def factor(op: Convolution, options: Options, check_finite: bool) -> InverseOperator:
+def factor(op: Convolution, request: Request) -> InverseOperator:
     """SVD of the channel matrix and of every axis's matrix."""
     with torch.no_grad():
         found = nearest_outer_product(_weight(op))
         channels, bases = _svds(op, found)
         values = _products(channels, bases)
-        gains, summary = _gains(values, found.scale, op, options)
-    return SeparableInverse(op, channels, bases, gains, options, summary, check_finite)
+        gains, summary = _gains(values, found.scale, op, request)
+    return SeparableInverse(op, channels, bases, gains, request, summary)
 
 
 def _svds(op: Convolution, found: OuterProduct) -> tuple[Basis, list[list[Basis]]]:
@@ -259,7 +259,7 @@ def singular_values(op: Convolution) -> Tensor:
 
 def values_memory(op: Convolution) -> int:
     """Bytes of `singular_values`: at most those of the factorisation, and the zeros."""
-    return memory(op, Options()) + 32 * min(op.shape) * (op.batch_size or 1)
+    return memory(op, Request()) + 32 * min(op.shape) * (op.batch_size or 1)
 
 
 def departure(op: Convolution) -> Tensor:
@@ -283,16 +283,16 @@ def _bases(axis: Axis, k: Tensor, transposed: bool) -> list[Basis]:
 
 
 def _gains(
-    values: list[Tensor], scale: Tensor, op: Convolution, options: Options
+    values: list[Tensor], scale: Tensor, op: Convolution, request: Request
 ) -> tuple[list[Tensor], SpectrumSummary]:
     """f(σ) for all products, given in units of `scale`, with one cut-off a kernel set."""
     norm = torch.stack([S.flatten(1).amax(1) for S in values]).amax(0)  # (B,)
     units = scale.tolist()
     cutoff = torch.stack(
-        [Options(options.damp, options.rtol, options.atol / u).cutoff(op, s)
+        [Request(request.damp, request.rtol, request.atol / u).cutoff(op, s)
          for u, s in zip(units, norm, strict=True)]
     )  # fmt: skip
-    damp = options.damp / scale
+    damp = request.damp / scale
     gains, rank = [], torch.zeros_like(norm, dtype=torch.long)
     smallest, lost = torch.full_like(norm, torch.inf), torch.zeros_like(norm)
     for S in values:
@@ -309,16 +309,16 @@ def _gains(
     # in the units of `values`; products that are missing are zero
     flat = torch.cat([S.flatten(1) for S in values], 1)
     flat = torch.nn.functional.pad(flat, (0, min(op.shape) - flat.shape[1]))
-    above_zero = least_above_zero(flat, options.undamped().cutoff(op, norm))
-    if options.damp:  # directions with σ = 0 are curved by damp² alone
+    above_zero = least_above_zero(flat, request.undamped().cutoff(op, norm))
+    if request.damp:  # directions with σ = 0 are curved by damp² alone
         smallest = torch.where(dropped == 0, smallest, 0.0)
     summary = SpectrumSummary(
         norm=norm * scale,
-        floor=torch.hypot(smallest * scale, torch.full_like(smallest, options.damp)),
-        rank=None if options.damp else rank,
-        gap=torch.where((lost > 0) & (options.damp == 0), smallest / lost, torch.inf),
-        rank_how="not needed: damp > 0" if options.damp else "all singular values",
-        dropped=torch.zeros_like(rank) if options.damp else dropped,
+        floor=torch.hypot(smallest * scale, torch.full_like(smallest, request.damp)),
+        rank=None if request.damp else rank,
+        gap=torch.where((lost > 0) & (request.damp == 0), smallest / lost, torch.inf),
+        rank_how="not needed: damp > 0" if request.damp else "all singular values",
+        dropped=torch.zeros_like(rank) if request.damp else dropped,
         above_zero=above_zero * scale,
     )
     return gains, summary
@@ -340,11 +340,10 @@ class SeparableInverse(InverseOperator):
         channels: Basis,
         bases: list[list[Basis]],
         gains: list[Tensor],
-        options: Options,
+        request: Request,
         summary: SpectrumSummary,
-        check_finite: bool,
     ) -> None:
-        super().__init__(op, options, summary, check_finite)
+        super().__init__(op, request, summary)
         real = real_working_dtype(op.dtype)
         working = real.to_complex() if op.dtype.is_complex else real
 

@@ -3,7 +3,7 @@
     y = A x:    A[(o, i), (c, j)] = Σ w[o, c, t]   over the taps t that read sample j at output i
 
 Along one axis, output i and sample j fix the set T(i, j) of those taps; over several axes the set
-is the product T₁ × T₂ × …, one factor an axis.  So the entries of A lie where those of a Kronecker
+is the product T₁ × T₂ × …, one factor per axis.  So the entries of A lie where those of a Kronecker
 product of small matrices lie, one of them an axis and one for the channels (factors.py), and every
 value is looked up in the weight itself, or in its sums over the sets where a boundary lets several
 taps read one sample (table.py).  No impulse is convolved, no duplicate is stored, and what comes

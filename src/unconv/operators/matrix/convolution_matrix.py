@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from scipy.sparse import csr_array
 from torch import Tensor
 
 from ...grid.geometry import (
@@ -25,6 +25,9 @@ from ...numerics.compiled import outside_graphs
 from ..convolution import Convolution
 from ..linear_operator import DEFAULT_MEMORY_LIMIT
 from .layouts import assemble
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 SHAPES = ("full", "same", "valid")
 BOUNDARIES = (*MODES, "constant")
@@ -67,7 +70,7 @@ def conv_matrix(
     stride, dilation, groups
         As in torch.nn.
     anchor
-        The tap of `weight`, one an axis and counted from 0, that stands over sample i at output i;
+        The tap of `weight`, one per axis and counted from 0, that stands over sample i at output i;
         for shape='same' only.  Default ⌊(k−1)/2⌋: the middle of an odd kernel, and of an even one
         the tap that torch (undilated), SciPy's `convolve2d` and `imfilter` take.  `scipy.ndimage`
         takes ⌊k/2⌋ + origin.

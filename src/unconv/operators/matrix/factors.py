@@ -1,4 +1,4 @@
-"""Where the entries of a convolution's matrix are: one small sparse matrix an axis.
+"""Where the entries of a convolution's matrix are: one small sparse matrix per axis.
 
     A ~ channels ⊗ axis₁ ⊗ … ⊗ axis_nd
 

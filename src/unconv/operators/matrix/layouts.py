@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 from torch import Tensor
 
 from ...grid.geometry import Geometry
@@ -26,6 +25,9 @@ from ..linear_operator import DEFAULT_MEMORY_LIMIT, MemoryLimitError, gigabytes
 from .factors import factors_of, most_entries
 from .pattern import Pattern
 from .table import value_table
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 ORDERS = ("C", "F")
 
@@ -153,6 +155,8 @@ def _dense(pattern: Pattern, table: Tensor) -> Tensor:
 
 
 def _scipy(pattern: Pattern, table: Tensor) -> csr_array:
+    from scipy.sparse import csr_array  # a fifth of a second, for whoever asks for one
+
     index = _index_dtype(max(pattern.size, *pattern.shape))
     columns = np.empty(pattern.size, dtype=index)
     values = _write(pattern, table.detach().cpu(), columns)

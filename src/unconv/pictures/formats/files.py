@@ -117,7 +117,7 @@ def check_writable(path: PathLike) -> None:
 
 
 def check_replaceable(path: Path) -> None:
-    """The same for a file of any kind."""
+    """Raise PictureError if a file of any kind cannot be written at `path`; touches nothing."""
     target = Path(os.path.realpath(path))  # a link is written through, as by open()
     try:
         exists = target.exists()

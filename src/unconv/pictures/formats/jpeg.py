@@ -58,7 +58,7 @@ def decode(data: bytes, image: Any) -> Array:  # -> (H, W) or (H, W, 3)
 
 
 def _require_scans(data: bytes, components: Iterable[int], progressive: bool) -> None:
-    """Every coefficient of every component is there to its last bit, in not too many scans."""
+    """Refuse a JPEG that lacks a bit of any coefficient, or has too many scans."""
     missing = {component: set(range(64)) for component in components}
     scans = _scans(data)
     for scan in scans:

@@ -68,7 +68,7 @@ class Picture:
             raise PictureError(f"alpha is {self.alpha.dtype}; convert it to one of {DTYPES}")
 
     def replace(self, planes: Array) -> Picture:
-        """The same picture with new planes (C, H, W); alpha, dtype and metadata are kept."""
+        """A picture with new planes (C, H, W) and this one's alpha, dtype and metadata."""
         return replace(self, planes=planes)
 
 
@@ -86,7 +86,7 @@ def from_pixels(pixels: Array, metadata: Mapping[str, Any]) -> Picture:
 
 
 def to_pixels(picture: Picture, dtype: np.dtype[Any]) -> Array:
-    """Its pixels as `dtype` stores them: (H, W) or, with more channels, (H, W, 2 | 3 | 4)."""
+    """Pixels as `dtype` stores them: (H, W) or, with more channels, (H, W, 2 | 3 | 4)."""
     planes = [_stored(plane, dtype) for plane in picture.planes]
     if picture.alpha is not None:
         alpha = picture.alpha

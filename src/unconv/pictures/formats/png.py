@@ -22,7 +22,7 @@ from .metadata import shared
 from .picture import Array, PictureError
 
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # of a colour
-_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by its type of colour
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
           (0, 1, 1, 2))  # fmt: skip  # first column and row, steps
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
@@ -80,7 +80,7 @@ def _chunks(data: bytes) -> Iterator[_Chunk]:
 
 
 def _require_order(chunks: list[_Chunk], colour: int) -> None:
-    """What decides on the pixels is there once, and in its place."""
+    """Refuse a PNG whose chunks that decide on the pixels are missing, doubled or out of place."""
     known = (*_CRITICAL, b"tRNS")
     # an unknown critical chunk keeps its name, which stands nowhere
     names = [name if name in known or name[0] & 32 == 0 else b"?" for name, _ in chunks]
@@ -120,7 +120,7 @@ def _slices(chunks: list[_Chunk], step: int = 2**12) -> Iterator[bytes]:
 
 
 def _require_inflated(chunks: list[_Chunk], size: int) -> None:
-    """The pixel stream holds what the header says, to the byte, and its checksum is right."""
+    """Refuse a pixel stream of more or fewer bytes than the header says, or a wrong checksum."""
     inflater, found = zlib.decompressobj(), 0
     for part in _slices(chunks):
         if inflater.eof:
@@ -136,7 +136,7 @@ def _require_inflated(chunks: list[_Chunk], size: int) -> None:
 
 
 def _decode(image: Any, depth: int, colour: int, transparent: bytes | None) -> Array:
-    """What Pillow holds exactly: 8 bits at most, or grey of 16."""
+    """The pixels of an image that Pillow holds exactly: 8 bits at most, or grey of 16."""
     if colour == 3:
         return np.asarray(image.convert("RGB" if transparent is None else "RGBA"))
     pixels = np.asarray(image.convert("L") if image.mode == "1" else image)

@@ -71,7 +71,7 @@ def _only_page(file: BinaryIO, tif: Any) -> Any:
 
 
 def _require_tags(file: BinaryIO, tif: Any, page: Any) -> None:
-    """The tags can be read, and do not contradict each other.
+    """Refuse tags that cannot be read, or contradict each other.
 
     tifffile skips a tag that it cannot read, and takes a default in its place.
     """
@@ -111,7 +111,7 @@ def _objection(page: Any) -> str | None:
 
 
 def _require_strips(file: BinaryIO, page: Any, max_pixels: int) -> None:
-    """All strips or tiles are there and inside the file; tifffile would read others as zeros."""
+    """Refuse strips or tiles that are missing or cut short: tifffile reads them as zeros."""
     size = os.fstat(file.fileno()).st_size
     strips = [*zip(page.dataoffsets, page.databytecounts, strict=True)]
     if any(offset + count > size for offset, count in strips):
@@ -142,7 +142,7 @@ def _require_strips(file: BinaryIO, page: Any, max_pixels: int) -> None:
 
 
 def _require_jpegs(file: BinaryIO, page: Any, max_pixels: int) -> None:
-    """Each strip or tile is a JPEG file, with a size of its own, which must be whole."""
+    """Refuse strips or tiles that are no whole JPEG file, each with a size of its own."""
     plugin = need("PIL.JpegImagePlugin")
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
         file.seek(offset)
@@ -155,7 +155,7 @@ def _require_jpegs(file: BinaryIO, page: Any, max_pixels: int) -> None:
 
 
 def _metadata(tif: Any, page: Any) -> dict[str, Any]:
-    """EXIF is a TIFF directory, so the common tags of this one become an EXIF block."""
+    """What travels with the pixels; common tags become an EXIF block, itself a TIFF directory."""
     exif = need("PIL.Image").Exif()
     for tag in (*_TEXT_TAGS, _ORIENTATION):
         # tifffile and ImageJ keep the array's shape in the description, which is theirs to write

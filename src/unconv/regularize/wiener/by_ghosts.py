@@ -6,7 +6,7 @@ its spectrum S is defined.  With b(ω) = noise/S(ω) the estimate solves the aug
     [ α     A    ] [ ρ ]   [ y ]
     [ Aᴴ  −B/α   ] [ x ] = [ 0 ],       B = 𝓕⁻¹ b 𝓕,
 
-which differs from that of damping (boundary_forms.py) by one number a frequency in the place of
+which differs from that of damping (forms.py) by one number a frequency in the place of
 β: the same rings are eliminated, the same S' is factored.  α² is the geometric mean of b.
 
 Cost: that of a damped factorisation.  Not for: padding, whose ghosts would be part of the prior.
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ...convolve import grouped
 from ...convolve.bounds import kernel_bound
-from ...inverse import InverseOperator, Options
+from ...inverse import InverseOperator, Request
 from ...inverse.boundary.forms import AugmentedForm, Corners, Embedding
 from ...inverse.boundary.ghost_system import augmented_inverse
 from ...inverse.boundary.ring_system import RingSystem
@@ -38,7 +38,7 @@ _LEAST = 1e-12  # of the largest signal power: below, a frequency counts as that
 _REFINABLE = 1e-4  # change of x by the first refinement, above which iterations answer
 
 
-def obstacle(op: Convolution, signal: Tensor, options: Options) -> str | None:
+def obstacle(op: Convolution, signal: Tensor, request: Request) -> str | None:
     """Why the ghost systems cannot serve, or None."""
     axes, real = op.geometry.axes, not op.dtype.is_complex
     if op.transposed or any(a.stride > 1 or a.before or a.after for a in axes):
@@ -50,7 +50,7 @@ def obstacle(op: Convolution, signal: Tensor, options: Options) -> str | None:
         return "it has one axis"
     block = op.geometry.c_out + op.geometry.c_in
     need = op.geometry.groups * sizes.unknowns**2 * 8 + 6 * 16 * sizes.frequencies * block**2
-    if need * (1 if real else 2) > options.memory_limit:
+    if need * (1 if real else 2) > request.memory_limit:
         return "its ghosts do not fit memory_limit"
     return None
 
@@ -88,12 +88,10 @@ class WienerGhosts(InverseOperator):
     method = "boundary"
     keeps_double = True
 
-    def __init__(
-        self, op: Convolution, form: PriorForm, options: Options, check_finite: bool
-    ) -> None:
+    def __init__(self, op: Convolution, form: PriorForm, request: Request) -> None:
         none = torch.full((1,), math.nan, dtype=torch.float64, device=op.device)
         summary = SpectrumSummary(none, 0 * none, None, none, "not needed: noise > 0")
-        super().__init__(op, options, summary, check_finite)
+        super().__init__(op, request, summary)
         self.form = form
 
     @property
@@ -113,7 +111,7 @@ class WienerGhosts(InverseOperator):
 
 
 def by_ghosts(
-    op: Convolution, noise: float, signal: Tensor, options: Options, check_finite: bool
+    op: Convolution, noise: float, signal: Tensor, request: Request
 ) -> InverseOperator | None:
     """The estimator, or None where the elimination of the rings loses too many digits.
 
@@ -138,4 +136,4 @@ def by_ghosts(
         form = PriorForm(A, embedding, system, alpha, stored)
         if not form.try_one_pass(A.weight) <= _REFINABLE:
             return None
-    return WienerGhosts(op, form, options, check_finite)
+    return WienerGhosts(op, form, request)

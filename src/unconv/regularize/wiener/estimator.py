@@ -7,8 +7,8 @@ covariance) and noise of the power spectrum N,
 
 the second form being a damped inverse, in which nothing is squared and S may vanish.
 
-*fourier*: circular operators of stride 1.  One small damped inverse a frequency (small_blocks.py).
-*boundary*: operators that pad nothing, as a photograph's, under white noise (wiener_ghosts.py).
+*fourier*: circular operators of stride 1.  One small damped inverse a frequency (blocks.py).
+*boundary*: operators that pad nothing, as a photograph's, under white noise (by_ghosts.py).
 
 *krylov*: any other operator under white noise.  x is stationary on its own periodic grid, S^½ two
 transforms, and LSMR solves min ‖A S^½ u − y‖² + noise²‖u‖² with a proof that u is known to tol.
@@ -16,7 +16,8 @@ transforms, and LSMR solves min ‖A S^½ u − y‖² + noise²‖u‖² with a
 A power spectrum is per sample: white noise of standard deviation s has N(ω) = s², and an image of n
 samples the periodogram |FFT(x)|²/n.
 
-Cost: that of the damped inverse.  Not for: signals with a mean; take it off first (deblur.py does).
+Cost: that of the damped inverse.  Not for: signals with a mean; take it off first, as
+restoration.py does.
 
 Source: Wiener, "Extrapolation, Interpolation and Smoothing of Stationary Time Series", MIT Press
 1949; several channels as in Hunt & Kübler, IEEE Trans. ASSP 32 (1984) 592.
@@ -31,7 +32,7 @@ from torch import Tensor
 
 from ...convolve import grouped
 from ...grid.torus import Torus
-from ...inverse import InverseOperator, Options
+from ...inverse import InverseOperator, Request
 from ...inverse.derivative import NotDifferentiable
 from ...inverse.diagonal import fourier
 from ...inverse.diagonal.blocks import BlockInverse, invert_blocks
@@ -67,9 +68,7 @@ def wiener_inverse(
     noise_psd: Spectrum,
     signal_psd: Spectrum,
     covariance: Tensor | None,
-    options: Options,
-    method: str,
-    check_finite: bool,
+    request: Request,
 ) -> InverseOperator:
     """The estimator as an operator y ↦ x̂ that is factored once."""
     if op.batch_size is not None:
@@ -77,7 +76,7 @@ def wiener_inverse(
             "Wiener filters of one kernel a sample are not supported; solve sample by sample with "
             "op.of_sample(i)."
         )
-    check_wiener_method(method)
+    check_wiener_method(request.method)
     check_values("weight", op.weight)
     params = [op.weight, _tensor("noise_psd", noise_psd, op), _tensor("signal_psd", signal_psd, op)]
     if covariance is not None:
@@ -90,11 +89,11 @@ def wiener_inverse(
         if any(values.mapped):
             raise NotImplementedError("vmap over what a Wiener filter is made of is not supported.")
         weight, noise, signal, *rest = values.tensors
-        if check_finite:
+        if request.check_finite:
             check_all_finite("weight", weight)
         spectra = noise, signal, rest[0] if rest else None
         plain = op.with_weight(weight)
-        return _factored(plain, *spectra, options, method, check_finite, in_double=live)
+        return _factored(plain, *spectra, request, in_double=live)
 
     inverse = with_values(build, *params)
     if _vanishes(params[1]):
@@ -118,19 +117,17 @@ def _factored(
     noise_psd: Tensor,
     signal_psd: Tensor,
     covariance: Tensor | None,
-    options: Options,
-    method: str,
-    check_finite: bool,
+    request: Request,
     *,
     in_double: bool,
 ) -> InverseOperator:
-    signal = _signal(op, signal_psd, covariance)
-    why = fourier.obstacle(op, options)
+    signal, method = _signal(op, signal_psd, covariance), request.method
+    why = fourier.obstacle(op, request)
     if why is None and any(a.stride > 1 for a in op.geometry.axes):
         why = "a stride mixes frequencies"
     if why is None and method != "krylov":
         noise = _noise(op, noise_psd)
-        return _by_frequency(op, noise, signal, options, check_finite, in_double)
+        return _by_frequency(op, noise, signal, request, in_double)
     if method == "fourier":
         raise ValueError(f"method='fourier' cannot serve this operator ({why}); use 'auto'.")
     if noise_psd.numel() > 1:
@@ -139,11 +136,11 @@ def _factored(
             "number."
         )
     variance = float(_noise(op, noise_psd).flatten()[0])
-    if method != "krylov" and wiener_ghosts.obstacle(op, signal, options) is None:
-        direct = wiener_ghosts.by_ghosts(op, variance, signal, options, check_finite)
+    if method != "krylov" and wiener_ghosts.obstacle(op, signal, request) is None:
+        direct = wiener_ghosts.by_ghosts(op, variance, signal, request)
         if direct is not None:
             return direct
-    return WienerIteration(op, math.sqrt(variance), signal, options, check_finite)
+    return WienerIteration(op, math.sqrt(variance), signal, request)
 
 
 # --- spectra
@@ -246,16 +243,15 @@ def _by_frequency(
     op: Convolution,
     noise: Tensor,
     signal: Tensor,
-    options: Options,
-    check_finite: bool,
+    request: Request,
     in_double: bool,
 ) -> InverseOperator:
     torus, coupled = torus_of(op), signal.ndim > len(op.domain_shape)
-    need = 3 * fourier.memory(op, options) * (op.geometry.groups if coupled else 1)
-    if need > options.memory_limit:
+    need = 3 * fourier.memory(op, request) * (op.geometry.groups if coupled else 1)
+    if need > request.memory_limit:
         raise MemoryLimitError(
             f"the filter takes {gigabytes(need)}, memory_limit is "
-            f"{gigabytes(options.memory_limit)}; raise it, or use method='krylov'."
+            f"{gigabytes(request.memory_limit)}; raise it, or use method='krylov'."
         )
     with torch.no_grad():
         C = _blocks(op, torus, merged=coupled)  # (F, 1, g, r, c)
@@ -277,14 +273,14 @@ def _by_frequency(
             scale.new_full((1,), unit),
             torus.multiplicity(B.device),
             op,
-            Options(damp=1.0),
+            Request(damp=1.0),
             torch.complex128,
         )
         W = root_S @ found.inverse / root_N[..., None, :]
         torus.symmetrize_(W)
         working = torch.complex128 if in_double else real_working_dtype(op.dtype).to_complex()
         W = (W.mH.contiguous() if op.transposed else W).to(working)
-    inverse = WienerInverse(op, torus, BlockInverse(W, found.summary), options, check_finite)
+    inverse = WienerInverse(op, torus, BlockInverse(W, found.summary), request)
     inverse.keeps_double = in_double
     return inverse
 
@@ -349,8 +345,7 @@ class WienerIteration(InverseOperator):
         op: Convolution,
         noise_std: float,
         signal: Tensor,
-        options: Options,
-        check_finite: bool,
+        request: Request,
     ) -> None:
         A = op.in_double()
         root = signal.to(torch.complex128)
@@ -363,9 +358,9 @@ class WienerIteration(InverseOperator):
             gap=torch.full_like(norm, math.inf),
             rank_how="not needed: noise > 0",
         )
-        super().__init__(op, options, summary, check_finite)
+        super().__init__(op, request, summary)
         self.A, self.noise_std = A, noise_std
-        self.tol, self.maxiter = options.tol, options.maxiter or _MOST_STEPS
+        self.tol, self.maxiter = request.tol, request.maxiter or _MOST_STEPS
         self.register_buffer("root", root)
 
     @property

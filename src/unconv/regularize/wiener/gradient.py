@@ -9,7 +9,7 @@ cotangent g of x, p = Wᴴ g and e = g − Aᴴ p,
 where W(x, g) of two arguments is the gradient of Re⟨g, Ax⟩ in the weight: one solve.  For Wᴴ the
 two sides change places.  N must not vanish beside A S Aᴴ: q loses the digits of that ratio.
 
-Source: the product rule on the estimator of wiener.py; as in inverse/implicit.py, nothing is
+Source: the product rule on the estimator of estimator.py; as in inverse/derivative.py, nothing is
 unrolled.
 """
 

@@ -1,0 +1,226 @@
+"""The options of one-call functions: those of `ConvOperator`, and those of the method they call.
+
+A function names what it does with y and the weight, and takes all else as `**options`, of which a
+TypedDict tells type checkers and `spelled_out` whoever asks for the signature.  Names and defaults
+are those of the operator and of the method, written there and nowhere else.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, ParamSpec, TypedDict, TypeVar
+
+from torch import Tensor
+
+from ..doors import ConvOperator
+from ..grid.geometry import Padding, PerAxis, smallest_domain
+from ..inverse.lstsq import in_precision_of
+from ..numerics.checks import check_tensor
+from ..numerics.compiled import outside_graphs
+from ..operators.linear_operator import EXPECTED_SOLVES
+from ..regularize.penalty import Penalty
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+class BoundaryOptions(TypedDict, total=False):
+    """What stands behind the arguments that torch's functions have by position."""
+
+    padding_mode: str
+    input_shape: Sequence[int] | None
+
+
+class ConvOptions(BoundaryOptions, total=False):
+    """Of the convolution that made y."""
+
+    stride: PerAxis
+    padding: Padding
+    dilation: PerAxis
+    groups: int
+
+
+class LimitOptions(TypedDict, total=False):
+    """Of everything that is factored."""
+
+    memory_limit: float
+    check_finite: bool
+
+
+class IterationOptions(LimitOptions, total=False):
+    """Of what may be iterated."""
+
+    method: str
+    tol: float | None
+    maxiter: int | None
+
+
+class SolverOptions(IterationOptions, total=False):
+    """Of what weighs set-up against solves."""
+
+    expected_solves: int | None
+
+
+class PinvOptions(BoundaryOptions, SolverOptions, total=False):
+    """Of `conv*d_pinv`."""
+
+    rtol: float | None
+    atol: float
+
+
+class TikhonovOptions(ConvOptions, SolverOptions, total=False):
+    """Of `tikhonov`."""
+
+    penalty: Penalty | None
+
+
+class WienerOptions(ConvOptions, IterationOptions, total=False):
+    """Of `wiener`."""
+
+    channel_covariance: Tensor | None
+
+
+class TsvdOptions(ConvOptions, SolverOptions, total=False):
+    """Of `tsvd`."""
+
+
+class FilteredOptions(ConvOptions, LimitOptions, total=False):
+    """Of `filtered`."""
+
+
+class LstsqOptions(TikhonovOptions, total=False):
+    """Of `lstsq`."""
+
+    rtol: float | None
+    atol: float
+
+
+_CONV = {
+    name: p
+    for name, p in inspect.signature(ConvOperator).parameters.items()
+    if name in ConvOptions.__annotations__ and name != "input_shape"
+}
+_NOT_OFFERED = ("self", "y", "subtract_bias")
+"""No options: what a one-call function has by its nature, and a bias, which it knows nothing of."""
+
+
+_TEXTS = {
+    "data": """y : (N, c_out, *m), floating point or complex
+    weight : (c_out, c_in/groups, *k), or with a leading batch axis: one kernel a sample""",
+    "conv": """stride, padding, dilation, groups, padding_mode
+        As in `ConvOperator`.
+    input_shape
+        Spatial sizes of x.  Default: the size that torch's transposed convolution with
+        output_padding=0 returns; with stride > 1 several sizes give the same y.""",
+    "cutoff": """rtol, atol
+        Singular values σ ≤ max(atol, rtol·σ_max) count as zero, as in `ConvOperator.pinv`;
+        without effect where damp > 0.""",
+    "solver": """method, memory_limit, expected_solves, tol, maxiter, check_finite
+        As in `ConvOperator.pinv`; solves are expected for the images of y, and for 10 at least.""",
+    "answer": """Returns
+    -------
+    (N, c_in, *input_shape) of dtype `torch.result_type(weight, y)`
+
+    {errors}""",
+    "errors": """Raises
+    ------
+    ValueError, TypeError, NotImplementedError
+        One sentence: what was expected, what came, the remedy.""",
+}
+"""What several docstrings say, by the name in braces that stands for it in each."""
+
+
+def spelled_out(
+    method: Callable[..., Any] | None = None, **texts: str
+) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Give a function that ends in `**options` a signature of all of them, and refuse others.
+
+    method : of `ConvOperator`, whose options follow those of the convolution; None for no solver
+    texts : for the names in braces of its docstring, beside those that all functions share
+    """
+
+    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        plain = inspect.signature(function)
+        *named, _ = plain.parameters.values()
+        added = [p for p in _options_of(method) if p.name not in {n.name for n in named}]
+        signature = plain.replace(parameters=[*named, *added])
+        defaults = {p.name: p.default for p in added}
+
+        @wraps(function)
+        def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            for name in kwargs:
+                if name not in signature.parameters:
+                    raise TypeError(
+                        f"{run.__name__} has no option {name!r}; it takes "
+                        f"{', '.join(signature.parameters)}."
+                    )
+            for name, value in defaults.items():
+                kwargs.setdefault(name, value)
+            return function(*args, **kwargs)
+
+        for name, text in (_TEXTS | texts).items():
+            run.__doc__ = (run.__doc__ or "").replace(f"{{{name}}}", text)
+        run.__signature__ = signature  # type: ignore[attr-defined]  # what `inspect` asks for
+        return outside_graphs(run)
+
+    return decorate
+
+
+def _options_of(method: Callable[..., Any] | None) -> list[inspect.Parameter]:
+    """Those of a convolution and of a method, by name alone, with their defaults."""
+    size = inspect.Parameter("input_shape", inspect.Parameter.KEYWORD_ONLY, default=None)
+    found = [*_CONV.values(), size.replace(annotation="Sequence[int] | None")]
+    if method is not None:
+        found += [
+            p for n, p in inspect.signature(method).parameters.items() if n not in _NOT_OFFERED
+        ]
+    return [_by_name(p) for p in found]
+
+
+def _by_name(p: inspect.Parameter) -> inspect.Parameter:
+    if p.name == "expected_solves":  # y is at hand: its images are counted
+        p = p.replace(default=None, annotation="int | None")
+    return p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+
+
+def operator_of(
+    y: Tensor, weight: Tensor, options: Mapping[str, Any], nd: int | None = None
+) -> ConvOperator:
+    """The convolution that produced y, by default on the smallest input that gives its size.
+
+    nd : the number of axes, where the function's name has it; else that of y
+    """
+    check_tensor("y", y)
+    check_tensor("weight", weight)
+    if y.ndim - 2 not in ((1, 2, 3) if nd is None else (nd,)):
+        spatial = "*spatial) with 1, 2 or 3" if nd is None else f"*spatial) with {nd}"
+        raise ValueError(
+            f"y has shape {tuple(y.shape)}, expected (N, channels, {spatial} spatial sizes; add "
+            "the missing axes, for instance the batch with y[None]."
+        )
+    nd = y.ndim - 2
+    if weight.ndim not in (nd + 2, nd + 3):
+        raise ValueError(
+            f"weight has shape {tuple(weight.shape)}; for y of {nd} spatial axes expected {nd + 2} "
+            f"axes (out, in/groups, *kernel), or {nd + 3} with one kernel a sample."
+        )
+    conv, input_shape = {name: options[name] for name in _CONV}, options["input_shape"]
+    if input_shape is None:
+        steps = {name: conv[name] for name in ("stride", "padding", "dilation")}
+        input_shape = smallest_domain(y.shape[2:], weight.shape[-nd:], **steps)
+    op = ConvOperator(weight, input_shape, **conv)
+    op._check(y, op.range_shape)
+    return op
+
+
+def question_of(
+    y: Tensor, weight: Tensor, options: Mapping[str, Any], nd: int | None = None
+) -> tuple[ConvOperator, dict[str, Any]]:
+    """The operator in the precision of y, and the options of its method."""
+    op = in_precision_of(operator_of(y, weight, options, nd), y)
+    solver = {n: v for n, v in options.items() if n not in (*_CONV, "input_shape")}
+    if solver.get("expected_solves", 0) is None:
+        solver["expected_solves"] = max(EXPECTED_SOLVES, len(y))
+    return op, solver

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from unconv import AccuracyWarning, ConvOperator, LinearOperator
-from unconv.regularize.filters import prepared
 from unconv.regularize.penalty import penalty_operator
 from unconv.testing import dense_twin
 
@@ -135,8 +134,8 @@ def gain(s: Tensor) -> Tensor:
     return s / (s**2 + 0.5) + 0.1 * s
 
 
-def filtered(rung: str) -> Make:
-    return lambda A: prepared(A, rung, True)(gain)
+def filtered(A: ConvOperator) -> LinearOperator:
+    return A.filtered(gain)
 
 
 def filtered_matrix(A: ConvOperator) -> Tensor:
@@ -310,10 +309,10 @@ EACH_ITS_OWN = {
 
 REGULARISED = {
     "tsvd": Inverse(scaled(circular, 1, 1e-3), tsvd, tsvd_matrix),
-    "filtered, fourier": Inverse(circular, filtered("fourier"), filtered_matrix),
-    "filtered, cosine": Inverse(cosines, filtered("cosine"), filtered_matrix),
-    "filtered, separable": Inverse(axes, filtered("separable"), filtered_matrix),
-    "filtered, dense": Inverse(replicate, filtered("dense"), filtered_matrix),
+    "filtered, fourier": Inverse(circular, filtered, filtered_matrix),
+    "filtered, cosine": Inverse(cosines, filtered, filtered_matrix),
+    "filtered, separable": Inverse(axes, filtered, filtered_matrix),
+    "filtered, dense": Inverse(replicate, filtered, filtered_matrix),
     "penalised": Inverse(zeros, penalised, penalised_matrix),
     "penalised, iterated": Inverse(of(*SQUARE), penalised, penalised_matrix, _LOOSE),
     "stacked, iterated": Inverse(of(*SQUARE), stacked, stacked_matrix, _LOOSE),

@@ -23,7 +23,7 @@ from ..helpers import (
     randn,
     relative,
 )
-from .test_operator import (
+from .rungs import (
     RUNGS,
     easy_weight,
     every_direct_rung,

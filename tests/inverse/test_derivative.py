@@ -23,7 +23,7 @@ from ..helpers import (
     randn,
     relative,
 )
-from .rungs import (
+from .rung_operators import (
     RUNGS,
     easy_weight,
     every_direct_rung,

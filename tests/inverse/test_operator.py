@@ -30,7 +30,7 @@ from ..helpers import (
     relative,
     said_if,
 )
-from .rungs import (
+from .rung_operators import (
     draw_operator,
     easy,
     every_direct_rung,

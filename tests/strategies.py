@@ -37,6 +37,14 @@ class Case:
         return ConvOperator(weight, self.input_shape, **self.options)
 
 
+SMALL = 120
+
+
+def is_small(op: ConvOperator) -> bool:
+    """Whether the matrix takes a moment; some draws in three dimensions take a minute."""
+    return max(op.shape) * (op.batch_size or 1) <= SMALL
+
+
 @st.composite
 def cases(
     draw: st.DrawFn,

@@ -19,7 +19,7 @@ from .helpers import (
     near_identity,
     relative,
 )
-from .inverse.test_operator import every_rung, served, warned, weight_for
+from .inverse.rung_operators import every_rung, served, warned, weight_for
 
 DEVICE = os.environ.get("UNCONV_TEST_DEVICE", "cuda")  # "cpu" tries the tests themselves
 pytestmark = pytest.mark.skipif(

@@ -23,7 +23,7 @@ from unconv.testing import dot_test
 
 from ..doors import all_doors
 from ..helpers import C128, F64, randn, relative
-from ..inverse.test_operator import easy_weight, every_direct_rung, served
+from ..inverse.rung_operators import easy_weight, every_direct_rung, served
 
 
 @pytest.fixture(autouse=True)

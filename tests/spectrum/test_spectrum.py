@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from fractions import Fraction
 
 import pytest
@@ -17,7 +16,6 @@ from torch import Tensor
 
 from unconv import AccuracyWarning, ConvOperator, MemoryLimitError
 from unconv.convolve.bounds import kernel_bound
-from unconv.inverse.diagonal import dense
 from unconv.spectrum import values
 from unconv.spectrum.accurate_product import AccurateProduct, _cut
 from unconv.spectrum.block_lanczos import largest_eigenpairs
@@ -35,6 +33,7 @@ from ..helpers import (
     doubled,
     randn,
     relative,
+    undiagonalised,
 )
 from ..inverse.diagonal.test_cosine import cosine_cases
 from ..inverse.diagonal.test_separable import separable_cases
@@ -44,16 +43,6 @@ ENDS = ("largest", "smallest")
 EVERY = st.one_of(cases(), circulant_cases(), cosine_cases(), separable_cases())
 ROUND_OFF = 1e-12  # of σ_max
 PLUS = torch.tensor([[0.0, 1, 0], [1, 1, 1], [0, 1, 0]], dtype=F64)[None, None]
-
-
-@contextmanager
-def undiagonalised() -> Iterator[None]:
-    """Nothing diagonalises: Lanczos, ghosts and inertia answer for small operators too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(values, "_DIAGONAL", ())
-        patch.setattr(values, "VALUES_LIMIT", 0)
-        patch.setattr(dense, "LIMIT", 0)
-        yield
 
 
 def matrices(op: ConvOperator) -> Tensor:  # (B, m, n)

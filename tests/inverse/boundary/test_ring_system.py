@@ -33,7 +33,7 @@ from ...helpers import (
     randn,
     relative,
 )
-from ...strategies import Case, cases
+from ...strategies import Case, cases, is_small
 
 EPS = torch.finfo(F64).eps
 BOUNDARY = {"method": "boundary"}
@@ -91,11 +91,27 @@ def test_the_rings_change_no_answer(case: Case):
         assert relative(found, expected) < 1e-11
 
 
-@pytest.mark.parametrize("ratio", [1.0, 1e-2, 1e-4, 1e-6])
+every_ratio = pytest.mark.parametrize("ratio", [1.0, 1e-2, 1e-4, 1e-6])
+
+
+@every_ratio
 @given(case=cases())
 @small
 def test_any_damp_equals_the_matrix(ratio, case: Case):
     op = case.operator()
+    assume(is_small(op))
+    assert_damped(op, ratio)
+
+
+@pytest.mark.slow
+@every_ratio
+@given(case=cases())
+@settings(small, max_examples=100)
+def test_any_damp_equals_the_matrix_at_length(ratio, case: Case):
+    assert_damped(case.operator(), ratio)
+
+
+def assert_damped(op: ConvOperator, ratio: float) -> None:
     A = dense_twin(op)
     size = sigma_max(A)
     assume(size > 0)

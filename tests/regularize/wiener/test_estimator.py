@@ -23,44 +23,14 @@ from ...helpers import (
     randn,
     relative,
 )
-
-
-def covariance_of(psd, shape, dtype, R=None):
-    """Dense covariance of a stationary field (c, *n) of this power spectrum."""
-    c, *n = shape
-    nd, size = len(n), torch.Size(n).numel()
-    S = torch.as_tensor(psd, dtype=F64)
-    S = S.expand(*n) if S.ndim <= nd else S
-    eye = torch.eye(size, dtype=C128).reshape(size, *n)
-    dims = tuple(range(1, nd + 1))
-
-    def circulant(power):
-        return (
-            torch.fft.ifftn(torch.fft.fftn(eye, dim=dims) * power, dim=dims).reshape(size, size).mT
-        )
-
-    if R is None:
-        R = torch.eye(c)
-    parts = [S] * c if S.ndim == nd else list(S)
-    full = torch.zeros(c, size, c, size, dtype=C128)
-    for i in range(c):
-        for j in range(c):
-            full[i, :, j] = R[i, j] * circulant(parts[i] if S.ndim > nd else S)
-    full = full.reshape(c * size, c * size)
-    return full if dtype.is_complex else full.real
-
-
-def even_psd(*shape, seed=0):
-    P = randn(*shape, seed=seed).square() + 0.1
-    dims = tuple(range(P.ndim))
-    return (P + P.flip(dims).roll([1] * P.ndim, dims)) / 2
+from .covariance import covariance_of, even_psd, wiener_matrix
 
 
 def assert_wiener(op, noise, signal, R=None, tol=1e-9, **options):
     A = dense_twin(op)
-    S = covariance_of(signal, op.domain_shape, op.dtype, R).to(A.dtype)
-    N = covariance_of(noise, op.range_shape, op.dtype).to(A.dtype)
-    X = S @ A.mH @ torch.linalg.inv(A @ S @ A.mH + N)
+    S = covariance_of(signal, op.domain_shape, op.dtype, R)
+    N = covariance_of(noise, op.range_shape, op.dtype)
+    X = wiener_matrix(A, S, N)
     method = options.get("method", "auto")
     asked = request_of(0.0, None, 0.0, 2**32, tol=1e-11, method=method)
     found = wiener_inverse(op, noise, signal, R, asked)
@@ -90,7 +60,7 @@ def test_a_spectrum_for_each_channel():
         dense_twin(op),
         *(torch.block_diag(*[covariance_of(p, (1, 7), F64) for p in v]) for v in (signal, noise)),
     )
-    X = S @ A.mT @ torch.linalg.inv(A @ S @ A.mT + N)
+    X = wiener_matrix(A, S, N)
     found = wiener_inverse(op, noise, signal, None, request_of(0.0, None, 0.0, 2**32))
     assert relative(found.to_dense(), X) < 1e-9
 

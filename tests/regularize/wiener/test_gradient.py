@@ -21,8 +21,8 @@ CASES = {
     "fourier, square": ((2, 2, 3), (6,), CIRCULAR),
     "fourier, tall": ((3, 2, 3), (6,), CIRCULAR),
     "fourier, transposed": ((2, 3, 1), (6,), {"transposed": True}),
-    "boundary": ((1, 1, 3, 3), (6, 5), {}),
-    "krylov": ((1, 2, 3), (6,), {"padding": 1}),
+    "boundary": ((1, 1, 2, 2), (4, 3), {}),
+    "krylov": ((1, 2, 3), (4,), {"padding": 1}),
 }
 
 
@@ -41,8 +41,9 @@ def test_in_everything(case, dtype, adjoint):
         assert inverse.method == case.split(",")[0]
         return (inverse.H if adjoint else inverse)(v)
 
-    atol = 1e-4 if case == "krylov" else 1e-6
-    assert_differentiable(solve, tuple(t.clone().requires_grad_() for t in inputs), atol)
+    iterates = case == "krylov"
+    inputs = tuple(t.clone().requires_grad_() for t in inputs)
+    assert_differentiable(solve, inputs, 1e-4 if iterates else 1e-6, undefined=not iterates)
 
 
 @pytest.mark.parametrize("dtype", DOUBLES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..operators.linear_operator import LinearOperator
+from ..operators.scipy_operator import scipy_operator_class
 
 if TYPE_CHECKING:
     from ..operators.scipy_operator import SciPyOperator
@@ -43,4 +44,4 @@ def as_scipy(op: LinearOperator) -> SciPyOperator:
 
     PyLops: `pylops.aslinearoperator(as_scipy(A))`; it knows the shapes of x and y.
     """
-    return SciPyOperator(op)
+    return scipy_operator_class()(op)

@@ -174,9 +174,7 @@ class KrylovInverse(InverseOperator):
         self.algorithm: type[Iteration] = Lsmr if lsmr or not damp else Cgls
         # The weights and their spectrum are this inverse's own buffers, which follow `.to`; the
         # operator around them is built for each solve from one that has no weight.
-        template = op.with_weight(op.weight.new_empty(0))
-        template.bias = None
-        self._template = (template,)
+        self._template = (op.without_bias(op.weight.new_empty(0)),)
         self.register_buffer("weight", weight)  # of order one: times 2^exponent is the operator's
         self.register_buffer("blocks", blocks)
         self.register_buffer("exponent", exponent)

@@ -54,7 +54,5 @@ def factor_mapped(
             "vmap over the weight of an operator with one kernel a sample is not supported; put "
             "both axes into one batch."
         )
-    whole = op.with_weight(op.weight)
-    whole.batch_size = len(op.weight)
-    each = factor(whole)
+    each = factor(op.with_kernels(op.weight, len(op.weight)))
     return MappedInverse(op.with_weight(op.weight[0]), each)

@@ -58,8 +58,13 @@ class InverseOperator(LinearOperator):
         damp = torch.tensor(self.damp, dtype=torch.float64, device=op.device)
         self.depends_on(op.weight, *([damp] if request.damp else []))
 
-    def depends_on(self, *params: Tensor) -> None:
-        """What gradients may be asked for: tensors whose values were factored."""
+    def depends_on(self, *params: Tensor, derivative: Derivative | None = None) -> None:
+        """What gradients may be asked for: tensors whose values were factored, and how.
+
+        derivative : if it is not that of the operator and damp
+        """
+        if derivative is not None:
+            self.derivative = derivative
         # A tuple keeps the weight out of the module's parameters: the factor is what moves.
         self.params = params
         # torch's count of changes is blind to fused optimisers and to `.data`; weights are small.

@@ -10,6 +10,7 @@ and tell its spectrum; what lies below them is written for a `Convolution`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import torch
@@ -218,22 +219,44 @@ class Convolution(LinearOperator):
         >>> A.with_weight(A.weight.double()).dtype
         torch.float64
         """
+        return self._made_of(weight, self.geometry, self.batch_size, self.bias)
+
+    def with_kernels(
+        self, weight: Tensor, count: int | None, *, groups_apart: bool = False
+    ) -> Self:
+        """With one kernel for each of `count` samples, or one for all, and without bias.
+
+        groups_apart : the kernels are the groups of this one, each an operator without groups
+        """
+        geometry = self.geometry
+        if groups_apart:
+            rows, columns = (c // geometry.groups for c in (geometry.c_out, geometry.c_in))
+            geometry = replace(geometry, c_out=rows, c_in=columns, groups=1)
+        return self._made_of(weight, geometry, count, None)
+
+    def without_bias(self, weight: Tensor) -> Self:
+        """The operator with another weight, alone: the layer's bias must not follow an inverse."""
+        return self._made_of(weight, self.geometry, self.batch_size, None)
+
+    def _made_of(
+        self, weight: Tensor, geometry: Geometry, batch_size: int | None, bias: Tensor | None
+    ) -> Self:
+        """Of parts that fit; nothing is checked again."""
         op = type(self).__new__(type(self))
         nn.Module.__init__(op)
         op.handle = compiled.register(op)
-        op.batch_size, op.transposed, op.flip = self.batch_size, self.transposed, self.flip
-        op.geometry = self.geometry
-        op.domain_shape, op.range_shape = self.domain_shape, self.range_shape
+        op.transposed, op.flip = self.transposed, self.flip
+        op.geometry, op.batch_size = geometry, batch_size
+        shapes = geometry.domain_shape, geometry.range_shape
+        op.domain_shape, op.range_shape = reversed(shapes) if self.transposed else shapes
         op._keep("weight", weight)
-        op._keep("bias", self.bias)
+        op._keep("bias", bias)
         return op
 
     def in_double(self) -> Self:
         """The operator in double precision, without gradient and without the layer's bias."""
         weight = self.weight.detach()
-        op = self.with_weight(weight.to(double_dtype(weight.dtype)))
-        op.bias = None  # it must not follow what is built from the operator
-        return op
+        return self.without_bias(weight.to(double_dtype(weight.dtype)))
 
     def of_sample(self, i: int) -> Self:
         """The operator of sample i where each sample has its own kernel; itself otherwise.
@@ -253,9 +276,7 @@ class Convolution(LinearOperator):
         check_count("i", i, 0, (self.batch_size or 2**63) - 1)
         if self.batch_size is None:
             return self
-        op = self.with_weight(self.weight[i])
-        op.batch_size = None
-        return op
+        return self._made_of(self.weight[i], self.geometry, None, self.bias)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

@@ -121,10 +121,11 @@ def prepared(op: Convolution, name: str, request: Request) -> Callable[[Gain], I
 
 def _constant(inverse: InverseOperator) -> InverseOperator:
     """A filter's inverse has gradients in the data of a constant weight."""
-    inverse.derivative = NotDifferentiable(
+    none = NotDifferentiable(
         "a filtered inverse is not differentiable in the weight; use tikhonov(), or "
         "weight.detach() if it is a constant here."
     )
+    inverse.depends_on(*inverse.params, derivative=none)
     return inverse
 
 

@@ -96,9 +96,9 @@ def _differentiate_as_a_stack(
 ) -> None:
     """Have gradients reach both weights and damp."""
     model = StackModel(op, L, layout)
-    inner.derivative = LeastSquares(model, shape, Request(), inner.summary)
+    derivative = LeastSquares(model, shape, Request(), inner.summary)
     value = torch.tensor(damp, dtype=torch.float64, device=op.device)
-    inner.depends_on(op.weight, L.weight, value)
+    inner.depends_on(op.weight, L.weight, value, derivative=derivative)
 
 
 class PenalizedInverse(InverseOperator):

@@ -237,11 +237,11 @@ def _augmented_null(p: Problem, healthy: _Healthy | None) -> tuple[Form, Spectru
     null = form.null_vectors(p.room_for_entries(p.needs.first, _MOST_ENTRIES))
     seen = in_batches(p.A._matvec if p.is_tall else p.A._rmatvec)
     if len(null):
-        form.deflation = _dropped(p, null)
+        form.take_out(_dropped(p, null))
         # What A still sees of them lies along small σ: there they are wrong by that over σ.
         alone = in_batches(partial(form.alone, adjoint=not p.is_tall))
         null = orthonormal(null - alone(seen(null)))
-        form.deflation = _dropped(p, null)
+        form.take_out(_dropped(p, null))
     images = seen(null)
     facts = _null_facts(p, form, null, images, len(null))
     if facts.floor <= _RESOLUTION * p.norm:
@@ -410,11 +410,11 @@ def _take_out(p: Problem, form: AugmentedForm, small: int, threshold: float) -> 
     """Find the small triples, drop those under the cut-off and let the others answer by 1/σ."""
     found = smallest_triples(p.A, form.inverse_of_gram, small, p.norm)
     for _ in range(2):
-        form.deflation = Deflation(found, torch.zeros_like(found.S))
+        form.take_out(Deflation(found, torch.zeros_like(found.S)))
         found = polished(p.A, found, form.alone, p.norm)
     lost = p.tau >= found.S
     gains = torch.where(lost, 0.0, 1 / torch.where(lost, 1.0, found.S))
-    form.deflation = Deflation(_without_dust(p, found, lost, form.corners.alpha), gains)
+    form.take_out(Deflation(_without_dust(p, found, lost, form.corners.alpha), gains))
     dropped, kept = int(lost.sum()), math.inf
     if dropped < small:
         kept = float(found.S[~lost].amin())

@@ -203,6 +203,10 @@ class AugmentedForm(nn.Module):
         self.deflation: Deflation | None = None
         self.one_pass = False
 
+    def take_out(self, deflation: Deflation) -> None:
+        """Let a deflation answer for its triples from now on."""
+        self.deflation = deflation
+
     def try_one_pass(self, like: Tensor) -> float:
         """The relative change of x, or ρ, by a first refinement of random right-hand sides.
 

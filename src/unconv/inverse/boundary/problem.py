@@ -105,8 +105,7 @@ def prepare(op: Convolution, request: Request, kernels: int) -> Problem:
     weight = op.weight.detach().to(double_dtype(op.dtype))
     # A power of two: dividing by any other number would round, and A is ill-conditioned.
     scale = 2.0 ** (math.frexp(float(weight.abs().amax()))[1] - 1)
-    unit = op.with_weight(weight / scale)
-    unit.bias = None  # the layer's own: it must not follow the inverse
+    unit = op.without_bias(weight / scale)
     A: LinearOperator = unit.H if op.transposed else unit
     taps = unit.taps.conj().resolve_conj() if op.transposed else unit.taps
     geometry, taps = without_zero_slices(op.geometry, grouped(taps, op.geometry))

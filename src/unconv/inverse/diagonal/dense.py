@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -74,13 +73,7 @@ def matrices(op: Convolution) -> Iterator[Tensor]:
         mine = op.of_sample(b)
         weight = mine.weight.detach().to(wide)
         weight = weight.unflatten(0, (op.geometry.groups, -1))
-        apart = mine.with_weight(weight)
-        g = op.geometry
-        apart.geometry = replace(g, c_in=g.c_in // g.groups, c_out=g.c_out // g.groups, groups=1)
-        shapes = apart.geometry.domain_shape, apart.geometry.range_shape
-        apart.domain_shape, apart.range_shape = reversed(shapes) if op.transposed else shapes
-        apart.batch_size, apart.bias = g.groups, None
-        yield _matrix(apart)
+        yield _matrix(mine.with_kernels(weight, op.geometry.groups, groups_apart=True))
 
 
 def _matrix(op: Convolution) -> Tensor:

@@ -33,7 +33,7 @@ from torch import Tensor
 from ...convolve import grouped
 from ...grid.torus import Torus
 from ...inverse import InverseOperator, Request
-from ...inverse.derivative import NotDifferentiable
+from ...inverse.derivative import Derivative, NotDifferentiable
 from ...inverse.diagonal import fourier
 from ...inverse.diagonal.blocks import BlockInverse, invert_blocks
 from ...inverse.diagonal.fourier import FourierInverse, torus_of
@@ -96,14 +96,13 @@ def wiener_inverse(
         return _factored(plain, *spectra, request, in_double=live)
 
     inverse = with_values(build, *params)
+    derivative: Derivative = WienerDerivative(inverse.source[0])
     if _vanishes(params[1]):
-        inverse.derivative = NotDifferentiable(
+        derivative = NotDifferentiable(
             "a Wiener filter is not differentiable where noise_psd vanishes beside its maximum; "
             "add a floor to it, or detach everything but the data."
         )
-    else:
-        inverse.derivative = WienerDerivative(inverse.source[0])
-    inverse.depends_on(*params)
+    inverse.depends_on(*params, derivative=derivative)
     return inverse
 
 
@@ -280,9 +279,7 @@ def _by_frequency(
         torus.symmetrize_(W)
         working = torch.complex128 if in_double else real_working_dtype(op.dtype).to_complex()
         W = (W.mH.contiguous() if op.transposed else W).to(working)
-    inverse = WienerInverse(op, torus, BlockInverse(W, found.summary), request)
-    inverse.keeps_double = in_double
-    return inverse
+    return WienerInverse(op, torus, BlockInverse(W, found.summary), request, in_double)
 
 
 def _blocks(op: Convolution, torus: Torus, *, merged: bool) -> Tensor:
@@ -298,6 +295,17 @@ def _blocks(op: Convolution, torus: Torus, *, merged: bool) -> Tensor:
 
 class WienerInverse(FourierInverse):
     """One block of S^½ (BᴴB + 1)⁻¹Bᴴ N^-½ a frequency; `summary` is that of B."""
+
+    def __init__(
+        self,
+        op: Convolution,
+        torus: Torus,
+        found: BlockInverse,
+        request: Request,
+        keeps_double: bool,
+    ) -> None:
+        super().__init__(op, torus, found, request)
+        self.keeps_double = keeps_double
 
     def extra_repr(self) -> str:
         """Shapes for `print(inverse)`."""

@@ -120,8 +120,9 @@ def _records(seed: int, jobs: int, draws: int, deadline: float) -> Iterator[dict
 
 def _work(seeds: range, deadline: float, queue: Any) -> None:
     _prepare()
+    parent = multiprocessing.parent_process()
     for seed in seeds:
-        if time.time() > deadline:
+        if time.time() > deadline or (parent is not None and not parent.is_alive()):
             break
         queue.put(_examined(seed))
     queue.put(None)

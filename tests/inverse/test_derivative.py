@@ -79,7 +79,7 @@ def test_pinv(method, shape, options, dtype, adjoint):
 
     with warned(method):
         inputs = inputs_of(shape, options, dtype, adjoint, size)
-        assert_differentiable(solve, inputs, undefined=method != "krylov")
+        assert_differentiable(solve, inputs, undefined=method not in ("boundary", "krylov"))
 
 
 @pytest.mark.parametrize("adjoint", [False, True])
@@ -94,7 +94,7 @@ def test_tikhonov(method, shape, options, dtype, adjoint):
 
     damp = torch.tensor(0.7, dtype=F64, requires_grad=True)
     inputs = (*inputs_of(shape, options, dtype, adjoint, size), damp)
-    assert_differentiable(solve, inputs, undefined=method != "krylov")
+    assert_differentiable(solve, inputs, undefined=method not in ("boundary", "krylov"))
 
 
 @pytest.mark.parametrize("damp", [0.0, 0.5])

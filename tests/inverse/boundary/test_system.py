@@ -130,7 +130,7 @@ def test_damping_equals_the_matrix(case: Case):
 
 @pytest.mark.parametrize("rtol", [0.1, 1e-2])
 @given(case=cases())
-@settings(small, max_examples=8)
+@settings(small, max_examples=5)
 def test_cuts_equal_the_matrix(rtol, case: Case):
     op = case.operator()
     assume(is_small(op))

@@ -26,20 +26,7 @@ from .every_inverse import INVERSES, Mapped, inverse, matrix, operator
 EPS = {torch.float32: 2e-6, torch.complex64: 2e-6, F64: 1e-14, C128: 1e-14}
 
 
-def rows(**broken: str) -> pytest.MarkDecorator:
-    """Every row of the table; `broken` names what is known not to keep a law yet, and why."""
-    return pytest.mark.parametrize(
-        "name",
-        [
-            pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=broken[name]))
-            if name in broken
-            else name
-            for name in INVERSES
-        ],
-    )
-
-
-every_inverse = rows()
+every_inverse = pytest.mark.parametrize("name", list(INVERSES))
 outside_maps = pytest.mark.parametrize("name", [n for n in INVERSES if "mapped" not in n])
 every_dtype = pytest.mark.parametrize("dtype", DOUBLES, ids=["real", "complex"])
 
@@ -225,7 +212,7 @@ def test_it_follows_a_module(name, dtype):
             assert error.norm() <= 10 * eps * scale(name) ** 2 * y.norm()
 
 
-@rows(**{"penalised, iterated": "the place that is named is one of the stacked data"})
+@every_inverse
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_data_that_are_not_finite(name, value):
     """Refused; by what checks nothing, kept within their image."""
@@ -262,10 +249,7 @@ def every_warning():
     torch.set_warn_always(False)
 
 
-LOOKS_AT_DATA = "the exact product reads the size of data that have a gradient, and torch warns"
-
-
-@rows(**{"range, by factor": LOOKS_AT_DATA, "null, by factor": LOOKS_AT_DATA})
+@every_inverse
 @every_dtype
 @pytest.mark.usefixtures("every_warning")
 def test_derivatives_in_the_data(name, dtype):

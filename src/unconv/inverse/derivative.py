@@ -46,6 +46,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import torch
@@ -120,7 +121,8 @@ class LeastSquares:
     def __init__(
         self, model: Model, shape: tuple[int, int], request: Request, summary: SpectrumSummary
     ) -> None:
-        self._made_from = shape, request, summary
+        # The tensor that damp is the value of belongs to a graph, and copies cannot take it along.
+        self._made_from = shape, replace(request, live_damp=None), summary
         m, n = shape
         self.model, self.damped = model, bool(request.damp)
         rank = summary.rank

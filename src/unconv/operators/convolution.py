@@ -224,7 +224,7 @@ class Convolution(LinearOperator):
     def with_kernels(
         self, weight: Tensor, count: int | None, *, groups_apart: bool = False
     ) -> Self:
-        """With one kernel for each of `count` samples, or one for all, and without bias.
+        """The operator with one kernel for each of `count` samples, or for all, without bias.
 
         groups_apart : the kernels are the groups of this one, each an operator without groups
         """
@@ -241,7 +241,7 @@ class Convolution(LinearOperator):
     def _made_of(
         self, weight: Tensor, geometry: Geometry, batch_size: int | None, bias: Tensor | None
     ) -> Self:
-        """Of parts that fit; nothing is checked again."""
+        """An operator of parts that fit; nothing is checked again."""
         op = type(self).__new__(type(self))
         nn.Module.__init__(op)
         op.handle = compiled.register(op)

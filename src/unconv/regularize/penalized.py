@@ -128,6 +128,8 @@ class PenalizedInverse(InverseOperator):
     def _apply_to(
         self, v: Tensor, *, adjoint: bool = False, record: Record | None = None
     ) -> Tensor:
+        if self.check_finite:  # here, where an index is that of the data
+            check_all_finite("the data", v)
         if adjoint:
             return self.layout.split(self.inner._apply_to(v, adjoint=True))[0]
 

@@ -61,7 +61,7 @@ def _cut(t: Tensor, bits: int) -> list[Tensor]:
     [[6.0, 0.0], [-1.0, 1.0], [0.0625, 0.0]]
     """
     rest = torch.view_as_real(t) if t.is_complex() else t
-    largest = float(rest.abs().amax()) if rest.numel() else 0.0
+    largest = float(rest.detach().abs().amax()) if rest.numel() else 0.0
     if not 0 < largest < math.inf:
         return [t]
     unit, parts = 2.0 ** math.frexp(largest)[1], []

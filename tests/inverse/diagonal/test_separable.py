@@ -15,6 +15,7 @@ from torch import Tensor
 
 from unconv import ConvOperator
 from unconv.inverse.diagonal import dense, separable
+from unconv.inverse.diagonal.share import share_of_weight
 from unconv.inverse.operator import InverseOperator
 from unconv.inverse.request import Request
 from unconv.psf import models as psf
@@ -153,6 +154,7 @@ def test_single_precision(case: SeparableCase, split: bool):
     A = dense_twin(op)
     S = torch.linalg.svdvals(A)
     assume((1e-3 * S.amax(-1, keepdim=True) < S).all())
+    assume((share_of_weight(op) == 1).all())  # rounding of the weight is rounding of A
     with splitting(split):
         pinv = factor(op)
     assert pinv.dtype == case.dtype
@@ -424,3 +426,17 @@ def test_memory_and_operations_grow_with_the_problem():
     assert gaussian[2] == pytest.approx(any_[2] / 2, rel=0.01)
     identity = costs(600, torch.ones(1, 1, 1, 1, dtype=F64))
     assert identity[1:] == (0, 0)
+
+
+@pytest.mark.parametrize("mode", ["zeros", "replicate"])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_small_beside_the_weight_but_not_beside_A(mode, seed):
+    """Of three taps on one sample only the middle one is read, or all of them meet and cancel."""
+    weight = randn(4, 4, 2, 3, seed=seed)
+    outer = randn(4, 4, seed=seed + 10)[:, :, None, None] * torch.tensor([[1.0], [2]], dtype=F64)
+    side = outer * torch.tensor([1.0, 0, 1 if mode == "zeros" else -1], dtype=F64)
+    op = ConvOperator((side + 1e-9 * weight).float(), (4, 1), padding=(0, 1), padding_mode=mode)
+    A = dense_twin(op.in_double())
+    assert op.pinv().method != "separable"
+    S = torch.linalg.svdvals(A)
+    assert relative(op.svdvals(), S) < 1e-12

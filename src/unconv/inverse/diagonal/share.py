@@ -11,11 +11,10 @@ import math
 import torch
 from torch import Tensor
 
-from ...numerics.lanczos import random_start
 from ...numerics.norms import norms
 from ...operators.convolution import Convolution
 
-_LUCK = 4.0  # by which one random vector may show too little of A
+_LUCK = 4.0  # by which one vector may show too little of A
 
 
 def share_of_weight(op: Convolution) -> Tensor:
@@ -24,7 +23,9 @@ def share_of_weight(op: Convolution) -> Tensor:
     if all(axis.shows_every_tap for axis in op.geometry.axes):
         return ones
     A = op.in_double()
-    x = random_start((len(ones), *A.domain_shape), A.weight)
+    size = len(ones) * A.shape[1]
+    chirp = torch.arange(size, dtype=torch.float64, device=op.device).square().cos()
+    x = chirp.reshape(len(ones), *A.domain_shape).to(A.dtype)  # random would refuse vmap
     shown = norms(A._matvec(x)) / norms(x) * math.sqrt(A.shape[1])
     weights = A.weight if A.batch_size else A.weight[None]
     whole = norms(weights) * math.sqrt(math.prod(a.m for a in A.geometry.axes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ import torch
 
 from unconv import ConvOperator, MemoryLimitError, Plan
 from unconv.inverse import Request
+from unconv.inverse import plan as ladder
 from unconv.inverse.boundary.sizes import rings_of
 from unconv.inverse.diagonal import dense, fourier
+from unconv.inverse.facts import CannotServeError
 from unconv.inverse.plan import LADDER
 from unconv.psf import models as psf
 
@@ -417,3 +420,29 @@ def test_the_same_question_gets_the_same_rung(k, n, damp):
     named = op.plan(damp=damp).method
     assert op.tikhonov(damp).method == named
     assert op.lstsq(y, damp).certificate.method == named
+
+
+@pytest.mark.parametrize("damp", [0.0, 0.5])
+@pytest.mark.parametrize("mode", ["circular", "zeros"])
+def test_an_answer_carries_the_plan_that_was_carried_out(mode, damp):
+    op = ConvOperator(randn(2, 2, 3, 3, seed=3), (12, 11), padding=1, padding_mode=mode)
+    plan = op.plan(damp=damp)
+    inverse = op.tikhonov(damp) if damp else op.pinv()
+    assert inverse.plan == plan
+    _, certificate = op.lstsq(randn(1, *op.range_shape), damp)
+    assert certificate.plan == plan
+    assert certificate.plan.method == certificate.method
+    assert "plan" not in certificate.as_dict()
+
+
+def test_a_rung_that_gave_up_is_in_the_plan(monkeypatch):
+    def gives_up(op, request):
+        raise CannotServeError("no such luck")
+
+    rungs = tuple(replace(r, factor=gives_up) if r.name == "dense" else r for r in LADDER)
+    monkeypatch.setattr(ladder, "LADDER", rungs)
+    op = ConvOperator(randn(2, 2, 3, 3, seed=3), (12, 11), padding=1)
+    assert op.plan().method == "dense"
+    made = op.pinv().plan
+    assert made.method == "boundary"
+    assert ("dense", "no such luck") in made.rejected

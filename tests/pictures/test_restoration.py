@@ -433,7 +433,7 @@ def test_progress_is_told():
     said: list[str] = []
     deblur(picture(1, 24, 20), SMALL, progress=said.append)
     assert said[0] == "choosing the damp"
-    assert said[1].startswith("restoring by ")
+    assert said[1].startswith("restoring, damp ")
     said.clear()
     deblur(picture(1, 24, 20), SMALL, damp=0.1, progress=said.append)
     assert [step.split(",")[1] for step in said] == [" damp 0.1"]

@@ -4,11 +4,10 @@
 """
 
 from .certificate import Certificate
-from .facts import AccuracyWarning
+from .facts import AccuracyWarning, Plan
 from .lstsq import LstsqResult, solve
 from .operator import InverseOperator
 from .plan import (
-    Plan,
     factorize,
     make_plan,
     positive_damp,

@@ -28,7 +28,7 @@ from torch import Tensor
 from ..numerics.norms import norms, ratio
 from ..operators.convolution import Convolution
 from .evidence import Evidence, doubled, gather
-from .facts import Effort
+from .facts import Effort, Plan
 from .krylov import KrylovInverse
 from .operator import InverseOperator
 
@@ -57,6 +57,7 @@ class Certificate:
     dropped : (N,) number of singular values that were cut
     converged : (N,) whether error_bound ≤ tolerance
     advice : one sentence
+    plan : what made the factor, rungs that gave up included; None for what no ladder made
     """
 
     method: str
@@ -74,6 +75,7 @@ class Certificate:
     dropped: Any
     converged: Any
     advice: str
+    plan: Plan | None = None
 
     def __len__(self) -> int:
         """Number of images."""
@@ -88,8 +90,8 @@ class Certificate:
         return Certificate(**plain)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain numbers and lists."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        """Plain numbers and lists, without the plan."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "plan"}
         return {k: v.tolist() if isinstance(v, Tensor) else v for k, v in values.items()}
 
 
@@ -155,6 +157,7 @@ def certify(
         dropped=facts.dropped.expand(N),
         converged=converged,
         advice=effort.advice or _advice(view, bool(converged.all()), facts.gap),
+        plan=inverse.plan,
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..operators.convolution import Convolution
+from ..operators.linear_operator import gigabytes
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,53 @@ def _larger(a: Tensor | int, b: Tensor | int) -> Tensor | int:
     if isinstance(a, int) and isinstance(b, int):
         return max(a, b)
     return torch.maximum(torch.as_tensor(a), torch.as_tensor(b))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which rung answers, why, and what it will cost; `print(plan)` shows it.
+
+    Attributes
+    ----------
+    method, reason : the rung and why it was taken
+    memory : bytes at the peak of the factorisation and of one solve, for A of full rank or damped
+    memory_if_deficient
+        The same for A that turns out to be rank-deficient, or so ill-conditioned that its answers
+        are in doubt; for `boundary` of the dearest way that it then takes and that fits
+        memory_limit.  Every such way asks again before it allocates: what does not fit leaves the
+        answer to the next way, at last to the next rung.
+    factor_operations, apply_operations : flop of the set-up and of one solve of one image
+    factor_dtype : dtype in which the factor is kept; it is computed in double precision
+    rejected : (rung, reason) for each rung above
+    """
+
+    method: str
+    reason: str
+    memory: int
+    memory_if_deficient: int
+    factor_operations: float
+    apply_operations: float
+    expected_solves: int
+    factor_dtype: torch.dtype
+    rejected: tuple[tuple[str, str], ...]
+
+    @property
+    def total_operations(self) -> float:
+        """Flop of the set-up and all expected solves."""
+        return self.factor_operations + self.expected_solves * self.apply_operations
+
+    def __str__(self) -> str:
+        memory = f"{gigabytes(self.memory)} at the peak of the set-up"
+        if self.memory_if_deficient != self.memory:
+            memory += f", {gigabytes(self.memory_if_deficient)} if A is rank-deficient"
+        lines = [
+            f"method   {self.method}: {self.reason}",
+            f"memory   {memory}",
+            f"set-up   {self.factor_operations:.2g} flop",
+            f"solve    {self.apply_operations:.2g} flop an image, {self.expected_solves} expected",
+            f"factor   computed in double precision, kept in {self.factor_dtype}",
+        ]
+        return "\n".join(lines + [f"not      {name}: {why}" for name, why in self.rejected])
 
 
 def image_bytes(op: Convolution) -> int:

@@ -24,7 +24,7 @@ class MappedInverse(InverseOperator):
         super().__init__(op, request, each.summary)
         self.each, self.method = each, each.method
         self.keeps_double, self.iterates = each.keeps_double, each.iterates
-        self.derivative = each.derivative.of(op)
+        self.derivative, self.plan = each.derivative.of(op), each.plan
 
     @property
     def device(self) -> torch.device:

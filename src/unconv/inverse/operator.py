@@ -16,7 +16,7 @@ from ..operators.convolution import Convolution
 from ..operators.linear_operator import LinearOperator
 from .autograd import Record, apply_inverse, cotangents
 from .derivative import ConvModel, Derivative, LeastSquares
-from .facts import Effort, SpectrumSummary
+from .facts import Effort, Plan, SpectrumSummary
 from .request import Request
 
 
@@ -33,6 +33,7 @@ class InverseOperator(LinearOperator):
     summary : what is known about the singular values of A
     params : what it was factored from, (weight, [damp]); gradients reach these tensors
     derivative : how the inverse depends on `params`
+    plan : of the ladder that made it: the rung that serves, those that do not, and why
     """
 
     method: str
@@ -40,6 +41,7 @@ class InverseOperator(LinearOperator):
     keeps_double = False
     iterates = False
     backward_stable = True
+    plan: Plan | None = None
 
     def __init__(
         self,
@@ -69,6 +71,10 @@ class InverseOperator(LinearOperator):
         self.params = params
         # torch's count of changes is blind to fused optimisers and to `.data`; weights are small.
         self._factored = tuple(p.detach().clone() for p in params)
+
+    def made_by(self, plan: Plan | None) -> None:
+        """Remember the plan that was carried out."""
+        self.plan = plan
 
     def bound_to(self, *params: Tensor) -> InverseOperator:
         """The same factor for other tensors of the same values, such as those of a new graph."""

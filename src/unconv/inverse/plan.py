@@ -51,7 +51,7 @@ from .diagonal import (
     fourier,
     separable,
 )
-from .facts import CannotServeError
+from .facts import CannotServeError, Plan
 from .mapped import factor_mapped
 from .operator import InverseOperator
 from .request import Request
@@ -111,56 +111,14 @@ LADDER = (
 )
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Which rung answers, why, and what it will cost; `print(plan)` shows it.
-
-    Attributes
-    ----------
-    method, reason : the rung and why it was taken
-    memory : bytes at the peak of the factorisation and of one solve, for A of full rank or damped
-    memory_if_deficient
-        The same for A that turns out to be rank-deficient, or so ill-conditioned that its answers
-        are in doubt; for `boundary` of the dearest way that it then takes and that fits
-        memory_limit.  Every such way asks again before it allocates: what does not fit leaves the
-        answer to the next way, at last to the next rung.
-    factor_operations, apply_operations : flop of the set-up and of one solve of one image
-    factor_dtype : dtype in which the factor is kept; it is computed in double precision
-    rejected : (rung, reason) for each rung above
-    """
-
-    method: str
-    reason: str
-    memory: int
-    memory_if_deficient: int
-    factor_operations: float
-    apply_operations: float
-    expected_solves: int
-    factor_dtype: torch.dtype
-    rejected: tuple[tuple[str, str], ...]
-
-    @property
-    def total_operations(self) -> float:
-        """Flop of the set-up and all expected solves."""
-        return self.factor_operations + self.expected_solves * self.apply_operations
-
-    def __str__(self) -> str:
-        memory = f"{gigabytes(self.memory)} at the peak of the set-up"
-        if self.memory_if_deficient != self.memory:
-            memory += f", {gigabytes(self.memory_if_deficient)} if A is rank-deficient"
-        lines = [
-            f"method   {self.method}: {self.reason}",
-            f"memory   {memory}",
-            f"set-up   {self.factor_operations:.2g} flop",
-            f"solve    {self.apply_operations:.2g} flop an image, {self.expected_solves} expected",
-            f"factor   computed in double precision, kept in {self.factor_dtype}",
-        ]
-        return "\n".join(lines + [f"not      {name}: {why}" for name, why in self.rejected])
-
-
 def make_plan(op: Convolution, request: Request) -> Plan:
     """Climb the ladder."""
-    rung, reason, rejected = _choose(op, request)
+    return _plan_of(op, request, *_choose(op, request))
+
+
+def _plan_of(
+    op: Convolution, request: Request, rung: Rung, reason: str, rejected: list[tuple[str, str]]
+) -> Plan:
     setup, apply = rung.operations(op, request)
     working = torch.float64 if rung.in_double else real_working_dtype(op.dtype)
     return Plan(
@@ -217,7 +175,7 @@ def _climb(op: Convolution, request: Request) -> InverseOperator:
     )
     request = replace(request, dense_serves=dense_serves)
     while True:
-        rung, _, _ = _choose(op, request, given_up)
+        rung, reason, rejected = _choose(op, request, given_up)
         try:
             inverse = rung.factor(op, request)
             return_freed_memory(sum(b.nbytes for b in inverse.buffers()))  # before its proof
@@ -227,6 +185,7 @@ def _climb(op: Convolution, request: Request) -> InverseOperator:
             given_up.append((rung.name, str(why)))
         else:
             warn_of_ambiguous_rank(inverse)
+            inverse.made_by(_plan_of(op, request, rung, reason, rejected))
             return inverse
 
 

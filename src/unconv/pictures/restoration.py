@@ -62,7 +62,7 @@ class Restored(NamedTuple):
     damp: float
     choice: DampChoice | None
     residual: Tensor
-    plan: Plan
+    plan: Plan | None
     certificate: Certificate
 
 
@@ -220,14 +220,13 @@ def deblur(
             choice = choose_damp(circular, faded, damp, noise_std=noise_std)
         damp = 1.0 if choice is None else choice.damp  # an even picture comes back by any damp
     limits: dict[str, Any] = {"memory_limit": memory_limit, "expected_solves": len(y), "tol": tol}
-    plan = op.plan(damp=damp, **limits)
-    say(f"restoring by {plan.method}, damp {damp:.3g}")
+    say(f"restoring, damp {damp:.3g}")
     mean = y.mean((-2, -1), keepdim=True).expand(-1, *op.domain_shape)
     detail, certificate = op.lstsq(y - op(mean), damp, **limits)
     x = mean + detail
     residual, planes = (y - op(x))[:, 0], x[:, 0]
     planes = frame(planes, psf) if boundary == "valid" else planes
-    return Restored(planes, damp, choice, residual, plan, certificate)
+    return Restored(planes, damp, choice, residual, certificate.plan, certificate)
 
 
 def frame(planes: Tensor, psf: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ from .small_end import NearInverse, refined, triples_of
 
 _Map = Callable[[Tensor], Tensor]
 
-_OF_VALUES, _OF_VECTORS = 1e-8, 1e-11  # residuals of eigenpairs (σ², v), relative to σ²
+_OF_VALUES, _OF_VECTORS = 1e-8, 5e-12  # residuals of eigenpairs (σ², v), relative to σ²
 _ROUNDING = 32 * torch.finfo(torch.float64).eps  # of σ_max: a product with A and small SVDs
 _RESOLUTION, _SQUARE_RESOLUTION = 1e-6, 1e-7  # of σ_max: what inertia and μ can tell apart
 _WIDTHS = (1e-8, 1e-6, 1e-4)  # of τ beyond the last value found, until the count agrees

@@ -32,7 +32,6 @@ from ..inverse.boundary.deflation import (
 from ..inverse.boundary.forms import AugmentedForm, SquareForm
 from ..inverse.boundary.problem import Problem
 
-_PASSES, _SETTLED = 4, 1e-10  # of refinement: A⁺ need not be exact here
 _MOST_REFINEMENTS = 12  # each at least halves what is left, or is the last
 _DUST = 1e-13  # of σ_max: an image A·v whose direction is round-off
 
@@ -53,38 +52,30 @@ class NearInverse:
         """(AᴴA + μ²)⁻¹ v or (AAᴴ + μ²)⁻¹ v on the shorter side, up to a factor."""
         if isinstance(self.form, SquareForm):
             return self.pinv(self.pinv_adjoint(v)) if self.tall else self.pinv_adjoint(self.pinv(v))
-        rho, x = self._by_augmented(v, on_data=not self.tall)
-        return -x if self.tall else rho
+        found = self._by_augmented(self.form, v, on_data=not self.tall, data_wanted=not self.tall)
+        return -found if self.tall else found
 
     def pinv(self, y: Tensor) -> Tensor:
         """A⁺ y but for what μ damps."""
         if isinstance(self.form, SquareForm):
             return self.form.pinv(y, careful=False).value
-        return self._by_augmented(y, on_data=True)[1]
+        return self._by_augmented(self.form, y, on_data=True, data_wanted=False)
 
     def pinv_adjoint(self, x: Tensor) -> Tensor:
         """(A⁺)ᴴ x but for what μ damps."""
         if isinstance(self.form, SquareForm):
             return self.form.pinv_adjoint(x, careful=False).value
-        return self._by_augmented(x, on_data=False)[0]
+        return self._by_augmented(self.form, x, on_data=False, data_wanted=True)
 
-    def _by_augmented(self, v: Tensor, *, on_data: bool) -> tuple[Tensor, Tensor]:
-        """(ρ, x) of [α A; Aᴴ −β] for v in the upper or the lower row."""
-        form, A = self.form, self.A
-        assert isinstance(form, AugmentedForm)
-        alpha, beta = form.corners.alpha, form.corners.beta
-        other = v.new_zeros(len(v), *(A.domain_shape if on_data else A.range_shape))
+    def _by_augmented(
+        self, form: AugmentedForm, v: Tensor, *, on_data: bool, data_wanted: bool
+    ) -> Tensor:
+        """ρ or x of [α A; Aᴴ −β] for v in the upper or the lower row."""
+        shape = self.A.domain_shape if on_data else self.A.range_shape
+        other = v.new_zeros(len(v), *shape)
         a, b = (v, other) if on_data else (other, v)
-        rho, x = form.once(a, b)
-        for _ in range(_PASSES):
-            f, g = a - alpha * rho - A._matvec(x), b - A._rmatvec(rho) + beta * x
-            change = form.once(f, g)
-            rho, x = rho + change[0], x + change[1]
-            settled = (float(d.norm()) <= _SETTLED * float(t.norm())
-                       for d, t in zip(change, (rho, x), strict=True))  # fmt: skip
-            if all(settled):
-                break
-        return rho, x
+        rho, x, _ = form.refined(a, b, wanted=0 if data_wanted else 1)
+        return rho if data_wanted else x
 
 
 def both_sides(p: Problem, short: Tensor) -> tuple[Tensor, Tensor]:

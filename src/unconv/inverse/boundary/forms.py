@@ -234,7 +234,7 @@ class AugmentedForm(nn.Module):
         apart: Tensor | float = 0.0
         if self.deflation is not None:
             y, apart = self.deflation.take_out(y, adjoint=False)
-        rho, x, done = self._refined(y, y.new_zeros(len(y), *self.A.domain_shape), wanted=1)
+        rho, x, done = self.refined(y, y.new_zeros(len(y), *self.A.domain_shape), wanted=1)
         residual = self.wanted.alpha * rho if self.deflation is None and self.wanted.alpha else None
         return Answer(x + apart, done, residual)
 
@@ -246,7 +246,7 @@ class AugmentedForm(nn.Module):
         apart: Tensor | float = 0.0
         if self.deflation is not None:
             b, apart = self.deflation.take_out(b, adjoint=True)
-        rho, x, done = self._refined(b.new_zeros(len(b), *self.A.range_shape), b, wanted=0)
+        rho, x, done = self.refined(b.new_zeros(len(b), *self.A.range_shape), b, wanted=0)
         residual = -self.wanted.beta * x if self.deflation is None and self.wanted.beta else None
         return Answer(rho + apart, done, residual)
 
@@ -258,8 +258,8 @@ class AugmentedForm(nn.Module):
     def alone(self, v: Tensor, *, adjoint: bool) -> Tensor:
         """A⁺ v or (A⁺)ᴴ v without what the deflation answers."""
         if adjoint:
-            return self._refined(v.new_zeros(len(v), *self.A.range_shape), v, wanted=0)[0]
-        return self._refined(v, v.new_zeros(len(v), *self.A.domain_shape), wanted=1)[1]
+            return self.refined(v.new_zeros(len(v), *self.A.range_shape), v, wanted=0)[0]
+        return self.refined(v, v.new_zeros(len(v), *self.A.domain_shape), wanted=1)[1]
 
     def inverse_of_gram(self, v: Tensor, *, of_data: bool) -> Tensor:
         """(AAᴴ + αβ)⁻¹ v if it is data, (AᴴA + αβ)⁻¹ v if not, without what was taken out."""
@@ -313,7 +313,8 @@ class AugmentedForm(nn.Module):
         domain = self.norm * norms(rho) + self.corners.beta * (norms(x) + least / limit)
         return bool(((norms(f) <= limit * data) & (norms(g) <= limit * domain)).all())
 
-    def _refined(self, a: Tensor, b: Tensor, wanted: int) -> tuple[Tensor, Tensor, int]:
+    def refined(self, a: Tensor, b: Tensor, wanted: int) -> tuple[Tensor, Tensor, int]:
+        """(ρ, x) for both right-hand sides, refined until ρ (0) or x (1) is settled; the steps."""
         rho, x = self._corrected(a, b)
         other = self.wanted.alpha * norms(rho) if wanted else self.wanted.beta * norms(x)
 

@@ -6,12 +6,12 @@ nothing of it.  For random vectors a and y and X the computed inverse, with r = 
 
     full column rank   X A a = a,   Aᴴ r = 0 if A is tall
     full row rank      A X y = y,   Aᴴ Xᴴ x = x for x = X y
-    any smaller rank   X A x = x,   Aᴴ Xᴴ x = x for x = X y,   ‖Aᴴ r‖ ≤ cut-off·‖r‖
+    any smaller rank   Aᴴ Xᴴ x = x for x = X y,   A X u = u for u = Xᴴ x,   ‖Aᴴ r‖ ≤ cut-off·‖r‖
 
 must hold to what the facts of the factorisation promise, eps·σ_max/σ_r for what X returns and eps
-for what A does.  A missed null vector makes X A a = a fail by its part in a, or X A x = x by as
-much as it was amplified; a rank that is too small leaves more than the cut-off in Aᴴ r; an x with a
-part in the null space is no Aᴴ of anything.
+for what A does.  A missed null vector makes X A a = a fail by its part in a; where it was
+amplified, x has a part in null(A) and is no Aᴴ of anything, or u has one in null(Aᴴ) and is no A of
+anything.  A rank that is too small leaves more than the cut-off in Aᴴ r.
 
 Cost: one to three solves and as many products.
 
@@ -98,12 +98,13 @@ def probe(
     else:
         allowed = cutoff * norms(r) + _SLACK * eps * facts.norm * size
         found["Aᴴ(y − A X y) = 0"] = ratio(norms(_product(A._rmatvec, r)), allowed)
-    if not full:
-        found["X A x = x"] = _parts(solve(_product(A._matvec, x)) - x, x, loss)
     if not full or m < n:
         x = x / unit_of(norms(x)).to(x.dtype.to_real()).reshape(-1, *[1] * (x.ndim - 1))
-        back = _product(A._rmatvec, solve_adjoint(x))
-        found["Aᴴ Xᴴ x = x"] = _parts(back - x, x, loss)
+        u = solve_adjoint(x)
+        found["Aᴴ Xᴴ x = x"] = _parts(_product(A._rmatvec, u) - x, x, loss)
+    if not full:
+        u = u / unit_of(norms(u)).to(u.dtype.to_real()).reshape(-1, *[1] * (u.ndim - 1))
+        found["A X u = u"] = _parts(_product(A._matvec, solve(u)) - u, u, loss)
     return Probe(found)
 
 

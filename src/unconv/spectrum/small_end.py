@@ -33,7 +33,7 @@ from ..inverse.boundary.forms import AugmentedForm, SquareForm
 from ..inverse.boundary.problem import Problem
 
 _MOST_REFINEMENTS = 12  # each at least halves what is left, or is the last
-_DUST = 1e-13  # of σ_max: an image A·v whose direction is round-off
+_DUST = 1e-14  # of σ_max: an image A·v whose direction is round-off
 
 
 class NearInverse:

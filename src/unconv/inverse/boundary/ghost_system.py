@@ -122,8 +122,10 @@ def _last_zero(s: Tensor) -> float:
     searched = int((ordered <= _SEARCHED * ordered[-1]).sum()) if len(ordered) else 0
     if not searched:
         return -1.0
-    above = torch.cat([ordered[1:], ordered.new_full((1,), torch.inf)])
-    ratios = above / ordered.clamp(min=torch.finfo(s.dtype).tiny)
+    info = torch.finfo(s.dtype)
+    # Zeros of 1e-17 and of 1e-33 are both zeros: there is no gap between them.
+    seen = ordered.clamp(min=max(info.eps * float(ordered[-1]), info.tiny))
+    ratios = torch.cat([seen[1:], seen.new_full((1,), torch.inf)]) / seen
     last = int(ratios[:searched].argmax())
     if ratios[last] < _CLEAR or ordered[last] > _ROUND_OFF * ordered[-1]:
         raise CannotServeError("the ghosts do not tell small singular values from zero")

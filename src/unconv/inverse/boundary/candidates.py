@@ -81,6 +81,7 @@ SINGULAR_GRID = 1e-6  # of σ_max
 _FAR_BELOW = 1e-4  # of σ_min(C): cuts there are exact but for relative errors of the square
 _HEALTHY, _REFINABLE = 1e-10, 1e-4  # backward errors of one pass
 _DEFICIENT = "A is rank-deficient"  # why more memory is needed
+_LEAVES = 2e-14  # of σ_max: what A makes of null vectors that small σ do not contaminate
 _NULL = 1e-15  # of σ_max: what a null vector of the ghosts leaves of A, for the gap that is stated
 
 Form = SquareForm | ProjectedForm | AugmentedForm | TruncatedForm | ConstantForm
@@ -133,7 +134,9 @@ def pseudo_inverse_form(p: Problem) -> tuple[Form, SpectrumSummary]:
     know; with a cut-off on the ghosts; without triples that are taken out as images.
     """
     healthy = _healthy_grid(p) if sizes_of(p.geometry, p.real).square else None
-    square, other = (_square, _square_null, _truncated, _deflated), (_augmented, _augmented_null)
+    roughly = partial(_square_null, leaves=math.inf)  # rather than nothing
+    square = (_square, _square_null, _truncated, _deflated, roughly)
+    other = (_augmented, _augmented_null)
     given_up = []
     for way in (*other, _deflated) if healthy is None else square:
         return_freed_memory(p.needs.kept)  # of the way before
@@ -221,12 +224,19 @@ def _cut(p: Problem, form: SquareForm) -> tuple[Form, SpectrumSummary]:
     return ProjectedForm(form, Deflation(Triples(U, S, V), torch.zeros_like(S))), facts
 
 
-def _square_null(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSummary]:
+def _square_null(
+    p: Problem, healthy: _Healthy | None, leaves: float = _LEAVES
+) -> tuple[Form, SpectrumSummary]:
     """Every singular value is round-off or far above the cut-off: null vectors on the ghosts."""
     check_memory(p, p.needs.null_vectors, _DEFICIENT)
     form, sources = _on_ghosts(p, healthy, null_sources)
     null = form.null_vectors(random_start((1, *sources.v.shape[::2]), sources.v))
-    return form, _null_facts(p, form, null, p.A._matvec(null), sources.dropped)
+    images = p.A._matvec(null)
+    if sources.dropped and float(norms(images).amax()) > leaves * p.norm * float(
+        norms(null).amin()
+    ):
+        raise CannotServeError("its null vectors are not known to round-off")
+    return form, _null_facts(p, form, null, images, sources.dropped)
 
 
 def _augmented_null(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSummary]:

@@ -109,7 +109,7 @@ def _of_dimension(
     def run(*args: _P.args, **kwargs: _P.kwargs) -> Tensor:
         return function(nd, *args, **kwargs)
 
-    run.__signature__ = inspect.signature(partial(function, nd))  # type: ignore[attr-defined]
+    run.__signature__ = inspect.signature(partial(function, nd))  # type: ignore[attr-defined]  # what `inspect` asks for
     run.__name__ = run.__qualname__ = f"conv{nd}d{function.__name__}"
     run.__doc__ = function.__doc__
     text = {

@@ -54,5 +54,5 @@ def factor_mapped(
             "vmap over the weight of an operator with one kernel a sample is not supported; put "
             "both axes into one batch."
         )
-    each = factor(op.with_kernels(op.weight, len(op.weight)))
+    each = factor(op.with_kernels(op.weight))
     return MappedInverse(op.with_weight(op.weight[0]), each)

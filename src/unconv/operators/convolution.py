@@ -221,10 +221,8 @@ class Convolution(LinearOperator):
         """
         return self._made_of(weight, self.geometry, self.batch_size, self.bias)
 
-    def with_kernels(
-        self, weight: Tensor, count: int | None, *, groups_apart: bool = False
-    ) -> Self:
-        """The operator with one kernel for each of `count` samples, or for all, without bias.
+    def with_kernels(self, weight: Tensor, *, groups_apart: bool = False) -> Self:
+        """The operator with one kernel a sample, along the first axis of weight, without bias.
 
         groups_apart : the kernels are the groups of this one, each an operator without groups
         """
@@ -232,7 +230,7 @@ class Convolution(LinearOperator):
         if groups_apart:
             rows, columns = (c // geometry.groups for c in (geometry.c_out, geometry.c_in))
             geometry = replace(geometry, c_out=rows, c_in=columns, groups=1)
-        return self._made_of(weight, geometry, count, None)
+        return self._made_of(weight, geometry, len(weight), None)
 
     def without_bias(self, weight: Tensor) -> Self:
         """The operator with another weight, alone: the layer's bias must not follow an inverse."""

@@ -232,9 +232,8 @@ def _square_null(
     form, sources = _on_ghosts(p, healthy, null_sources)
     null = form.null_vectors(random_start((1, *sources.v.shape[::2]), sources.v))
     images = p.A._matvec(null)
-    if sources.dropped and float(norms(images).amax()) > leaves * p.norm * float(
-        norms(null).amin()
-    ):
+    most = leaves * p.norm * float(norms(null).amin())
+    if sources.dropped and float(norms(images).amax()) > most:
         raise CannotServeError("its null vectors are not known to round-off")
     return form, _null_facts(p, form, null, images, sources.dropped)
 

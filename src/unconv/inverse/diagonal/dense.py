@@ -73,7 +73,7 @@ def matrices(op: Convolution) -> Iterator[Tensor]:
         mine = op.of_sample(b)
         weight = mine.weight.detach().to(wide)
         weight = weight.unflatten(0, (op.geometry.groups, -1))
-        yield _matrix(mine.with_kernels(weight, op.geometry.groups, groups_apart=True))
+        yield _matrix(mine.with_kernels(weight, groups_apart=True))
 
 
 def _matrix(op: Convolution) -> Tensor:

@@ -181,7 +181,7 @@ def _climb(op: Convolution, request: Request) -> InverseOperator:
             return_freed_memory(sum(b.nbytes for b in inverse.buffers()))  # before its proof
             if not request.damp and not rung.proves_itself:
                 refuse_broken(inverse, request)
-        except CannotServeError as why:
+        except (CannotServeError, torch.linalg.LinAlgError) as why:  # LAPACK may not converge
             given_up.append((rung.name, str(why)))
         else:
             warn_of_ambiguous_rank(inverse)

@@ -142,7 +142,7 @@ def pseudo_inverse_form(p: Problem) -> tuple[Form, SpectrumSummary]:
         return_freed_memory(p.needs.kept)  # of the way before
         try:
             return _proven(p, *way(p, healthy))
-        except CannotServeError as why:
+        except (CannotServeError, torch.linalg.LinAlgError) as why:  # LAPACK may not converge
             given_up.append(str(why))
     raise CannotServeError("; ".join(dict.fromkeys(given_up)))
 

@@ -144,6 +144,11 @@ class CannotServeError(ValueError):
     """A rung found while factoring that it cannot answer; the ladder then tries the next one."""
 
 
+# torch documents this error, but its stubs do not export it.
+GIVES_UP = (CannotServeError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
+"""What ends one way to factor and hands over to the next: its own refusal, or LAPACK's."""
+
+
 class AccuracyWarning(UserWarning):
     """An answer that is less certain than was asked, with the figures."""
 

@@ -51,7 +51,7 @@ from .diagonal import (
     fourier,
     separable,
 )
-from .facts import CannotServeError, Plan
+from .facts import GIVES_UP, Plan
 from .mapped import factor_mapped
 from .operator import InverseOperator
 from .request import Request
@@ -181,7 +181,7 @@ def _climb(op: Convolution, request: Request) -> InverseOperator:
             return_freed_memory(sum(b.nbytes for b in inverse.buffers()))  # before its proof
             if not request.damp and not rung.proves_itself:
                 refuse_broken(inverse, request)
-        except (CannotServeError, torch.linalg.LinAlgError) as why:  # LAPACK may not converge
+        except GIVES_UP as why:
             given_up.append((rung.name, str(why)))
         else:
             warn_of_ambiguous_rank(inverse)

@@ -24,7 +24,7 @@ from ...numerics.lanczos import largest_eigenvalue, random_start
 from ...numerics.memory import return_freed_memory
 from ...numerics.norms import norms
 from ..diagonal.blocks import invert_regular
-from ..facts import CannotServeError, SpectrumSummary
+from ..facts import GIVES_UP, CannotServeError, SpectrumSummary
 from ..probe import refuse_unproven
 from .deflation import (
     Deflation,
@@ -142,7 +142,7 @@ def pseudo_inverse_form(p: Problem) -> tuple[Form, SpectrumSummary]:
         return_freed_memory(p.needs.kept)  # of the way before
         try:
             return _proven(p, *way(p, healthy))
-        except (CannotServeError, torch.linalg.LinAlgError) as why:  # LAPACK may not converge
+        except GIVES_UP as why:
             given_up.append(str(why))
     raise CannotServeError("; ".join(dict.fromkeys(given_up)))
 

@@ -159,7 +159,7 @@ def _ways(
     if by_values is not None:
         yield False, lambda: by_values
     if fits and size <= dense.LIMIT:
-        yield False, by_matrix
+        yield size <= _QUICK, by_matrix
     elif by_values is None:
         if damp or _has_full_rank(op, memory_limit):
             for grid in _operators_to_grid(op):

@@ -55,6 +55,14 @@ def check_tensor(name: str, value: object) -> Tensor:
     single precision.  Whether there are values at all is asked by `check_values`: shapes are
     enough to plan.
     """
+    if (  # as nearly every one is: to ask for each remedy costs more than a small convolution
+        type(value) is Tensor
+        and value.dtype in DTYPES
+        and value.layout == torch.strided
+        and (value.is_cpu or value.is_cuda)
+        and not value.is_nested
+    ):
+        return value
     tensor = check_dense(name, value)
     if tensor.dtype not in DTYPES:
         raise TypeError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from typing import Any
 
 import torch
@@ -40,6 +41,12 @@ def working_dtype(own: torch.dtype, result: torch.dtype) -> torch.dtype:
     return real.to_complex() if own.is_complex else real
 
 
+def in_working_precision(t: Tensor, result: torch.dtype) -> Tensor:
+    """`t` in its `working_dtype`; itself where it has that already."""
+    working = working_dtype(t.dtype, result)
+    return t if t.dtype == working else t.to(working)
+
+
 def in_precision(t: Tensor, dtype: torch.dtype) -> Tensor:
     """`t` in the precision of `dtype`; what is real stays real."""
     return t.to(dtype.to_complex() if t.is_complex() else dtype.to_real())
@@ -47,7 +54,7 @@ def in_precision(t: Tensor, dtype: torch.dtype) -> Tensor:
 
 def result_dtype(own: torch.dtype, data: torch.dtype, device_type: str) -> torch.dtype:
     """Dtype of a result: the promoted one, or that of autocast in the place of float32."""
-    dtype = torch.promote_types(own, data)
+    dtype = own if own == data else torch.promote_types(own, data)
     single = dtype in (torch.float32, torch.float16, torch.bfloat16)
     return torch.get_autocast_dtype(device_type) if single and _is_autocast(device_type) else dtype
 
@@ -62,23 +69,23 @@ def ieee_arithmetic(
     """
     if dtype in (torch.float64, torch.complex128):
         return _AS_IT_IS
-    slots, autocast = _loose_slots(device_type), _is_autocast(device_type)
-    return _strict(slots, device_type if autocast else None) if slots or autocast else _AS_IT_IS
+    loose = [s for s in _switches(device_type) if s.__getattr__(_NAME) not in ("none", "ieee")]
+    autocast = _is_autocast(device_type)
+    return _strict(loose, device_type if autocast else None) if loose or autocast else _AS_IT_IS
 
 
 _AS_IT_IS: AbstractContextManager[None] = nullcontext()
+# Read by __getattr__, which is what finds it: the search that fails before costs twice as much.
+_NAME = "fp32_precision"
 
 
-def _loose_slots(device_type: str) -> list[Any]:
-    """torch's switches that let float32 products on this device round to TF32 or bfloat16."""
+@cache
+def _switches(device_type: str) -> tuple[Any, ...]:
+    """Where torch lets float32 products on this device round to TF32 or bfloat16."""
     backends: Any = torch.backends  # the switches are attributes that torch's stubs do not list
     if device_type == "cpu":
-        slots = backends.mkldnn.matmul, backends.mkldnn.conv
-    elif device_type == "cuda":
-        slots = backends.cuda.matmul, backends.cudnn.conv
-    else:
-        return []
-    return [slot for slot in slots if slot.fp32_precision not in ("none", "ieee")]
+        return backends.mkldnn.matmul, backends.mkldnn.conv
+    return (backends.cuda.matmul, backends.cudnn.conv) if device_type == "cuda" else ()
 
 
 def _is_autocast(device_type: str) -> bool:

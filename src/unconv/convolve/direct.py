@@ -25,7 +25,7 @@ _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_trans
 
 def correlate_real(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """C x: (N, c_in, *n) -> (N, c_out, *m)."""
-    if weight.ndim > geometry.nd + 2:  # per-sample kernels, as groups of one large convolution
+    if weight.ndim > x.ndim:  # per-sample kernels, as groups of one large convolution
         y = _by_rows(x.flatten(0, 1)[None], weight.flatten(0, 1), geometry, len(x))
         return y.reshape(geometry.batch_of_outputs(len(x)))
     if x.dtype == torch.float64 and x.shape[0] > 1 and x.is_cpu:  # one im2col matrix at a time
@@ -36,8 +36,9 @@ def correlate_real(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 def _by_rows(x: Tensor, weight: Tensor, geometry: Geometry, samples: int) -> Tensor:
     """C x in slabs of output rows, of as many `samples` as lie side by side in the channels."""
     slabs, groups = _slabs(x, weight, geometry), geometry.groups * samples
-    out = [_direct(x, weight, geometry, groups, rows) for rows in slabs]
-    return torch.cat(out, 2) if len(out) > 1 else out[0]
+    if len(slabs) == 1:
+        return _direct(x, weight, geometry, groups, slabs[0])
+    return torch.cat([_direct(x, weight, geometry, groups, rows) for rows in slabs], 2)
 
 
 class _DirectCall(NamedTuple):
@@ -144,7 +145,7 @@ def _transpose_call(geometry: Geometry) -> _TransposeCall:
 
 def transpose_real(y: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """Cᵀ y by torch's transposed convolution, or by its gradient kernel where that is faster."""
-    if weight.ndim > geometry.nd + 2:  # per-sample kernels, as groups of one large convolution
+    if weight.ndim > y.ndim:  # per-sample kernels, as groups of one large convolution
         x = _transpose(y.flatten(0, 1)[None], weight.flatten(0, 1), geometry, len(y))
         return x.reshape(geometry.batch_of_inputs(len(y)))
     return _transpose(y, weight, geometry, 1)

@@ -26,7 +26,6 @@ from ..convolve.by_fft import engine_torus
 from ..grid.geometry import Axis, Geometry, extended
 from ..grid.padding import ghost_sources
 from ..grid.torus import Torus, multiply
-from ..numerics.iteration import Operator
 from ..numerics.memory import LARGEST_KEPT, SLAB_BYTES, keep_freed_memory
 from ..numerics.precision import double_dtype
 from ..operators.convolution import Convolution
@@ -233,15 +232,6 @@ class Prepared:
         return grid[self._core]
 
 
-class Turned:
-    """Aᴴ in the place of A."""
-
-    def __init__(self, A: Operator) -> None:
-        self.per_sample = A.per_sample
-        self.domain_shape, self.range_shape = A.range_shape, A.domain_shape
-        self.matvec, self.rmatvec = A.rmatvec, A.matvec
-
-
 def _spatial(torus: Torus) -> tuple[int, ...]:
     """The spatial dimensions of a tensor on the grid, from the last."""
     return tuple(range(-len(torus.coarse), 0))
@@ -256,7 +246,7 @@ def _core(geometry: Geometry) -> tuple[slice, ...]:
 def _ghosts(
     geometry: Geometry, device: torch.device
 ) -> list[tuple[int, Axis, tuple[slice, ...], Tensor, Tensor]]:
-    """Of each padded axis in the order of E: (dim, axis, where, sources before, sources behind).
+    """(dim, axis, where, sources before, sources behind) of each padded axis, in the order of E.
 
     `where` has the axes before it extended already and those after it not yet; sources count
     padded samples.

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from ..numerics.lanczos import random_start
-from ..numerics.norms import norms, ratio, unit_of
+from ..numerics.norms import in_unit, norms, ratio
 from ..numerics.precision import double_dtype
 from ..operators.linear_operator import LinearOperator
 from .facts import CannotServeError, SpectrumSummary
@@ -99,11 +99,11 @@ def probe(
         allowed = cutoff * norms(r) + _SLACK * eps * facts.norm * size
         found["Aᴴ(y − A X y) = 0"] = ratio(norms(_product(A._rmatvec, r)), allowed)
     if not full or m < n:
-        x = x / unit_of(norms(x)).to(x.dtype.to_real()).reshape(-1, *[1] * (x.ndim - 1))
+        x, _ = in_unit(x)
         u = solve_adjoint(x)
         found["Aᴴ Xᴴ x = x"] = _parts(_product(A._rmatvec, u) - x, x, loss)
     if not full:
-        u = u / unit_of(norms(u)).to(u.dtype.to_real()).reshape(-1, *[1] * (u.ndim - 1))
+        u, _ = in_unit(u)
         found["A X u = u"] = _parts(_product(A._matvec, solve(u)) - u, u, loss)
     return Probe(found)
 

@@ -75,13 +75,13 @@ def _judged(inverse: InverseOperator) -> Certificate:
         return certify(inverse.source[0], inverse, x, y, effort)
 
 
-def warn_if_short(found: Certificate, effort: Effort) -> None:
+def warn_if_short(found: Certificate, inverse: InverseOperator, effort: Effort) -> None:
     """Warn of answers that miss their tolerance; an iteration has warned of its own advice.
 
     Of data that are not finite nothing is asked.
     """
     short = ~found.converged & found.residual.isfinite()
-    if effort.advice is None and bool(short.any()):
+    if bool(short.any()) and inverse.advice(effort) is None:
         warn_of_accuracy(found.advice)
 
 

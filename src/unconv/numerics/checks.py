@@ -6,6 +6,7 @@ for values and shapes, TypeError for kinds.
 
 from __future__ import annotations
 
+import cmath
 import math
 from collections.abc import Collection, Sequence
 from typing import Any, TypeGuard, TypeVar
@@ -127,7 +128,8 @@ def check_all_finite(
 ) -> None:
     """Refuse NaN and Inf: a transform would spread one of them over the whole result."""
     check_values(name, value)
-    if torch.isfinite(value.detach().sum()):  # one pass and no memory; only overflow needs a look
+    # one pass and no memory; only overflow needs a look
+    if cmath.isfinite(value.detach().sum().item()):
         return
     bad = ~torch.isfinite(value)
     if bad.any():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
@@ -41,10 +41,12 @@ def working_dtype(own: torch.dtype, result: torch.dtype) -> torch.dtype:
     return real.to_complex() if own.is_complex else real
 
 
-def in_working_precision(t: Tensor, result: torch.dtype) -> Tensor:
-    """`t` in its `working_dtype`; itself where it has that already."""
-    working = working_dtype(t.dtype, result)
-    return t if t.dtype == working else t.to(working)
+def working_pair(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, torch.dtype]:
+    """Two operands, each in its `working_dtype`, and the dtype of what is made of them."""
+    if a.dtype == b.dtype and a.dtype not in _HALF:
+        return a, b, a.dtype
+    result = torch.result_type(a, b)
+    return a.to(working_dtype(a.dtype, result)), b.to(working_dtype(b.dtype, result)), result
 
 
 def in_precision(t: Tensor, dtype: torch.dtype) -> Tensor:
@@ -69,9 +71,14 @@ def ieee_arithmetic(
     """
     if dtype in (torch.float64, torch.complex128):
         return _AS_IT_IS
-    loose = [s for s in _switches(device_type) if s.__getattr__(_NAME) not in ("none", "ieee")]
-    autocast = _is_autocast(device_type)
-    return _strict(loose, device_type if autocast else None) if loose or autocast else _AS_IT_IS
+    switches, autocast = _switches(device_type), _is_autocast(device_type)
+    for switch in switches:
+        if switch.__getattr__(_NAME) not in ("none", "ieee"):
+            break
+    else:
+        if not autocast:
+            return _AS_IT_IS
+    return _strict(switches, device_type if autocast else None)
 
 
 _AS_IT_IS: AbstractContextManager[None] = nullcontext()
@@ -93,7 +100,7 @@ def _is_autocast(device_type: str) -> bool:
 
 
 @contextmanager
-def _strict(slots: list[Any], autocast: str | None) -> Iterator[None]:
+def _strict(slots: Sequence[Any], autocast: str | None) -> Iterator[None]:
     before = [slot.fp32_precision for slot in slots]
     try:
         for slot in slots:

@@ -8,7 +8,8 @@ the batch of an inverse that holds a factor for every kernel.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
 from typing import Any, Protocol
 
 import torch
@@ -47,8 +48,11 @@ _Outputs = tuple[Tensor | None, ...]  # x and the fields of an Effort
 
 def apply_inverse(inverse: Factored, v: Tensor, *, adjoint: bool = False) -> Tensor:
     """B v or Bᴴ v in the dtype of the factor, differentiable in v and `inverse.params`."""
-    if not is_watched(v, *inverse.params):  # the node would be thrown away: two thirds of its cost
-        return _values(inverse, v, adjoint)
+    if not is_watched(
+        v, *inverse.params
+    ):  # a node that nobody reads takes longer than short solves
+        with torch.no_grad():
+            return _values(inverse, v, adjoint)
     x: Tensor = _Apply.apply(v, inverse, adjoint, False, *inverse.params)[0]
     return x
 
@@ -183,9 +187,11 @@ class _Look(torch.autograd.Function):
         params, dims = rest[_FIELDS:], in_dims[4 + _FIELDS :]
         if any(d is not None for d in dims):
             params, inverse = _all_first(params, dims), inverse.each
-            parts = [[None if t is None else t[:, i] for t in found] for i in range(x.shape[1])]
+            parts: Iterable[Sequence[Tensor | None]] = zip(
+                *(_apart(t, 1) for t in found), strict=False
+            )
         elif inverse.batch_size:
-            parts = [[None if t is None else t[i] for t in found] for i in range(info.batch_size)]
+            parts = zip(*(_apart(t, 0) for t in found), strict=False)
         else:
             parts = [[None if t is None else t.flatten(0, 1) for t in found]]
         for part in parts:
@@ -199,6 +205,11 @@ _Dims = tuple[int | None, ...]
 def _first(t: Tensor, dim: int | None, size: int) -> Tensor:
     """`t` with the mapped axis in front, the same for all where it is not mapped."""
     return t.expand(size, *t.shape) if dim is None else t.movedim(dim, 0)
+
+
+def _apart(t: Tensor | None, dim: int) -> Iterable[Tensor | None]:
+    """The slices of a tensor, or None as often as wanted."""
+    return repeat(None) if t is None else t.unbind(dim)
 
 
 def _all_first(params: Sequence[Any], dims: Sequence[int | None]) -> tuple[Any, ...]:

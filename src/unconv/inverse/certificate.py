@@ -43,7 +43,7 @@ class Certificate:
 
     Attributes
     ----------
-    method : the rung that answered
+    method : the rung that answered, the one of several ways to invert A
     rank : (N,) number of singular values that count, or None where damp > 0 made it moot
     rank_how : how the rank is known
     gap : (N,) lower bound of σ_r/σ_{r+1}; under 10 the cut-off, not the data, decides x

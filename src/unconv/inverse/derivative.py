@@ -23,8 +23,8 @@ Damped, with λ = damp² and u = (AAᴴ + λ)⁻¹y, there are two ways to say t
 Neither meets 1/λ: v is of the size of 1/σ² where A has no null space, and u where Aᴴ has none.
 With both null spaces the null vectors that g holds weigh 1/λ in v, and are orthogonal to x only to
 round-off.  A change of the weight by an eps does as much to the derivative itself, but not where
-its structure holds the null space in place (constants, under a difference kernel).  So where a rung
-knows the least σ that is not zero, and damp is far below it, the product with x is taken of
+its structure holds the null space in place (constants, under a difference kernel).  So where it is
+known what the least σ is that is not zero, and damp is far below it, the product with x is taken of
 A⁺w = v on the range alone, by z ← z + B(w − Az) from z = 0: λ/(σ² + λ) of the error is left a step.
 
 Bᴴ is the inverse of Aᴴ, so one derivation serves both.  The formulas are written with the same

@@ -1,4 +1,4 @@
-"""The *krylov* rung: any operator, by iterations that prove their answer where that can be done.
+"""The rung *krylov* (a rung is one way to invert A): any operator, by iterations with a proof.
 
     damp > 0   until ‖Aᴴ(y − Ax) − damp²x‖ ≤ tol·damp²‖x‖, a proof that x is known to tol;
     damp = 0   until ‖Aᴴ(y − Ax)‖ is round-off: optimal, but no bound on the error exists without

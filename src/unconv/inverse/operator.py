@@ -1,4 +1,8 @@
-"""What every factored inverse is, and what it knows about the spectrum of A."""
+"""What every factored inverse is, and what it knows about the spectrum of A.
+
+A rung is one way to invert A: by Fourier blocks, by an SVD, by an iteration, …  Each is a subclass,
+whose buffers are its factor: what is computed once from the weight and applied to many data.
+"""
 
 from __future__ import annotations
 

@@ -223,7 +223,10 @@ class Prepared:
             behind.copy_(region.index_select(dim, right))
 
     def _fold(self, grid: Tensor) -> Tensor:
-        """Eᴴ: add the ghosts onto the samples that they copied, in place; a view of the domain."""
+        """Eᴴ: add the ghosts, what the padding invented, onto the samples that they copied.
+
+        In place; returned is a view of the domain, (N, C, *n).
+        """
         for dim, axis, where, left, right in reversed(self._ghosts):
             region = grid[where]
             region.index_add_(dim, left, region.narrow(dim, 0, axis.before).clone())

@@ -1,8 +1,8 @@
 """Whether a factor is the pseudo-inverse that it claims to be, by the Penrose conditions.
 
 A factorisation decides a rank from what it can see, and may be wrong: a null vector that it took
-for one with a small singular value σ̃ answers by eps/σ̃, under a certificate whose bound knows
-nothing of it.  For random vectors a and y and X the computed inverse, with r = y − A X y,
+for one with a small singular value σ̃ answers by eps/σ̃, under an error bound that knows nothing of
+it.  For random vectors a and y and X the computed inverse, with r = y − A X y,
 
     full column rank   X A a = a,   Aᴴ r = 0 if A is tall
     full row rank      A X y = y,   Aᴴ Xᴴ x = x for x = X y

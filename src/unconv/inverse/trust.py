@@ -2,8 +2,8 @@
 
 An undamped factor that breaks the Penrose conditions is refused (probe.py).  One that holds them,
 or a damped one, may still be so ill-conditioned that not a digit of an answer is certain.  Where
-the rung is backward stable its condition says so; elsewhere a random right-hand side shows it,
-judged as `lstsq` judges every answer (certificate.py).
+the rung (the way in which A was inverted) is backward stable its condition says so; elsewhere a
+random right-hand side shows it, judged as `lstsq` judges every answer (certificate.py).
 """
 
 from __future__ import annotations

@@ -313,7 +313,7 @@ class Extremes:
     def _count_above(self, tau: float) -> int:
         torus, blocks = self._blocks
         ghosts = self.p.ghosts(torus, all_pixels=False)
-        return count_above(tau, blocks, ghosts, torus, torus.multiplicity(blocks.device))
+        return count_above(tau, torus, blocks, ghosts)
 
     def _beside(self, value: float, factor: float) -> float:
         """value·factor, moved a little further if the grid has a singular value there."""

@@ -12,8 +12,8 @@ from ...numerics.memory import LARGEST_KEPT
 from ...operators.convolution import Convolution
 from .. import krylov
 from ..request import Request
-from .deflation import guards
 from .ring_schur import SCRATCH_BYTES
+from .small_triples import guards
 from .zero_slices import needed_geometry
 
 _MEMORY_BOUND = 12.0  # a flop of an FFT or a triangular solve costs as much as these of an LU

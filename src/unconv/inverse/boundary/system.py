@@ -2,13 +2,13 @@
 
 A differs from a circular convolution only on the ghosts, thin strips around the picture.  Solve on
 the periodic grid, where everything is block-diagonal, with free sources on the ghosts, and choose
-the sources such that the constraints there hold (ghosts.py, ghost_system.py):
+the sources such that the constraints there hold (ghosts.py, bordered.py):
 
     square A, λ = 0     sources on the ghost outputs, constraints on the ghost pixels
     damped              augmented system with corners α = β = damp; in two dimensions or more
                         without the ghosts of one axis, which form rings (ring_system.py)
     tall, wide, λ = 0   the same with corners (α, 0) or (0, β), 0.3 of σ_max
-    square, some σ cut  A⁻¹ between projectors past the few dropped triples (square_cut.py)
+    square, some σ cut  A⁻¹ between projectors past the few dropped triples (small_triples.py)
     rank-deficient      the damped system with a small μ, σ ≤ 10 μ taken out (deflation.py)
 
 Unknowns: c_in·|ghost pixels| + c_out·|ghost outputs|, half of that for the square form, and

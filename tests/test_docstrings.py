@@ -20,12 +20,26 @@ NAMES = ["unconv"] + [
     if not info.name.startswith("unconv.cli")
 ]
 
-FRAGMENT = re.compile(r"(The same|See|As above|Likewise|Itself|Of)\b")
-"""How a sentence begins that means nothing without its neighbour."""
+FRAGMENT = re.compile(r"(The same|See|As above|Likewise|Itself|Of)\b|[^.]*, likewise\.")
+"""A first sentence that means nothing without its neighbour."""
 
 HOUSE = Path(unconv.__file__).parent
-LEANING = {"inverse", "regularize"}  # rooms in which docstrings still need their neighbours
-FILES = [p for p in sorted(HOUSE.rglob("*.py")) if p.relative_to(HOUSE).parts[0] not in LEANING]
+LEANING = {  # files in which a docstring still needs its neighbour
+    "inverse/certificate.py",
+    "inverse/derivative.py",
+    "inverse/diagonal/dense.py",
+    "inverse/diagonal/separable.py",
+    "inverse/evidence.py",
+    "inverse/facts.py",
+    "inverse/normal_equations.py",
+    "inverse/operator.py",
+    "inverse/prepared.py",
+    "inverse/request.py",
+    "regularize/penalized.py",
+    "regularize/stack.py",
+    "regularize/wiener/gradient.py",
+}
+FILES = [p for p in sorted(HOUSE.rglob("*.py")) if p.relative_to(HOUSE).as_posix() not in LEANING]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -50,3 +64,7 @@ def test_docstrings_stand_alone(path):
     ]
     texts = [text for node in nodes if (text := ast.get_docstring(node))]
     assert not [text for text in texts if FRAGMENT.match(text)]
+
+
+def test_files_that_are_excused_exist():
+    assert all((HOUSE / name).exists() for name in LEANING)

@@ -12,7 +12,8 @@ is ever asked follows from K⁻¹, known by blocks, and from S:
 
     solve        K u = f + Jᴴ z,  W u + D z = 0:   S z = −W K⁻¹ f            `factored`
     determinant  |det K| · |det S|                                           `log_abs_det`
-    inertia      n₊(K) − n₊(S), for J = W and Hermitian K                    `positive_on_ghosts`
+    inertia      n₊ of the whole, less one for each constraint (J = W):
+                 n₊(K) − n₊(S)                                               `positive_on_ghosts`
     trace        of a part of the inverse, Π its mask:
                  tr ΠK⁻¹Π − tr S⁻¹ W K⁻¹ Π K⁻¹ Jᴴ                            `trace_of_inverse`
 
@@ -44,8 +45,8 @@ from .ghost_system import GhostSystem, LuSolver, MatrixSolver, PseudoSolver
 from .ghosts import Ghosts, Strip, fill_green
 
 _ALL = slice(None)
-_SLICE_BYTES = 4 * 2**20  # of blocks that a thread inverts at once: with their copies they fit L2
-_SLICE_ENTRIES = 2**16  # of blocks whose determinants a thread takes at once, 1 MiB: likewise
+_BLOCK_BYTES = 4 * 2**20  # of blocks that a thread inverts at once: enough to be worth a thread
+_BLOCK_ENTRIES = 2**16  # of blocks whose determinants it takes at once, 1 MiB: they stay in cache
 _POWER_STEPS = 8  # to know ‖S⁻¹‖ to its order, which is all that an error estimate needs
 _EPS = torch.finfo(torch.float64).eps
 
@@ -166,12 +167,12 @@ class Bordered:
         def work(part: slice) -> None:
             logs[part] = torch.linalg.slogdet(self.inverse[part, 0])[1]
 
-        step = max(1, _SLICE_ENTRIES // (g * size * size))
+        step = max(1, _BLOCK_ENTRIES // (g * size * size))
         run_in_slices(work, F, step, self.inverse.device)
         return float((self.torus.multiplicity(self.inverse.device) * logs.sum(1)).sum())
 
     def positive_on_ghosts(self) -> int:
-        """n₊(S) of all groups, by which the inertia of K exceeds that of the whole; J = W."""
+        """n₊(S) of all groups, for J = W: so many fewer K has on the u with W u = 0."""
         return sum(positive_eigenvalues(part) for part in self.schur_complement())
 
     def trace_of_inverse(self, rows: int) -> float:
@@ -254,7 +255,7 @@ def augmented_inverse(blocks: Tensor, alpha: float, beta: float | Tensor) -> Ten
         K.diagonal(dim1=-2, dim2=-1)[..., r:] = -_of_frequencies(beta, 4, part)
         inverse[part] = torch.linalg.inv_ex(K)[0]
 
-    step = max(1, _SLICE_BYTES // (g * size * size * blocks.element_size()))
+    step = max(1, _BLOCK_BYTES // (g * size * size * blocks.element_size()))
     run_in_slices(invert, F, step, blocks.device)
     return inverse
 

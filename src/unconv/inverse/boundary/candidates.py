@@ -40,7 +40,7 @@ from .problem import (
     check_memory,
     healthy_grids,
 )
-from .sizes import RINGS_FROM, grid_of, sizes_of
+from .sizes import RINGS_FROM, TAKEN_OUT, grid_of, sizes_of
 from .small_triples import (
     in_batches,
     polished,
@@ -57,13 +57,13 @@ from .truncation import (
 )
 
 # All in units of σ_max but where said otherwise.
-_CORNER = 0.3  # for tall and wide A without damping; σ_min(S) is best from 0.1 to 1, and flat
+_CORNER = 0.3  # for tall and wide A without damping; any from 0.01 to 10 gives the same digits
 _BELIEVED = 1e-9  # left and right null vectors of an LU need not match below
 _HEALTHY, _REFINABLE = 1e-10, 1e-4  # backward errors of one pass: good to know σ by, to refine from
 _LITTLE = 1e-6  # damping under which a bound by damp alone proves nothing
 _SAFETY = 10.0  # times the cut-off: σ_min above that is believed without a count; Lanczos errs by 2
 _FAR_BELOW = 1e-4  # of σ_min(C): cuts there are exact but for its square (truncation.py)
-_LEVELS, _FEW = (1e-2, 1e-4), 32  # thresholds, and triples that are cheaper than the next of them
+_LEVELS = 1e-2, 1e-4  # thresholds under which triples are taken out, if they are few
 _MU = 0.1  # of the threshold that inertia has counted at: all triples to be found lie under 10 μ
 _VANISHING = 0.1  # of μ: σ so far under it answers by ρ/μ
 _MOST_ENTRIES = 3e7  # of singular vectors kept as images, 240 MB
@@ -108,7 +108,7 @@ def _damped_facts(p: Problem, form: AugmentedForm) -> SpectrumSummary:
 
 
 def constant_form(p: Problem) -> tuple[Form, SpectrumSummary]:
-    """Of a kernel that is zero, cut as a whole, or not finite."""
+    """The inverse of a kernel that is zero, cut as a whole, or not finite."""
     form = ConstantForm(p.A, 0.0 if p.norm <= p.tau else math.nan)
     count = 0 if p.damp else min(p.A.shape)
     return form, p.facts(p.damp or math.inf, "no singular value above zero", dropped=count)
@@ -323,7 +323,7 @@ def _square_form(p: Problem, healthy: HealthyGrid) -> SquareForm:
 
 
 def _without_vanishing(p: Problem, t: Triples, lost: Tensor, mu: float) -> Triples:
-    """Of triples that are dropped the vectors of the longer side, A v/σ, only where σ is near μ.
+    """Triples of which, where dropped, the longer side, A v/σ, is kept only for σ near μ.
 
     Far below, they carry the rounding of A as eps·σ_max/σ, and the factor does without them: what
     it makes of that direction is ρ/μ, which A does not see.
@@ -357,10 +357,10 @@ def _deflated(p: Problem, healthy: HealthyGrid | None) -> tuple[Form, SpectrumSu
     for level in (*_LEVELS, resolution):
         threshold = max(p.tau, level * p.norm)
         small = min(p.A.shape) - count_above(threshold, torus, blocks, ghosts)
-        if small <= _FEW:
+        if small <= TAKEN_OUT:
             break
     shown = f"{threshold / p.norm:.1e} of σ_max"
-    if small * sum(p.A.shape) > _MOST_ENTRIES or (small > _FEW and p.dense_serves):
+    if small * sum(p.A.shape) > _MOST_ENTRIES or (small > TAKEN_OUT and p.dense_serves):
         raise CannotServeError(
             f"{small:,} singular values lie at or under {shown}, too many to take out one by one"
         )

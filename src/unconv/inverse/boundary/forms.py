@@ -38,7 +38,7 @@ from .ghost_system import GhostSystem
 
 _Map = Callable[[Tensor], Tensor]
 
-_ONE_PASS = 1e-13  # backward error
+_ONE_PASS = 1e-13  # backward error of a pass that refinement need not improve: some hundred eps
 _ONE_PASS_CHANGE = 1e-12  # of the norm of a damped solution, as tried
 _MOST_LOSS = 2e-12  # of it, as estimated for data at hand
 
@@ -276,7 +276,7 @@ class AugmentedForm(nn.Module):
         return Answer(x + apart, done, residual)
 
     def pinv_adjoint(self, b: Tensor, *, careful: bool = True) -> Answer:
-        """(A⁺)ᴴ b, likewise."""
+        """(A⁺)ᴴ b, refined if it is to be `careful` or if one pass is not enough."""
         rho = None if careful else self._in_one_pass(b, adjoint=True)
         if rho is not None:
             return Answer(rho, 0)
@@ -307,8 +307,9 @@ class AugmentedForm(nn.Module):
         return self._corrected(zero, v)[1] / -self.corners.alpha
 
     def null_vectors(self, most_entries: float) -> Tensor:
-        """Of A if α > 0, of Aᴴ if not, where S is singular: orthonormal images (k, ...).
+        """Null vectors of A if α > 0, of Aᴴ if not, where S is singular.
 
+        They are orthonormal images (k, ...).
         S z = 0 leaves [ρ; x] = K⁻¹Jᴴz, with ρ = 0 for tall A and x = 0 for wide A.
         """
         shape = self.A.domain_shape if self.corners.alpha else self.A.range_shape
@@ -355,7 +356,7 @@ class AugmentedForm(nn.Module):
     def _residuals(
         self, right: tuple[Tensor, Tensor], found: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Of both rows of the system that is wanted."""
+        """Residuals of both rows of the system that is wanted."""
         (a, b), (rho, x) = right, found
         f = a - self.wanted.alpha * rho - self.A._matvec(x)
         return f, b - self.A._rmatvec(rho) + self.wanted.beta * x

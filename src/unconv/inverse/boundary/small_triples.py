@@ -39,12 +39,12 @@ from .deflation import Triples, orthonormal
 
 _Map = Callable[[Tensor], Tensor]
 
-_BATCH_BYTES = 4 * 2**20  # of vectors at once: a pass holds ten grids of each (sizes.py)
+_VECTOR_BYTES = 4 * 2**20  # of vectors at once: a pass holds ten grids of each (sizes.py)
 _NOTHING = 1e-13  # of σ_max: an image A·v that is round-off, and has no direction
 
 # A known number of triples.
 _LEAST_GUARD = 12  # vectors beyond those wanted: convergence follows the first one not carried
-_MOST_ITERATIONS = 200  # for what converges by a tenth a step
+_MOST_COUNTED = 200  # steps: what gains a tenth a step has settled in 140
 _EXACT = 1e-14  # sine of the angle between two subspaces that round-off cannot tell apart
 _PROGRESS = 0.9  # of the smallest angle so far: a step that turns them by more has stalled
 _STALLS = 5  # in a row, after which there is nothing more to gain
@@ -53,8 +53,10 @@ _POLISHABLE = 1e-7  # sine of an angle that one Newton step squares to round-off
 # All triples up to a cut-off.
 _FIRST = 16  # vectors; rarely is more than one under the cut-off
 _GUARD = 8  # of them above it
-_MOST_STEPS = 60  # what is not settled then has σ on both sides of τ that are not told apart
-_SETTLED, _STUCK = 1e-12, 1e-10  # sines of the angle by which a step turns the dropped vectors
+_MOST_UP_TO = 60  # steps: what is not settled then has σ on both sides of τ not told apart
+# Sines of the angle by which a step turns the dropped vectors: what costs A⁺ no digit, and what is
+# still believed where round-off turns them on.
+_STILL, _STUCK = 1e-12, 1e-10
 _RITZ = 1e-3  # relative, of the first σ that is kept: enough to know that it is
 
 
@@ -74,7 +76,7 @@ def in_batches(apply: _Map) -> _Map:
     """A map of vectors (k, ...) applied to a few at a time: its grids are many times their size."""
 
     def by_parts(W: Tensor) -> Tensor:
-        step = max(1, _BATCH_BYTES // max(1, W[:1].numel() * W.element_size()))
+        step = max(1, _VECTOR_BYTES // max(1, W[:1].numel() * W.element_size()))
         return torch.cat([apply(part) for part in W.split(step)])
 
     return by_parts
@@ -131,7 +133,7 @@ def _counted(
     """Orthonormal (count, *shape) that `apply` shrinks most."""
     k = min(count + guards(count), min(A.shape))
     best, stalled = math.inf, 0
-    for step in _subspace_iteration(apply, invert, shape, A, k, _MOST_ITERATIONS):
+    for step in _subspace_iteration(apply, invert, shape, A, k, _MOST_COUNTED):
         turned = angle(step.W[:count], step.before[:count])
         stalled = stalled + 1 if turned > _PROGRESS * best else 0
         best = min(turned, best)
@@ -180,7 +182,7 @@ def triples_up_to(
 def _up_to(tau: float, A: LinearOperator, matvec: _Map, invert: _Map, k: int) -> Tensor | None:
     """Ritz vectors (k, *domain), σ ascending, or None if k are too few or do not settle."""
     S, turned = torch.full((k,), math.inf, dtype=torch.float64, device=A.device), 1.0
-    for step in _subspace_iteration(matvec, invert, A.domain_shape, A, k, _MOST_STEPS):
+    for step in _subspace_iteration(matvec, invert, A.domain_shape, A, k, _MOST_UP_TO):
         S_before, S = S, step.S
         lost = int((tau >= S).sum())
         if lost + _GUARD > k < A.shape[0]:
@@ -188,7 +190,7 @@ def _up_to(tau: float, A: LinearOperator, matvec: _Map, invert: _Map, k: int) ->
         if lost == k or S_before[lost] - S[lost] > _RITZ * S[lost]:
             continue
         last, turned = turned, angle(step.W[:lost], step.before[:lost])
-        if turned <= _SETTLED or last / 2 < turned <= _STUCK:  # round-off turns them, too
+        if turned <= _STILL or last / 2 < turned <= _STUCK:  # round-off turns them, too
             return step.W
     return None
 

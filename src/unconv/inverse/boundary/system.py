@@ -55,7 +55,7 @@ __all__ = [
     "operations",
 ]
 
-_SLICE_BYTES = 256 * 2**20
+_DATA_BYTES = 256 * 2**20  # of images that are solved at once; a pass holds ten grids beside them
 
 
 def factor(op: Convolution, request: Request) -> InverseOperator:
@@ -135,7 +135,7 @@ class BoundaryInverse(InverseOperator):
 
     def _in_slices(self, v: Tensor, adjoint: bool, *, careful: bool) -> tuple[Tensor, Effort]:
         """A⁺ of the convolution or its adjoint, slice by slice or kernel by kernel."""
-        size = max(1, _SLICE_BYTES // max(1, v[:1].numel() * v.element_size()))
+        size = max(1, _DATA_BYTES // max(1, v[:1].numel() * v.element_size()))
         answers = []
         for i, part in enumerate(v.split(1 if self.batch_size else size)):
             form = cast(Form, self.forms[i if self.batch_size else 0])

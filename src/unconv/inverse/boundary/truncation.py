@@ -249,7 +249,7 @@ class TruncatedForm(nn.Module):
         return self._refined(y, adjoint=False)
 
     def pinv_adjoint(self, b: Tensor, *, careful: bool = True) -> Answer:
-        """(A⁺)ᴴ b, likewise."""
+        """(A⁺)ᴴ b; this form always refines."""
         return self._refined(b, adjoint=True)
 
     def inverse_of_gram(self, v: Tensor, *, of_data: bool) -> Tensor:

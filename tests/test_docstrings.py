@@ -20,12 +20,28 @@ NAMES = ["unconv"] + [
     if not info.name.startswith("unconv.cli")
 ]
 
-FRAGMENT = re.compile(r"(The same|See|As above|Likewise|Itself|Of)\b")
-"""How a sentence begins that means nothing without its neighbour."""
+FRAGMENT = re.compile(r"(The same|See|As above|Likewise|Itself|Of)\b|[^.]*, likewise\.")
+"""A first sentence that means nothing without its neighbour."""
 
 HOUSE = Path(unconv.__file__).parent
-LEANING = {"inverse", "regularize"}  # rooms in which docstrings still need their neighbours
-FILES = [p for p in sorted(HOUSE.rglob("*.py")) if p.relative_to(HOUSE).parts[0] not in LEANING]
+LEANING = {  # files in which a docstring still needs its neighbour
+    "inverse/boundary/candidates.py",
+    "inverse/boundary/deflation.py",
+    "inverse/boundary/forms.py",
+    "inverse/boundary/ghosts.py",
+    "inverse/boundary/ring_ghosts.py",
+    "inverse/boundary/sizes.py",
+    "inverse/boundary/truncation.py",
+    "inverse/boundary/zero_slices.py",
+    "inverse/certificate.py",
+    "inverse/derivative.py",
+    "inverse/diagonal/dense.py",
+    "inverse/diagonal/separable.py",
+    "inverse/evidence.py",
+    "inverse/operator.py",
+    "inverse/prepared.py",
+}
+FILES = [p for p in sorted(HOUSE.rglob("*.py")) if p.relative_to(HOUSE).as_posix() not in LEANING]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -50,3 +66,7 @@ def test_docstrings_stand_alone(path):
     ]
     texts = [text for node in nodes if (text := ast.get_docstring(node))]
     assert not [text for text in texts if FRAGMENT.match(text)]
+
+
+def test_files_that_are_excused_exist():
+    assert all((HOUSE / name).exists() for name in LEANING)

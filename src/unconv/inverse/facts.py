@@ -26,6 +26,7 @@ class SpectrumSummary:
     rank : (B,) number of kept singular values, None where damp > 0 made it moot
     gap : (B,) σ_r/σ_{r+1} from below or to a percent, inf when nothing was dropped
     rank_how : how the rank is known
+    dropped : (B,) number of singular values that were cut
     above_zero : (B,) where some singular values are zero to round-off, a lower bound of the least
         of the others; inf where none is zero, or nobody has looked
     """
@@ -58,7 +59,10 @@ class Effort(NamedTuple):
     residual: Tensor | None = None
 
     def joined(self, other: Effort) -> Effort:
-        """Of a solve for Re y and one for Im y, the larger, image by image."""
+        """What a complex solve took that was two real ones, this of Re y and `other` of Im y.
+
+        The larger number of each, image by image; of the residuals a complex one.
+        """
         residual = None
         if self.residual is not None and other.residual is not None:
             residual = torch.complex(self.residual, other.residual)
@@ -70,7 +74,10 @@ class Effort(NamedTuple):
         )
 
     def halved(self) -> Effort:
-        """The same where both were one batch of two halves."""
+        """What a complex solve took that was one real batch, Re y in front of Im y.
+
+        The larger number of each, image by image; of the residuals a complex one.
+        """
         halves = []
         for part in (slice(None, 1), slice(1, None)):
             half = [
@@ -90,17 +97,17 @@ def _larger(a: Tensor | int, b: Tensor | int) -> Tensor | int:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which rung answers, why, and what it will cost; `print(plan)` shows it.
+    """Which rung (way to invert A) answers, why, and what it will cost; `print(plan)` shows it.
 
     Attributes
     ----------
     method, reason : the rung and why it was taken
     memory : bytes at the peak of the factorisation and of one solve, for A of full rank or damped
     memory_if_deficient
-        The same for A that turns out to be rank-deficient, or so ill-conditioned that its answers
-        are in doubt; for `boundary` of the dearest way that it then takes and that fits
-        memory_limit.  Every such way asks again before it allocates: what does not fit leaves the
-        answer to the next way, at last to the next rung.
+        Bytes at the peak for A that turns out to be rank-deficient, or so ill-conditioned that
+        its answers are in doubt; for `boundary` of the dearest way that it then takes and that
+        fits memory_limit.  Every such way asks again before it allocates: what does not fit leaves
+        the answer to the next way, at last to the next rung.
     factor_operations, apply_operations : flop of the set-up and of one solve of one image
     factor_dtype : dtype in which the factor is kept; it is computed in double precision
     rejected : (rung, reason) for each rung above

@@ -52,7 +52,7 @@ class Model(Protocol):
         """A for these parameters, in the precision of `like`."""
 
     def tangent(self, params: Params, tangents: Sequence[Tensor | None], like: Tensor) -> Linear:
-        """dA for these tangents."""
+        """The change dA of A for changes of its parameters; None stands for no change."""
 
 
 class Linear(Protocol):
@@ -68,11 +68,11 @@ class Linear(Protocol):
     def _matvec(self, x: Tensor) -> Tensor: ...
     def _rmatvec(self, y: Tensor) -> Tensor: ...
     def gradients(self, x: Tensor, y: Tensor) -> list[Tensor]:
-        """One gradient a parameter."""
+        """The gradients of Re⟨y, Ax⟩, one for each parameter."""
 
 
 class Turned:
-    """A, or Aᴴ in its place."""
+    """A linear map and its adjoint: those of A, or of Aᴴ in its place."""
 
     def __init__(self, A: Linear, adjoint: bool) -> None:
         self.A, self.turned = A, adjoint
@@ -80,7 +80,7 @@ class Turned:
         self.adjoint: Map = A._matvec if adjoint else A._rmatvec
 
     def gradients(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
-        """Of Σ Re⟨g, Ax⟩ over pairs (x, g)."""
+        """The gradients of Σ Re⟨g, Ax⟩ over pairs (x, g), one for each parameter of A."""
         if self.turned:
             pairs = [(g, x) for x, g in pairs]
         if not self.A.per_sample:  # the pairs are samples more of one sum
@@ -104,7 +104,7 @@ def refinements_for(ratio: float, dtype: torch.dtype) -> int:
 
 @dataclass(frozen=True)
 class NormalEquations:
-    """N of A, or of Aᴴ in its place; damp is the last parameter.
+    """N = (AᴴA + damp²)⁻¹ of A, or of Aᴴ in its place; damp is the last parameter.
 
     Attributes
     ----------
@@ -125,20 +125,20 @@ class NormalEquations:
         return v
 
     def B(self, t: Tensor, params: Params) -> Tensor:
-        """N Aᴴt."""
+        """B t = N Aᴴt, one damped solve."""
         return self.inverse(t, params, self.adjoint)
 
     def BH(self, t: Tensor, params: Params) -> Tensor:
-        """A N t."""
+        """Bᴴt = A N t, one damped solve with the adjoint."""
         return self.inverse(t, params, not self.adjoint)
 
     def operator(self, params: Params, like: Tensor) -> Turned:
-        """A for these parameters."""
+        """A, or Aᴴ in its place, for these parameters and in the precision of `like`."""
         return Turned(self.model.at(params, like), self.adjoint)
 
 
 class _Normal(torch.autograd.Function):
-    """v = N g; of w, which is a function of g, no gradient is owed."""
+    """The node v = N g of autograd; of w = Bᴴg, a function of g, no gradient is owed."""
 
     generate_vmap_rule = True
 

@@ -43,7 +43,7 @@ _LOWEST = 0.01  # cycles per sample; below, boundary and exposure dominate the p
 
 @dataclass(frozen=True)
 class Risk:
-    """R as a function of the damp, (g·F,) each.
+    """The expected error R of a picture as a function of the damp; tensors are (g·F,).
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ def obstacle(op: Convolution) -> str | None:
 
 
 def check_data(op: Convolution, y: Tensor, noise_std: float | None) -> None:
-    """One sentence for everything that is wrong with data and noise level."""
+    """Refuse data (N, *range_shape) or a noise level that the expected error cannot be had from."""
     op._check(y, op.range_shape)
     check_all_finite("y", y, "remove them first")
     check_all_finite("weight", op.weight.detach(), "no damp can be chosen for it")
@@ -109,7 +109,10 @@ def check_data(op: Convolution, y: Tensor, noise_std: float | None) -> None:
 
 
 def risk_of(op: Convolution, y: Tensor, noise_std: float | None) -> Risk:
-    """The expected error as a function of the damp, for data that were checked."""
+    """The expected error as a function of the damp.
+
+    y : (N, *range_shape), checked by `check_data`; noise_std : None where it is to be estimated
+    """
     unit = float(y.abs().max()) or 1.0  # squares of very small or large data leave float64's range
     with torch.no_grad():
         found = picard(op, y / unit, "fourier")

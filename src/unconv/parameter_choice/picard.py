@@ -40,7 +40,7 @@ _SLICE_BYTES = 4 * 2**20  # blocks that are decomposed at once, with copies of L
 
 @dataclass(frozen=True)
 class Picard:
-    """Singular values and squared coefficients, in double precision.
+    """Singular values σ_i of A and the squared coefficients |u_iᴴ y|² of data, in double precision.
 
     Attributes
     ----------

@@ -19,7 +19,7 @@ _Function = Callable[[float], float]
 
 
 class Found(NamedTuple):
-    """A damp, and None or the reason why it is no minimum or no crossing."""
+    """What a search found: a damp, and the reason why it is no minimum or crossing, else None."""
 
     damp: float
     failure: str | None

@@ -45,7 +45,17 @@ Gain = Callable[[Tensor], Tensor]
 
 
 def landweber(steps: int, step: float) -> Gain:
-    """k = `steps` iterations with step length ω, convergent for ω < 2/σ_max².
+    """The filter of Landweber's iteration: `steps` steps x ← x + step·Aᴴ(y − Ax) from x = 0.
+
+    Parameters
+    ----------
+    steps : number of steps, at least 1
+    step : step length, for which the iteration converges if it is below 2/σ_max²
+
+    Returns
+    -------
+    A function from singular values σ, of any shape, to (1 − (1 − step·σ²)^steps)/σ.  It raises
+    ValueError where the step is too long for the largest of them.
 
     Examples
     --------
@@ -71,7 +81,15 @@ def landweber(steps: int, step: float) -> Gain:
 
 
 def showalter(time: float) -> Gain:
-    """The gradient flow at t = `time`.
+    """The filter of Showalter's method: the gradient flow of ½‖Ax − y‖² from x = 0 at t = `time`.
+
+    Parameters
+    ----------
+    time : how long the flow runs, in units of 1/σ²; the longer, the less is damped
+
+    Returns
+    -------
+    A function from singular values σ, of any shape, to (1 − exp(−time·σ²))/σ
 
     Examples
     --------
@@ -88,7 +106,20 @@ def showalter(time: float) -> Gain:
 
 
 def filtered_inverse(op: Convolution, gain: Gain, request: Request) -> InverseOperator:
-    """The first rung that diagonalises `op`, with its 1/σ replaced."""
+    """x = Σ gain(σᵢ) ⟨uᵢ, y⟩ vᵢ, by the first rung (way to invert A) that knows all of uᵢ, σᵢ, vᵢ.
+
+    Parameters
+    ----------
+    gain : a function from a float64 tensor of singular values to a real tensor of its shape
+    request : its `memory_limit` and `check_finite` are heeded
+
+    Raises
+    ------
+    NotImplementedError
+        If no rung diagonalises `op` within memory_limit.
+    ValueError
+        If what `gain` returns has another shape, is not finite, or does not vanish at σ = 0.
+    """
     check_function("gain", gain)
     memory_limit = request.memory_limit
     check_values("weight", op.weight)
@@ -104,7 +135,10 @@ def filtered_inverse(op: Convolution, gain: Gain, request: Request) -> InverseOp
 
 
 def prepared(op: Convolution, name: str, request: Request) -> Callable[[Gain], InverseOperator]:
-    """The singular vectors of a rung that diagonalises `op`, waiting for any number of filters."""
+    """A function from a filter to its inverse, for which the singular vectors are computed once.
+
+    name : the rung (way to invert A) that diagonalises `op`, of `diagonal_rung`
+    """
     facts = request, _summary(op)
     with torch.no_grad():
         if name == "dense":
@@ -160,13 +194,13 @@ def _checked(gain: Gain) -> Gain:
 
 
 def _summary(op: Convolution) -> SpectrumSummary:
-    """Nothing is known but that it is no optimum of anything a certificate could judge."""
+    """The summary of a filtered inverse: NaN, for it is no optimum that could be judged."""
     none = torch.full((op.batch_size or 1,), torch.nan, dtype=torch.float64, device=op.device)
     return SpectrumSummary(none, 0 * none, None, none, "a filter of all singular values")
 
 
 def _by_blocks(op: Convolution, name: str, request: Request) -> Callable[[Gain], InverseOperator]:
-    """V f(σ) Uᴴ of every block."""
+    """A function from a filter f to the inverse of the blocks V f(σ) Uᴴ, one a frequency."""
     rung: Any = RUNGS[name]
     blocks, scale = rung.blocks_of(op)
     if rung is cosine and op.transposed:  # fourier inverts those of the convolution, and turns

@@ -44,7 +44,20 @@ def penalized(
     penalty: Penalty,
     request: Request,
 ) -> PenalizedInverse:
-    """y ↦ argmin ‖Ax − y‖² + damp²‖Lx‖², factored once; `request.damp` is the damp of L."""
+    """The operator y ↦ argmin ‖Ax − y‖² + damp²‖Lx‖², factored once.
+
+    Parameters
+    ----------
+    penalty : what `penalty_operator` takes for L
+    request : its damp > 0 is the weight of the penalty
+
+    Raises
+    ------
+    ValueError
+        If damp = 0, or the method that was asked for cannot serve the stack [A; damp·L].
+    NotImplementedError
+        Under `torch.func.vmap` over a weight.
+    """
     if not request.damp:
         raise ValueError("damp=0 leaves the penalty without effect; give damp > 0, or no penalty.")
     check_damp(request.live_damp, op)
@@ -94,7 +107,7 @@ def _differentiate_as_a_stack(
     shape: tuple[int, int],
     damp: float,
 ) -> None:
-    """Have gradients reach both weights and damp."""
+    """Give an inverse of the stack [A; damp·L] its gradients in both weights and in damp."""
     model = StackModel(op, L, layout)
     derivative = LeastSquares(model, shape, Request(), inner.summary)
     value = torch.tensor(damp, dtype=torch.float64, device=op.device)
@@ -102,7 +115,7 @@ def _differentiate_as_a_stack(
 
 
 class PenalizedInverse(InverseOperator):
-    """The first columns of [A; damp·L]⁺."""
+    """y ↦ [A; damp·L]⁺ [y; 0], the solution of a penalised problem by an inverse of its stack."""
 
     keeps_double = True
 
@@ -143,18 +156,21 @@ class PenalizedInverse(InverseOperator):
         )
 
     def bound_to(self, *params: Tensor) -> PenalizedInverse:
-        """The stack is what computes."""
+        """The operator for other tensors of equal values; its inverse of the stack is bound too."""
         other = super().bound_to(*params)
         assert isinstance(other, PenalizedInverse)
         other.inner = self.inner.bound_to(*params)
         return other
 
     def with_zeros(self, y: Tensor) -> Tensor:
-        """[y; 0] for the stack."""
+        """(N, *range_shape) -> [y; 0], data of the stack."""
         return self.layout.join(y, y.new_zeros(len(y), *self.rows_of_L))
 
     def certify(self, x: Tensor, y: Tensor, effort: Effort, tol: float | None) -> Certificate:
-        """Of the stack, but for the residual, which is that of Ax − y."""
+        """Evidence for x (N, *domain_shape) as the solution of the stack for [y; 0].
+
+        The residual alone is that of Ax − y, relative to y.
+        """
         if isinstance(self.inner, StackIteration):
             return self.inner.certify(x, y, effort)
         (stack,), result = self._stack, torch.promote_types(self.dtype, y.dtype)
@@ -167,7 +183,7 @@ class PenalizedInverse(InverseOperator):
 
 
 class StackIteration(InverseOperator):
-    """[A; damp·L]⁺ by LSMR, anew for every right-hand side."""
+    """[A; damp·L]⁺ by LSMR, which starts anew for every right-hand side and factors nothing."""
 
     method = "krylov"
     keeps_double = True
@@ -247,7 +263,10 @@ def solve_penalized(
     penalty: Penalty,
     request: Request,
 ) -> LstsqResult:
-    """Factor, solve, certify."""
+    """argmin ‖Ax − y‖² + damp²‖Lx‖² with its certificate.
+
+    y (N, *range_shape) -> x (N, *domain_shape) in the dtype that A and y have together.
+    """
     inverse = penalized(op, penalty, request)
     tol = request.tol if request.tol_is_asked else None
     found: list[Certificate] = []

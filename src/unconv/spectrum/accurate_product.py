@@ -44,11 +44,11 @@ class AccurateProduct(nn.Module):
         return [cast(Convolution, A) for A in self.parts]
 
     def matvec(self, x: Tensor) -> Tensor:
-        """A x."""
+        """(N, *domain_shape) -> A x (N, *range_shape), both in double precision."""
         return _sum([A._matvec(part) for A in self._operators for part in _cut(x, self.bits)])
 
     def rmatvec(self, y: Tensor) -> Tensor:
-        """Aᴴ y."""
+        """(N, *range_shape) -> Aᴴ y (N, *domain_shape), both in double precision."""
         return _sum([A._rmatvec(part) for A in self._operators for part in _cut(y, self.bits)])
 
 

@@ -79,7 +79,7 @@ _EPS = torch.finfo(torch.float64).eps
 
 
 class LogVolume(NamedTuple):
-    """Σ log √(σ² + damp²) and an estimate of its error."""
+    """log of the volume factor of A, Σ log √(σ² + damp²), and an estimate of its error."""
 
     value: float
     error: float

@@ -40,14 +40,14 @@ _PRIMES = 4  # modulo which a matrix must be singular: by chance once in 10⁷, 
 
 
 class ExactMatrix(NamedTuple):
-    """The matrix M + δ: (N, N), or (m, n) where only its rank is asked for."""
+    """A matrix as M plus small corrections δ: (N, N), or (m, n) where its rank is asked for."""
 
     M: Tensor
     delta: Tensor
 
     @property
     def real(self) -> ExactMatrix:
-        """[Re −Im; Im Re] of a complex one: its determinant is |det|²."""
+        """A real matrix as it is, a complex one as [Re −Im; Im Re], of determinant |det|²."""
         if not self.M.is_complex():
             return self
         return ExactMatrix(*(
@@ -60,7 +60,9 @@ class ExactMatrix(NamedTuple):
 
 
 def log_abs_det(A: ExactMatrix) -> tuple[float, float]:
-    """log |det(M + δ)| and an estimate of its error; (nan, inf) where nothing is known.
+    """log |det(M + δ)| by an LU in floating point, and an estimate of its error.
+
+    (nan, inf) where nothing is known.
 
     The error is what two orders of the triangular solves differ by.
     """

@@ -46,7 +46,10 @@ def matrix_memory(op: Convolution, damp: float) -> int:
 
 
 def log_volume_of_matrix(op: Convolution, damp: float) -> tuple[float, float]:
-    """½ log det(AᴴA + damp²), or Σ log σ, and an estimate of its error; one kernel."""
+    """½ log det(AᴴA + damp²), Σ log σ for damp = 0, and an estimate of its error.
+
+    By the matrix of A in double precision; `op` has one kernel.
+    """
     scale = _unit(op)
     unit = op.in_double()
     unit = unit.with_weight(unit.weight.detach() / scale)

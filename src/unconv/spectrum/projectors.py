@@ -82,12 +82,12 @@ class Projector(LinearOperator):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Dtype of the operator that it belongs to."""
+        """Dtype of the operator on whose range or null space the projector acts."""
         return self._dtype
 
     @property
     def device(self) -> torch.device:
-        """Device of that operator."""
+        """Device of the operator on whose range or null space the projector acts."""
         return self._device
 
     @property
@@ -170,7 +170,10 @@ class WholeSpace(Projector):
 
 
 def projector(op: Convolution, request: Request, *, on_range: bool) -> LinearOperator:
-    """The orthogonal projector on range(A), or on null(A)."""
+    """The orthogonal projector on range(A) in the data space, or on null(A) in the domain.
+
+    request : its cut-off decides which singular values count as zero
+    """
     rung = exact_rung(op, request.memory_limit, 1, request)
     if rung is None:
         return _by_factor(op, request, on_range=on_range)

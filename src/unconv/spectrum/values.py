@@ -129,7 +129,7 @@ class Spectrum:
         return self._extremes[i]
 
     def cutoff(self, norm: Tensor) -> Tensor:
-        """Singular values at or below this count as zero, (B,)."""
+        """The value at or below which singular values count as zero, (B,) as `norm`."""
         return self.request.cutoff(self.op, norm)
 
     @property

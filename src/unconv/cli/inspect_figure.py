@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#555555"  # Okabe & Ito: told apart by every eye
 _NEAR_ZERO = 1e-2  # of the largest |F|, where the contour runs
-_FLOOR = -120.0  # dB
+_SPECTRUM_FLOOR = -120.0  # dB
 _POINTS = 2000  # of a curve
 _STYLE: Any = {  # large enough to read on a telephone
     "font.size": 19,
@@ -99,7 +99,7 @@ def _mark_extremes(ax: Axes, found: Inspection, top: float, lowest: float) -> No
 # --- the response
 def _decibels(values: Tensor, top: float) -> Any:
     """20 log₁₀(|F|/max |F|), not under the floor."""
-    return (20 * (values / (top or 1.0)).clamp(min=10 ** (_FLOOR / 20)).log10()).numpy()
+    return (20 * (values / (top or 1.0)).clamp(min=10 ** (_SPECTRUM_FLOOR / 20)).log10()).numpy()
 
 
 def _draw_curve(ax: Axes, transfer: Transfer) -> None:
@@ -110,7 +110,7 @@ def _draw_curve(ax: Axes, transfer: Transfer) -> None:
         ax.plot(f, _decibels(transfer.largest, transfer.maximum), color=_ORANGE, ls="--",
                 label="largest")  # fmt: skip
         ax.legend(loc="lower center")
-    floor = max(_FLOOR, min(-45.0, float(lowest.min()) - 5))
+    floor = max(_SPECTRUM_FLOOR, min(-45.0, float(lowest.min()) - 5))
     for zero in transfer.zeros:
         ax.plot([zero[0], -zero[0]], [floor + 2] * 2, "^", color=_ORANGE, ms=13)
     ax.set(ylim=(floor, 5), xlim=(f[0], f[-1]), xlabel="frequency, cycles/sample", ylabel="dB")
@@ -126,7 +126,7 @@ def _draw_maps(figure: Any, transfer: Transfer) -> None:
     shown = [_decibels(values, transfer.maximum) for _, _, values in slices]
     # Exact zeros shall not take the colours of all the rest.
     low = min(float(np.quantile(s, 0.005)) for s in shown)
-    floor = max(_FLOOR, min(-20.0, 10 * math.floor(low / 10)))
+    floor = max(_SPECTRUM_FLOOR, min(-20.0, 10 * math.floor(low / 10)))
     image: Any = None
     for ax, (name, ends, _), values in zip(axes, slices, shown, strict=True):
         image = _draw_map(ax, values, ends, floor)

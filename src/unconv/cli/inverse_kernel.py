@@ -126,7 +126,7 @@ def _check_path(path: Path | None, ending: str) -> None:
 
 # --- the figure
 _BLUE, _ORANGE = "#0072B2", "#D55E00"  # Okabe & Ito: told apart by every eye
-_FLOOR = -80.0  # dB
+_TRANSFER_FLOOR = -80.0  # dB
 _STYLE: Any = {
     "font.size": 18,
     "axes.titlesize": 20,
@@ -169,9 +169,11 @@ def _draw_response(ax: Any, found: InverseKernel) -> None:
     """|F(ω)| in dB and its zeros, ω and −ω."""
     transfer = found.transfer
     y, x = (-float(f[0]) for f in transfer.frequencies)
-    levels = 20 * (transfer.smallest / transfer.maximum).clamp(min=10 ** (_FLOOR / 20)).log10()
+    levels = (
+        20 * (transfer.smallest / transfer.maximum).clamp(min=10 ** (_TRANSFER_FLOOR / 20)).log10()
+    )
     # Exact zeros shall not take the colours of all the rest.
-    low = max(_FLOOR, min(-20.0, float(torch.quantile(levels, 0.005))))
+    low = max(_TRANSFER_FLOOR, min(-20.0, float(torch.quantile(levels, 0.005))))
     image = ax.imshow(levels.numpy(), extent=(-x, x, y, -y), cmap="viridis", vmin=low, vmax=0)
     for row, column in transfer.zeros:
         ax.plot([column, -column], [row, -row], "x", color=_ORANGE, ms=9, mew=2)

@@ -42,7 +42,7 @@ from ..numerics.precision import ieee_arithmetic
 Map = Callable[[Tensor], Tensor]
 Params = Sequence[Tensor]
 
-_LARGEST = 100.0  # eps·(σ_max/damp)² up to which one step is enough
+_ONE_STEP = 100.0  # eps·(σ_max/damp)² up to which one step is enough
 
 
 class Model(Protocol):
@@ -99,7 +99,7 @@ def refinements_for(ratio: float, dtype: torch.dtype) -> int:
     eps = torch.finfo(dtype).eps
     if not ratio**2 > eps**-0.25:
         return 0
-    return 1 if eps * ratio**2 <= _LARGEST else 2
+    return 1 if eps * ratio**2 <= _ONE_STEP else 2
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 EPS = torch.finfo(torch.float64).eps
-_FLOOR = 2 * EPS  # of ‖g‖/(‖A‖‖r‖): recurrences do not go below it
+_GRADIENT_FLOOR = 2 * EPS  # of ‖g‖/(‖A‖‖r‖): recurrences do not go below it
 _ROUND_OFF = 16 * EPS  # what A and Aᴴ themselves lose, mostly in transforms
 _CONVERGED = 100 * EPS  # optimality that a certificate calls converged
 _MARGIN = 0.9  # of tol: another evaluation of the same bound must not fall on its other side
@@ -168,7 +168,7 @@ def _proposed(run: Iteration, k: int, tol: float) -> Tensor:
     run.best_at = torch.where(halved, float(k), run.best_at)
     norm_x = norms(run.x)
     bound = run.gradient > _MARGIN * tol * run.damp**2 * norm_x
-    floor = run.gradient > _FLOOR * run.norm * run.residual
+    floor = run.gradient > _GRADIENT_FLOOR * run.norm * run.residual
     fits = run.residual <= EPS * (run.norm * norm_x * run.shrink + run.size)
     return (~(bound & floor) | fits | (k - run.best_at >= run.patience))[:, 0]
 

@@ -33,9 +33,8 @@ from ..numerics.checks import check_all_finite, check_number
 from ..operators.convolution import Convolution
 from .noise import weakest_variance
 from .picard import picard
-from .search import grid
+from .search import LARGEST, SMALLEST, grid
 
-_SMALLEST, _LARGEST = 1e-8, 1e1  # damp / σ_max
 _GRID = 55  # R can have more than one minimum: a coarse search first
 _RINGS = 16  # of frequency, equally wide in its logarithm: enough for a straight line
 _LOWEST = 0.01  # cycles per sample; below, boundary and exposure dominate the picture's own law
@@ -64,7 +63,7 @@ class Risk:
     @property
     def damps(self) -> list[float]:
         """The grid on which to look."""
-        return [self.top * damp for damp in grid(_SMALLEST, _LARGEST, _GRID)]
+        return [self.top * damp for damp in grid(SMALLEST, LARGEST, _GRID)]
 
     @property
     def noise_std(self) -> float:

@@ -36,7 +36,9 @@ from .stack import (
     StackModel,
 )
 
-_MOST_STEPS = 5_000
+# Where LSMR has not settled by then, the penalty is too weak for what A loses, and the advice to
+# raise it is worth more than the wait.  `maxiter` overrides it.
+_MOST_STACK_STEPS = 5_000
 
 
 def penalized(
@@ -203,7 +205,7 @@ class StackIteration(InverseOperator):
         )
         super().__init__(op, request, summary)
         self.domain_shape = stack.range_shape
-        self.A, self.L, self.maxiter = A, L, request.maxiter or _MOST_STEPS
+        self.A, self.L, self.maxiter = A, L, request.maxiter or _MOST_STACK_STEPS
         shape = stack.range_shape[0], A.shape[1]
         _differentiate_as_a_stack(self, op, L, self.layout, shape, request.damp)
 

@@ -46,7 +46,8 @@ VALUES_LIMIT = 4096
 _DIAGONAL: tuple[Any, ...] = (fourier, cosine, separable)
 _EPS = torch.finfo(torch.float64).eps
 _NO_CUT_OFF = Request()  # but round-off
-_MOST = 8  # a larger part of all values than one of these is cheaper by LAPACK than by Lanczos
+# A larger part of all values than one of these is cheaper by LAPACK than by Lanczos.
+_LANCZOS_SHARE = 8
 
 
 class Bracket(NamedTuple):
@@ -153,7 +154,7 @@ def exact_rung(
         if rung.obstacle(op, request) is None and rung.values_memory(op) <= memory_limit:
             return rung
     total = min(op.shape)
-    limit = VALUES_LIMIT if wanted > total // _MOST else dense.LIMIT
+    limit = VALUES_LIMIT if wanted > total // _LANCZOS_SHARE else dense.LIMIT
     small = total // op.geometry.groups <= limit
     return dense if small and dense.values_memory(op) <= memory_limit else None
 

@@ -37,7 +37,7 @@ from ...inverse.boundary.sizes import (
 from ...inverse.facts import Effort, SpectrumSummary
 from ...operators.convolution import Convolution
 
-_LEAST = 1e-12  # of the largest signal power: below, a frequency counts as that weak
+_LEAST_SIGNAL = 1e-12  # of the largest signal power: below, a frequency counts as that weak
 _REFINABLE = 1e-4  # change of x by the first refinement, above which iterations answer
 
 
@@ -133,7 +133,7 @@ def by_ghosts(
     geometry = with_axis_first(op.geometry, first)
     torus = grid_of(geometry, real)
     power = signal[0].square().expand(op.domain_shape[1:])
-    b = noise / power.clamp(min=_LEAST * float(power.max()))
+    b = noise / power.clamp(min=_LEAST_SIGNAL * float(power.max()))
     alpha = math.exp(float(b.log().mean()) / 2)
     beta = b / alpha
     half = beta.movedim(first, 0)[..., : torus.spectrum_shape[-1]]

@@ -25,7 +25,9 @@ from ...numerics.lsmr import largest_singular_value
 from ...operators.convolution import Convolution
 from ..by_lsmr import by_lsmr
 
-_MOST_STEPS = 20_000
+# The condition of A S^½ is that of the spectrum of pictures: thousands of steps are usual.
+# `maxiter` overrides it.
+_MOST_WIENER_STEPS = 20_000
 
 
 class Coloured:
@@ -86,7 +88,7 @@ class WienerIteration(InverseOperator):
         )
         super().__init__(op, request, summary)
         self.A, self.noise_std = A, noise_std
-        self.tol, self.maxiter = request.tol, request.maxiter or _MOST_STEPS
+        self.tol, self.maxiter = request.tol, request.maxiter or _MOST_WIENER_STEPS
         self.register_buffer("root", root)
 
     @property

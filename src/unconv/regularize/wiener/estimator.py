@@ -51,7 +51,7 @@ from . import by_ghosts as wiener_ghosts
 from .by_iteration import WienerIteration
 from .gradient import WienerDerivative, shaped
 
-_LEAST = 1e-28  # of the largest noise power: a noiseless frequency is inverted
+_LEAST_NOISE = 1e-28  # of the largest noise power: a noiseless frequency is inverted
 _DIFFERENTIABLE = 1e-12  # of the largest noise power: q = N⁻¹(y − Ax) loses the digits of the ratio
 
 Spectrum = float | Tensor
@@ -159,7 +159,7 @@ def _factored(
 def _noise(op: Convolution, psd: Tensor) -> Tensor:
     """The power spectrum N of the noise: (c_out or 1, *m or 1), real, positive."""
     N = _checked("noise_psd", psd, op.range_shape, op)
-    return N.clamp(min=_LEAST * float(N.max()))
+    return N.clamp(min=_LEAST_NOISE * float(N.max()))
 
 
 def _signal(op: Convolution, psd: Tensor, covariance: Tensor | None) -> Tensor:

@@ -100,7 +100,9 @@ class Asked:
 
     Attributes
     ----------
-    method, memory_limit, tol : as in `ConvOperator.lstsq`
+    method : 'auto', or the rung (way to invert A) that solves for every damp
+    memory_limit : bytes that a factor may take
+    tol : relative error that solves shall reach where they iterate
     probes, seed : of Hutchinson's estimate of the trace
     """
 

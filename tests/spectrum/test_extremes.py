@@ -37,6 +37,9 @@ from .truth import (
 PLUS = torch.tensor([[0.0, 1, 0], [1, 1, 1], [0, 1, 0]], dtype=F64)[None, None]
 
 
+# --- Lanczos, ghosts and inertia ------------------------------------------------------------------
+
+
 @given(cases())
 @settings(max_examples=6)
 @undiagonalised()
@@ -177,6 +180,9 @@ def test_extremes_of_a_layer_with_zero_padding(dtype):
     assert relative(op.svdvals(4), S[:4]) < 1e-13
     assert relative(op.svdvals(4, "smallest"), S[-4:]) < 1e-10
     assert relative(op.logabsdet(), S.log().sum()) < 1e-12
+
+
+# --- bounds and limits ----------------------------------------------------------------------------
 
 
 @undiagonalised()

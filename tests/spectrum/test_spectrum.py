@@ -30,6 +30,8 @@ from ..helpers import (
 from ..strategies import Case, cases
 from .truth import ENDS, EVERY, ROUND_OFF, assert_bracket, assert_triples, batched, ends, matrices
 
+# --- rungs that know all values -------------------------------------------------------------------
+
 
 @given(EVERY)
 @settings(max_examples=60)
@@ -88,6 +90,9 @@ def assert_scalars(op: ConvOperator, A: Tensor, damp: float) -> None:
     assert (error[regular] <= 1e-9).all()
 
 
+# --- Lanczos, ghosts and inertia ------------------------------------------------------------------
+
+
 @given(cases(), st.sampled_from([0.0, 0.3]))
 @settings(max_examples=6)
 @undiagonalised()
@@ -114,6 +119,9 @@ def test_rank_of_circular_differences_and_boxes(kernel, shape):
     assert relative(P(P(x)), P(x), 1.0) < 1e-14
     assert torch.linalg.norm(op(P(x))) < 1e-13
     assert int(torch.linalg.matrix_rank(P.to_dense())) == op.shape[1] - int(op.matrix_rank())
+
+
+# --- bounds and limits ----------------------------------------------------------------------------
 
 
 @given(cases())
@@ -172,6 +180,9 @@ def test_other_arguments_that_make_no_sense():
     for ask in (broken.norm, broken.svdvals, broken.logabsdet, broken.null_projector):
         with pytest.raises(ValueError, match="NaN"):
             ask()
+
+
+# --- shapes and dtypes ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.complex64])

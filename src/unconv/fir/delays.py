@@ -66,8 +66,13 @@ def errors_by_delay(
 
     Parameters
     ----------
-    weight, size, damp, side, memory_limit
-        As in `inverse_kernel`.
+    weight : f, (*k), or (c_out, c_in, *k), floating point or complex
+    size
+        Taps of g, one number per axis (1 to 3 axes), or one for all axes.
+    damp : ≥ 0
+    side
+        'left' for g ∗ f ≈ δ between channels, 'right' for f ∗ g ≈ δ, 'auto' for whichever can be.
+    memory_limit : bytes that the factor may take
 
     Returns
     -------
@@ -75,8 +80,10 @@ def errors_by_delay(
 
     Raises
     ------
-    ValueError, TypeError, MemoryLimitError
-        As `inverse_kernel`.
+    MemoryLimitError
+        If no direct method fits `memory_limit`; nothing was allocated.
+    ValueError, TypeError
+        A kernel of zeros, an empty size, …
 
     Examples
     --------

@@ -130,8 +130,11 @@ def svt(A: Tensor, tau: float | Tensor) -> Tensor:
 
     Raises
     ------
-    TypeError, ValueError
-        As `spectral_apply`, and if tau is negative or NaN (under vmap the result is NaN).
+    TypeError
+        If A is no tensor or of another dtype.
+    ValueError
+        If A is no matrix, is empty, or holds NaN or Inf, or tau has another shape, is negative or
+        NaN (under vmap the result is NaN).
 
     Examples
     --------
@@ -175,8 +178,11 @@ def pinv(A: Tensor, rtol: float | None = None, atol: float = 0.0) -> Tensor:
 
     Raises
     ------
-    TypeError, ValueError
-        As `svd`, and if rtol is not in [0, 1) or atol is negative.
+    TypeError
+        If A is no tensor or of another dtype.
+    ValueError
+        If A is no matrix, is empty, or holds NaN or Inf, rtol is not in [0, 1), or atol is
+        negative.
 
     Examples
     --------

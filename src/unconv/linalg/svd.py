@@ -110,8 +110,10 @@ def svdvals(A: Tensor) -> Tensor:
 
     Raises
     ------
-    TypeError, ValueError
-        As `svd`.
+    TypeError
+        If A is no tensor or of another dtype.
+    ValueError
+        If A is no matrix, is empty, or holds NaN or Inf.
 
     Examples
     --------

@@ -31,7 +31,7 @@ from ..inverse.diagonal import dense, separable
 from ..inverse.diagonal.blocks import kept_directions
 from ..inverse.operator import InverseOperator
 from ..inverse.request import Request, default_rtol
-from ..numerics.norms import unit_of
+from ..numerics.norms import in_unit
 from ..numerics.precision import double_dtype
 from ..operators.convolution import Convolution
 from ..operators.linear_operator import LinearOperator, MemoryLimitError
@@ -198,8 +198,8 @@ def _doubled(op: Convolution, request: Request) -> tuple[Convolution, Request]:
     if rtol is None and not request.atol:
         rtol = default_rtol(op)
     A = op.in_double()
-    unit = unit_of(A.weight.abs().amax())
-    A = A.with_weight(A.weight / unit)
+    weight, unit = in_unit(A.weight, 0)
+    A = A.with_weight(weight)
     return A, replace(request, rtol=rtol, atol=request.atol / float(unit), check_finite=False)
 
 

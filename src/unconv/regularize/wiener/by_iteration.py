@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ...inverse import InverseOperator, Request
 from ...inverse.facts import Effort, SpectrumSummary
-from ...inverse.prepared import Turned
+from ...numerics.linear_map import Adjoint, LinearMap
 from ...numerics.lsmr import largest_singular_value
 from ...operators.convolution import Convolution
 from ..by_lsmr import by_lsmr
@@ -107,7 +107,7 @@ class WienerIteration(InverseOperator):
     def _solve_adjoint(self, x: Tensor) -> Tensor:
         """B(BᴴB + s²)⁻¹S^½ x with B = A S^½: the damped inverse of Bᴴ."""
         B = Coloured(self.A, self.root)
-        return self._iterated(Turned(B), B.colour(x))[0]
+        return self._iterated(Adjoint(B), B.colour(x))[0]
 
-    def _iterated(self, B: Coloured | Turned, right: Tensor) -> tuple[Tensor, Effort]:
+    def _iterated(self, B: LinearMap, right: Tensor) -> tuple[Tensor, Effort]:
         return by_lsmr(B, right, self.summary.norm, self.noise_std, self.tol, self.maxiter)

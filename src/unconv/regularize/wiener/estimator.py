@@ -42,6 +42,7 @@ from ...numerics.checks import (
     check_tensor,
     check_values,
 )
+from ...numerics.norms import in_unit
 from ...numerics.plain_values import Values, with_values
 from ...numerics.precision import double_dtype, real_working_dtype
 from ...operators.convolution import Convolution
@@ -278,11 +279,10 @@ def _by_frequency(
             root_S = torch.diag_embed(root_S.expand(F, op.domain_shape[0]).reshape(F, 1, g, -1))
         root_S = root_S.to(C.dtype)
         B = C @ root_S / root_N[..., None]
-        scale = B.abs().amax().reshape(1)
-        unit = float(scale) or 1.0
+        B, unit = in_unit(B, 0)
         found = invert_blocks(
-            B / unit,
-            scale.new_full((1,), unit),
+            B,
+            unit.reshape(1),
             torus.multiplicity(B.device),
             op,
             Request(damp=1.0),

@@ -25,14 +25,6 @@ FRAGMENT = re.compile(r"(The same|See|As above|Likewise|Itself|Of)\b|[^.]*, like
 
 HOUSE = Path(unconv.__file__).parent
 LEANING = {  # files in which a docstring still needs its neighbour
-    "inverse/boundary/candidates.py",
-    "inverse/boundary/deflation.py",
-    "inverse/boundary/forms.py",
-    "inverse/boundary/ghosts.py",
-    "inverse/boundary/ring_ghosts.py",
-    "inverse/boundary/sizes.py",
-    "inverse/boundary/truncation.py",
-    "inverse/boundary/zero_slices.py",
     "inverse/diagonal/dense.py",
     "inverse/diagonal/separable.py",
 }

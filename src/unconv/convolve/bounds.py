@@ -22,9 +22,14 @@ from ..grid.padding import ghost_sources
 
 def kernel_bound(weight: Tensor, geometry: Geometry) -> Tensor:
     """√(‖A‖₁ ‖A‖_∞) from above, for (B, g, r, c, *k) taps: (B,)."""
+    return taps_bound(weight) * extension_norm(geometry)
+
+
+def taps_bound(weight: Tensor) -> Tensor:
+    """√(‖C‖₁ ‖C‖_∞) from above, of the zero-padded convolution with (B, g, r, c, *k) taps: (B,)."""
     sizes = weight.abs().flatten(4).sum(4)  # (B, g, r, c)
     rows, columns = sizes.sum(3).amax((1, 2)), sizes.sum(2).amax((1, 2))
-    return (rows * columns).sqrt() * extension_norm(geometry)
+    return rows.sqrt() * columns.sqrt()  # each alone: their product may overflow
 
 
 def extension_norm(geometry: Geometry) -> float:

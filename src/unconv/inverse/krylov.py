@@ -29,6 +29,8 @@ import math
 import torch
 from torch import Tensor
 
+from ..convolve.bounds import taps_bound
+from ..convolve.by_fft import grouped
 from ..numerics.cgls import Cgls
 from ..numerics.iteration import (
     Iteration,
@@ -105,12 +107,11 @@ def _maxiter(op: Convolution, request: Request, κ: float) -> int:
 
 
 def norm_bound(op: Convolution) -> float:
-    """σ_max ≤ √(‖A‖₁‖A‖_∞) without the copies of a mirrored edge, from the kernel alone."""
+    """σ_max ≤ √(‖A‖₁‖A‖_∞) without the copies of a mirrored edge, the largest of all kernels."""
     if op.device.type == "meta":
         return math.inf
-    channels = op.weight.detach().abs().double()
-    channels = channels.flatten(-op.geometry.nd).sum(-1).unflatten(-2, (op.geometry.groups, -1))
-    return float((channels.sum(-1).amax().sqrt() * channels.sum(-2).amax().sqrt()).cpu())
+    weight = op.weight.detach().abs().double()  # sums of float32 round by more than a bound may
+    return float(taps_bound(grouped(weight, op.geometry)).amax().cpu())
 
 
 def _bytes_an_image(op: Convolution) -> int:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from .norms import nonzero, norms
 
-MOST_PASSES = 40
-_ENOUGH = 1e-16  # of the solution: what the next step would change
+MOST_PASSES = 40  # at the least gain a pass, 12 digits
+_ENOUGH = 1e-16  # of the solution: what the next step would change, half an eps
 _LEAST_GAIN = 0.5  # of a step by the next one, or there is nothing more to gain
 
 Unknowns = tuple[Tensor, ...]

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from ..convolve import grouped
 from ..grid.torus import Torus
-from ..inverse.boundary.ghost_system import augmented_inverse, ghost_matrix
+from ..inverse.boundary.bordered import Bordered, Corners
 from ..inverse.boundary.ghosts import Ghosts, find_ghosts
 from ..inverse.boundary.sizes import grid_of
 from ..operators.convolution import Convolution
@@ -74,15 +74,8 @@ def exact_trace(op: Convolution, damp: float) -> float:
     rows = g.c_out // g.groups
     taps = op.taps.detach()
     taps = taps.conj().resolve_conj() if op.transposed else taps
-    inverse = augmented_inverse(torus.spectrum(grouped(taps, g), g), damp, damp)
-    strips, diagonal = _ghosts(op, torus).augmented(damp)
-    own = inverse.diagonal(dim1=-2, dim2=-1)[..., :rows].real.sum((1, 2, 3))
-    trace = float((torus.multiplicity(own.device) * own).sum())
-    if sum(strip.size for strip in strips):
-        S = ghost_matrix(torus, inverse, strips, strips, diagonal)
-        T = ghost_matrix(torus, inverse[..., :rows] @ inverse[..., :rows, :], strips, strips, 0.0)
-        solved = torch.linalg.solve(S, T)
-        trace -= float(solved.diagonal(dim1=-2, dim2=-1).real.sum())
+    C, corners = torus.spectrum(grouped(taps, g), g), Corners(damp, damp)
+    trace = Bordered.augmented(torus, C, _ghosts(op, torus), corners).trace_of_inverse(rows)
     outputs, pixels = math.prod(g.range_shape), math.prod(g.domain_shape)
     left = damp * trace
     return left + pixels - outputs if op.transposed else left

@@ -14,7 +14,7 @@ absolutely):
 −inf is answered where it is proven (exact_determinant.py); else the determinant is refused.
 
 The augmented system on the periodic grid with its constraints on the ghosts is a bordered matrix.
-Eliminating the border one way or the other (inverse/boundary/problem.py, deflation.py) gives
+Eliminating the border one way or the other (inverse/boundary/bordered.py) gives
 
     Σ_ω log |det 𝓑(ω)| + log |det S| = log |det [α·I  A; Aᴴ  −β·I]| − q·log β,
 
@@ -48,15 +48,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..grid.torus import Torus
-from ..inverse.boundary.ghost_system import augmented_inverse, ghost_matrix
+from ..inverse.boundary.bordered import Bordered, Corners
 from ..inverse.boundary.ghosts import find_ghosts
-from ..inverse.boundary.problem import Problem, prepare
+from ..inverse.boundary.problem import Problem, healthy_grids, prepare
 from ..inverse.boundary.sizes import grid_of, sizes_of
 from ..inverse.diagonal import dense, fourier
 from ..inverse.request import Request
-from ..numerics.lanczos import random_start
-from ..numerics.threads import run_in_slices
 from ..operators.convolution import Convolution
 from ..operators.linear_operator import MemoryLimitError, gigabytes
 from . import values
@@ -71,11 +68,7 @@ _RELATIVE, _ABSOLUTE = 1e-6, 1e-3  # errors that an answer may have
 _SHARP = 1e-10  # relative error with which no other way is tried
 _QUICK = 1024  # min(m, n) of a group whose matrix is factored for the sake of digits (seconds)
 _CORNERS = 0.3, 0.08  # of σ_max, for tall and wide operators without damping
-_GRIDS = 4  # tried for one on which C is far from singular
-_SINGULAR_GRID = 1e-6  # of σ_max
 _PHASE = 0.7  # of the first axis, any angle; multiples of it for the others
-_POWER_STEPS = 8  # to know ‖S⁻¹‖ to its order, which is all that an error estimate needs
-_EPS = torch.finfo(torch.float64).eps
 
 
 class LogVolume(NamedTuple):
@@ -240,7 +233,7 @@ def _on_grid(op: Convolution, damp: float, memory_limit: float, again: int) -> L
     total, surplus = min(p.A.shape), p.A.shape[0] - p.A.shape[1]
     if damp:
         corner, columns = p.damp, op.shape[1]
-        value, error = _augmented(p, corner, corner, again)
+        value, error = _augmented(p, Corners(corner, corner), again)
         # ½ log det over the domain of the convolution; that of its transpose has other zeros.
         value = (value - surplus * math.log(corner)) / 2
         value += (columns - p.A.shape[1]) * math.log(corner) + columns * math.log(p.scale)
@@ -252,73 +245,27 @@ def _on_grid(op: Convolution, damp: float, memory_limit: float, again: int) -> L
     tall = surplus > 0 or (surplus == 0 and s.rows > s.columns)
     if s.rows != s.columns and tall != (s.rows > s.columns):  # the blocks have no inverse
         raise NotImplementedError
-    value, error = _augmented(p, *((corner, 0.0) if tall else (0.0, corner)), again)
+    value, error = _augmented(p, Corners(corner, 0.0) if tall else Corners(0.0, corner), again)
     value = (value - abs(surplus) * math.log(corner)) / 2
     return LogVolume(value + total * math.log(p.scale), error)
 
 
-def _augmented(p: Problem, alpha: float, beta: float, larger: int) -> LogVolume:
+def _augmented(p: Problem, corners: Corners, larger: int) -> LogVolume:
     """log |det [α A; Aᴴ −β]|."""
     torus = grid_of(p.geometry, p.real, larger)
     C = torus.spectrum(p.weight, p.geometry)
-    inverse = augmented_inverse(C, alpha, beta)
     ghosts = find_ghosts(p.geometry, torus, all_pixels=True, outputs_first=True, device=C.device)
-    strips, diagonal = ghosts.augmented(beta)
-    again = p.geometry.groups * ghosts.pixels.size * math.log(beta) if diagonal else 0.0
-    S = ghost_matrix(torus, inverse, strips, strips, diagonal)
-    value, error = _of_matrix(S)
-    return LogVolume(value - _of_blocks(inverse, torus) + again, error)
+    system = Bordered.augmented(torus, C, ghosts, corners)
+    value, error = system.log_abs_det()
+    if system.doubled:
+        value += system.doubled * math.log(corners.beta)
+    return LogVolume(value, error)
 
 
 def _square(p: Problem, again: int) -> LogVolume:
     """log |det A| by C⁻¹ on a grid on which that is healthy, the first or the one after it."""
-    healthy = itertools.islice(_healthy_grids(p), again, None)
-    try:
-        torus, inverse = next(healthy)
-    except StopIteration:
-        raise NotImplementedError from None
-    ghosts = p.ghosts(torus, all_pixels=True)
-    S = ghost_matrix(torus, inverse, [ghosts.constraints], [ghosts.outputs], 0.0)
-    value, error = _of_matrix(S)
-    return LogVolume(value - _of_blocks(inverse, torus), error)
-
-
-def _healthy_grids(p: Problem) -> Iterator[tuple[Torus, Tensor]]:
-    """Small grids with the blocks of their C⁻¹."""
-    for larger in range(_GRIDS):
-        torus = grid_of(p.geometry, p.real, larger)
-        C = torus.spectrum(p.weight, p.geometry)
-        inverse = torch.linalg.inv_ex(C)[0]
-        if float(1 / torch.linalg.matrix_norm(inverse).amax()) > _SINGULAR_GRID * p.norm:
-            yield torus, inverse
-
-
-def _of_blocks(blocks: Tensor, torus: Torus) -> float:
-    """Σ log |det| over the whole spectrum."""
-    F, _, g, size, _ = blocks.shape
-    logs = torch.empty(F, g, dtype=torch.float64, device=blocks.device)
-
-    def work(part: slice) -> None:
-        logs[part] = torch.linalg.slogdet(blocks[part, 0])[1]
-
-    run_in_slices(work, F, max(1, 2**16 // (g * size * size)), blocks.device)
-    return float((torus.multiplicity(blocks.device) * logs.sum(1)).sum())
-
-
-def _of_matrix(S: Tensor) -> LogVolume:  # (g, n, n), whose place the factors take
-    """log |det S|, which an eps of its largest entry everywhere changes by up to eps ‖S⁻¹‖ ‖S‖."""
-    n = S.shape[-1]
-    if not n:
-        return LogVolume(0.0, 0.0)
-    largest = S.abs().amax((1, 2))
-    factor, pivots = torch.linalg.lu_factor_ex(S)[:2]
-    v = random_start((len(S), n, 1), S)
-    size = torch.ones_like(largest)
-    for _ in range(_POWER_STEPS):  # on S⁻ᴴS⁻¹
-        v = torch.linalg.lu_solve(factor, pivots, v)
-        size = torch.linalg.matrix_norm(v)  # of S⁻¹ applied to a unit vector
-        v = torch.linalg.lu_solve(factor, pivots, v, adjoint=True)
-        v = v / torch.linalg.matrix_norm(v, keepdim=True)
-    error = float((_EPS * math.sqrt(n) * largest * size).sum())
-    value = float(factor.diagonal(dim1=1, dim2=2).abs().log().sum())
-    return LogVolume(value, error if math.isfinite(error) else math.inf)
+    healthy = next(itertools.islice(healthy_grids(p), again, None), None)
+    if healthy is None:
+        raise NotImplementedError
+    ghosts = p.ghosts(healthy.torus, all_pixels=True)
+    return LogVolume(*Bordered.square(healthy.torus, healthy.inverse, ghosts).log_abs_det())

@@ -46,7 +46,13 @@ from ..inverse.boundary.deflation import (
     project_off,
 )
 from ..inverse.boundary.forms import AugmentedForm
-from ..inverse.boundary.problem import Problem, prepare
+from ..inverse.boundary.problem import (
+    RESOLUTION,
+    SINGULAR_GRID,
+    SQUARE_RESOLUTION,
+    Problem,
+    prepare,
+)
 from ..inverse.boundary.sizes import grid_of, sizes_of
 from ..inverse.boundary.sizes import memory as boundary_memory
 from ..inverse.facts import CannotServeError
@@ -62,14 +68,13 @@ _Map = Callable[[Tensor], Tensor]
 
 _OF_VALUES, _OF_VECTORS = 1e-8, 5e-12  # residuals of eigenpairs (σ², v), relative to σ²
 _ROUNDING = 32 * torch.finfo(torch.float64).eps  # of σ_max: a product with A and small SVDs
-_RESOLUTION, _SQUARE_RESOLUTION = 1e-6, 1e-7  # of σ_max: what inertia and μ can tell apart
-_WIDTHS = (1e-8, 1e-6, 1e-4)  # of τ beyond the last value found, until the count agrees
-_CANDIDATES = 4  # places for a count, of which the one farthest from the grid's own σ is taken
+_WIDTHS = (1e-8, 1e-6, 1e-4)  # of τ beyond the last value found, tried until the count agrees
+_PLACES = 4  # tried for a count, of which the one farthest from the grid's own σ is taken
 _RANGE = 1e-3  # of the largest eigenvalue of an inverse: σ up to 30 times the smallest
 _ALIKE = 3.0  # of μ: σ up to that are found together
 _SMALL = 1e-300  # a damp that only asks what the damped factor takes
-_MOST_FOUND = 256  # values that are found for the sake of a proof
-_PLAIN_PRODUCTS = 500  # for the small end without a factor
+_MOST_FOUND = 256  # values that are found for the sake of a proof: their vectors fill the memory
+_PLAIN_PRODUCTS = 500  # for the small end without a factor: bounds from above, seconds
 
 
 def _beside(apply: _Map, locked: Tensor) -> _Map:
@@ -313,19 +318,19 @@ class Extremes:
     def _count_above(self, tau: float) -> int:
         torus, blocks = self._blocks
         ghosts = self.p.ghosts(torus, all_pixels=False)
-        return count_above(tau, blocks, ghosts, torus, torus.multiplicity(blocks.device))
+        return count_above(tau, torus, blocks, ghosts)
 
     def _beside(self, value: float, factor: float) -> float:
         """value·factor, moved a little further if the grid has a singular value there."""
-        tau = value * (1 + (factor - 1) * torch.arange(1.0, 1 + _CANDIDATES, dtype=torch.float64))
+        tau = value * (1 + (factor - 1) * torch.arange(1.0, 1 + _PLACES, dtype=torch.float64))
         apart = (self._grid_values.cpu() - tau[:, None]).abs().amin(1) / value if value else tau
         return float(tau[int(apart.argmax())])
 
     @cached_property
     def _resolution(self) -> float:
-        healthy = float(self._grid_values.amin()) > _RESOLUTION * self.p.norm
+        healthy = float(self._grid_values.amin()) > SINGULAR_GRID * self.p.norm
         square = sizes_of(self.p.geometry, self.p.real).square
-        return _SQUARE_RESOLUTION if square and healthy else _RESOLUTION
+        return SQUARE_RESOLUTION if square and healthy else RESOLUTION
 
     def _bound(self) -> tuple[float, str]:
         """The better upper bound of σ_max that costs next to nothing, and its name."""

@@ -23,14 +23,10 @@ import math
 import torch
 from torch import Tensor
 
-from ..inverse.boundary.deflation import (
-    Triples,
-    orthonormal,
-    project_off,
-    ritz,
-)
+from ..inverse.boundary.deflation import Triples, orthonormal, project_off
 from ..inverse.boundary.forms import AugmentedForm, SquareForm
 from ..inverse.boundary.problem import Problem
+from ..inverse.boundary.small_triples import ritz
 
 _MOST_REFINEMENTS = 12  # each at least halves what is left, or is the last
 _DUST = 1e-14  # of σ_max: an image A·v whose direction is round-off

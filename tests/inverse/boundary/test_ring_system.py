@@ -13,8 +13,9 @@ from torch import Tensor
 
 from unconv import ConvOperator
 from unconv.inverse import InverseOperator
+from unconv.inverse.boundary.bordered import Corners
 from unconv.inverse.boundary.candidates import damped_form
-from unconv.inverse.boundary.forms import AugmentedForm, Corners, norms
+from unconv.inverse.boundary.forms import AugmentedForm, norms
 from unconv.inverse.boundary.problem import augmented, augmented_by_rings, prepare
 from unconv.inverse.boundary.ring_system import RingSystem
 from unconv.inverse.boundary.sizes import grid_of, ring_axis, ring_sizes

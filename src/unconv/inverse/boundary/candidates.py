@@ -13,51 +13,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from ...grid.torus import Torus
-from ...numerics.lanczos import largest_eigenvalue, random_start
+from ...numerics.lanczos import random_start
 from ...numerics.memory import return_freed_memory
 from ...numerics.norms import norms
-from ..diagonal.blocks import invert_regular
 from ..facts import GIVES_UP, CannotServeError, SpectrumSummary
 from ..probe import refuse_unproven
-from .deflation import (
-    Deflation,
-    Triples,
-    count_above,
-    in_batches,
-    orthonormal,
-    polished,
-    smallest_triples,
-)
-from .forms import (
-    Answer,
-    AugmentedForm,
-    ConstantForm,
-    Corners,
-    Embedding,
-    SquareForm,
-)
-from .ghost_system import (
-    GhostSystem,
-    LuSolver,
-    PseudoSolver,
-    ghost_matrix,
-)
+from .bordered import Bordered, Corners
+from .deflation import Deflation, Triples, count_above, orthonormal
+from .forms import Answer, AugmentedForm, ConstantForm, Embedding, SquareForm
+from .ghost_system import LuSolver, PseudoSolver
 from .ghosts import Ghosts
 from .problem import (
+    MOST_GRIDS,
+    RESOLUTION,
+    SQUARE_RESOLUTION,
+    HealthyGrid,
     Problem,
     augmented,
     augmented_by_rings,
     check_memory,
+    healthy_grids,
 )
-from .sizes import RINGS_FROM, grid_of, sizes_of
-from .square_cut import ProjectedForm, triples_up_to
+from .sizes import RINGS_FROM, TAKEN_OUT, grid_of, sizes_of
+from .small_triples import (
+    in_batches,
+    polished,
+    smallest_singular_value,
+    smallest_triples,
+    triples_up_to,
+)
 from .truncation import (
     Sources,
     TruncatedForm,
@@ -66,25 +56,22 @@ from .truncation import (
     null_sources,
 )
 
-CORNER = 0.3  # of σ_max, for tall and wide operators without damping
-# What the ghost systems resolve, of σ_max.  Where the grid itself has null vectors (tall, wide, or
-# a singular torus) the round-off of 1/τ meets τ: √eps.  A healthy square grid sees further.
-_RESOLUTION, _SQUARE_RESOLUTION = 1e-6, 1e-8
-_BELIEVED = 1e-9  # of σ_max: left and right null vectors of an LU need not match below
-_SAFETY = 10.0  # σ_min must clear the cut-off by this factor to be believed without a count
-_LEVELS, _FEW = (1e-2, 1e-4), 32  # of σ_max; triples that are cheaper than a smaller μ
-_MOST_ENTRIES = 3e7  # of singular vectors kept as images
-_DUST = 0.1  # of μ
-_LITTLE = 1e-6  # of σ_max: damping under which a bound by damp alone proves nothing
-MOST_GRIDS = 4  # tried for one on which C is far from singular
-SINGULAR_GRID = 1e-6  # of σ_max
-_FAR_BELOW = 1e-4  # of σ_min(C): cuts there are exact but for relative errors of the square
-_HEALTHY, _REFINABLE = 1e-10, 1e-4  # backward errors of one pass
+# All in units of σ_max but where said otherwise.
+_CORNER = 0.3  # for tall and wide A without damping; any from 0.01 to 10 gives the same digits
+_BELIEVED = 1e-9  # left and right null vectors of an LU need not match below
+_HEALTHY, _REFINABLE = 1e-10, 1e-4  # backward errors of one pass: good to know σ by, to refine from
+_LITTLE = 1e-6  # damping under which a bound by damp alone proves nothing
+_SAFETY = 10.0  # times the cut-off: σ_min above that is believed without a count; Lanczos errs by 2
+_FAR_BELOW = 1e-4  # of σ_min(C): cuts there are exact but for its square (truncation.py)
+_LEVELS = 1e-2, 1e-4  # thresholds under which triples are taken out, if they are few
+_MU = 0.1  # of the threshold that inertia has counted at: all triples to be found lie under 10 μ
+_VANISHING = 0.1  # of μ: σ so far under it answers by ρ/μ
+_MOST_ENTRIES = 3e7  # of singular vectors kept as images, 240 MB
+_LEAVES = 2e-14  # what A makes of null vectors that small σ do not contaminate
+_NULL = 1e-15  # what a null vector of the ghosts leaves of A, for the gap that is stated
 _DEFICIENT = "A is rank-deficient"  # why more memory is needed
-_LEAVES = 2e-14  # of σ_max: what A makes of null vectors that small σ do not contaminate
-_NULL = 1e-15  # of σ_max: what a null vector of the ghosts leaves of A, for the gap that is stated
 
-Form = SquareForm | ProjectedForm | AugmentedForm | TruncatedForm | ConstantForm
+Form = SquareForm | AugmentedForm | TruncatedForm | ConstantForm
 
 
 def damped_form(p: Problem) -> tuple[Form, SpectrumSummary]:
@@ -113,7 +100,7 @@ def _damped_facts(p: Problem, form: AugmentedForm) -> SpectrumSummary:
     """√(σ_r² + damp²) from below: beside little damping what A itself holds counts for more."""
     floor = p.damp
     if p.damp < _LITTLE * p.norm and form.contracts(p.weight, _HEALTHY):
-        smallest = _smallest_singular_value(p, form)
+        smallest = _smallest_value(p, form)
         # A form of that backward error knows no smaller one; Lanczos errs upwards.
         if smallest > max(100 * _HEALTHY * p.norm, 4 * p.damp):
             floor = smallest / 2
@@ -121,7 +108,7 @@ def _damped_facts(p: Problem, form: AugmentedForm) -> SpectrumSummary:
 
 
 def constant_form(p: Problem) -> tuple[Form, SpectrumSummary]:
-    """Of a kernel that is zero, cut as a whole, or not finite."""
+    """The inverse of a kernel that is zero, cut as a whole, or not finite."""
     form = ConstantForm(p.A, 0.0 if p.norm <= p.tau else math.nan)
     count = 0 if p.damp else min(p.A.shape)
     return form, p.facts(p.damp or math.inf, "no singular value above zero", dropped=count)
@@ -133,7 +120,7 @@ def pseudo_inverse_form(p: Problem) -> tuple[Form, SpectrumSummary]:
     A⁺ of full rank if the smallest singular value says so; without null vectors that the ghosts
     know; with a cut-off on the ghosts; without triples that are taken out as images.
     """
-    healthy = _healthy_grid(p) if sizes_of(p.geometry, p.real).square else None
+    healthy = _healthy_grid(p)
     roughly = partial(_square_null, leaves=math.inf)  # rather than nothing
     square = (_square, _square_null, _truncated, _deflated, roughly)
     other = (_augmented, _augmented_null)
@@ -160,35 +147,39 @@ def _apply(solve: Callable[..., Answer], v: Tensor) -> Tensor:
 
 def regular_form(p: Problem) -> SquareForm | AugmentedForm:
     """A⁻¹, or A⁺ of full rank, where that factor is healthy."""
-    square = sizes_of(p.geometry, p.real).square
-    return _regular(p, _healthy_grid(p) if square else None)[0]
+    return _regular(p, _healthy_grid(p))[0]
 
 
-def _regular(p: Problem, healthy: _Healthy | None) -> tuple[SquareForm | AugmentedForm, float]:
+def _healthy_grid(p: Problem) -> HealthyGrid | None:
+    """The smallest grid on which C⁻¹ is good, if A is square and there is one."""
+    return next(healthy_grids(p), None) if sizes_of(p.geometry, p.real).square else None
+
+
+def _regular(p: Problem, healthy: HealthyGrid | None) -> tuple[SquareForm | AugmentedForm, float]:
     """The form for full rank and the smallest singular value that its inverse shows."""
-    resolution = _RESOLUTION if healthy is None else _BELIEVED
+    resolution = RESOLUTION if healthy is None else _BELIEVED
     form = _full_rank(p) if healthy is None else _square_form(p, healthy)
     if form.system.singular or (
         isinstance(form, AugmentedForm) and not form.contracts(p.weight, _HEALTHY)
     ):
         raise CannotServeError("its ghost system is singular")
-    smallest = _smallest_singular_value(p, form)
+    smallest = _smallest_value(p, form)
     if smallest <= resolution * p.norm:
         shown = f"{smallest / p.norm:.1e} of σ_max"
         raise CannotServeError(f"its smallest singular value, {shown}, is not resolved")
     return form, smallest
 
 
-def _square(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSummary]:
+def _square(p: Problem, healthy: HealthyGrid | None) -> tuple[Form, SpectrumSummary]:
     form, smallest = _regular(p, healthy)
     assert isinstance(form, SquareForm)
-    form.try_one_pass(random_start((1, *p.A.range_shape), p.weight), p.norm)
+    form.try_one_pass(random_start((1, *p.A.range_shape), p.weight))
     if smallest <= _SAFETY * p.tau:
         return _cut(p, form)
     return form, _full(p, smallest)
 
 
-def _augmented(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSummary]:
+def _augmented(p: Problem, healthy: HealthyGrid | None) -> tuple[Form, SpectrumSummary]:
     form, smallest = _regular(p, healthy)
     if smallest <= _SAFETY * p.tau:
         raise CannotServeError("singular values lie near the cut-off")
@@ -205,7 +196,7 @@ def _full_rank(p: Problem, factor: type[LuSolver] | type[PseudoSolver] = LuSolve
     s = sizes_of(p.geometry, p.real)
     if s.rows != s.columns and p.is_tall != (s.rows > s.columns):
         raise CannotServeError("its blocks have no inverse")
-    corner = CORNER * p.norm
+    corner = _CORNER * p.norm
     corners = Corners(corner, 0.0) if p.is_tall else Corners(0.0, corner)
     return augmented(p, grid_of(p.geometry, p.real), corners, factor=factor)
 
@@ -221,11 +212,12 @@ def _cut(p: Problem, form: SquareForm) -> tuple[Form, SpectrumSummary]:
     if not dropped:
         return form, facts
     U, S, V = (t[lost] for t in (found.U, found.S, found.V))
-    return ProjectedForm(form, Deflation(Triples(U, S, V), torch.zeros_like(S))), facts
+    form.take_out(Deflation(Triples(U, S, V), torch.zeros_like(S)))
+    return form, facts
 
 
 def _square_null(
-    p: Problem, healthy: _Healthy | None, leaves: float = _LEAVES
+    p: Problem, healthy: HealthyGrid | None, leaves: float = _LEAVES
 ) -> tuple[Form, SpectrumSummary]:
     """Every singular value is round-off or far above the cut-off: null vectors on the ghosts."""
     check_memory(p, p.needs.null_vectors, _DEFICIENT)
@@ -238,8 +230,8 @@ def _square_null(
     return form, _null_facts(p, form, null, images, sources.dropped)
 
 
-def _augmented_null(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSummary]:
-    """The same for tall and wide operators, their null vectors as images."""
+def _augmented_null(p: Problem, healthy: HealthyGrid | None) -> tuple[Form, SpectrumSummary]:
+    """Every σ of tall or wide A is round-off or far above the cut-off: null vectors as images."""
     check_memory(p, p.needs.null_vectors, _DEFICIENT)
     form = _full_rank(p, PseudoSolver)
     return_freed_memory(p.needs.kept)
@@ -253,7 +245,7 @@ def _augmented_null(p: Problem, healthy: _Healthy | None) -> tuple[Form, Spectru
         form.take_out(_dropped(p, null))
     images = seen(null)
     facts = _null_facts(p, form, null, images, len(null))
-    if facts.floor <= _RESOLUTION * p.norm:
+    if facts.floor <= RESOLUTION * p.norm:
         raise CannotServeError("its smallest singular values are not resolved")
     return form, facts
 
@@ -272,7 +264,7 @@ def _null_facts(
 
     null, images : some null vectors of A, or of Aᴴ, and what A, or Aᴴ, makes of them
     """
-    smallest = _smallest_singular_value(p, form)
+    smallest = _smallest_value(p, form)
     if smallest <= _SAFETY * p.tau:
         raise CannotServeError("singular values lie near the cut-off")
     how = "null vectors of the ghosts; the smallest singular value kept by Lanczos on the inverse"
@@ -285,7 +277,7 @@ def _null_facts(
     return p.facts(smallest / 2, how, dropped=dropped, gap=gap)
 
 
-def _truncated(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSummary]:
+def _truncated(p: Problem, healthy: HealthyGrid | None) -> tuple[Form, SpectrumSummary]:
     """The cut-off lies far below the grid's own singular values: cut on the ghosts."""
     assert healthy is not None
     if p.tau > _FAR_BELOW * healthy.floor:
@@ -308,7 +300,7 @@ def _truncated(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSumm
 
 
 def _on_ghosts(
-    p: Problem, healthy: _Healthy | None, find: Callable[[Torus, Tensor, Ghosts], Sources]
+    p: Problem, healthy: HealthyGrid | None, find: Callable[[Torus, Tensor, Ghosts], Sources]
 ) -> tuple[TruncatedForm, Sources]:
     assert healthy is not None
     torus, inverse = healthy.torus, healthy.inverse
@@ -324,90 +316,57 @@ def _gap(kept: float, lost: Tensor) -> float:
     return kept / largest if largest else math.inf
 
 
-@dataclass(frozen=True)
-class _Healthy:
-    """A grid on which C is far from singular, the blocks of C⁻¹, and a bound of σ_min(C)."""
-
-    torus: Torus
-    inverse: Tensor
-    floor: float
-
-
-def _healthy_grid(p: Problem) -> _Healthy | None:
-    """The smallest of a few grids that is healthy."""
-    for larger in range(MOST_GRIDS):
-        torus = grid_of(p.geometry, p.real, larger)
-        blocks = torus.spectrum(p.weight, p.geometry)
-        inverse = torch.empty_like(blocks.mT, memory_format=torch.contiguous_format)
-        r, c = blocks.shape[-2:]
-        floor, _ = invert_regular(blocks.reshape(-1, r, c), inverse.view(-1, c, r))
-        smallest = float(floor.amin())
-        if smallest > SINGULAR_GRID * p.norm:
-            return _Healthy(torus, inverse, smallest)
-    return None
-
-
-def _square_form(p: Problem, healthy: _Healthy) -> SquareForm:
+def _square_form(p: Problem, healthy: HealthyGrid) -> SquareForm:
     torus, inverse = healthy.torus, healthy.inverse
-    ghosts = p.ghosts(torus, all_pixels=True)
-    rows, columns = [ghosts.constraints], [ghosts.outputs]
-    factor = LuSolver(ghost_matrix(torus, inverse, rows, columns, 0.0))
-    system = GhostSystem(torus, inverse, rows, columns, factor)
-    return SquareForm(p.A, Embedding(p.geometry, torus), system)
+    system = Bordered.square(torus, inverse, p.ghosts(torus, all_pixels=True)).factored()
+    return SquareForm(p.A, Embedding(p.geometry, torus), system, p.norm)
 
 
-def _without_dust(p: Problem, t: Triples, lost: Tensor, mu: float) -> Triples:
-    """Of triples that are dropped the vectors of the longer side, A v/σ, only where σ is near μ.
+def _without_vanishing(p: Problem, t: Triples, lost: Tensor, mu: float) -> Triples:
+    """Triples of which, where dropped, the longer side, A v/σ, is kept only for σ near μ.
 
     Far below, they carry the rounding of A as eps·σ_max/σ, and the factor does without them: what
     it makes of that direction is ρ/μ, which A does not see.
     """
     m, n = p.A.shape
-    dust = (lost & (_DUST * mu > t.S)).to(t.U.dtype)
-    U, V = (side * (1 - dust).reshape(-1, *[1] * (side.ndim - 1)) for side in (t.U, t.V))
+    vanishing = (lost & (_VANISHING * mu > t.S)).to(t.U.dtype)
+    U, V = (side * (1 - vanishing).reshape(-1, *[1] * (side.ndim - 1)) for side in (t.U, t.V))
     return Triples(U if m > n else t.U, t.S, V if n > m else t.V)
 
 
-def _smallest_singular_value(
-    p: Problem, form: SquareForm | AugmentedForm | TruncatedForm, steps: int = 8, rtol: float = 0.2
+def _smallest_value(
+    p: Problem, form: SquareForm | AugmentedForm | TruncatedForm, *, sharp: bool = False
 ) -> float:
-    """From above, by Lanczos on the inverse of AᴴA or AAᴴ; 0 where that overflows."""
-    shape = p.A.domain_shape if p.is_tall else p.A.range_shape
-    largest = largest_eigenvalue(
-        lambda v: form.inverse_of_gram(v, of_data=not p.is_tall),
-        random_start((1, *shape), p.weight),
-        steps=steps,
-        rtol=rtol,
-    )
-    smallest = float(1 / largest.sqrt())
-    return smallest if math.isfinite(smallest) else 0.0
+    """The smallest singular value that a form answers for, from above: to its order, or sharply."""
+    steps, rtol = (30, 1e-6) if sharp else (8, 0.2)
+    invert, on_data = form.inverse_of_gram, not p.is_tall
+    return smallest_singular_value(p.A, invert, on_data=on_data, steps=steps, rtol=rtol)
 
 
-def _deflated(p: Problem, healthy: _Healthy | None) -> tuple[Form, SpectrumSummary]:
+def _deflated(p: Problem, healthy: HealthyGrid | None) -> tuple[Form, SpectrumSummary]:
     """The damped form with a small μ, and every σ ≤ 10 μ taken out by hand.
 
     The larger μ, the better conditioned the ghosts and the more there is to take out.
     """
     check_memory(p, p.needs.deflated, _DEFICIENT)
     torus = grid_of(p.geometry, p.real) if healthy is None else healthy.torus
-    resolution = _RESOLUTION if healthy is None else _SQUARE_RESOLUTION
+    resolution = RESOLUTION if healthy is None else SQUARE_RESOLUTION
     blocks = torus.spectrum(p.weight, p.geometry)
     ghosts = p.ghosts(torus, all_pixels=False)
-    counts = torus.multiplicity(blocks.device)
     small, threshold = 0, 0.0
     for level in (*_LEVELS, resolution):
         threshold = max(p.tau, level * p.norm)
-        small = min(p.A.shape) - count_above(threshold, blocks, ghosts, torus, counts)
-        if small <= _FEW:
+        small = min(p.A.shape) - count_above(threshold, torus, blocks, ghosts)
+        if small <= TAKEN_OUT:
             break
     shown = f"{threshold / p.norm:.1e} of σ_max"
-    if small * sum(p.A.shape) > _MOST_ENTRIES or (small > _FEW and p.dense_serves):
+    if small * sum(p.A.shape) > _MOST_ENTRIES or (small > TAKEN_OUT and p.dense_serves):
         raise CannotServeError(
             f"{small:,} singular values lie at or under {shown}, too many to take out one by one"
         )
     check_memory(p, p.needs.with_vectors(small) if small else p.needs.deflated, _DEFICIENT)
     return_freed_memory(p.needs.kept)
-    mu = threshold / 10
+    mu = _MU * threshold
     wanted = Corners(mu, 0.0) if p.is_tall else Corners(0.0, mu)
     form = augmented(p, torus, Corners(mu, mu), wanted)
     if small:
@@ -423,12 +382,12 @@ def _take_out(p: Problem, form: AugmentedForm, small: int, threshold: float) -> 
         found = polished(p.A, found, form.alone, p.norm)
     lost = p.tau >= found.S
     gains = torch.where(lost, 0.0, 1 / torch.where(lost, 1.0, found.S))
-    form.take_out(Deflation(_without_dust(p, found, lost, form.corners.alpha), gains))
+    form.take_out(Deflation(_without_vanishing(p, found, lost, form.corners.alpha), gains))
     dropped, kept = int(lost.sum()), math.inf
     if dropped < small:
         kept = float(found.S[~lost].amin())
     elif small < min(p.A.shape):  # inertia proves that it exceeds the threshold
-        kept = max(_smallest_singular_value(p, form, steps=30, rtol=1e-6), threshold)
+        kept = max(_smallest_value(p, form, sharp=True), threshold)
     gap = _gap(kept, found.S[lost])
     how = "inertia, and the smallest singular values by subspace iteration"
     # A Ritz value errs upwards, by a percent where its neighbours are close.

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -30,25 +29,18 @@ from ...grid.geometry import Geometry
 from ...grid.torus import Torus
 from ...numerics.lanczos import random_start
 from ...numerics.norms import nonzero, norms
-from ...numerics.refine import MOST_PASSES, Unknowns, refine
+from ...numerics.refine import Unknowns, refine
 from ...operators.linear_operator import LinearOperator
 from ..facts import CannotServeError
-from .deflation import Deflation, orthonormal
-from .ghost_system import GhostSystem, PseudoSolver
+from .bordered import Corners
+from .deflation import Deflation, orthonormal, project_off
+from .ghost_system import GhostSystem
 
 _Map = Callable[[Tensor], Tensor]
 
-_ONE_PASS = 1e-13  # backward error
+_ONE_PASS = 1e-13  # backward error of a pass that refinement need not improve: some hundred eps
 _ONE_PASS_CHANGE = 1e-12  # of the norm of a damped solution, as tried
 _MOST_LOSS = 2e-12  # of it, as estimated for data at hand
-
-
-@dataclass(frozen=True)
-class Corners:
-    """α and β, in the unit of A."""
-
-    alpha: float
-    beta: float
 
 
 class Embedding:
@@ -104,30 +96,61 @@ class Answer(NamedTuple):
     residual: Tensor | None = None
 
 
-class SquareForm(nn.Module):
-    """A⁻¹ of a square nonsingular A."""
+def refined_solve(solve: _Map, apply: _Map, y: Tensor, norm: float) -> tuple[Tensor, int]:
+    """x with apply(x) = y as far as `solve` reaches, and the refinements it took.
 
-    def __init__(self, A: LinearOperator, embedding: Embedding, system: GhostSystem) -> None:
+    solve : what one pass makes of (N, ...)
+    norm : σ_max of `apply`
+    """
+
+    def step(found: Unknowns) -> Unknowns:
+        return (solve(y - apply(found[0])),)
+
+    (x,), done = refine((solve(y),), step, 0, norms(y) / norm)
+    return x, done
+
+
+class SquareForm(nn.Module):
+    """A⁻¹ of a square nonsingular A, or its A⁺ without a few singular triples.
+
+    With U, V the vectors of the triples that were taken out, A⁺ = (I − VVᴴ) A⁻¹ (I − UUᴴ): what
+    round-off leaves on U is amplified along V alone, where it is taken off again.
+
+    After `try_one_pass` a solve that need not be careful may take one pass.
+
+    Parameters
+    ----------
+    norm : σ_max of A, to its order
+    """
+
+    def __init__(
+        self, A: LinearOperator, embedding: Embedding, system: GhostSystem, norm: float
+    ) -> None:
         super().__init__()
-        self.A, self.embedding, self.system = A, embedding, system
+        self.A, self.embedding, self.system, self.norm = A, embedding, system, norm
+        self.deflation: Deflation | None = None
         self.one_pass = False
 
-    def try_one_pass(self, y: Tensor, norm: float) -> None:
+    def take_out(self, deflation: Deflation) -> None:
+        """Let a deflation answer for its triples from now on."""
+        self.deflation = deflation
+
+    def try_one_pass(self, y: Tensor) -> None:
         """Leave refinement to the careful, if one pass is backward stable for a random y."""
         x = self._pass(y)
-        size = norms(y - self.A._matvec(x)) / (norm * norms(x) + norms(y))
+        size = norms(y - self.A._matvec(x)) / (self.norm * norms(x) + norms(y))
         self.one_pass = bool((size <= _ONE_PASS).all())
 
     def pinv(self, y: Tensor, *, careful: bool) -> Answer:
-        """A⁺ y, refined as long as it helps; at least once if `careful`."""
-        return self._refined(self._pass, self.A._matvec, y, careful)
+        """A⁺ y, refined if it is to be `careful` or if one pass is not stable."""
+        return self._answer(y, adjoint=False, careful=careful)
 
     def pinv_adjoint(self, b: Tensor, *, careful: bool) -> Answer:
-        """(A⁺)ᴴ b, likewise."""
-        return self._refined(self._pass_adjoint, self.A._rmatvec, b, careful)
+        """(A⁺)ᴴ b, refined if it is to be `careful` or if one pass is not stable."""
+        return self._answer(b, adjoint=True, careful=careful)
 
     def inverse_of_gram(self, v: Tensor, *, of_data: bool) -> Tensor:
-        """(AAᴴ)⁻¹ v if it is data, (AᴴA)⁻¹ v if not, without refinement."""
+        """(AAᴴ)⁻¹ v if it is data, (AᴴA)⁻¹ v if not, without refinement; no triple is taken out."""
         if of_data:
             return self._pass_adjoint(self._pass(v))
         return self._pass(self._pass_adjoint(v))
@@ -140,20 +163,18 @@ class SquareForm(nn.Module):
         e = self.embedding
         return self.system.solve_adjoint(e.grid_of_domain(b), e.data_of)
 
-    def _refined(self, solve: _Map, apply: _Map, y: Tensor, careful: bool) -> Answer:
-        x = solve(y)
+    def _answer(self, v: Tensor, *, adjoint: bool, careful: bool) -> Answer:
+        apart: Tensor | float = 0.0
+        if self.deflation is not None:
+            v, apart = self.deflation.take_out(v, adjoint=adjoint)
+        solve = self._pass_adjoint if adjoint else self._pass
         if self.one_pass and not careful:
-            return Answer(x, 0)
-        smallest = torch.full((len(y),), torch.inf, dtype=torch.float64, device=y.device)
-        for done in range(MOST_PASSES):
-            r = y - apply(x)
-            size = norms(r) / nonzero(norms(y))
-            # Round-off of a backward stable solve leaves a residual of a few eps.
-            settled = (size <= 32 * torch.finfo(r.dtype).eps) | (size > smallest / 2)
-            if bool(settled.all()) and (done or not careful):
-                break
-            smallest = torch.minimum(size, smallest)
-            x = x + solve(r)
+            x, done = solve(v), 0
+        else:
+            apply = self.A._rmatvec if adjoint else self.A._matvec
+            x, done = refined_solve(solve, apply, v, self.norm)
+        if self.deflation is not None:
+            x = project_off(x, self.deflation.U if adjoint else self.deflation.V) + apart
         return Answer(x, done)
 
 
@@ -255,7 +276,7 @@ class AugmentedForm(nn.Module):
         return Answer(x + apart, done, residual)
 
     def pinv_adjoint(self, b: Tensor, *, careful: bool = True) -> Answer:
-        """(A⁺)ᴴ b, likewise."""
+        """(A⁺)ᴴ b, refined if it is to be `careful` or if one pass is not enough."""
         rho = None if careful else self._in_one_pass(b, adjoint=True)
         if rho is not None:
             return Answer(rho, 0)
@@ -286,29 +307,20 @@ class AugmentedForm(nn.Module):
         return self._corrected(zero, v)[1] / -self.corners.alpha
 
     def null_vectors(self, most_entries: float) -> Tensor:
-        """Of A if α > 0, of Aᴴ if not, where S is singular: orthonormal images (k, ...).
+        """Null vectors of A if α > 0, of Aᴴ if not, where S is singular.
 
+        They are orthonormal images (k, ...).
         S z = 0 leaves [ρ; x] = K⁻¹Jᴴz, with ρ = 0 for tall A and x = 0 for wide A.
         """
-        ghosts, e = self.system.ghosts, self.embedding
-        assert isinstance(ghosts, PseudoSolver)
         shape = self.A.domain_shape if self.corners.alpha else self.A.range_shape
-        size = math.prod(shape)
-        if ghosts.dropped > size:
+        size, count, e = math.prod(shape), self.system.null_count, self.embedding
+        if not count:
+            return self.system.blocks.new_zeros(0, *shape, dtype=self.A.dtype)
+        if count > size:
             raise CannotServeError("its ghost system is singular")
-        if ghosts.dropped * size > most_entries:
-            raise CannotServeError(f"{ghosts.dropped:,} null vectors are too many for images")
-        if not ghosts.dropped:
-            return ghosts.right.new_zeros(0, *shape)
-        g = len(ghosts.right)
-        eye = torch.eye(g, dtype=ghosts.right.dtype, device=ghosts.right.device)
-        z = torch.einsum("gnk,gh->gkhn", ghosts.right, eye)
-        z = z.flatten(0, 1)  # every vector on its own group
-        z = z[torch.linalg.vector_norm(z.flatten(1), dim=1) > 0]
-        components = g * self.system.blocks.shape[-1]
-        grid = z.new_zeros(len(z), components, *e.torus.coarse)
-        self.system.scatter_(grid, z, self.system.sources)
-        rho, x = e.split(self.system.invert(grid), self.rows)
+        if count * size > most_entries:
+            raise CannotServeError(f"{count:,} null vectors are too many for images")
+        rho, x = e.split(self.system.null_fields(), self.rows)
         return orthonormal(e.domain_of(x) if self.corners.alpha else e.data_of(rho))
 
     def once(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -344,7 +356,7 @@ class AugmentedForm(nn.Module):
     def _residuals(
         self, right: tuple[Tensor, Tensor], found: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Of both rows of the system that is wanted."""
+        """Residuals of both rows of the system that is wanted."""
         (a, b), (rho, x) = right, found
         f = a - self.wanted.alpha * rho - self.A._matvec(x)
         return f, b - self.A._rmatvec(rho) + self.wanted.beta * x

@@ -1,24 +1,17 @@
-"""Linear systems on the periodic grid whose solution obeys constraints on the ghosts.
+"""What solves a bordered system on the periodic grid, its S factored.
 
 K is block-diagonal in Fourier space and its inverse explicit.  Wanted is u with
 
     K u = f + Jᴴ z,      W u + D z = 0,
 
-z free sources on few places, W few functionals, D a diagonal.  Eliminating u leaves one dense
-system on the ghosts alone, factored once:
+z free sources on few places (the ghosts, where A and a periodic grid differ: ghosts.py), W few
+functionals, D a diagonal.  Eliminating u leaves one dense system on the ghosts alone, factored
+once (bordered.py says which systems there are, and what else S tells):
 
     S z = −W K⁻¹ f,      S = W K⁻¹ Jᴴ + D.
 
 Every solve is then: block product, values on the ghosts, a triangular solve, sources back, block
-product.  S is filled from the Green's function of K (ghosts.py); the LU factors replace it.
-
-Two systems are built here for A = P · C · E (design of the rung: system.py):
-
-    square      K = C,  sources on the ghost outputs, W = value − source on the ghost pixels
-    augmented   K = [α C; Cᴴ −β],  J = W = outputs, constraints and, if β ≠ 0 and R ≠ 0, pixels
-                with D = 1/β, for the penalty is β‖x‖² and not β‖x̃‖²
-
-For damped problems in two dimensions or more most of S need not be dense: ring_system.py.
+product.
 """
 
 from __future__ import annotations
@@ -31,13 +24,11 @@ from torch import Tensor, nn
 from ...grid.fft import inverse_transform, transform
 from ...grid.torus import Torus, multiply
 from ...numerics.memory import keep_freed_memory, return_freed_memory
-from ...numerics.threads import run_in_slices
 from ..facts import CannotServeError
-from .ghosts import Strip, fill_green
+from .ghosts import Strip
 
 _Map = Callable[[Tensor], Tensor]
 
-_SLICE_BYTES = 4 * 2**20
 _ALL = slice(None)
 _BATCH_BYTES = 30 * 2**20  # freed blocks above 32 MiB are fresh pages every time
 
@@ -259,6 +250,30 @@ class GhostSystem(nn.Module):
         """K⁻¹f or K⁻ᴴf on the grid, no ghosts."""
         return inverse_transform(self.torus, self._product(transform(self.torus, f), adjoint))
 
+    @property
+    def null_count(self) -> int:
+        """How many null vectors of S were found, over all groups."""
+        return self._pseudo.dropped
+
+    def null_fields(self) -> Tensor:
+        """K⁻¹Jᴴz for each null vector z of S, (k, g·rows, *coarse): null vectors of the system.
+
+        Every vector lies in its own group.
+        """
+        null = self._pseudo.right  # (g, n, k)
+        eye = torch.eye(len(null), dtype=null.dtype, device=null.device)
+        z = torch.einsum("gnk,gh->gkhn", null, eye).flatten(0, 1)
+        z = z[torch.linalg.vector_norm(z.flatten(1), dim=1) > 0]  # groups with fewer carry zeros
+        columns = self.blocks.shape[2] * self.blocks.shape[-1]
+        grid = z.new_zeros(len(z), columns, *self.torus.coarse)
+        self.scatter_(grid, z, self.sources)
+        return self.invert(grid)
+
+    @property
+    def _pseudo(self) -> PseudoSolver:
+        assert isinstance(self.ghosts, PseudoSolver)
+        return self.ghosts
+
     def read(self, u: Tensor, strips: Sequence[Strip]) -> Tensor:
         """(N, g, n) values of functionals of a grid (N, g·components, *coarse)."""
         grid = u.unflatten(1, (self.blocks.shape[2], -1))
@@ -269,69 +284,6 @@ class GhostSystem(nn.Module):
         grid = f.unflatten(1, (self.blocks.shape[2], -1))
         for strip, part in zip(strips, z.split([s.size for s in strips], 2), strict=True):
             strip.scatter_(grid, part)
-
-
-def ghost_matrix(
-    torus: Torus,
-    blocks: Tensor,
-    constraints: Sequence[Strip],
-    sources: Sequence[Strip],
-    diagonal: float,
-) -> Tensor:
-    """S = W K⁻¹ Jᴴ + D, (g, n, n) with contiguous columns, as LAPACK wants them."""
-    n = sum(strip.size for strip in constraints)
-    dtype = torch.float64 if torus.real else torch.complex128
-    S = torch.empty(blocks.shape[2], n, n, dtype=dtype, device=blocks.device).mT
-    for g in range(len(S)):
-        i = 0
-        for row in constraints:
-            j = 0
-            for column in sources:
-                part = S[g, i : i + row.size, j : j + column.size]
-                fill_green(part, blocks[:, 0, g], row, column)
-                j += column.size
-            i += row.size
-    if diagonal:
-        S.diagonal(dim1=-2, dim2=-1)[:, n - constraints[-1].size :] += diagonal
-    return S
-
-
-def augmented_inverse(blocks: Tensor, alpha: float, beta: float | Tensor) -> Tensor:
-    """Inverses of [α C; Cᴴ −β] for every block C, none of which squares a singular value.
-
-    (F, 1, g, r, c) complex -> (F, 1, g, r + c, r + c); β a number, or one a frequency (F,)
-    """
-    F, _, g, r, c = blocks.shape
-    size = r + c
-    if r == c == 1:  # frequency-last, as `_multiply_two_by_two` wants them
-        inverse = blocks.new_empty(1, g, 2, 2, F).movedim(-1, 0)
-        _invert_two_by_two(blocks, inverse, alpha, beta)
-        return inverse
-    inverse = blocks.new_empty(F, 1, g, size, size)
-
-    def invert(part: slice) -> None:
-        C = blocks[part]
-        K = torch.zeros(len(C), 1, g, size, size, dtype=C.dtype, device=C.device)
-        K[..., :r, r:], K[..., r:, :r] = C, C.mH
-        K.diagonal(dim1=-2, dim2=-1)[..., :r] = alpha
-        K.diagonal(dim1=-2, dim2=-1)[..., r:] = -_of_frequencies(beta, 4, part)
-        inverse[part] = torch.linalg.inv_ex(K)[0]
-
-    step = max(1, _SLICE_BYTES // (g * size * size * blocks.element_size()))
-    run_in_slices(invert, F, step, blocks.device)
-    return inverse
-
-
-def _of_frequencies(beta: float | Tensor, ndim: int, part: slice = _ALL) -> float | Tensor:
-    return beta[part].reshape(-1, *[1] * (ndim - 1)) if isinstance(beta, Tensor) else beta
-
-
-def _invert_two_by_two(C: Tensor, inverse: Tensor, alpha: float, beta: float | Tensor) -> None:
-    """[α c; c̄ −β]⁻¹ = [β c; c̄ −α]/(αβ + |c|²), a sum of positive terms."""
-    c, beta = C[..., 0, 0], _of_frequencies(beta, 3)
-    scale = 1 / (c.real.square() + c.imag.square() + alpha * beta)
-    inverse[..., 0, 0], inverse[..., 1, 1] = beta * scale, -alpha * scale
-    inverse[..., 0, 1], inverse[..., 1, 0] = c * scale, c.conj() * scale
 
 
 def _multiply_two_by_two(

@@ -53,7 +53,7 @@ class Points:
         return Points(self.phase[mine], self.position[mine], self.factor[mine])
 
     def to(self, device: torch.device) -> Points:
-        """The same on a device."""
+        """These points on a device."""
         return Points(self.phase.to(device), self.position.to(device), self.factor.to(device))
 
     def flat(self, torus: Torus) -> Tensor:
@@ -81,7 +81,7 @@ class Strip:
     axis: Tensor
 
     def to(self, device: torch.device) -> Strip:
-        """The same on a device."""
+        """This strip on a device."""
         terms = tuple(p.to(device) for p in self.terms)
         return replace(self, terms=terms, axis=self.axis.to(device))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,20 +18,17 @@ from ...numerics.norms import in_unit
 from ...numerics.precision import double_dtype
 from ...operators.convolution import Convolution
 from ...operators.linear_operator import AdjointOperator, LinearOperator, gigabytes
+from ..diagonal.blocks import invert_regular
 from ..facts import CannotServeError, SpectrumSummary
 from ..request import Request
-from .forms import AugmentedForm, Corners, Embedding
-from .ghost_system import (
-    GhostSystem,
-    LuSolver,
-    PseudoSolver,
-    augmented_inverse,
-    ghost_matrix,
-)
+from .bordered import Bordered, Corners, augmented_inverse
+from .forms import AugmentedForm, Embedding
+from .ghost_system import LuSolver, PseudoSolver
 from .ghosts import Ghosts, find_ghosts
 from .ring_system import RingSystem
 from .sizes import (
     Needs,
+    grid_of,
     needs,
     ring_axis,
     ring_grid,
@@ -38,6 +36,18 @@ from .sizes import (
     with_axis_first,
 )
 from .zero_slices import without_zero_slices
+
+MOST_GRIDS = 4
+"""Grids tried for one on which C is far from singular: its zeros lie between those of the next."""
+
+SINGULAR_GRID = 1e-6
+"""σ_min(C)/σ_max at which a grid is as good as singular: ‖C⁻¹‖ meets the round-off of S there."""
+
+RESOLUTION, SQUARE_RESOLUTION = 1e-6, 1e-8
+"""Smallest σ/σ_max that damped ghost systems tell apart, in general and with a healthy square grid.
+
+Where the grid itself has null vectors (tall, wide, or a singular grid) the round-off of 1/τ meets
+τ: no better than √eps.  A healthy square grid sees further."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +143,28 @@ def prepare(op: Convolution, request: Request, kernels: int) -> Problem:
     )
 
 
+@dataclass(frozen=True)
+class HealthyGrid:
+    """A grid on which C is far from singular, the blocks of C⁻¹, and a lower bound of σ_min(C)."""
+
+    torus: Torus
+    inverse: Tensor
+    floor: float
+
+
+def healthy_grids(p: Problem) -> Iterator[HealthyGrid]:
+    """The healthy ones of the smallest few grids, for blocks that are square."""
+    for larger in range(MOST_GRIDS):
+        torus = grid_of(p.geometry, p.real, larger)
+        blocks = torus.spectrum(p.weight, p.geometry)
+        inverse = torch.empty_like(blocks.mT, memory_format=torch.contiguous_format)
+        r, c = blocks.shape[-2:]
+        floor, _ = invert_regular(blocks.reshape(-1, r, c), inverse.view(-1, c, r))
+        smallest = float(floor.amin())
+        if smallest > SINGULAR_GRID * p.norm:
+            yield HealthyGrid(torus, inverse, smallest)
+
+
 def check_memory(p: Problem, need: int, why: str) -> None:
     """Refuse a way that takes more bytes, beside the other kernels' factors, than are allowed."""
     need += (p.kernels - 1) * p.needs.kept
@@ -151,13 +183,11 @@ def augmented(
     factor: type[LuSolver] | type[PseudoSolver] = LuSolver,
 ) -> AugmentedForm:
     """The augmented form with its ghost system factored."""
-    C = torus.spectrum(p.weight, p.geometry)
-    blocks = augmented_inverse(C, corners.alpha, corners.beta)
-    strips, diagonal = p.ghosts(torus, all_pixels=False).augmented(corners.beta)
+    C, ghosts = torus.spectrum(p.weight, p.geometry), p.ghosts(torus, all_pixels=False)
+    bordered = Bordered.augmented(torus, C, ghosts, corners)
     del C  # before S is allocated
     return_freed_memory(p.needs.kept)
-    ghosts = factor(ghost_matrix(torus, blocks, strips, strips, diagonal))
-    system = GhostSystem(torus, blocks, strips, strips, ghosts)
+    system = bordered.factored(factor)
     rows = p.geometry.c_out // p.geometry.groups
     embedding = Embedding(p.geometry, torus)
     return AugmentedForm(p.A, embedding, system, rows, corners, wanted or corners, p.norm)

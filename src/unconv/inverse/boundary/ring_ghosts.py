@@ -56,7 +56,7 @@ class Ring:
     diagonal: Tensor
 
     def to(self, device: torch.device) -> Ring:
-        """The same on a device."""
+        """This ring on a device."""
         terms = tuple(Places(*(t.to(device) for t in place)) for place in self.terms)
         return replace(self, terms=terms, diagonal=self.diagonal.to(device))
 

@@ -4,7 +4,7 @@ The ghosts outside along the first axis have every position along the others.  A
 rings H the ghost matrix is block-circulant; with V, the ghosts that are left,
 
     [S_HH  S_HV] [z_H]   [v_H]
-    [S_VH  S_VV] [z_V] = [v_V],     v = W K⁻¹ f     (ghost_system.py)
+    [S_VH  S_VV] [z_V] = [v_V],     v = W K⁻¹ f     (bordered.py)
 
 Block elimination of the block-circulant part: S_HH is inverted frequency by frequency of the other
 axes, in blocks of order h (kinds × channels × thickness), and only its Schur complement S' on V

@@ -12,8 +12,8 @@ from ...numerics.memory import LARGEST_KEPT
 from ...operators.convolution import Convolution
 from .. import krylov
 from ..request import Request
-from .deflation import guards
 from .ring_schur import SCRATCH_BYTES
+from .small_triples import guards
 from .zero_slices import needed_geometry
 
 _MEMORY_BOUND = 12.0  # a flop of an FFT or a triangular solve costs as much as these of an LU
@@ -21,11 +21,14 @@ _MEMORY_BOUND = 12.0  # a flop of an FFT or a triangular solve costs as much as 
 _OF_SVD, _REAL_SVD, _COMPLEX_SVD = 4, 3.6, 2.5
 _PACKED = 12 * 2**20  # what an LU and products pack of S
 _SLICES = 16 * 2**20  # of the blocks that threads invert at once
-_LANCZOS = 8  # vectors
+_LANCZOS = 8  # vectors that a bound of σ_min or σ_max keeps
 _GRIDS = 10  # on the grid at once in a pass
-_TAKEN_OUT = 32  # vectors: the most that are cheaper than a smaller μ
 _VECTORS = 8  # of the larger side for each of them
 _FILL = 4.0  # and one of the small products and transforms that fill S' as these
+
+TAKEN_OUT = 32
+"""Singular vectors up to which taking them out is cheaper than a smaller μ (candidates.py)."""
+
 RINGS_FROM = 1e-4
 """damp/σ_max under which eliminating the rings loses too many digits (ring_system.py)."""
 
@@ -97,7 +100,7 @@ def obstacle(op: Convolution, request: Request) -> str | None:
 
 @dataclass(frozen=True)
 class RingSizes:
-    """Of the ghost system of a damped problem whose rings are eliminated, a group.
+    """Sizes, a group, of the ghost system of a damped problem whose rings are eliminated.
 
     Attributes
     ----------
@@ -187,13 +190,13 @@ class Needs:
 
     @property
     def later(self) -> tuple[int, ...]:
-        """Of the ways for A that is rank-deficient, with a few vectors taken out."""
+        """Bytes of the ways for A that is rank-deficient, with a few vectors taken out."""
         if not self.deflated:
             return ()
-        return self.null_vectors, self.cut, self.with_vectors(_TAKEN_OUT)
+        return self.null_vectors, self.cut, self.with_vectors(TAKEN_OUT)
 
     def with_vectors(self, count: int) -> int:
-        """Of the deflated way, `count` vectors taken out."""
+        """Bytes of the deflated way with `count` vectors taken out."""
         return self.deflated + (count + guards(count)) * self.each
 
 
@@ -204,7 +207,7 @@ def memory(op: Convolution, request: Request) -> int:
 
 
 def memory_if_deficient(op: Convolution, request: Request) -> int:
-    """The same for the dearest way that is taken for a rank-deficient A and fits memory_limit."""
+    """Bytes at the peak of the dearest way for a rank-deficient A that fits memory_limit."""
     found = needs(op, request)
     others = ((op.batch_size or 1) - 1) * found.kept
     every = [found.first + others, *(need + others for need in found.later)]
@@ -315,7 +318,7 @@ def _ring_order(geometry: Geometry, torus: Torus, a: int) -> tuple[int, int]:
 
 
 def with_axis_first(geometry: Geometry, first: int) -> Geometry:
-    """The same convolution with an axis moved to the front."""
+    """A geometry with an axis moved to the front."""
     axes = list(geometry.axes)
     axes.insert(0, axes.pop(first))
     return replace(geometry, axes=tuple(axes))

@@ -2,13 +2,13 @@
 
 A differs from a circular convolution only on the ghosts, thin strips around the picture.  Solve on
 the periodic grid, where everything is block-diagonal, with free sources on the ghosts, and choose
-the sources such that the constraints there hold (ghosts.py, ghost_system.py):
+the sources such that the constraints there hold (ghosts.py, bordered.py):
 
     square A, λ = 0     sources on the ghost outputs, constraints on the ghost pixels
     damped              augmented system with corners α = β = damp; in two dimensions or more
                         without the ghosts of one axis, which form rings (ring_system.py)
     tall, wide, λ = 0   the same with corners (α, 0) or (0, β), 0.3 of σ_max
-    square, some σ cut  A⁻¹ between projectors past the few dropped triples (square_cut.py)
+    square, some σ cut  A⁻¹ between projectors past the few dropped triples (small_triples.py)
     rank-deficient      the damped system with a small μ, σ ≤ 10 μ taken out (deflation.py)
 
 Unknowns: c_in·|ghost pixels| + c_out·|ghost outputs|, half of that for the square form, and
@@ -55,7 +55,7 @@ __all__ = [
     "operations",
 ]
 
-_SLICE_BYTES = 256 * 2**20
+_DATA_BYTES = 256 * 2**20  # of images that are solved at once; a pass holds ten grids beside them
 
 
 def factor(op: Convolution, request: Request) -> InverseOperator:
@@ -135,7 +135,7 @@ class BoundaryInverse(InverseOperator):
 
     def _in_slices(self, v: Tensor, adjoint: bool, *, careful: bool) -> tuple[Tensor, Effort]:
         """A⁺ of the convolution or its adjoint, slice by slice or kernel by kernel."""
-        size = max(1, _SLICE_BYTES // max(1, v[:1].numel() * v.element_size()))
+        size = max(1, _DATA_BYTES // max(1, v[:1].numel() * v.element_size()))
         answers = []
         for i, part in enumerate(v.split(1 if self.batch_size else size)):
             form = cast(Form, self.forms[i if self.batch_size else 0])

@@ -34,6 +34,7 @@ few percent at most; iterating x ← x + (I − VVᴴ) M (I − UUᴴ)(y − Ax)
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -41,17 +42,11 @@ from torch import Tensor, nn
 
 from ...grid.torus import Torus
 from ...numerics.memory import return_freed_memory
-from ...numerics.norms import norms
-from ...numerics.refine import Unknowns, refine
 from ...operators.linear_operator import LinearOperator
 from ..facts import CannotServeError
-from .forms import Answer, Embedding
-from .ghost_system import (
-    GhostSystem,
-    MatrixSolver,
-    PseudoSolver,
-    ghost_matrix,
-)
+from .bordered import Bordered, green_matrix
+from .forms import Answer, Embedding, refined_solve
+from .ghost_system import MatrixSolver, PseudoSolver
 from .ghosts import Ghosts, Strip
 
 _VISIBLE = 0.1  # of a cut-off: the round-off of singular values that it may be taken among
@@ -98,11 +93,11 @@ class _Green:
 
     def between(self, blocks: Tensor, rows: Strip, columns: Strip) -> Tensor:
         """(g, rows, columns)."""
-        return ghost_matrix(self.torus, blocks, [rows], [columns], 0.0)
+        return green_matrix(self.torus, blocks, [rows], [columns])
 
     def S(self) -> Tensor:
         """W C⁻¹ J."""
-        return self.between(self.inverse, self.ghosts.constraints, self.ghosts.outputs)
+        return Bordered.square(self.torus, self.inverse, self.ghosts).schur_complement()
 
     def on_pixels(self) -> Tensor:
         """C⁻¹ J on the ghost pixels."""
@@ -245,8 +240,7 @@ class TruncatedForm(nn.Module):
     ) -> None:
         super().__init__()
         self.A, self.embedding, self.norm = A, embedding, norm
-        constraints, outputs = [ghosts.constraints], [ghosts.outputs]
-        self.system = GhostSystem(torus, inverse, constraints, outputs, sources.solver)
+        self.system = Bordered.square(torus, inverse, ghosts).with_solver(sources.solver)
         for name, value in zip("pqvu", sources[1:5], strict=True):
             self.register_buffer(f"Z_{name}", value)
 
@@ -255,7 +249,7 @@ class TruncatedForm(nn.Module):
         return self._refined(y, adjoint=False)
 
     def pinv_adjoint(self, b: Tensor, *, careful: bool = True) -> Answer:
-        """(A⁺)ᴴ b, likewise."""
+        """(A⁺)ᴴ b; this form always refines."""
         return self._refined(b, adjoint=True)
 
     def inverse_of_gram(self, v: Tensor, *, of_data: bool) -> Tensor:
@@ -268,12 +262,7 @@ class TruncatedForm(nn.Module):
 
     def _refined(self, y: Tensor, *, adjoint: bool) -> Answer:
         apply = self.A._rmatvec if adjoint else self.A._matvec
-
-        def step(found: Unknowns) -> Unknowns:
-            return (self._once(y - apply(found[0]), adjoint=adjoint),)
-
-        (x,), done = refine((self._once(y, adjoint=adjoint),), step, 0, norms(y) / self.norm)
-        return Answer(x, done)
+        return Answer(*refined_solve(partial(self._once, adjoint=adjoint), apply, y, self.norm))
 
     def _once(self, r: Tensor, *, adjoint: bool) -> Tensor:
         return self._kept(self._pass(self._kept(r, adjoint), adjoint), not adjoint)

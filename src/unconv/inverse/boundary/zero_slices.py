@@ -23,7 +23,7 @@ def needed_geometry(op: Convolution) -> Geometry:
 
 
 def without_zero_slices(geometry: Geometry, weight: Tensor) -> tuple[Geometry, Tensor]:
-    """The same convolution without the zero slices at the rim of its kernel.
+    """A convolution without the zero slices at the rim of its kernel, which change no output.
 
     weight : (B, g, r, c, *k)
     """

@@ -25,8 +25,8 @@ from torch import Tensor
 from ...convolve import grouped
 from ...convolve.bounds import kernel_bound
 from ...inverse import InverseOperator, Request
-from ...inverse.boundary.forms import AugmentedForm, Corners, Embedding
-from ...inverse.boundary.ghost_system import augmented_inverse
+from ...inverse.boundary.bordered import Corners, augmented_inverse
+from ...inverse.boundary.forms import AugmentedForm, Embedding
 from ...inverse.boundary.ring_system import RingSystem
 from ...inverse.boundary.sizes import (
     grid_of,

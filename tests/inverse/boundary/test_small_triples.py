@@ -1,4 +1,4 @@
-"""A square operator whose cut-off lies among its smallest singular values."""
+"""The smallest singular triples, of a known number or up to a cut-off."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unconv import ConvOperator
-from unconv.inverse.boundary.square_cut import triples_up_to
+from unconv.inverse.boundary.small_triples import ritz, smallest_triples, triples_up_to
 from unconv.inverse.facts import CannotServeError
 from unconv.testing import dense_twin
 
@@ -20,6 +20,65 @@ from ...helpers import (
     randn,
     relative,
 )
+
+
+def inverse_of_gram(op: ConvOperator, mu: float):
+    """By the damped augmented system, dense."""
+    A = dense_twin(op)
+    m, n = A.shape
+    top = torch.cat([mu * torch.eye(m, dtype=A.dtype), A], 1)
+    K = torch.cat([top, torch.cat([A.mH, -mu * torch.eye(n, dtype=A.dtype)], 1)])
+
+    def apply(v: torch.Tensor, *, of_data: bool) -> torch.Tensor:
+        own = slice(None, m) if of_data else slice(m, None)
+        f = torch.zeros(len(v), m + n, dtype=A.dtype)
+        f[:, own] = v.flatten(1)
+        return torch.linalg.solve(K, f.mT).mT[:, own].reshape(v.shape)
+
+    return apply
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 3, 3), (3, 2, 3, 3), (2, 3, 3, 3)])
+@pytest.mark.parametrize("dtype", DOUBLES)
+def test_the_smallest_triples(shape, dtype):
+    op = ConvOperator(randn(*shape, dtype=dtype), (5, 4), padding=1)
+    S = torch.linalg.svdvals(dense_twin(op))
+    count = 3
+    found = smallest_triples(op, inverse_of_gram(op, 1e-3 * float(S[0])), count, float(S[0]))
+    assert relative(found.S, S.flip(0)[:count]) < 1e-10
+    for k in range(count):
+        U, V = found.U[k : k + 1], found.V[k : k + 1]
+        assert relative(op(V), found.S[k] * U, S[0]) < 1e-10
+        assert relative(op.H(U), found.S[k] * V, S[0]) < 1e-10
+    for W in (found.U, found.V):
+        gram = W.flatten(1).conj() @ W.flatten(1).mT
+        assert relative(gram, torch.eye(count, dtype=dtype)) < 1e-12
+
+
+def test_a_null_vector_has_no_partner_on_the_longer_side():
+    weight = randn(3, 2, 3, 3)
+    weight[:, 1] = weight[:, 0]
+    op = ConvOperator(weight, (3, 3), padding=1)
+    S = torch.linalg.svdvals(dense_twin(op))
+    found = smallest_triples(op, inverse_of_gram(op, 1e-3 * float(S[0])), 9, float(S[0]))
+    assert (1e-13 * S[0] > found.S).all()
+    assert not found.U.any()
+    assert torch.linalg.norm(op(found.V)) < 1e-13 * S[0]
+
+
+@pytest.mark.parametrize("dtype", [F64, C128])
+def test_ritz_values_of_the_whole_space_are_the_singular_values(dtype):
+    op = ConvOperator(randn(2, 2, 3, dtype=dtype), (4,), padding=1)
+    S = torch.linalg.svdvals(dense_twin(op))
+    Q, _ = torch.linalg.qr(randn(8, 8, dtype=dtype))
+    W = Q.reshape(8, 2, 4)
+    for U, V in ((W, None), (None, W), (W, W)):
+        found = ritz(op, U, V, float(S[0]))
+        assert relative(found.S, S.flip(0)) < 1e-13
+        assert relative(op(found.V), found.S.reshape(-1, 1, 1) * found.U) < 1e-12
+
+
+# --- all up to a cut-off of a square operator -----------------------------------------------------
 
 
 def between(S: torch.Tensor, dropped: int) -> float:

@@ -36,7 +36,8 @@ from ...inverse import InverseOperator, Request
 from ...inverse.derivative import Derivative, NotDifferentiable
 from ...inverse.diagonal import fourier
 from ...inverse.diagonal.blocks import BlockInverse, invert_blocks
-from ...inverse.diagonal.fourier import FourierInverse, torus_of
+from ...inverse.diagonal.fourier import FourierWaves, torus_of
+from ...inverse.diagonal.waves import WaveInverse
 from ...inverse.facts import Effort, SpectrumSummary
 from ...inverse.prepared import Turned
 from ...numerics.checks import (
@@ -293,7 +294,7 @@ def _blocks(op: Convolution, torus: Torus, *, merged: bool) -> Tensor:
     return torus.spectrum(taps[None], op.geometry)
 
 
-class WienerInverse(FourierInverse):
+class WienerInverse(WaveInverse):
     """One block of S^½ (BᴴB + 1)⁻¹Bᴴ N^-½ a frequency; `summary` is that of B."""
 
     def __init__(
@@ -304,7 +305,7 @@ class WienerInverse(FourierInverse):
         request: Request,
         keeps_double: bool,
     ) -> None:
-        super().__init__(op, torus, found, request)
+        super().__init__(op, FourierWaves(torus), found, request)
         self.keeps_double = keeps_double
 
     def extra_repr(self) -> str:

@@ -183,27 +183,10 @@ class Products:
         return contract(X, self.channels, 2).flatten(1, 2)
 
     def mapped(self, fn: Callable[[Tensor], Tensor]) -> Products:
-        """The same product of matrices that have gone through `fn`."""
+        """The product of the matrices passed through `fn`."""
         axes = tuple(tuple(None if Q is None else fn(Q) for Q in axis) for axis in self.axes)
         return Products(self.groups, None if self.channels is None else fn(self.channels), axes)
 
 
 def _adjoint(Q: Tensor | None) -> Tensor | None:
     return None if Q is None else Q.mH
-
-
-def whole_columns(parities: tuple[Tensor | None, ...], size: int, like: Tensor) -> Tensor:
-    """(B or 1, g or 1, size, k) of one axis, without parities: all even vectors, then all odd.
-
-    size, like : of the identity, whose factor is None
-    """
-    first = parities[0]
-    if first is None:
-        return torch.eye(size, dtype=like.dtype, device=like.device)[None, None]
-    if len(parities) == 1:
-        return first
-    even, odd = first, parities[1]
-    assert odd is not None
-    no_odd = odd.new_zeros(*odd.shape[:3], even.shape[3])
-    no_even = even.new_zeros(*even.shape[:3], odd.shape[3])
-    return torch.cat([merge(even, no_odd, 2), merge(no_even, odd, 2)], 3)

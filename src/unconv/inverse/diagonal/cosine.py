@@ -36,7 +36,7 @@ from ..facts import image_bytes
 from ..operator import InverseOperator
 from ..request import Request
 from .blocks import all_singular_values, invert_blocks, setup_bytes
-from .protocol import Diagonal
+from .protocol import Diagonal, Few
 from .share import share_of_weight
 from .waves import WaveInverse, complete_svd_memory, diagonalise_blocks
 
@@ -175,7 +175,7 @@ def complete_memory(op: Convolution) -> int:
     return complete_svd_memory(op)
 
 
-def diagonalise(op: Convolution, *, complete: bool = False, few: bool = False) -> Diagonal:
+def diagonalise(op: Convolution, *, complete: bool = False, few: Few | None = None) -> Diagonal:
     """A = U Σ Vᴴ by the SVDs of all blocks; see `DiagonalRung`."""
     return diagonalise_blocks(op, _waves(op), *blocks_of(op), complete=complete, few=few)
 
@@ -206,12 +206,6 @@ class CosineWaves:
 
     def symmetrize_(self, blocks: Tensor) -> None:
         """Nothing to do: the blocks of a real operator are real."""
-
-    def fields(self, frequency: Tensor, coefficients: Tensor, *, fine: bool) -> Tensor:
-        """Orthonormal cosines: coefficients (q, channels) at q frequencies, in space."""
-        spectra = coefficients.new_zeros(*coefficients.shape, math.prod(self.shape))
-        spectra[torch.arange(len(frequency), device=frequency.device), :, frequency] = coefficients
-        return self.synthesise(spectra.unflatten(2, self.shape), fine=fine)
 
 
 def _waves(op: Convolution) -> CosineWaves:

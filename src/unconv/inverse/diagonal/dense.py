@@ -27,7 +27,7 @@ from ..facts import SpectrumSummary
 from ..operator import InverseOperator
 from ..request import Request
 from .filtered import FilterInverse, cut_gains
-from .protocol import UNMATCHED, Diagonal, Span, in_group
+from .protocol import UNMATCHED, Basis, Diagonal, Few
 
 LIMIT = 1024
 """Largest min(m, n) that `auto` gives to an SVD (about a second on two cores)."""
@@ -143,41 +143,35 @@ def _svds(op: Convolution, *, full: bool = False) -> AxisSVD:
     return matrix_svds(A, full=full)
 
 
-def diagonalise(op: Convolution, *, complete: bool = False, few: bool = False) -> Diagonal:
+def diagonalise(op: Convolution, *, complete: bool = False, few: Few | None = None) -> Diagonal:
     """A = U Σ Vᴴ by LAPACK; see `DiagonalRung`."""
     U, S, V = _svds(op, full=complete and op.shape[0] < op.shape[1])
     assert U is not None
     assert V is not None
 
-    def side(Q: Tensor, shape: tuple[int, ...]) -> ColumnBasis:
-        labels = torch.nn.functional.pad(S, (0, Q.shape[-1] - S.shape[-1]), value=UNMATCHED)
-        return ColumnBasis(Q, labels.flatten(1), shape)
+    def basis(Q: Tensor, shape: tuple[int, ...]) -> ColumnBasis:
+        sigma = torch.nn.functional.pad(S, (0, Q.shape[-1] - S.shape[-1]), value=UNMATCHED)
+        sigma = sigma.flatten(1)
+        return ColumnBasis(sigma, sigma[0].new_ones(sigma.shape[1]).long(), Q, shape)
 
     def build(gains: Tensor, request: Request, summary: SpectrumSummary) -> DenseInverse:
         return DenseInverse(op, (U, gains, V), request, summary)
 
-    return Diagonal(side(U, op.range_shape), side(V, op.domain_shape), build)
+    return Diagonal(basis(U, op.range_shape), basis(V, op.domain_shape), build)
 
 
 @dataclass(frozen=True)
-class ColumnBasis:
+class ColumnBasis(Basis):
     """Singular vectors of the matrices of all groups, stored as their columns.
 
     Attributes
     ----------
     Q : (B, g, size, k)
-    sigma : (B, g·k) singular values, UNMATCHED for vectors of a complete basis
     shape : of one image
     """
 
     Q: Tensor
-    sigma: Tensor
     shape: tuple[int, ...]
-
-    @property
-    def counts(self) -> Tensor:
-        """(K,) ones: every entry stands for its own singular value."""
-        return torch.ones(self.sigma.shape[1], dtype=torch.long, device=self.sigma.device)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -192,19 +186,8 @@ class ColumnBasis:
         """Q c, (N, K) -> (N, *shape)."""
         return _rows_times(c, self.Q.mT).reshape(len(c), *self.shape)
 
-    def vectors(self, index: Tensor) -> Tensor:
-        """The columns of entries (q,), as (q, *shape); of one kernel."""
-        _, g, _, k = self.Q.shape
-        group = index // k
-        columns = self.Q[0, group, :, index % k]
-        return in_group(columns, group, g).reshape(len(index), *self.shape)
-
-    def subspace(self, keep: Tensor) -> Span:
-        """The span of the entries where `keep` (B, K) is true."""
-        return Span(self, keep)
-
     def mapped(self, fn: Callable[[Tensor], Tensor]) -> ColumnBasis:
-        """The same columns, passed through `fn`."""
+        """The basis with its columns passed through `fn`."""
         return replace(self, Q=fn(self.Q))
 
 

@@ -33,7 +33,7 @@ from ..facts import image_bytes
 from ..operator import InverseOperator
 from ..request import Request
 from .blocks import all_singular_values, invert_blocks, setup_bytes
-from .protocol import Diagonal
+from .protocol import Diagonal, Few
 from .waves import WaveInverse, complete_svd_memory, diagonalise_blocks
 
 # Images that a solve and its proof (probe.py, certificate.py) hold at once, as measured.
@@ -140,7 +140,7 @@ def complete_memory(op: Convolution) -> int:
     return complete_svd_memory(op)
 
 
-def diagonalise(op: Convolution, *, complete: bool = False, few: bool = False) -> Diagonal:
+def diagonalise(op: Convolution, *, complete: bool = False, few: Few | None = None) -> Diagonal:
     """A = U Σ Vᴴ by the SVDs of all blocks; see `DiagonalRung`."""
     waves = FourierWaves(torus_of(op))
     return diagonalise_blocks(op, waves, *blocks_of(op), complete=complete, few=few)
@@ -179,18 +179,3 @@ class FourierWaves:
     def symmetrize_(self, blocks: Tensor) -> None:
         """Make blocks (F, …) those of a real operator, if this one is real, in place."""
         self.torus.symmetrize_(blocks)
-
-    def fields(self, frequency: Tensor, coefficients: Tensor, *, fine: bool) -> Tensor:
-        """Waves of unit length, (q, channels, *grid), from (q, channels·phases) at q frequencies.
-
-        A wave of a real operator that stands for the pair ±ω stays complex: its real and imaginary
-        parts, times √2, are one singular vector each.
-        """
-        waves = coefficients
-        index = torch.unravel_index(frequency, self.shape)
-        for a, M in enumerate(self.torus.coarse):
-            turns = index[a][:, None] * torch.arange(M, device=frequency.device) % M
-            angle = turns.double() * (2 * math.pi / M)
-            wave = torch.polar(torch.full_like(angle, M**-0.5), angle)
-            waves = waves[..., None] * wave.reshape(len(wave), *[1] * (waves.ndim - 1), M)
-        return self.torus.from_phases(waves) if fine else waves

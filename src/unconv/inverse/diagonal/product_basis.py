@@ -10,106 +10,66 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import product
 
 import torch
 from torch import Tensor
 
-from ...numerics.kronecker import AxisSVD, Products, whole_columns
+from ...numerics.kronecker import AxisSVD, Products
 from ...numerics.precision import real_working_dtype
 from ...operators.convolution import Convolution
 from ..facts import SpectrumSummary
 from ..request import Request
 from .filtered import FilterInverse
-from .protocol import Span, in_group
+from .protocol import Basis, Span
 
 
 @dataclass(frozen=True)
-class ProductBasis:
+class ProductBasis(Basis):
     """Products of singular vectors of the channels and of every axis.
 
     Coefficients are (g, k, k₁, k₂, …) in a row, one combination of parities after the other.
 
     Attributes
     ----------
-    vectors_of : the factors
-    labels : (B, g, k, k₁, …) singular values a combination; UNMATCHED where a factor has none
+    factors : the vectors
+    shapes : (g, k, k₁, …) of every combination
     """
 
-    vectors_of: Products
-    labels: list[Tensor]
-
-    @property
-    def sigma(self) -> Tensor:
-        """(B, K) singular values, in no order; UNMATCHED for vectors of a complete basis."""
-        return torch.cat([S.flatten(1) for S in self.labels], 1)
-
-    @property
-    def counts(self) -> Tensor:
-        """(K,) ones: every entry stands for its own singular value."""
-        sigma = self.sigma
-        return torch.ones(sigma.shape[1], dtype=torch.long, device=sigma.device)
+    factors: Products
+    shapes: list[torch.Size]
 
     @property
     def dtype(self) -> torch.dtype:
         """Of vectors and coefficients."""
-        channels = self.vectors_of.channels
-        return self.labels[0].dtype if channels is None else channels.dtype
+        channels = self.factors.channels
+        assert channels is not None
+        return channels.dtype
 
     def parts(self, c: Tensor) -> list[Tensor]:
         """(N, K) -> (N, g, k, k₁, …) a combination of parities."""
-        sizes = [S[0].numel() for S in self.labels]
-        pairs = zip(c.split(sizes, 1), self.labels, strict=True)
-        return [part.unflatten(1, S.shape[1:]) for part, S in pairs]
+        parts = c.split([shape.numel() for shape in self.shapes], 1)
+        pairs = zip(parts, self.shapes, strict=True)
+        return [part.unflatten(1, shape) for part, shape in pairs]
 
     def analyse(self, v: Tensor) -> Tensor:
         """Qᴴ v, (N, *shape) -> (N, K)."""
-        parts = [Z.flatten(1) for Z in self.vectors_of.analyse(v)]
+        parts = [Z.flatten(1) for Z in self.factors.analyse(v)]
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
     def synthesise(self, c: Tensor) -> Tensor:
         """Q c, (N, K) -> (N, *shape)."""
-        return self.vectors_of.synthesise(self.parts(c))
-
-    def vectors(self, index: Tensor) -> Tensor:
-        """Outer products of the columns of entries (q,), as (q, *shape); of one kernel."""
-        group, at = self._position(index)
-        mine, like = self.vectors_of, self.labels[0]
-        out = None
-        for i, factors in enumerate(((mine.channels,), *mine.axes)):
-            columns = whole_columns(factors, like.shape[2 + i], like)[0]  # (g or 1, n, k)
-            column = columns[group if len(columns) > 1 else torch.zeros_like(group), :, at[i]]
-            if out is None:
-                out = column
-            else:
-                out = out[..., None] * column.reshape(len(column), *[1] * (out.ndim - 1), -1)
-        assert out is not None
-        return in_group(out, group, mine.groups)
-
-    def _position(self, index: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Group and columns of entries, those of odd vectors behind those of the even ones."""
-        axes, first = self.vectors_of.axes, 0
-        group, at = torch.empty_like(index), [torch.empty_like(index) for _ in range(1 + len(axes))]
-        combinations = product(*(range(len(axis)) for axis in axes))
-        for parities, S in zip(combinations, self.labels, strict=True):
-            mine = ((first <= index) & (index < first + S.numel())).nonzero()[:, 0]
-            group[mine], at[0][mine], *rest = torch.unravel_index(index[mine] - first, S.shape[1:])
-            for a, (parity, column) in enumerate(zip(parities, rest, strict=True)):
-                behind = self.labels[0].shape[3 + a] if parity else 0
-                at[1 + a][mine] = column + behind
-            first += S.numel()
-        return group, at
+        return self.factors.synthesise(self.parts(c))
 
     def subspace(self, keep: Tensor) -> Span:
         """The span of the entries where `keep` (B, K) is true."""
-        mine = self.vectors_of
+        mine = self.factors
         if mine.channels is not None and mine.channels.shape[2:] == (1, 1):  # a phase, and its own
             mine = replace(mine, channels=None)
-        return Span(replace(self, vectors_of=mine), keep)
+        return Span(replace(self, factors=mine), keep)
 
     def mapped(self, fn: Callable[[Tensor], Tensor]) -> ProductBasis:
-        """The same basis with its factors passed through `fn`."""
-        return replace(self, vectors_of=self.vectors_of.mapped(fn))
+        """The basis with its factors passed through `fn`."""
+        return replace(self, factors=self.factors.mapped(fn))
 
 
 class SeparableInverse(FilterInverse):

@@ -15,8 +15,8 @@ that another one stands for has count 0.  For all other operators every count is
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -37,10 +37,11 @@ class Subspace(Protocol):
         """The part of v in it, (N, *shape) -> (N, *shape)."""
 
     def mapped(self, fn: Callable[[Tensor], Tensor]) -> Subspace:
-        """The subspace with all tensors that it holds passed through `fn`."""
+        """The subspace with its tensors passed through `fn`, to another device."""
 
 
-class Basis(Protocol):
+@dataclass(frozen=True)
+class Basis:
     """Orthonormal vectors, the columns of Q, of the data or of the domain of A.
 
     Attributes
@@ -49,55 +50,45 @@ class Basis(Protocol):
     counts : (K,) integers, how many singular values an entry stands for
     """
 
-    @property
-    def sigma(self) -> Tensor:
-        """(B, K) singular values, in no order."""
-
-    @property
-    def counts(self) -> Tensor:
-        """(K,) how many singular values each entry stands for."""
+    sigma: Tensor
+    counts: Tensor
 
     @property
     def dtype(self) -> torch.dtype:
         """Of Q and of coefficients: complex too where an entry stands for ω and −ω."""
+        raise NotImplementedError
 
     def analyse(self, v: Tensor) -> Tensor:
         """Qᴴ v, (N, *shape) -> (N, K); ‖QQᴴ v‖² = Σ counts·|Qᴴ v|²."""
+        raise NotImplementedError
 
     def synthesise(self, c: Tensor) -> Tensor:
         """Q c, (N, K) -> (N, *shape); entries of count 0 are not looked at."""
-
-    def vectors(self, index: Tensor) -> Tensor:
-        """The vectors of entries (q,), as (q, *shape); of one kernel, so B = 1."""
-
-    def subspace(self, keep: Tensor) -> Subspace:
-        """The span of the entries where `keep` (B, K) is true."""
+        raise NotImplementedError
 
     def mapped(self, fn: Callable[[Tensor], Tensor]) -> Self:
         """The basis with Q passed through `fn`, to another device or precision."""
+        raise NotImplementedError
+
+    def subspace(self, keep: Tensor) -> Subspace:
+        """The span of the entries where `keep` (B, K) is true."""
+        return Span(self, keep)
 
 
 @dataclass(frozen=True)
 class Span:
-    """Chosen vectors of a basis, by two products: Q·diag(keep)·Qᴴ."""
+    """Chosen vectors of a basis, by two products: Q·diag(keep)·Qᴴ; keep (B, K) are bools."""
 
     basis: Basis
-    keep: Tensor  # (B, K), of bools
+    keep: Tensor
 
     def project(self, v: Tensor) -> Tensor:
         """The part of v that the kept vectors span, (N, *shape) -> (N, *shape)."""
         return self.basis.synthesise(self.keep * self.basis.analyse(v))
 
     def mapped(self, fn: Callable[[Tensor], Tensor]) -> Span:
-        """The same vectors, on another device."""
-        return replace(self, basis=self.basis.mapped(fn), keep=self.keep.to(fn(self.keep).device))
-
-
-def in_group(vectors: Tensor, group: Tensor, groups: int) -> Tensor:
-    """(q, c, …) of one group each -> (q, groups·c, …), zero in the other groups."""
-    whole = vectors.new_zeros(len(vectors), groups, *vectors.shape[1:])
-    whole[torch.arange(len(vectors), device=vectors.device), group] = vectors
-    return whole.flatten(1, 2)
+        """The vectors passed through `fn`, to another device."""
+        return Span(self.basis.mapped(fn), fn(self.keep))
 
 
 @dataclass(frozen=True)
@@ -142,6 +133,13 @@ class Diagonal:
         return self.data.counts
 
 
+class Few(NamedTuple):
+    """That no vectors will be asked for but those of the k largest or smallest values."""
+
+    k: int
+    largest: bool
+
+
 class DiagonalRung(Protocol):
     """A module of this folder: when A is diagonal in its way, at what price, and how.
 
@@ -176,15 +174,9 @@ class DiagonalRung(Protocol):
         """Structured kernel minus weight, (B, g, o, i, *k); None if the structure is exact."""
 
     def diagonalise(
-        self, op: Convolution, *, complete: bool = False, few: bool = False
+        self, op: Convolution, *, complete: bool = False, few: Few | None = None
     ) -> Diagonal:
-        """U, Σ and V.
-
-        complete
-            V is n × n, and U has at least min(m, n) columns.
-        few
-            Only `sigma` and a few `vectors` will be asked for, and not all need be computed.
-        """
+        """U, Σ and V; `complete`: V is n × n, and U has at least min(m, n) columns."""
 
     def complete_memory(self, op: Convolution) -> int:
         """Bytes at the peak of `diagonalise(op, complete=True)`."""

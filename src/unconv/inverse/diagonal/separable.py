@@ -50,7 +50,7 @@ from .outer_product import (
     nearest_outer_product,
 )
 from .product_basis import ProductBasis, SeparableInverse
-from .protocol import UNMATCHED, Diagonal
+from .protocol import UNMATCHED, Diagonal, Few
 from .share import share_of_weight
 
 TOLERANCE = 2
@@ -242,7 +242,7 @@ def _values_of(svds: tuple[AxisSVD, list[list[AxisSVD]]]) -> list[Tensor]:
     return _products(channels.S, [[part.S for part in axis] for axis in axes])
 
 
-def diagonalise(op: Convolution, *, complete: bool = False, few: bool = False) -> Diagonal:
+def diagonalise(op: Convolution, *, complete: bool = False, few: Few | None = None) -> Diagonal:
     """A = U Σ Vᴴ by products of the vectors of channels and axes; see `DiagonalRung`."""
     found = nearest_outer_product(_weight(op))
     channels, axes = svds = _svds(op, found, full=complete)
@@ -257,10 +257,12 @@ def diagonalise(op: Convolution, *, complete: bool = False, few: bool = False) -
             return torch.nn.functional.pad(svd.S, (0, short), value=torch.nan)
 
         values = _products(labels(channels), [[labels(part) for part in axis] for axis in axes])
-        values = [(S * scale).nan_to_num(nan=UNMATCHED) for S in values]
+        sigma = torch.cat([(S * scale).flatten(1) for S in values], 1).nan_to_num(nan=UNMATCHED)
+        ones = torch.ones(sigma.shape[1], dtype=torch.long, device=sigma.device)
         vectors = tuple(tuple(part.V if right else part.U for part in axis) for axis in axes)
         Q = channels.V if right else channels.U
-        return ProductBasis(Products(op.geometry.groups, Q, vectors), values)
+        factors = Products(op.geometry.groups, Q, vectors)
+        return ProductBasis(sigma, ones, factors, [S.shape[1:] for S in values])
 
     data = side(False)
 

@@ -31,18 +31,11 @@ from ..facts import SpectrumSummary
 from ..request import Request
 from .blocks import BlockInverse, decomposed
 from .filtered import FilterInverse
-from .protocol import UNMATCHED, Diagonal, in_group
+from .protocol import UNMATCHED, Basis, Diagonal, Few
 
 
 class Waves(Protocol):
-    """The transform 𝓣 of one operator's grids.
-
-    Attributes
-    ----------
-    method : name of the rung
-    shape : stored frequencies an axis
-    unit : what makes `analyse` unitary
-    """
+    """The transform 𝓣 of one operator's grids."""
 
     @property
     def method(self) -> str:
@@ -67,9 +60,6 @@ class Waves(Protocol):
 
     def symmetrize_(self, blocks: Tensor) -> None:
         """Make blocks (F, …) those of a real operator, if the operator is real, in place."""
-
-    def fields(self, frequency: Tensor, coefficients: Tensor, *, fine: bool) -> Tensor:
-        """Waves of unit length: (q,) and (q, channels·phases) -> (q, channels, *grid)."""
 
 
 class WaveInverse(FilterInverse):
@@ -108,42 +98,12 @@ class WaveSpan:
         return self.waves.synthesise(V, fine=self.fine)
 
     def mapped(self, fn: Callable[[Tensor], Tensor]) -> WaveSpan:
-        """The same subspace with its blocks passed through `fn`."""
+        """The subspace with its blocks passed through `fn`."""
         return replace(self, blocks=fn(self.blocks))
 
 
-def _svds(blocks: Tensor, real: Tensor | None, square: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """U, S, V of all blocks (F, B, g, r, c); real ones at the frequencies (F,) that ask for it."""
-    U, S, V = decomposed(blocks, full=square)
-    if real is not None and bool(real.any()):
-        Ur, Sr, Vr = decomposed(blocks[real].real, full=square)
-        U[real], S[real], V[real] = Ur.to(U.dtype), Sr, Vr.to(V.dtype)
-    return U, S, V
-
-
-class ChosenBlocks:
-    """The blocks of one kernel, decomposed only where vectors are asked for.
-
-    What was decomposed is remembered: U and V of a block have to come from one SVD, or tied vectors
-    would not belong together.
-    """
-
-    def __init__(self, blocks: Tensor, real: Tensor | None, square: bool) -> None:
-        self.blocks, self.real, self.square = blocks, real, square
-        self._known: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
-
-    def vectors(self, frequency: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
-        """U (q, r, k) and V (q, c, k) of some blocks."""
-        key = (*frequency.tolist(), *group.tolist())
-        if key not in self._known:
-            real = None if self.real is None else self.real[frequency]
-            U, _, V = _svds(self.blocks[frequency, 0, group][:, None, None], real, self.square)
-            self._known[key] = U[:, 0, 0], V[:, 0, 0]
-        return self._known[key]
-
-
 @dataclass(frozen=True)
-class WaveBasis:
+class WaveBasis(Basis):
     """Left or right singular vectors of all blocks, spread over a grid by their waves.
 
     Coefficients are (g, k, F) in a row: k vectors of a block, one after the other all frequencies.
@@ -151,29 +111,12 @@ class WaveBasis:
     Attributes
     ----------
     fine : the vectors are right ones of C, and live on its fine grid
-    labels : (B, g, k, F) singular values, UNMATCHED for vectors of a complete basis
-    counts : (K,) how many singular values each entry stands for
-    vectors_of
-        (F, B, g, s, k) with orthonormal columns, or the blocks to take a few of them from, which
-        then are all that may be asked for
+    Q : (F, B, g, s, k) with orthonormal columns
     """
 
     waves: Waves
     fine: bool
-    labels: Tensor
-    counts: Tensor
-    vectors_of: Tensor | ChosenBlocks
-
-    @property
-    def sigma(self) -> Tensor:
-        """(B, K) singular values, in no order; UNMATCHED for vectors of a complete basis."""
-        return self.labels.flatten(1)
-
-    @property
-    def Q(self) -> Tensor:
-        """(F, B, g, s, k) with orthonormal columns."""
-        assert isinstance(self.vectors_of, Tensor)
-        return self.vectors_of
+    Q: Tensor
 
     @property
     def dtype(self) -> torch.dtype:
@@ -192,32 +135,30 @@ class WaveBasis:
         self.waves.symmetrize_(V.movedim(2, 0))  # what one of ±ω says, it says for both
         return self.waves.synthesise(V.unflatten(2, self.waves.shape), fine=self.fine)
 
-    def vectors(self, index: Tensor) -> Tensor:
-        """The vectors of entries (q,); complex ones where an entry stands for ω and −ω."""
-        _, g, k, F = self.labels.shape
-        f, i, group = index % F, index // F % k, index // (F * k)
-        if isinstance(self.vectors_of, Tensor):
-            Q = self.vectors_of[f, 0, group]
-        else:
-            Q = self.vectors_of.vectors(f, group)[self.fine]
-        q = torch.arange(len(index), device=index.device)
-        w = self.waves.fields(f, Q[q, :, i], fine=self.fine)
-        return in_group(w, group, g)
-
     def subspace(self, keep: Tensor) -> WaveSpan:
         """The span of the entries where `keep` (B, K) is true."""
-        kept = keep.view(self.labels.shape).movedim(-1, 0)
-        P = (self.Q * kept[..., None, :]) @ self.Q.mH
+        P = self.times(keep) @ self.Q.mH
         self.waves.symmetrize_(P)
         return WaveSpan(self.waves, self.fine, P)
 
+    def times(self, gains: Tensor) -> Tensor:
+        """Q·diag(gains) of every block, (B, K) -> (F, B, g, s, k)."""
+        F, B, g, _, k = self.Q.shape
+        return self.Q * gains.view(B, g, k, F).movedim(-1, 0)[..., None, :]
+
     def mapped(self, fn: Callable[[Tensor], Tensor]) -> WaveBasis:
-        """The same basis with its vectors passed through `fn`."""
-        return replace(self, vectors_of=fn(self.Q))
+        """The basis with its vectors passed through `fn`."""
+        return replace(self, Q=fn(self.Q))
 
 
 def diagonalise_blocks(
-    op: Convolution, waves: Waves, blocks: Tensor, scale: Tensor, *, complete: bool, few: bool
+    op: Convolution,
+    waves: Waves,
+    blocks: Tensor,
+    scale: Tensor,
+    *,
+    complete: bool = False,
+    few: Few | None = None,
 ) -> Diagonal:
     """U, Σ and V of an operator whose convolution C has these blocks, in units of the scale.
 
@@ -233,25 +174,18 @@ def diagonalise_blocks(
         real = counts == 1  # a frequency that is its own conjugate
         blocks[real] = blocks[real].real.to(blocks.dtype)
     square = complete and (r > c if op.transposed else c > r)
-    sources: tuple[Tensor, Tensor] | tuple[ChosenBlocks, ChosenBlocks]
-    if few:
-        S = singular_values(blocks.reshape(-1, r, c)).view(*blocks.shape[:3], min(r, c))
-        chosen = ChosenBlocks(blocks, real, square)
-        sources = chosen, chosen
-    else:
-        U, S, V = _svds(blocks, real, square)
-        sources = U, V
+    U, S, V = _svds(blocks, real, square) if few is None else _few_svds(blocks, real, counts, few)
     S = (S * scale[:, None, None]).permute(1, 2, 3, 0)  # (B, g, p, F)
 
-    def basis(size: int, source: Tensor | ChosenBlocks, fine: bool) -> WaveBasis:
-        k = size if square else min(r, c)
-        labels = pad(S, (0, 0, 0, k - S.shape[2]), value=UNMATCHED)
-        return WaveBasis(waves, fine, labels, counts.repeat(labels.shape[1] * k), source)
+    def basis(Q: Tensor, fine: bool) -> WaveBasis:
+        g, k = Q.shape[2], Q.shape[4]
+        sigma = pad(S, (0, 0, 0, k - S.shape[2]), value=UNMATCHED).flatten(1)
+        return WaveBasis(sigma, counts.repeat(g * k), waves, fine, Q)
 
-    coarse, fine = basis(r, sources[0], False), basis(c, sources[1], True)
+    coarse, fine = basis(U, False), basis(V, True)
 
     def build(gains: Tensor, request: Request, summary: SpectrumSummary) -> WaveInverse:
-        X = (fine.Q * gains.view(S.shape).movedim(-1, 0)[..., None, :]) @ coarse.Q.mH
+        X = fine.times(gains) @ coarse.Q.mH
         waves.symmetrize_(X)
         real = real_working_dtype(op.dtype)
         X = X.to(real.to_complex() if X.is_complex() else real)
@@ -259,6 +193,30 @@ def diagonalise_blocks(
 
     data, domain = (fine, coarse) if op.transposed else (coarse, fine)
     return Diagonal(data, domain, build)
+
+
+def _svds(blocks: Tensor, real: Tensor | None, square: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """U, S, V of all blocks (F, B, g, r, c); real ones at the frequencies (F,) that ask for it."""
+    U, S, V = decomposed(blocks, full=square)
+    if real is not None and bool(real.any()):
+        Ur, Sr, Vr = decomposed(blocks[real].real, full=square)
+        U[real], S[real], V[real] = Ur.to(U.dtype), Sr, Vr.to(V.dtype)
+    return U, S, V
+
+
+def _few_svds(
+    blocks: Tensor, real: Tensor | None, counts: Tensor, few: Few
+) -> tuple[Tensor, Tensor, Tensor]:
+    """All singular values of one kernel; the vectors of other frequencies than asked for are 0."""
+    F, B, g, r, c = blocks.shape
+    p = min(r, c)
+    S = singular_values(blocks.reshape(-1, r, c)).view(F, B, g, p)
+    mine = S[counts > 0].flatten()
+    last = mine.topk(min(few.k, len(mine)), largest=few.largest).values[-1]
+    wanted = (last <= S if few.largest else last >= S).flatten(1).any(1)
+    U, V = blocks.new_zeros(F, B, g, r, p), blocks.new_zeros(F, B, g, c, p)
+    U[wanted], _, V[wanted] = _svds(blocks[wanted], None if real is None else real[wanted], False)
+    return U, S, V
 
 
 def complete_svd_memory(op: Convolution) -> int:

@@ -8,8 +8,7 @@ is its own mirror image:
     A = 𝓒ᵀ · H · 𝓒,    H(q) = Σ_t w[t] Π_a cos(π q_a d_a (t_a − (k_a−1)/2) / n_a),
 
 one block of (c_out/g) × (c_in/g) a frequency and group, real for real kernels.  𝓒 is orthogonal, so
-A⁺ = 𝓒ᵀ·H⁺·𝓒, every block cut against the one global σ_max (blocks.py), and the damped inverse
-likewise.
+A⁺ = 𝓒ᵀ·H⁺·𝓒, every block cut against the one global σ_max (blocks.py), or damped.
 
 Cost: n^nd·c³ once, then two DCTs and n^nd·c² an apply; memory n^nd·c² numbers.
 Not for: `reflect`.  The DCT-I diagonalises it, but is not orthogonal: filtering there is right
@@ -38,7 +37,7 @@ from ..request import Request
 from .blocks import all_singular_values, invert_blocks, setup_bytes
 from .protocol import Diagonal, Few
 from .share import share_of_weight
-from .waves import WaveInverse, complete_svd_memory, diagonalise_blocks
+from .waves import WaveInverse, Waves, complete_svd_memory, diagonalise_blocks
 
 TOLERANCE = 4
 """A kernel may differ from its flip by this many eps of the working dtype times its largest entry.
@@ -181,12 +180,10 @@ def diagonalise(op: Convolution, *, complete: bool = False, few: Few | None = No
 
 
 @dataclass(frozen=True)
-class CosineWaves:
+class CosineWaves(Waves):
     """The orthonormal cosine transform of a grid, the same on both sides of a convolution."""
 
-    shape: tuple[int, ...]
     method = "cosine"
-    unit = 1.0
 
     def analyse(self, v: Tensor, *, fine: bool) -> Tensor:
         """Data -> frequencies; `fine` and coarse are one grid."""
@@ -199,13 +196,6 @@ class CosineWaves:
         for dim in range(2, V.ndim):
             V = idct(V, dim)
         return V
-
-    def counts(self, device: torch.device) -> Tensor:
-        """(F,) how often each frequency stands in the spectrum: once."""
-        return torch.ones(math.prod(self.shape), dtype=torch.long, device=device)
-
-    def symmetrize_(self, blocks: Tensor) -> None:
-        """Nothing to do: the blocks of a real operator are real."""
 
 
 def _waves(op: Convolution) -> CosineWaves:

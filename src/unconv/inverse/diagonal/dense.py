@@ -32,7 +32,7 @@ from .protocol import UNMATCHED, Basis, Diagonal, Few
 LIMIT = 1024
 """Largest min(m, n) that `auto` gives to an SVD (about a second on two cores)."""
 LAST_RESORT = 4096
-"""The same where the ghosts do not resolve the small singular values (about half a minute)."""
+"""Largest min(m, n) where the *boundary* rung gave up (an SVD of about half a minute)."""
 
 
 def obstacle(op: Convolution, request: Request) -> str | None:
@@ -68,7 +68,7 @@ def values_memory(op: Convolution) -> int:
 
 
 def matrices(op: Convolution) -> Iterator[Tensor]:
-    """Of one kernel after the other, the matrices of its groups, (g, m/g, n/g) in double precision.
+    """The matrices of the groups, (g, m/g, n/g) in double, of one kernel after the other.
 
     A is the direct sum of its groups; each of them is one kernel of a batch.
     """
@@ -175,7 +175,7 @@ class ColumnBasis(Basis):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of columns and coefficients."""
+        """Dtype of columns and coefficients."""
         return self.Q.dtype
 
     def analyse(self, v: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ from ..operator import InverseOperator
 from ..request import Request
 from .blocks import all_singular_values, invert_blocks, setup_bytes
 from .protocol import Diagonal, Few
-from .waves import WaveInverse, complete_svd_memory, diagonalise_blocks
+from .waves import WaveInverse, Waves, complete_svd_memory, diagonalise_blocks
 
 # Images that a solve and its proof (probe.py, certificate.py) hold at once, as measured.
 _PROOF, _COMPLEX_PROOF = 8.5, 10.3
@@ -93,7 +93,7 @@ def factor(op: Convolution, request: Request) -> InverseOperator:
         counts = torus.multiplicity(blocks.device)
         found = invert_blocks(blocks, scale, counts, op, request, working)
         torus.symmetrize_(found.inverse)
-    return WaveInverse(op, FourierWaves(torus), found, request)
+    return WaveInverse(op, waves_of(torus), found, request)
 
 
 def blocks_of(op: Convolution) -> tuple[Tensor, Tensor]:
@@ -142,21 +142,16 @@ def complete_memory(op: Convolution) -> int:
 
 def diagonalise(op: Convolution, *, complete: bool = False, few: Few | None = None) -> Diagonal:
     """A = U Σ Vᴴ by the SVDs of all blocks; see `DiagonalRung`."""
-    waves = FourierWaves(torus_of(op))
+    waves = waves_of(torus_of(op))
     return diagonalise_blocks(op, waves, *blocks_of(op), complete=complete, few=few)
 
 
 @dataclass(frozen=True)
-class FourierWaves:
+class FourierWaves(Waves):
     """The Fourier transform of a periodic grid, of the phases of its fine samples."""
 
     torus: Torus
     method = "fourier"
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Stored frequencies an axis."""
-        return self.torus.spectrum_shape
 
     @property
     def unit(self) -> float:
@@ -179,3 +174,8 @@ class FourierWaves:
     def symmetrize_(self, blocks: Tensor) -> None:
         """Make blocks (F, …) those of a real operator, if this one is real, in place."""
         self.torus.symmetrize_(blocks)
+
+
+def waves_of(torus: Torus) -> FourierWaves:
+    """The transform of a grid."""
+    return FourierWaves(torus.spectrum_shape, torus)

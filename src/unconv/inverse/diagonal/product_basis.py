@@ -40,7 +40,7 @@ class ProductBasis(Basis):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of vectors and coefficients."""
+        """Dtype of vectors and coefficients."""
         channels = self.factors.channels
         assert channels is not None
         return channels.dtype

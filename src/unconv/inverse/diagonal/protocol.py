@@ -55,7 +55,7 @@ class Basis:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of Q and of coefficients: complex too where an entry stands for ω and −ω."""
+        """Dtype of Q and of coefficients: complex too where an entry stands for ω and −ω."""
         raise NotImplementedError
 
     def analyse(self, v: Tensor) -> Tensor:
@@ -140,8 +140,8 @@ class Few(NamedTuple):
     largest: bool
 
 
-class DiagonalRung(Protocol):
-    """A module of this folder: when A is diagonal in its way, at what price, and how.
+class RungModule(Protocol):
+    """The module of any rung: when it serves, at what price, and its factor.
 
     `Request` says which damp and cut-off an inverse shall have, and how much memory it may take.
     """
@@ -150,7 +150,7 @@ class DiagonalRung(Protocol):
     def __name__(self) -> str: ...
 
     def obstacle(self, op: Convolution, request: Request) -> str | None:
-        """Why `op` is not diagonal in this way (or too large for it), or None."""
+        """Why the rung does not serve `op`, or None."""
 
     def memory(self, op: Convolution, request: Request) -> int:
         """Bytes at the peak of `factor` and of one solve with its proof."""
@@ -160,6 +160,10 @@ class DiagonalRung(Protocol):
 
     def factor(self, op: Convolution, request: Request) -> InverseOperator:
         """A⁺, or (AᴴA + damp²)⁻¹Aᴴ."""
+
+
+class DiagonalRung(RungModule, Protocol):
+    """A module of this folder, in whose way some operators are diagonal."""
 
     def singular_values(self, op: Convolution) -> Tensor:
         """All of them, (B, min(m, n)) descending, in double precision."""

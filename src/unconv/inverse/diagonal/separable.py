@@ -63,7 +63,7 @@ LIMIT = 2048
 """Longest side of a matrix given to an SVD, after the split in halves: seconds on two cores."""
 
 LINE_LIMIT = 1024
-"""The same for operators with one spatial axis, where an FFT and a small boundary are cheaper."""
+"""Longest side for operators with one axis, where an FFT and a small boundary are cheaper."""
 
 _CORNER = 2  # channels of a group that are looked at first
 _SPLIT = 256  # shorter axes are applied whole: the sums and differences cost more than they save
@@ -205,7 +205,7 @@ def factor(op: Convolution, request: Request) -> InverseOperator:
 def _svds(
     op: Convolution, found: OuterProduct, *, full: bool = False
 ) -> tuple[AxisSVD, list[list[AxisSVD]]]:
-    """Of the channel matrix, and one a parity for every axis; alike axes share theirs."""
+    """SVDs of the channel matrix, and of either parity of every axis; alike axes share theirs."""
     channels = matrix_svds(found.channels.mT if op.transposed else found.channels, full=full)
     svds: list[list[AxisSVD]] = []
     for i, (axis, k) in enumerate(zip(op.geometry.axes, found.kernels, strict=True)):

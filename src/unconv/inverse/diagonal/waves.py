@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,32 +34,38 @@ from .filtered import FilterInverse
 from .protocol import UNMATCHED, Basis, Diagonal, Few
 
 
-class Waves(Protocol):
-    """The transform 𝓣 of one operator's grids."""
+@dataclass(frozen=True)
+class Waves:
+    """The transform 𝓣 of one operator's grids.
 
-    @property
-    def method(self) -> str:
-        """Name of the rung that inverts by it."""
+    Attributes
+    ----------
+    shape : stored frequencies an axis
+    method : name of the rung that inverts by it
+    """
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Stored frequencies an axis."""
+    shape: tuple[int, ...]
+    method: ClassVar[str]
 
     @property
     def unit(self) -> float:
         """What `analyse` has to be multiplied by to be unitary."""
+        return 1.0
 
     def analyse(self, v: Tensor, *, fine: bool) -> Tensor:
         """(N, channels, *grid) -> (N, channels·phases, *shape)."""
+        raise NotImplementedError
 
     def synthesise(self, V: Tensor, *, fine: bool) -> Tensor:
         """The inverse of `analyse`."""
+        raise NotImplementedError
 
     def counts(self, device: torch.device) -> Tensor:
         """(F,) how often each stored frequency stands in the whole spectrum."""
+        return torch.ones(math.prod(self.shape), dtype=torch.long, device=device)
 
     def symmetrize_(self, blocks: Tensor) -> None:
-        """Make blocks (F, …) those of a real operator, if the operator is real, in place."""
+        """Make blocks (F, …) at ω and −ω conjugates of each other, in place, if A is real."""
 
 
 class WaveInverse(FilterInverse):
@@ -120,7 +126,7 @@ class WaveBasis(Basis):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of vectors and coefficients: complex under the Fourier transform."""
+        """Dtype of vectors and coefficients: complex under the Fourier transform."""
         return self.Q.dtype
 
     def analyse(self, v: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ from ...inverse import InverseOperator, Request
 from ...inverse.derivative import Derivative, NotDifferentiable
 from ...inverse.diagonal import fourier
 from ...inverse.diagonal.blocks import BlockInverse, invert_blocks
-from ...inverse.diagonal.fourier import FourierWaves, torus_of
+from ...inverse.diagonal.fourier import torus_of, waves_of
 from ...inverse.diagonal.waves import WaveInverse
 from ...inverse.facts import Effort, SpectrumSummary
 from ...inverse.prepared import Turned
@@ -305,7 +305,7 @@ class WienerInverse(WaveInverse):
         request: Request,
         keeps_double: bool,
     ) -> None:
-        super().__init__(op, FourierWaves(torus), found, request)
+        super().__init__(op, waves_of(torus), found, request)
         self.keeps_double = keeps_double
 
     def extra_repr(self) -> str:

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,6 +50,7 @@ from .diagonal import (
     fourier,
     separable,
 )
+from .diagonal.protocol import RungModule
 from .facts import GIVES_UP, Plan
 from .mapped import factor_mapped
 from .operator import InverseOperator
@@ -76,7 +76,7 @@ class Rung:
 
 def _rung(
     name: str,
-    module: Any,
+    module: RungModule,
     why: str,
     *,
     forced: bool = False,

@@ -129,13 +129,13 @@ def risk_of(op: Convolution, y: Tensor, noise_std: float | None) -> Risk:
     return Risk(gain**2, signal, counts, noise, top, unit)
 
 
-def _radius(op: Convolution) -> Tensor:  # (F·g,)
-    """|ω| in cycles per sample."""
+def _radius(op: Convolution) -> Tensor:  # (g·F,)
+    """|ω| in cycles per sample, of the coefficients of every group in turn."""
     torus = fourier.torus_of(op)
     axes = [torch.fft.fftfreq(M, dtype=torch.float64, device=op.device) for M in torus.coarse]
     axes[-1] = axes[-1][: torus.spectrum_shape[-1]]
     squares = sum(f**2 for f in torch.meshgrid(*axes, indexing="ij"))
-    return torch.as_tensor(squares).sqrt().flatten().repeat_interleave(op.geometry.groups)
+    return torch.as_tensor(squares).sqrt().flatten().repeat(op.geometry.groups)
 
 
 def _power_law(

@@ -14,20 +14,12 @@ Source: Engl, Hanke & Neubauer, "Regularization of Inverse Problems", Kluwer 199
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..inverse import InverseOperator, Request
 from ..inverse.derivative import NotDifferentiable
-from ..inverse.diagonal import (
-    cosine,
-    dense,
-    fourier,
-    separable,
-)
-from ..inverse.diagonal.blocks import BlockInverse, decomposed
 from ..inverse.diagonal.rungs import RUNGS, diagonal_rung
 from ..inverse.facts import SpectrumSummary
 from ..numerics.checks import (
@@ -37,7 +29,6 @@ from ..numerics.checks import (
     check_number,
     check_values,
 )
-from ..numerics.precision import real_working_dtype
 from ..operators.convolution import Convolution
 from ..operators.linear_operator import gigabytes
 
@@ -139,18 +130,15 @@ def prepared(op: Convolution, name: str, request: Request) -> Callable[[Gain], I
 
     name : the rung (way to invert A) that diagonalises `op`, of `diagonal_rung`
     """
-    facts = request, _summary(op)
     with torch.no_grad():
-        if name == "dense":
-            U, sigma, Vh = dense.spectral_factors(op)
-            return lambda f: _constant(dense.DenseInverse(op, (U, f(sigma), Vh), *facts))
-        if name == "separable":
-            channels, bases, values = separable.spectral_factors(op)
-            return lambda f: _constant(
-                separable.SeparableInverse(op, channels, bases, [f(S) for S in values], *facts)
-            )
-        build = _by_blocks(op, name, request)
-        return lambda f: _constant(build(f))
+        found = RUNGS[name].diagonalise(op)
+
+    def build(f: Gain) -> InverseOperator:
+        gains = f(found.sigma)  # with gradients on: what asks for one is to be refused
+        with torch.no_grad():
+            return _constant(found.filter(gains, request, _summary(op)))
+
+    return build
 
 
 def _constant(inverse: InverseOperator) -> InverseOperator:
@@ -197,27 +185,3 @@ def _summary(op: Convolution) -> SpectrumSummary:
     """The summary of a filtered inverse: NaN, for it is no optimum that could be judged."""
     none = torch.full((op.batch_size or 1,), torch.nan, dtype=torch.float64, device=op.device)
     return SpectrumSummary(none, 0 * none, None, none, "a filter of all singular values")
-
-
-def _by_blocks(op: Convolution, name: str, request: Request) -> Callable[[Gain], InverseOperator]:
-    """A function from a filter f to the inverse of the blocks V f(σ) Uᴴ, one a frequency."""
-    rung: Any = RUNGS[name]
-    blocks, scale = rung.blocks_of(op)
-    if rung is cosine and op.transposed:  # fourier inverts those of the convolution, and turns
-        blocks = blocks.mH.resolve_conj()
-    U, S, V = decomposed(blocks)
-    S = S * scale[:, None, None]
-    real = real_working_dtype(op.dtype)
-    dtype = real.to_complex() if rung is fourier or op.dtype.is_complex else real
-
-    def build(f: Gain) -> InverseOperator:
-        gains = f(S)  # with gradients on: what asks for one is to be refused
-        with torch.no_grad():
-            X = (V * gains[..., None, :]) @ U.mH
-            rung.symmetrize_(op, X)
-        found = BlockInverse(X.to(dtype), _summary(op))
-        if rung is cosine:
-            return cosine.CosineInverse(op, found, request)
-        return fourier.FourierInverse(op, fourier.torus_of(op), found, request)
-
-    return build

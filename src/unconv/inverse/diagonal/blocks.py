@@ -170,43 +170,37 @@ def all_singular_values(blocks: Tensor, multiplicity: Tensor) -> Tensor:
     return S.sort(1, descending=True).values
 
 
-def kept_directions(blocks: Tensor, cutoff: Tensor, *, left: bool) -> Tensor:
-    """Projectors on the kept left or right singular vectors, U_rU_rᴴ or V_rV_rᴴ, of every block.
+def decomposed(blocks: Tensor, *, full: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """SVDs of all blocks: (F, B, g, r, p), (F, B, g, p), (F, B, g, c, p) with p = min(r, c).
 
-    From the vectors themselves: idempotent to round-off, which C⁺C is only to eps·cond.
-
-    (F, B, g, r, c) blocks, (B,) cutoff -> (F, B, g, r, r) or (F, B, g, c, c)
+    full : U is (…, r, r) and V is (…, c, c)
     """
     F, B, g, r, c = blocks.shape
-    flat, size = blocks.reshape(-1, r, c), r if left else c
-    projectors = flat.new_empty(len(flat), size, size)
-    cutoffs = cutoff[None, :, None].expand(F, B, g).reshape(-1)
-
-    def project(part: slice) -> None:
-        U, S, Vh = torch.linalg.svd(flat[part], full_matrices=False)
-        Q = U if left else Vh.mH
-        Q = Q * (cutoffs[part, None] < S)[:, None]
-        projectors[part] = Q @ Q.mH
-
-    step = max(1, _SLICE_BYTES // max(1, flat[:1].numel() * flat.element_size()))
-    run_in_slices(project, len(flat), step, flat.device)
-    return projectors.view(F, B, g, size, size)
-
-
-def decomposed(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Thin SVDs of all blocks: (F, B, g, r, k), (F, B, g, k), (F, B, g, c, k)."""
-    F, B, g, r, c = blocks.shape
-    flat = blocks.reshape(-1, r, c)
-    U, V = flat.new_empty(len(flat), r, min(r, c)), flat.new_empty(len(flat), c, min(r, c))
-    S = flat.new_empty(len(flat), min(r, c), dtype=flat.dtype.to_real())
+    if min(r, c) == 1 and not full:
+        return _decomposed_vectors(blocks)
+    flat, p = blocks.reshape(-1, r, c), min(r, c)
+    U, V = (flat.new_empty(len(flat), s, s if full else p) for s in (r, c))
+    S = flat.new_empty(len(flat), p, dtype=flat.dtype.to_real())
 
     def decompose(part: slice) -> None:
-        U[part], S[part], Vh = torch.linalg.svd(flat[part], full_matrices=False)
+        U[part], S[part], Vh = torch.linalg.svd(flat[part], full_matrices=full)
         V[part] = Vh.mH
 
-    step = max(1, _SLICE_BYTES // max(1, flat[:1].numel() * flat.element_size()))
+    step = max(1, _SLICE_BYTES // max(1, flat.element_size() * max(r * c, V[:1].numel())))
     run_in_slices(decompose, len(flat), step, flat.device)
     return U.view(F, B, g, r, -1), S.view(F, B, g, -1), V.view(F, B, g, c, -1)
+
+
+def _decomposed_vectors(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """SVDs of blocks of one row or column: their direction, their length, and 1."""
+    S = torch.linalg.vector_norm(blocks, dim=(-2, -1))[..., None]  # (F, B, g, 1)
+    first = torch.zeros_like(blocks)
+    first[..., 0, 0] = 1
+    size = S[..., None]
+    direction = torch.where(size > 0, blocks / torch.where(size > 0, size, 1.0), first)
+    if blocks.shape[-1] == 1:
+        return direction, S, torch.ones_like(blocks[..., :1, :])
+    return torch.ones_like(blocks[..., :1]), S, direction.mH.resolve_conj()
 
 
 def invert_regular(

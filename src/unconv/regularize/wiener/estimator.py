@@ -34,7 +34,8 @@ from ...inverse import InverseOperator, Request
 from ...inverse.derivative import Derivative, NotDifferentiable
 from ...inverse.diagonal import fourier
 from ...inverse.diagonal.blocks import BlockInverse, invert_blocks
-from ...inverse.diagonal.fourier import FourierInverse, torus_of
+from ...inverse.diagonal.fourier import torus_of, waves_of
+from ...inverse.diagonal.waves import WaveInverse
 from ...numerics.checks import (
     check_all_finite,
     check_choice,
@@ -306,7 +307,7 @@ def _blocks(op: Convolution, torus: Torus, *, merged: bool) -> Tensor:
     return torus.spectrum(taps[None], op.geometry)
 
 
-class WienerInverse(FourierInverse):
+class WienerInverse(WaveInverse):
     """A Wiener filter by one block S^½ (BᴴB + 1)⁻¹Bᴴ N^-½ per frequency, B = N^-½ A S^½.
 
     Its `summary` is that of B.
@@ -320,7 +321,7 @@ class WienerInverse(FourierInverse):
         request: Request,
         keeps_double: bool,
     ) -> None:
-        super().__init__(op, torus, found, request)
+        super().__init__(op, waves_of(torus), found, request)
         self.keeps_double = keeps_double
 
     def extra_repr(self) -> str:

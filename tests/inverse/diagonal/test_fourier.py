@@ -270,7 +270,7 @@ def test_large_batches_go_in_slices(monkeypatch):
     pinv = op.pinv()
     y = randn(7, 2, 8)
     whole = pinv(y)
-    monkeypatch.setattr(unconv.inverse.diagonal.filtered, "SLICE_BYTES", 2 * 8 * 8 * 3)
+    monkeypatch.setattr(unconv.inverse.diagonal.filtered, "BATCH_BYTES", 2 * 8 * 8 * 3)
     assert relative(pinv(y), whole) < 1e-15
 
 

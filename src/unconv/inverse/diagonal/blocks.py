@@ -19,15 +19,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...numerics.memory import LAPACK_BYTES
 from ...numerics.threads import run_in_slices, singular_values
 from ...operators.convolution import Convolution
 from ..facts import SpectrumSummary, least_above_zero
 from ..request import Request
 
-_SLICE_BYTES = 4 * 2**20
 _FIFTHS = 25, 50  # of a slice: what inverses by LU and by QR take beside their results, in fifths
-_VECTORS = 3  # beside blocks of one row or column: lengths, gains and a copy
-_EXACT = 32  # blocks whose singular values are computed to sharpen a global bound
+_OF_ONE_ROW = 3  # beside blocks of one row or column: lengths, gains and a copy
+_SHARPENED = 32  # blocks whose singular values are computed to sharpen a global bound
 
 
 def setup_bytes(count: int, r: int, c: int, entry: int, kept: int, damp: float) -> tuple[int, int]:
@@ -35,8 +35,8 @@ def setup_bytes(count: int, r: int, c: int, entry: int, kept: int, damp: float) 
     blocks = count * r * c * entry
     inverse = count * r * c * kept
     if min(r, c) == 1:
-        return inverse, blocks + inverse + _VECTORS * blocks
-    at_work = _FIFTHS[r != c or damp > 0] * _SLICE_BYTES // 5
+        return inverse, blocks + inverse + _OF_ONE_ROW * blocks
+    at_work = _FIFTHS[r != c or damp > 0] * LAPACK_BYTES // 5
     return inverse, blocks + inverse + min(at_work, 3 * blocks)
 
 
@@ -186,7 +186,7 @@ def decomposed(blocks: Tensor, *, full: bool = False) -> tuple[Tensor, Tensor, T
         U[part], S[part], Vh = torch.linalg.svd(flat[part], full_matrices=full)
         V[part] = Vh.mH
 
-    step = max(1, _SLICE_BYTES // max(1, flat.element_size() * max(r * c, V[:1].numel())))
+    step = max(1, LAPACK_BYTES // max(1, flat.element_size() * max(r * c, V[:1].numel())))
     run_in_slices(decompose, len(flat), step, flat.device)
     return U.view(F, B, g, r, -1), S.view(F, B, g, -1), V.view(F, B, g, c, -1)
 
@@ -218,7 +218,7 @@ def invert_regular(
         sizes[part] = torch.linalg.matrix_norm(flat[part])
         inverse[part] = X.div_(unit)
 
-    step = max(1, _SLICE_BYTES // max(1, flat[:1].numel() * flat.element_size()))
+    step = max(1, LAPACK_BYTES // max(1, flat[:1].numel() * flat.element_size()))
     run_in_slices(invert, len(flat), step, flat.device)
     return floor, sizes
 
@@ -267,7 +267,7 @@ def _invert_singular(
 
 def _bracket_norm(flat: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
     """σ_max between the best of the largest blocks and the largest Frobenius norm."""
-    order = sizes.argsort(descending=True)[:_EXACT]
+    order = sizes.argsort(descending=True)[:_SHARPENED]
     return singular_values(flat[order]).amax(), sizes.amax()
 
 
@@ -278,14 +278,14 @@ def _largest_singular_value(flat: Tensor, known: Tensor) -> Tensor:
     """
     tall = flat.shape[-1] <= flat.shape[-2]
     bounds = []
-    step = max(1, _SLICE_BYTES // max(1, flat[:1].numel() * flat.element_size()))
+    step = max(1, LAPACK_BYTES // max(1, flat[:1].numel() * flat.element_size()))
     for C in flat.split(step):
         G = C.mH @ C if tall else C @ C.mH
         bounds.append(torch.linalg.matrix_norm(G @ G) ** 0.25)
     bound = torch.cat(bounds)
     order = bound.argsort(descending=True)
     best = known
-    for part in order.split(4 * _EXACT):
+    for part in order.split(4 * _SHARPENED):
         if bound[part[0]] * (1 + 1e-12) < best:
             break
         best = torch.maximum(best, singular_values(flat[part]).amax())
@@ -300,7 +300,7 @@ def _sharpened_floor(
     And of the least σ above `zero`, inf if all are: the same, if the weakest blocks hold all zeros.
     """
     order = floor.argsort()
-    weakest, rest = order[:_EXACT], floor[order[_EXACT : _EXACT + 1]]
+    weakest, rest = order[:_SHARPENED], floor[order[_SHARPENED : _SHARPENED + 1]]
     counted = floor[weakest, None].isfinite()
     S = singular_values(flat[weakest])
     above_zero = least_above_zero(torch.where(counted, S, torch.inf).reshape(1, -1), zero[None])

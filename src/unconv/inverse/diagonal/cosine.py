@@ -44,7 +44,7 @@ TOLERANCE = 4
 """A kernel may differ from its flip by this many eps of the working dtype times its largest entry.
 It is made symmetric, which changes A by no more than rounding the weight does."""
 
-_PROOF = 10.2  # images that a solve and its proof hold at once, as measured
+_COSINE_PROOF = 10.2  # images that a solve and its proof hold at once, as measured
 
 
 def obstacle(op: Convolution, request: Request) -> str | None:
@@ -99,7 +99,7 @@ def memory(op: Convolution, request: Request) -> int:
     F, B, g, r, c = _block_shape(op)
     entry, parts = real_working_dtype(op.dtype).itemsize, 2 if op.dtype.is_complex else 1
     kept, setup = setup_bytes(F * B * g, r, c, 8 * parts, entry * parts, request.damp)
-    return max(setup, kept + int(_PROOF * image_bytes(op)))
+    return max(setup, kept + int(_COSINE_PROOF * image_bytes(op)))
 
 
 def operations(op: Convolution, request: Request) -> tuple[float, float]:

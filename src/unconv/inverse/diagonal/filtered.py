@@ -5,13 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...numerics.memory import BATCH_BYTES
 from ...operators.convolution import Convolution
 from ..facts import SpectrumSummary, least_above_zero
 from ..operator import InverseOperator
 from ..request import Request
-
-# Larger batches go in slices: buffers above 32 MiB are fresh memory every time, a third slower.
-SLICE_BYTES = 16 * 2**20
 
 
 class FilterInverse(InverseOperator):
@@ -36,7 +34,7 @@ class FilterInverse(InverseOperator):
         return self._in_slices(x, adjoint=True)
 
     def _in_slices(self, v: Tensor, *, adjoint: bool) -> Tensor:
-        count = max(1, SLICE_BYTES // max(1, v[:1].numel() * v.element_size()))
+        count = max(1, BATCH_BYTES // max(1, v[:1].numel() * v.element_size()))
         if self.batch_size or len(v) <= count:
             return self._filter(v, adjoint=adjoint)
         return torch.cat([self._filter(part, adjoint=adjoint) for part in v.split(count)])

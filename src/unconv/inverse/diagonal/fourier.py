@@ -38,7 +38,7 @@ from .protocol import Diagonal, Few
 from .waves import WaveInverse, Waves, complete_svd_memory, diagonalise_blocks
 
 # Images that a solve and its proof (probe.py, certificate.py) hold at once, as measured.
-_PROOF, _COMPLEX_PROOF = 8.5, 10.3
+_WAVE_PROOF, _COMPLEX_PROOF = 8.5, 10.3
 
 
 def obstacle(op: Convolution, request: Request) -> str | None:
@@ -70,7 +70,7 @@ def block_shape(op: Convolution) -> tuple[int, int, int, int, int]:
 
 def memory(op: Convolution, request: Request) -> int:
     """Bytes at the peak of the factorisation and its proof."""
-    images = _COMPLEX_PROOF if op.dtype.is_complex else _PROOF
+    images = _COMPLEX_PROOF if op.dtype.is_complex else _WAVE_PROOF
     F, B, g, r, c = block_shape(op)
     entry = real_working_dtype(op.dtype).to_complex().itemsize
     kept, setup = setup_bytes(F * B * g, r, c, 16, entry, request.damp)

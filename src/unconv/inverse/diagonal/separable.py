@@ -65,9 +65,9 @@ LIMIT = 2048
 LINE_LIMIT = 1024
 """Longest side for operators with one axis, where an FFT and a small boundary are cheaper."""
 
-_CORNER = 2  # channels of a group that are looked at first
+_FIRST_CHANNELS = 2  # channels of a group that are looked at first
 _SPLIT = 256  # shorter axes are applied whole: the sums and differences cost more than they save
-_PROOF = 8.0  # images that a solve and its proof hold at once, as measured
+_AXES_PROOF = 8.0  # images that a solve and its proof hold at once, as measured
 _SPLIT_PROOF = 2.0  # more where sums and differences are held
 
 
@@ -79,7 +79,7 @@ def obstacle(op: Convolution, request: Request) -> str | None:
     eps = torch.finfo(real_working_dtype(op.dtype)).eps
     tolerance = request.departure(TOLERANCE * eps + _SEARCH, _SEARCH)
     tolerance = max(_SEARCH, tolerance * float(share_of_weight(op).amin()))
-    corner = weight[:, :, :_CORNER, :_CORNER]
+    corner = weight[:, :, :_FIRST_CHANNELS, :_FIRST_CHANNELS]
     if corner.shape != weight.shape:  # refuses nearly every layer at next to no cost
         error = nearest_outer_product(corner).error
         share = _largest(corner) / _largest(weight) / math.sqrt(weight[0, 0].numel())
@@ -172,7 +172,7 @@ def memory(op: Convolution, request: Request) -> int:
     values = 8 * (op.batch_size or 1) * _values(op)
     bases = 8 * kinds * stored
     kept = real_working_dtype(op.dtype).itemsize * kinds * stored + values
-    proof = (_PROOF + (_SPLIT_PROOF if split else 0)) * image_bytes(op)
+    proof = (_AXES_PROOF + (_SPLIT_PROOF if split else 0)) * image_bytes(op)
     return max(bases + int(8 * kinds * workspace), bases + 5 * values, kept + int(proof))
 
 

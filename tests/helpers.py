@@ -133,7 +133,7 @@ def engine(name: str) -> Iterator[None]:
 def undiagonalised() -> Iterator[None]:
     """Nothing diagonalises: Lanczos, ghosts and inertia answer for small operators too."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unconv.spectrum.values, "_DIAGONAL", ())
+        patch.setattr(unconv.spectrum.values, "RUNGS", {"dense": unconv.inverse.diagonal.dense})
         patch.setattr(unconv.spectrum.values, "VALUES_LIMIT", 0)
         patch.setattr(unconv.inverse.diagonal.dense, "LIMIT", 0)
         yield

@@ -24,15 +24,7 @@ FRAGMENT = re.compile(r"(The same|See|As above|Likewise|Itself|Of)\b|[^.]*, like
 """A first sentence that means nothing without its neighbour."""
 
 HOUSE = Path(unconv.__file__).parent
-LEANING = {  # files in which a docstring still needs its neighbour
-    "inverse/diagonal/dense.py",
-    "inverse/diagonal/separable.py",
-    "inverse/request.py",
-    "regularize/penalized.py",
-    "regularize/stack.py",
-    "regularize/wiener/gradient.py",
-}
-FILES = [p for p in sorted(HOUSE.rglob("*.py")) if p.relative_to(HOUSE).as_posix() not in LEANING]
+FILES = sorted(HOUSE.rglob("*.py"))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -57,7 +49,3 @@ def test_docstrings_stand_alone(path):
     ]
     texts = [text for node in nodes if (text := ast.get_docstring(node))]
     assert not [text for text in texts if FRAGMENT.match(text)]
-
-
-def test_files_that_are_excused_exist():
-    assert all((HOUSE / name).exists() for name in LEANING)

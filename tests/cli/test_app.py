@@ -12,7 +12,7 @@ pytest.importorskip("typer")
 import unconv
 from unconv import cli
 
-from .test_common import run
+from .commands import run
 
 
 def test_version():

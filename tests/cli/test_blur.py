@@ -14,7 +14,7 @@ from unconv import psf
 from unconv.pictures.formats import read_picture
 from unconv.pictures.restoration import BOUNDARIES, blur
 
-from .test_common import fail, pixels, save, succeed
+from .commands import fail, pixels, save, succeed
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)

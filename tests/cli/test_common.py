@@ -1,17 +1,8 @@
-"""What the commands share, and how all of them fail: one sentence, a code, and nothing written."""
+"""What the commands share: descriptions, sizes and files, each refused in one sentence."""
 
 from __future__ import annotations
 
-import json
-import logging
-import os
-import signal
-import stat
-import struct
-import subprocess
-import sys
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +11,6 @@ import torch
 
 pytest.importorskip("typer")
 
-from typer.testing import CliRunner, Result
-
-from unconv import ConvOperator
-from unconv.cli.app import app
 from unconv.cli.common import (
     DEFAULT_MEMORY,
     EXIT_CODES,
@@ -36,70 +23,55 @@ from unconv.inverse import AccuracyWarning
 from unconv.operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from unconv.pictures.formats import (
     Picture,
-    PictureError,
-    read_picture,
     write_picture,
 )
 from unconv.psf import models as psf
 
+from .commands import contents, fail, pixels, run, save, succeed
 
-def run(*args: object) -> Result:
-    """`unconv` with these arguments, in this process."""
-    return CliRunner().invoke(app, [str(a) for a in args])
+PSF_FAILURES = [
+    ("gausian:2", 2, ("'gausian:2'", "did you mean gaussian:SIGMA?")),
+    ("Disk:2", 2, ("'Disk:2'", "did you mean disk:RADIUS?")),
+    ("box:2", 2, ("neither a file", "gaussian:SIGMA", "motion:LENGTH,ANGLE", "disk:RADIUS")),
+    ("missing.npy", 2, ("'missing.npy'", "neither a file")),
+    ("gaussian", 2, ("did you mean gaussian:SIGMA?",)),
+    ("gaussian:", 2, ("must be written gaussian:SIGMA with numbers",)),
+    ("gaussian:two", 2, ("must be written gaussian:SIGMA with numbers",)),
+    ("gaussian:1,2", 2, ("must be written gaussian:SIGMA",)),
+    ("motion:15", 2, ("must be written motion:LENGTH,ANGLE",)),
+    ("disk:3:4", 2, ("must be written disk:RADIUS",)),
+    ("gaussian:0", 2, ("sigma=0.0", "> 0")),
+    ("gaussian:-1", 2, ("sigma=-1.0", "> 0")),
+    ("disk:nan", 2, ("radius=nan", "> 0")),
+    ("motion:15,inf", 2, ("angle=inf", "degrees")),
+    ("disk:9999", 2, ("samples along a side", "pixels")),
+    ("disk:30", 2, ("61 × 61", "20 × 24", "crop")),
+    ("zero.npy", 2, ("sums to 0", "positive")),
+    ("nan.npy", 3, ("NaN", "row 1, column 1")),
+    ("colour.png", 2, ("has colours", "convert")),
+    ("text.png", 3, ("not a PNG", "convert")),
+    ("psf.npz", 3, ("not a PNG",)),
+    (".", 3, ("directory",)),
+]
 
+INPUT_FAILURES = [
+    ("missing.png", ("missing.png", "cannot be opened", "check the name")),
+    ("cut.png", ("cut.png", "damaged")),
+    ("flipped.png", ("flipped.png", "damaged")),
+    ("text.png", ("text.png", "not a PNG, JPEG, TIFF or NPY")),
+    ("empty.png", ("empty.png", "not a PNG")),
+    ("nan.npy", ("nan.npy", "1 pixel values are NaN", "row 3, column 2")),
+    ("five.npy", ("five.npy", "(20, 24, 5)")),
+    ("pickle.npy", ("pickle.npy",)),
+    ("sub", ("sub", "cannot be opened")),
+]
 
-def succeed(*args: object) -> dict:
-    """Run with --json: nothing but one object is said."""
-    result = run(*args, "--json")
-    assert result.exit_code == 0, result.output
-    assert result.stderr == ""
-    assert result.stdout.count("\n") == 1
-    return json.loads(result.stdout)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
-
-
-def fail(folder: Path, code: int, *args: object, says: tuple[str, ...]) -> None:
-    """Run with and without --json: the code, the sentence, and an untouched folder."""
-    before = contents(folder)
-    for as_json in (False, True):
-        result = run(*args, *(["--json"] if as_json else []))
-        assert isinstance(result.exception, SystemExit), repr(result.exception)
-        assert result.exit_code == code, result.output
-        assert "Traceback" not in result.output
-        sentence = result.stderr.removeprefix("error: ").removesuffix("\n")
-        assert result.stderr == f"error: {sentence}\n"
-        assert "\n" not in sentence
-        for part in says:
-            assert part in sentence, f"{part!r} is not in {sentence!r}"
-        if as_json:
-            assert json.loads(result.stdout) == {"error": sentence, "exit_code": code}
-        else:
-            assert result.stdout == ""
-        assert contents(folder) == before
-
-
-def pixels(*shape: int, seed: int = 0) -> np.ndarray:
-    """Squares of light on grey, (C, H, W) in [0, 1]."""
-    rng = np.random.default_rng(seed)
-    x = np.full(shape, 0.3)
-    for _ in range(12):
-        top, left = (int(rng.integers(n)) for n in shape[1:])
-        colour = rng.random((shape[0], 1, 1))
-        x[:, top : top + shape[1] // 3, left : left + shape[2] // 4] = colour
-    return x
-
-
-def save(path: Path, *shape: int, dtype: str = "uint8", alpha: bool = False, **metadata) -> Path:
-    """A picture of that shape in that file."""
-    plane = np.arange(shape[1] * shape[2]).reshape(shape[1:]).astype(dtype) if alpha else None
-    write_picture(path, Picture(pixels(*shape), plane, np.dtype(dtype), metadata))
-    return path
-
-
-# psf descriptions
+OUTPUT_FAILURES = [
+    ("nowhere/out.png", ("nowhere", "create it first")),
+    ("out.gif", ("unknown extension '.gif'", ".png .jpg")),
+    ("out", ("unknown extension ''",)),
+    ("sub.png", ("is a directory",)),
+]
 
 
 def test_parse_psf():
@@ -156,32 +128,6 @@ def test_psf_file_with_a_colon(tmp_path: Path):
     assert parse_psf(str(tmp_path / "k:1.npy")).shape == (3, 3)
 
 
-PSF_FAILURES = [
-    ("gausian:2", 2, ("'gausian:2'", "did you mean gaussian:SIGMA?")),
-    ("Disk:2", 2, ("'Disk:2'", "did you mean disk:RADIUS?")),
-    ("box:2", 2, ("neither a file", "gaussian:SIGMA", "motion:LENGTH,ANGLE", "disk:RADIUS")),
-    ("missing.npy", 2, ("'missing.npy'", "neither a file")),
-    ("gaussian", 2, ("did you mean gaussian:SIGMA?",)),
-    ("gaussian:", 2, ("must be written gaussian:SIGMA with numbers",)),
-    ("gaussian:two", 2, ("must be written gaussian:SIGMA with numbers",)),
-    ("gaussian:1,2", 2, ("must be written gaussian:SIGMA",)),
-    ("motion:15", 2, ("must be written motion:LENGTH,ANGLE",)),
-    ("disk:3:4", 2, ("must be written disk:RADIUS",)),
-    ("gaussian:0", 2, ("sigma=0.0", "> 0")),
-    ("gaussian:-1", 2, ("sigma=-1.0", "> 0")),
-    ("disk:nan", 2, ("radius=nan", "> 0")),
-    ("motion:15,inf", 2, ("angle=inf", "degrees")),
-    ("disk:9999", 2, ("samples along a side", "pixels")),
-    ("disk:30", 2, ("61 × 61", "20 × 24", "crop")),
-    ("zero.npy", 2, ("sums to 0", "positive")),
-    ("nan.npy", 3, ("NaN", "row 1, column 1")),
-    ("colour.png", 2, ("has colours", "convert")),
-    ("text.png", 3, ("not a PNG", "convert")),
-    ("psf.npz", 3, ("not a PNG",)),
-    (".", 3, ("directory",)),
-]
-
-
 @pytest.mark.parametrize("command", ["blur", "deblur"])
 @pytest.mark.parametrize(("text", "code", "says"), PSF_FAILURES)
 def test_bad_psf(tmp_path: Path, monkeypatch, command, text, code, says):
@@ -208,9 +154,6 @@ def test_the_sentence_quotes_the_psf(tmp_path: Path):
     fail(tmp_path, 2, "blur", *names, "--psf", "disk:a:2", says=("'disk:a:2'",))
 
 
-# Files
-
-
 def write_inputs(folder: Path) -> None:
     save(folder / "in.png", 1, 20, 24)
     whole = (folder / "in.png").read_bytes()
@@ -226,25 +169,6 @@ def write_inputs(folder: Path) -> None:
     np.save(folder / "five.npy", np.zeros((20, 24, 5)))
     np.save(folder / "pickle.npy", np.array([{}]), allow_pickle=True)
     (folder / "sub").mkdir()
-
-
-INPUT_FAILURES = [
-    ("missing.png", ("missing.png", "cannot be opened", "check the name")),
-    ("cut.png", ("cut.png", "damaged")),
-    ("flipped.png", ("flipped.png", "damaged")),
-    ("text.png", ("text.png", "not a PNG, JPEG, TIFF or NPY")),
-    ("empty.png", ("empty.png", "not a PNG")),
-    ("nan.npy", ("nan.npy", "1 pixel values are NaN", "row 3, column 2")),
-    ("five.npy", ("five.npy", "(20, 24, 5)")),
-    ("pickle.npy", ("pickle.npy",)),
-    ("sub", ("sub", "cannot be opened")),
-]
-OUTPUT_FAILURES = [
-    ("nowhere/out.png", ("nowhere", "create it first")),
-    ("out.gif", ("unknown extension '.gif'", ".png .jpg")),
-    ("out", ("unknown extension ''",)),
-    ("sub.png", ("is a directory",)),
-]
 
 
 @pytest.mark.parametrize("existing", [False, True])
@@ -265,29 +189,6 @@ def test_bad_output(tmp_path: Path, command, name, says):
     (tmp_path / "sub.png").mkdir()
     arguments = tmp_path / "in.png", "-o", tmp_path / name, "--psf", "disk:1"
     fail(tmp_path, 3, command, *arguments, says=says)
-
-
-@pytest.mark.parametrize("command", ["blur", "deblur"])
-def test_output_is_checked_before_the_picture_is_read(tmp_path: Path, command):
-    arguments = tmp_path / "missing.png", "-o", tmp_path / "out.gif", "--psf", "nonsense"
-    fail(tmp_path, 3, command, *arguments, says=("unknown extension",))
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may do anything")
-@pytest.mark.parametrize("command", ["blur", "deblur"])
-def test_output_without_permission(tmp_path: Path, command):
-    save(tmp_path / "in.png", 1, 20, 24)
-    locked = tmp_path / "locked"
-    locked.mkdir()
-    locked.chmod(0o500)
-    arguments = tmp_path / "in.png", "-o", locked / "out.png", "--psf", "disk:1"
-    fail(tmp_path, 3, command, *arguments, says=("not writable",))
-
-
-def test_output_with_a_name_that_is_too_long(tmp_path: Path):
-    save(tmp_path / "in.png", 1, 20, 24)
-    arguments = tmp_path / "in.png", "-o", tmp_path / ("x" * 300 + ".png"), "--psf", "disk:1"
-    fail(tmp_path, 3, "blur", *arguments, says=("too long",))
 
 
 @pytest.mark.parametrize("command", ["blur", "deblur"])
@@ -324,40 +225,12 @@ def test_wrong_usage(tmp_path: Path, command, options):
     assert [*contents(tmp_path)] == ["in.png"]
 
 
-@pytest.mark.parametrize("as_json", [False, True])
-@pytest.mark.parametrize(("command", "method"), [("blur", "forward"), ("deblur", "lstsq")])
-def test_interrupted(tmp_path: Path, monkeypatch, command, method, as_json):
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(ConvOperator, method, interrupt)
-    save(tmp_path / "in.png", 1, 24, 20)
-    (tmp_path / "out.png").write_bytes(b"old")
-    arguments = tmp_path / "in.png", "-o", tmp_path / "out.png", "--psf", "disk:1"
-    fail(tmp_path, 130, command, *arguments, says=("interrupted; nothing was written.",))
-
-
-@pytest.mark.parametrize("command", ["blur", "deblur"])
-def test_interrupted_while_writing(tmp_path: Path, monkeypatch, command):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    save(tmp_path / "in.png", 1, 24, 20)
-    (tmp_path / "out.png").write_bytes(b"old")
-    monkeypatch.setattr(os, "fsync", interrupt)
-    arguments = tmp_path / "in.png", "-o", tmp_path / "out.png", "--psf", "disk:1"
-    fail(tmp_path, 130, command, *arguments, says=("interrupted",))
-
-
 def test_the_codes_are_told():
     for command in ([], ["blur"], ["deblur"], ["demo"]):
         result = run(*command, "--help")
         assert result.exit_code == 0
         said = " ".join(result.stdout.split())
         assert all(part in said for part in EXIT_CODES.split()), said
-
-
-# Reports
 
 
 def test_doubts_are_collected_and_other_warnings_shown():
@@ -395,148 +268,3 @@ def test_names_are_no_markup(tmp_path: Path, monkeypatch, name):
     result = run("blur", "in.png", "-o", name, "--psf", "disk:1")
     assert result.exit_code == 0
     assert name in result.stdout
-
-
-# Full disks, signals, and what other packages say
-
-FULL = """
-import json, resource, sys
-from typer.testing import CliRunner
-from unconv.cli.app import app
-resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))  # as on a full disk: a short write first
-results = [CliRunner().invoke(app, arguments) for arguments in json.loads(sys.argv[1])]
-print(json.dumps([(r.exit_code, r.stderr) for r in results]))
-"""
-
-
-@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
-def test_full_disk(tmp_path: Path):
-    save(tmp_path / "in.png", 1, 64, 60)
-    np.save(tmp_path / "noise.npy", np.random.default_rng(0).random((64, 60)))
-    names = "b.png", "b.jpg", "b.tif", "b.npy", "page.html", "plot.png", "g.npy", "figure.png"
-    for name in names[:-1]:
-        (tmp_path / name).write_bytes(b"old")
-    file = {name: str(tmp_path / name) for name in ("in.png", "noise.npy", "c.png", *names)}
-    gaussian = "--psf", "gaussian:0.2"
-    commands = [
-        *(("blur", file["noise.npy"], "-o", file[name], *gaussian) for name in names[:4]),
-        ("deblur", file["in.png"], "-o", file["c.png"], *gaussian, "--report", file["page.html"]),
-        ("inverse-kernel", "disk:1", "--size", "5x5", "--plot", file["plot.png"]),
-        ("inverse-kernel", "disk:1", "--size", "31x31", "-o", file["g.npy"]),
-        ("inspect", "disk:1", "--size", "8x8", "-o", file["figure.png"]),
-    ]
-    before = contents(tmp_path)
-    found = subprocess.run(
-        [sys.executable, "-c", FULL, json.dumps(commands)],
-        capture_output=True, text=True, check=True, timeout=300,
-    )  # fmt: skip
-    for name, (code, said) in zip(names, json.loads(found.stdout), strict=True):
-        if name != "b.jpg":  # small enough
-            assert code == 3, said
-            assert f"{name} could not be written (File too large)" in said
-            assert said.count("\n") == 1
-        assert (f"{file['c.png']} had been written before" in said) == (name == "page.html")
-    after = contents(tmp_path)
-    assert {name for name in after if after[name] != before.get(name)} <= {"c.png", "b.jpg"}
-
-
-@pytest.mark.skipif(os.name != "posix", reason="pipes")
-@pytest.mark.parametrize("option", ["-o", "--report"])
-def test_a_pipe_is_not_replaced(tmp_path: Path, option):
-    save(tmp_path / "in.png", 1, 20, 24)
-    name = "pipe.png" if option == "-o" else "pipe.html"
-    os.mkfifo(tmp_path / name)
-    outputs = [] if option == "-o" else ["-o", tmp_path / "out.png"]
-    arguments = tmp_path / "in.png", option, tmp_path / name, *outputs, "--psf", "disk:1"
-    fail(tmp_path, 3, "deblur", *arguments, says=("no regular file but a pipe or device",))
-    assert stat.S_ISFIFO((tmp_path / name).stat().st_mode)
-
-
-def test_interrupted_between_picture_and_report(tmp_path: Path, monkeypatch):
-    def interrupt(_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("unconv.cli.deblur.replacing", interrupt)
-    save(tmp_path / "in.png", 1, 24, 20)
-    out, page = tmp_path / "out.png", tmp_path / "page.html"
-    result = run("deblur", tmp_path / "in.png", "-o", out, "--psf", "disk:1", "--report", page)
-    assert result.exit_code == 130
-    assert result.stderr == f"error: interrupted after writing {out}.\n"
-    assert out.exists()
-    assert not page.exists()
-
-
-def test_interrupted_while_reporting(tmp_path: Path, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    source = save(tmp_path / "in.png", 1, 24, 20)
-    before = source.read_bytes()
-    monkeypatch.setattr("unconv.cli.blur.report", interrupt)
-    result = run("blur", source, "-o", source, "--psf", "disk:1", "--noise-std", 0.1)
-    assert result.exit_code == 130
-    assert result.stderr == f"error: interrupted after writing {source}.\n"
-    assert source.read_bytes() != before
-
-
-STOPPED = """
-import os, sys, time
-from unconv.cli.app import app
-def wait(_):
-    print("half-way", flush=True)
-    time.sleep(60)
-os.fsync = wait
-if hasattr(os, "O_TMPFILE"):
-    del os.O_TMPFILE  # as on a file system without nameless files
-app()
-"""
-
-
-@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_sigterm_while_writing(tmp_path: Path):
-    source = save(tmp_path / "in.png", 1, 24, 20)
-    out = tmp_path / "out.png"
-    out.write_bytes(b"old")
-    before = contents(tmp_path)
-    arguments = "blur", source, "-o", out, "--psf", "disk:1"
-    with subprocess.Popen(
-        [sys.executable, "-c", STOPPED, *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
-        assert process.stdout.readline() == "half-way\n"
-        process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == 143
-    assert said == "error: terminated; nothing was written.\n"
-    assert contents(tmp_path) == before
-
-
-def test_the_handler_of_sigterm_is_put_back(tmp_path: Path):
-    before = signal.getsignal(signal.SIGTERM), logging.root.manager.disable
-    run("blur", tmp_path / "none.png", "-o", tmp_path / "out.png", "--psf", "disk:1")
-    assert (signal.getsignal(signal.SIGTERM), logging.root.manager.disable) == before
-
-
-def test_commands_run_in_any_thread(tmp_path: Path):
-    save(tmp_path / "in.png", 1, 24, 20)
-    arguments = "blur", tmp_path / "in.png", "-o", tmp_path / "out.png", "--psf", "disk:1"
-    with ThreadPoolExecutor(1) as pool:
-        result = pool.submit(run, *arguments).result()
-    assert result.exit_code == 0, result.output
-
-
-def test_other_packages_are_silent(tmp_path: Path, caplog):
-    tifffile = pytest.importorskip("tifffile")
-    path = tmp_path / "a.tif"
-    tifffile.imwrite(path, np.zeros((8, 9), np.uint8), metadata=None)
-    whole = path.read_bytes()
-    path.write_bytes(whole.replace(struct.pack("<HH", 282, 5), struct.pack("<HH", 282, 99)))
-    with pytest.raises(PictureError):
-        read_picture(path)
-    assert len(caplog.records) > 0  # tifffile says much
-    caplog.clear()
-    with warnings.catch_warnings():
-        warnings.simplefilter("default")
-        arguments = path, "-o", tmp_path / "out.png", "--psf", "disk:1"
-        fail(tmp_path, 3, "blur", *arguments, says=("tags can be read",))
-    assert caplog.records == []

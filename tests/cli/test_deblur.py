@@ -20,7 +20,7 @@ import unconv.pictures.restoration as library
 from unconv import psf
 from unconv.pictures.formats import read_picture
 
-from .test_common import (
+from .commands import (
     contents,
     fail,
     pixels,

@@ -16,7 +16,7 @@ pytest.importorskip("skimage")
 
 from unconv.cli import demo
 
-from .test_common import contents, fail, run, succeed
+from .commands import contents, fail, run, succeed
 
 KEYS = {
     "picture",

@@ -20,7 +20,7 @@ from unconv.inspection import inspect_operator, response
 from unconv.pictures.restoration import BOUNDARIES, blur_operator
 from unconv.psf import models as psf
 
-from .test_common import contents, fail, run, succeed
+from .commands import contents, fail, run, succeed
 
 SMALL = "--size", "12x14"
 

@@ -16,7 +16,7 @@ from unconv import psf
 from unconv.cli import inverse_kernel as command
 from unconv.fir import inverse_kernel
 
-from .test_common import contents, fail, run, succeed
+from .commands import contents, fail, run, succeed
 
 
 @pytest.fixture

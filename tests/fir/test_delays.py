@@ -58,7 +58,7 @@ def test_search(seed, damp, monkeypatch):
 
 def test_search_is_never_worse_than_the_centre(monkeypatch):
     monkeypatch.setattr(delays, "EXHAUSTIVE", 0)
-    monkeypatch.setattr(delays, "_CANDIDATES", 1)
+    monkeypatch.setattr(delays, "_SKETCHED", 1)
     f = torch.ones(2, 2, dtype=torch.float64)
     best, center = (inverse_kernel(f, 12, delay=d).residual for d in ("best", "center"))
     assert best <= center * (1 + 1e-12)
@@ -67,5 +67,5 @@ def test_search_is_never_worse_than_the_centre(monkeypatch):
 def test_small_batches_change_nothing(monkeypatch):
     f = randn(2, 2, 3)
     whole = errors_by_delay(f, 5)
-    monkeypatch.setattr(delays, "_BATCH_BYTES", 1)
+    monkeypatch.setattr(delays, "_RIGHT_SIDES_BYTES", 1)
     assert torch.allclose(errors_by_delay(f, 5), whole)

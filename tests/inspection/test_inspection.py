@@ -90,7 +90,7 @@ def test_every_boundary(boundary, kernel, coarse):
 @pytest.fixture
 def hurried(monkeypatch):
     """As if every operator were too large for all of its values."""
-    monkeypatch.setattr(values, "_SIDE", 0)
+    monkeypatch.setattr(values, "_LAPACK_SIDE", 0)
 
 
 @pytest.mark.parametrize("boundary", ["zeros", "reflect", "replicate", "valid"])

@@ -8,29 +8,29 @@ import torch
 from unconv.grid.geometry import MODES, Axis
 from unconv.inverse.diagonal.outer_product import axis_matrix, is_centrosymmetric
 from unconv.numerics.kronecker import (
-    Basis,
+    AxisSVD,
     contract,
+    matrix_svds,
     merge,
     merge_axes,
     parity_svds,
     split,
     split_axes,
-    thin_svd,
 )
 
 from ..helpers import C128, DOUBLES, randn, relative
 
 
-def matrix_of(basis: Basis) -> torch.Tensor:
+def matrix_of(basis: AxisSVD) -> torch.Tensor:
     return (basis.U * basis.S[..., None, :]) @ basis.V.mH
 
 
 @pytest.mark.parametrize("dtype", DOUBLES)
 @pytest.mark.parametrize("lead", [(1, 1), (2, 3)])
 @pytest.mark.parametrize("shape", [(5, 3), (3, 5), (1, 1), (0, 2)])
-def test_thin_svd(dtype, lead, shape):
+def test_thin_svds(dtype, lead, shape):
     A = randn(*lead, *shape, dtype=dtype)
-    found = thin_svd(A)
+    found = matrix_svds(A)
     assert found.S.dtype == torch.float64
     assert relative(matrix_of(found), A) < 1e-14
     assert relative(found.U.mH @ found.U, torch.eye(min(shape)).expand(*lead, -1, -1)) < 1e-14

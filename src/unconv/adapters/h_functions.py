@@ -8,11 +8,13 @@ by one of the rungs (ways to invert A, see `unconv.inverse`) that diagonalise A:
 
 1. `fourier`: circular operators, a small SVD for each pair of frequencies ±ω;
 2. `cosine`: symmetric kernels under symmetric boundaries, a small SVD for each frequency;
-3. `separable`: outer products of 1-D kernels with any boundary, one SVD per axis.
+3. `separable`: outer products of 1-D kernels with any boundary, one SVD per axis;
+4. `dense`: whatever is small, by the SVD of its matrix.
 
 All of it is real.  V₂ spans the null space of the wide operators, for which DDRM wants a basis too.
 
-Cost: as the rung's, with complete bases: F·c³ for blocks, n³ for axes; each product a transform.
+Cost: as the rung's, with complete bases: F·c³ for blocks, n³ for axes or the matrix; each product a
+transform, or one with them.
 Not for: anything else.  No rung has all singular vectors of a large operator with, say, zero
 padding and a learned kernel.
 
@@ -24,26 +26,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..inverse import Request, request_of
-from ..inverse.diagonal import cosine, fourier, separable
+from ..inverse.diagonal.protocol import Diagonal
+from ..inverse.diagonal.rungs import RUNGS
 from ..numerics.checks import check_all_finite, check_tensor
 from ..numerics.compiled import outside_graphs
 from ..numerics.precision import ieee_arithmetic, real_working_dtype
 from ..operators.convolution import Convolution
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT, MemoryLimitError, gigabytes
 from .checks import check_convolution
-from .orthogonal_bases import Side, product_sides, wave_sides
-
-
-class _Rung(NamedTuple):
-    obstacle: Callable[[Convolution, Request], str | None]
-    memory: Callable[[Convolution], int]
-    sides: Callable[[Convolution], tuple[Side, Side]]
+from .orthogonal_bases import RealCoordinates, real_coordinates
 
 
 class HFunctions:
@@ -58,14 +54,14 @@ class HFunctions:
     shape : (m, n)
     """
 
-    def __init__(
-        self, op: Convolution, method: str, sides: tuple[Side, Side], request: Request
-    ) -> None:
+    def __init__(self, op: Convolution, method: str, found: Diagonal, request: Request) -> None:
         self.method, self.shape = method, op.shape
         self._dtype = real_working_dtype(op.dtype)
         self._domain_shape, self._range_shape = op.domain_shape, op.range_shape
         k = min(op.shape)
-        self._left, self._right = sides
+        self._left, self._right = (
+            real_coordinates(basis, self._dtype) for basis in (found.data, found.domain)
+        )
         # Sorted by σ; the sort is stable, so equal ones keep the order that both sides share.
         self._u = self._left.labels.sort(descending=True, stable=True).indices[:k]
         self._v = self._right.labels.sort(descending=True, stable=True).indices[: op.shape[1]]
@@ -81,7 +77,7 @@ class HFunctions:
 
     def Vt(self, vec: Tensor) -> Tensor:
         """Vᵀ vec, (N, n) -> (N, n)."""
-        basis, n = self._right.basis, self.shape[1]
+        basis, n = self._right, self.shape[1]
         return self._run(lambda x: basis.analyse(x)[:, self._v], vec, self._domain_shape, n)
 
     def U(self, vec: Tensor) -> Tensor:
@@ -91,7 +87,7 @@ class HFunctions:
 
     def Ut(self, vec: Tensor) -> Tensor:
         """Uᵀ vec, (N, m) -> (N, k)."""
-        basis, k = self._left.basis, len(self._u)
+        basis, k = self._left, len(self._u)
         return self._run(lambda y: basis.analyse(y)[:, self._u], vec, self._range_shape, k)
 
     def singulars(self) -> Tensor:
@@ -138,10 +134,10 @@ class HFunctions:
             return product(vec.reshape(-1, *shape).to(self._dtype)).to(dtype)
 
 
-def _synthesise(side: Side, index: Tensor, z: Tensor) -> Tensor:
+def _synthesise(side: RealCoordinates, index: Tensor, z: Tensor) -> Tensor:
     """The columns `index` of a basis, times z."""
     whole = z.new_zeros(len(z), len(side.labels)).index_copy(1, index, z)
-    return side.basis.synthesise(whole).flatten(1)
+    return side.synthesise(whole).flatten(1)
 
 
 @outside_graphs
@@ -152,7 +148,7 @@ def as_h_functions(
     atol: float = 0.0,
     memory_limit: float = DEFAULT_MEMORY_LIMIT,
 ) -> HFunctions:
-    """The SVD of a circular, symmetric or separable convolution as DDRM's `H_functions`.
+    """The SVD of a circular, symmetric, separable or small convolution as DDRM's `H_functions`.
 
     Parameters
     ----------
@@ -193,45 +189,24 @@ def as_h_functions(
     request = request_of(0.0, rtol, atol, memory_limit)
     check_all_finite("weight", op.weight.detach(), "remove them")
     method = _diagonal_rung(op)
-    need = _RUNGS[method].memory(op)
+    need = RUNGS[method].complete_memory(op)
     if need > memory_limit:
         raise MemoryLimitError(
             f"the singular vectors ({method}) take {gigabytes(need)}, more than memory_limit="
             f"{gigabytes(memory_limit)}; raise it or use a smaller input_shape."
         )
     with torch.no_grad():
-        return HFunctions(op, method, _RUNGS[method].sides(op), request)
+        return HFunctions(op, method, RUNGS[method].diagonalise(op, complete=True), request)
 
 
 def _diagonal_rung(op: Convolution) -> str:
     reasons = []
-    for name, rung in _RUNGS.items():
+    for name, rung in RUNGS.items():
         why = rung.obstacle(op, Request())
         if why is None:
             return name
         reasons.append(f"{name}: {why}")
     raise NotImplementedError(
-        "H_functions need all singular vectors, so a circular, symmetric or separable operator "
-        f"({'; '.join(reasons)}); change the boundary or the kernel, or use as_deepinv()."
+        "H_functions need all singular vectors, so a circular, symmetric, separable or small "
+        f"operator ({'; '.join(reasons)}); change the boundary or the kernel, or use as_deepinv()."
     )
-
-
-def _wave_memory(op: Convolution) -> int:
-    """Bytes of the blocks with their SVDs and the copies of LAPACK, labels and their order."""
-    g, points = op.geometry, math.prod(a.m for a in op.geometry.axes)
-    r, c = (math.prod(shape) // (points * g.groups) for shape in (op.range_shape, op.domain_shape))
-    return 8 * points * g.groups * (3 * r * c + 2 * c * c) + 48 * sum(op.shape)
-
-
-def _product_memory(op: Convolution) -> int:
-    """Bytes of the matrices with their SVDs and the copies of LAPACK, labels and their order."""
-    g, (m, n) = op.geometry, op.shape
-    sides = [(a.m, a.n) for a in g.axes] + [(g.c_out // g.groups, g.c_in // g.groups)]
-    return 24 * g.groups * sum(a * a + b * b for a, b in sides) + 48 * (m + n)
-
-
-_RUNGS = {
-    "fourier": _Rung(fourier.obstacle, _wave_memory, lambda op: wave_sides(fourier, op)),
-    "cosine": _Rung(cosine.obstacle, _wave_memory, lambda op: wave_sides(cosine, op)),
-    "separable": _Rung(separable.obstacle, _product_memory, product_sides),
-}

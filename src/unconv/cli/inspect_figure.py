@@ -15,35 +15,19 @@ from ..inspection import (
     Inspection,
     Transfer,
 )
+from .drawing import BLUE, GREY, ORANGE, page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#555555"  # Okabe & Ito: told apart by every eye
 _NEAR_ZERO = 1e-2  # of the largest |F|, where the contour runs
-_FLOOR = -120.0  # dB
+_SPECTRUM_FLOOR = -120.0  # dB
 _POINTS = 2000  # of a curve
-_STYLE: Any = {  # large enough to read on a telephone
-    "font.size": 19,
-    "axes.titlesize": 20,
-    "axes.labelsize": 19,
-    "xtick.labelsize": 17,
-    "ytick.labelsize": 17,
-    "axes.linewidth": 1.2,
-    "lines.linewidth": 3,
-}
 
 
 def draw(file: IO[bytes], title: str, found: Inspection) -> None:
     """Draw one inspection into a PNG of 1400 × 1000 pixels."""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(14, 10), dpi=100, layout="constrained")
-        FigureCanvasAgg(figure)
-        figure.suptitle(textwrap.shorten(title, 70), fontsize=22, parse_math=False)
+    with page(file, title) as figure:
         rows: Any = figure.subfigures(2, 1, height_ratios=(1.35, 1))
         upper, lower = rows
         wide = 2.0 if found.kernel.ndim == 5 else 1.15  # three maps side by side
@@ -56,7 +40,6 @@ def draw(file: IO[bytes], title: str, found: Inspection) -> None:
         small, text = lower.subfigures(1, 2, width_ratios=(1, 2.4))
         _draw_kernel(small.subplots(), found.kernel)
         _write_figures(text.subplots(), found)
-        figure.savefig(file, format="png")
 
 
 # --- singular values
@@ -66,11 +49,11 @@ def _draw_values(ax: Axes, found: Inspection) -> None:
     bottom = max(S[-1] / top, found.levels[-1].rtol / 30)
     index = np.unique(np.linspace(0, len(S) - 1, _POINTS).round().astype(int))
     where = (index + 0.5) / len(S)
-    ax.semilogy(where, np.maximum(S[index] / top, 1e-30), color=_BLUE)
+    ax.semilogy(where, np.maximum(S[index] / top, 1e-30), color=BLUE)
     lowest = min(bottom, RTOLS[0]) / 4
     for rtol in (*RTOLS, found.levels[-1].rtol):
         default = rtol == found.levels[-1].rtol
-        colour, dashes = (_ORANGE, "-") if default else (_GREY, "--")
+        colour, dashes = (ORANGE, "-") if default else (GREY, "--")
         if rtol >= lowest:
             ax.axhline(rtol, color=colour, ls=dashes, lw=1.6)
             name = "round-off" if default else f"1e{round(math.log10(rtol))}"
@@ -90,29 +73,29 @@ def _mark_extremes(ax: Axes, found: Inspection, top: float, lowest: float) -> No
     height = (low.value if known else low.upper) / top
     name = "smallest of A" if known else "smallest of A is below"
     shown = max(height, lowest * 2)
-    ax.plot([0.985], [shown], "v", color=_ORANGE, ms=15, clip_on=False)
+    ax.plot([0.985], [shown], "v", color=ORANGE, ms=15, clip_on=False)
     up = shown < 30 * lowest
-    ax.text(0.94, shown * (2.0 if up else 0.5), name, color=_ORANGE, ha="right",
+    ax.text(0.94, shown * (2.0 if up else 0.5), name, color=ORANGE, ha="right",
             va="bottom" if up else "top")  # fmt: skip
 
 
 # --- the response
 def _decibels(values: Tensor, top: float) -> Any:
     """20 log₁₀(|F|/max |F|), not under the floor."""
-    return (20 * (values / (top or 1.0)).clamp(min=10 ** (_FLOOR / 20)).log10()).numpy()
+    return (20 * (values / (top or 1.0)).clamp(min=10 ** (_SPECTRUM_FLOOR / 20)).log10()).numpy()
 
 
 def _draw_curve(ax: Axes, transfer: Transfer) -> None:
     f = transfer.frequencies[0].numpy()
     lowest = _decibels(transfer.smallest, transfer.maximum)
-    ax.plot(f, lowest, color=_BLUE, label="smallest")
+    ax.plot(f, lowest, color=BLUE, label="smallest")
     if transfer.largest is not transfer.smallest and (transfer.largest > transfer.smallest).any():
-        ax.plot(f, _decibels(transfer.largest, transfer.maximum), color=_ORANGE, ls="--",
+        ax.plot(f, _decibels(transfer.largest, transfer.maximum), color=ORANGE, ls="--",
                 label="largest")  # fmt: skip
         ax.legend(loc="lower center")
-    floor = max(_FLOOR, min(-45.0, float(lowest.min()) - 5))
+    floor = max(_SPECTRUM_FLOOR, min(-45.0, float(lowest.min()) - 5))
     for zero in transfer.zeros:
-        ax.plot([zero[0], -zero[0]], [floor + 2] * 2, "^", color=_ORANGE, ms=13)
+        ax.plot([zero[0], -zero[0]], [floor + 2] * 2, "^", color=ORANGE, ms=13)
     ax.set(ylim=(floor, 5), xlim=(f[0], f[-1]), xlabel="frequency, cycles/sample", ylabel="dB")
     ax.set_title("|F(ω)|" + (", zeros ▲" if transfer.zeros else ""))
     ax.grid(alpha=0.4)
@@ -126,7 +109,7 @@ def _draw_maps(figure: Any, transfer: Transfer) -> None:
     shown = [_decibels(values, transfer.maximum) for _, _, values in slices]
     # Exact zeros shall not take the colours of all the rest.
     low = min(float(np.quantile(s, 0.005)) for s in shown)
-    floor = max(_FLOOR, min(-20.0, 10 * math.floor(low / 10)))
+    floor = max(_SPECTRUM_FLOOR, min(-20.0, 10 * math.floor(low / 10)))
     image: Any = None
     for ax, (name, ends, _), values in zip(axes, slices, shown, strict=True):
         image = _draw_map(ax, values, ends, floor)
@@ -152,7 +135,7 @@ def _draw_map(ax: Axes, values: Any, ends: tuple[float, float], floor: float) ->
     if values.min() < level < values.max():
         grids = (np.linspace(-end, end, n) for end, n in zip((x, y), values.shape[::-1],
                                                              strict=True))  # fmt: skip
-        ax.contour(*grids, values, [level], colors=_ORANGE, linewidths=2, linestyles="solid")
+        ax.contour(*grids, values, [level], colors=ORANGE, linewidths=2, linestyles="solid")
     ax.set_box_aspect(1)
     ax.set_xticks([-x, 0, x], [f"{-x:.2g}", "0", f"{x:.2g}"])
     ax.set_yticks([-y, 0, y], [f"{-y:.2g}", "0", f"{y:.2g}"])
@@ -190,9 +173,9 @@ def _draw_kernel(ax: Axes, kernel: Tensor) -> None:
 
 def _draw_taps(ax: Axes, taps: Tensor) -> None:
     t = np.arange(len(taps))
-    ax.vlines(t, 0, taps.numpy(), color=_BLUE, lw=4)
-    ax.plot(t, taps.numpy(), "o", color=_BLUE, ms=9)
-    ax.axhline(0, color=_GREY, lw=1)
+    ax.vlines(t, 0, taps.numpy(), color=BLUE, lw=4)
+    ax.plot(t, taps.numpy(), "o", color=BLUE, ms=9)
+    ax.axhline(0, color=GREY, lw=1)
     ax.set_xlabel("tap")
     ax.margins(0.15)
 

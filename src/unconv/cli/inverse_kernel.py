@@ -27,6 +27,7 @@ from .common import (
     progress,
     report,
 )
+from .drawing import BLUE, ORANGE, page
 
 HALO_ERRORS = (1e-1, 1e-2, 1e-3)
 """Of the largest sample: errors for which the halo of a tile is told."""
@@ -125,27 +126,12 @@ def _check_path(path: Path | None, ending: str) -> None:
 
 
 # --- the figure
-_BLUE, _ORANGE = "#0072B2", "#D55E00"  # Okabe & Ito: told apart by every eye
-_FLOOR = -80.0  # dB
-_STYLE: Any = {
-    "font.size": 18,
-    "axes.titlesize": 20,
-    "axes.labelsize": 18,
-    "axes.linewidth": 1.2,
-    "lines.linewidth": 3,
-}
+_TRANSFER_FLOOR = -80.0  # dB
 
 
 def draw(file: IO[bytes], title: str, found: InverseKernel) -> None:
     """Draw g, the error psf ∗ g − δ, |F(ω)| and the tail of g into a PNG of 1400 × 1000 pixels."""
-    from matplotlib import rc_context  # takes a second, and a table needs none
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(14, 10), dpi=100, layout="constrained")
-        FigureCanvasAgg(figure)
-        figure.suptitle(textwrap.shorten(title, 70), fontsize=22, parse_math=False)
+    with page(file, title) as figure:
         (upper_left, upper_right), (lower_left, lower_right) = figure.subplots(2, 2)
         _draw_signed(upper_left, found.weight[0, 0])
         upper_left.set_title(f"g, ‖g‖ = {float(found.noise_gain):.3g}")
@@ -156,7 +142,6 @@ def draw(file: IO[bytes], title: str, found: InverseKernel) -> None:
         _draw_response(lower_left, found)
         _draw_tail(lower_right, found)
         figure.supxlabel("\n".join(textwrap.wrap(" ".join(found.advice[:2]), 110)), fontsize=16)
-        figure.savefig(file, format="png")
 
 
 def _draw_signed(ax: Any, values: Tensor) -> None:
@@ -169,12 +154,14 @@ def _draw_response(ax: Any, found: InverseKernel) -> None:
     """|F(ω)| in dB and its zeros, ω and −ω."""
     transfer = found.transfer
     y, x = (-float(f[0]) for f in transfer.frequencies)
-    levels = 20 * (transfer.smallest / transfer.maximum).clamp(min=10 ** (_FLOOR / 20)).log10()
+    levels = (
+        20 * (transfer.smallest / transfer.maximum).clamp(min=10 ** (_TRANSFER_FLOOR / 20)).log10()
+    )
     # Exact zeros shall not take the colours of all the rest.
-    low = max(_FLOOR, min(-20.0, float(torch.quantile(levels, 0.005))))
+    low = max(_TRANSFER_FLOOR, min(-20.0, float(torch.quantile(levels, 0.005))))
     image = ax.imshow(levels.numpy(), extent=(-x, x, y, -y), cmap="viridis", vmin=low, vmax=0)
     for row, column in transfer.zeros:
-        ax.plot([column, -column], [row, -row], "x", color=_ORANGE, ms=9, mew=2)
+        ax.plot([column, -column], [row, -row], "x", color=ORANGE, ms=9, mew=2)
     ax.figure.colorbar(image, ax=ax, label="dB", shrink=0.9)
     ax.set(xlabel="columns, cycles/sample", ylabel="rows, cycles/sample")
     ax.set_title("|F(ω)|" + (", some zeros ×" if transfer.zeros else ""))
@@ -182,6 +169,6 @@ def _draw_response(ax: Any, found: InverseKernel) -> None:
 
 def _draw_tail(ax: Any, found: InverseKernel) -> None:
     tail = decay(found.weight)[:-1]  # the last entry is zero
-    ax.semilogy(range(len(tail)), tail.numpy(), color=_BLUE, marker="o", ms=6)
+    ax.semilogy(range(len(tail)), tail.numpy(), color=BLUE, marker="o", ms=6)
     ax.grid(alpha=0.4)
     ax.set(xlabel="L, samples", title="tail of g, ‖g outside L‖₁")

@@ -54,7 +54,7 @@ class AdapterMethods(Convolution):
         atol: float = 0.0,
         memory_limit: float = DEFAULT_MEMORY_LIMIT,
     ) -> HFunctions:
-        """The SVD of a circular, symmetric or separable A as DDRM's `H_functions`.
+        """The SVD of a circular, symmetric, separable or small A as DDRM's `H_functions`.
 
         rtol and atol as in `pinv`: singular values at or below max(atol, rtol·σ_max) are zero in
         it.  More is in `unconv.adapters.as_h_functions`.

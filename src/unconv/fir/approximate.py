@@ -44,8 +44,9 @@ def approximate_pinv(
     Parameters
     ----------
     op : A, of stride 1, undilated, one group, not transposed
-    size, options
-        As in `inverse_kernel`.
+    size
+        Taps of g, one number per axis, or one for all axes.
+    options : further ones of `inverse_kernel`, such as `delay`, `damp` and `side`
     padding_mode
         Of G; that of A by default.
 

@@ -32,6 +32,7 @@ from ..inverse import InverseOperator
 from ..numerics.compiled import outside_graphs
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from .problem import (
+    EXACT_RESIDUAL,
     Problem,
     Size,
     center_of,
@@ -44,10 +45,10 @@ EXHAUSTIVE = 2048
 SKETCHES = 128
 """Random solves that tell all delays at once, each to √(2/128) = 1/8."""
 
-_CANDIDATES = 32  # best delays of the sketch that are solved for: the best is among them as a rule
+_SKETCHED = 32  # best delays of the sketch that are solved for: the best is among them as a rule
 _DESCENTS = 16  # steps from neighbour to neighbour, at most
-_BATCH_BYTES = 32 * 2**20  # right-hand sides at a time, beside a factor that is larger
-_TIE, _EXACT = 1e-9, 1e-20  # relative, and the square of a residual that is round-off
+_RIGHT_SIDES_BYTES = 32 * 2**20  # right-hand sides at a time, beside a factor that is larger
+_TIED = 1e-9  # relative difference of errors (squares of residuals) that round-off may make
 
 Delay = tuple[int, ...]
 
@@ -65,8 +66,13 @@ def errors_by_delay(
 
     Parameters
     ----------
-    weight, size, damp, side, memory_limit
-        As in `inverse_kernel`.
+    weight : f, (*k), or (c_out, c_in, *k), floating point or complex
+    size
+        Taps of g, one number per axis (1 to 3 axes), or one for all axes.
+    damp : ≥ 0
+    side
+        'left' for g ∗ f ≈ δ between channels, 'right' for f ∗ g ≈ δ, 'auto' for whichever can be.
+    memory_limit : bytes that the factor may take
 
     Returns
     -------
@@ -74,8 +80,10 @@ def errors_by_delay(
 
     Raises
     ------
-    ValueError, TypeError, MemoryLimitError
-        As `inverse_kernel`.
+    MemoryLimitError
+        If no direct method fits `memory_limit`; nothing was allocated.
+    ValueError, TypeError
+        A kernel of zeros, an empty size, …
 
     Examples
     --------
@@ -104,7 +112,7 @@ def best_delay(problem: Problem, inverse: InverseOperator) -> Delay:
         if len(delays) * problem.channels <= EXHAUSTIVE:
             return _best(problem, delays, exact_errors(problem, inverse, delays))[0]
         sketch = sketched_errors(problem, inverse).flatten()
-        promising = sketch.topk(_CANDIDATES, largest=False).indices.tolist()
+        promising = sketch.topk(_SKETCHED, largest=False).indices.tolist()
         return _descend(
             problem, inverse, [center_of(problem.full), *(delays[i] for i in promising)]
         )
@@ -160,7 +168,7 @@ def _descend(problem: Problem, inverse: InverseOperator, delays: list[Delay]) ->
 
 def _best(problem: Problem, delays: Sequence[Delay], errors: Tensor) -> tuple[Delay, float]:
     least = float(errors.amin())
-    equal = (errors <= least + _TIE * least + _EXACT).nonzero().flatten().tolist()
+    equal = (errors <= least + _TIED * least + EXACT_RESIDUAL**2).nonzero().flatten().tolist()
     center = center_of(problem.full)
     best = min(equal, key=lambda i: (math.dist(delays[i], center), delays[i]))
     return delays[best], float(errors[best])
@@ -172,4 +180,4 @@ def _squares(t: Tensor) -> Tensor:  # (N, ...) -> (N,)
 
 def _batch(problem: Problem) -> int:
     """Right-hand sides at a time, whatever the memory."""
-    return max(1, _BATCH_BYTES // (16 * max(problem.A.shape)))
+    return max(1, _RIGHT_SIDES_BYTES // (16 * max(problem.A.shape)))

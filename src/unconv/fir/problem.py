@@ -37,6 +37,9 @@ from ..numerics.precision import double_dtype
 from ..operators.linear_operator import MemoryLimitError, gigabytes
 
 SIDES = ("auto", "left", "right")
+EXACT_RESIDUAL = 1e-10
+"""‖A g − δ‖ up to which an inverse kernel is exact: δ has norm one, and the rest is round-off."""
+
 Size = int | Sequence[int]
 
 

@@ -18,9 +18,8 @@ from torch import Tensor
 from ..inspection import Transfer
 from ..inverse import Certificate
 from .exact import ExactInverse
+from .problem import EXACT_RESIDUAL
 from .zeros import codimension, transfer_of
-
-_EXACT = 1e-10  # a residual under it is round-off
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +123,7 @@ def _existence(found: InverseKernel) -> list[str]:
 
 
 def _is_exact(found: InverseKernel) -> bool:
-    return bool(found.residual <= _EXACT)
+    return bool(found.residual <= EXACT_RESIDUAL)
 
 
 def _remedy(found: InverseKernel) -> str:

@@ -32,10 +32,10 @@ def residuals_by_size(
 
     Parameters
     ----------
-    weight, options
-        As in `inverse_kernel`.
+    weight : f, (*k), or (c_out, c_in, *k), floating point or complex
     sizes
-        Each as in `inverse_kernel`.
+        Each the taps of g, one number per axis (1 to 3 axes), or one for all axes.
+    options : further ones of `inverse_kernel`, such as `delay`, `damp` and `side`
 
     Returns
     -------
@@ -43,8 +43,10 @@ def residuals_by_size(
 
     Raises
     ------
-    ValueError, TypeError, MemoryLimitError
-        As `inverse_kernel`.
+    MemoryLimitError
+        If no direct method fits `memory_limit`.
+    ValueError, TypeError
+        A kernel of zeros, an empty size, a delay outside f ∗ g, …
 
     Examples
     --------
@@ -88,8 +90,11 @@ def smallest_inverse(
     max_size
         Where to stop; by default nd·c·(k − 1) + 1 for the longest axis k and c = min(c_in, c_out),
         which generic kernels do not need.
-    delay, side, options
-        As in `inverse_kernel`.
+    delay
+        Position of δ in f ∗ g: one number per axis, 'center' or 'best'.
+    side
+        'left' for g ∗ f = δ between channels, 'right' for f ∗ g = δ, 'auto' for whichever can be.
+    options : further ones of `inverse_kernel`, such as `damp` and `memory_limit`
 
     Raises
     ------

@@ -18,7 +18,7 @@ from ..numerics.checks import check_all_finite, check_tensor
 from ..operators.linear_operator import MemoryLimitError, gigabytes
 from .problem import Problem
 
-_MATRICES = 6  # of the size of B, at the peak of the SVD and of its gradient
+_SVD_MATRICES = 6  # of the size of B, at the peak of the SVD and of its gradient
 
 
 def solve_weighted(
@@ -31,7 +31,7 @@ def solve_weighted(
     """The rows of g, differentiable in f and in damp."""
     root = _checked(problem, weighting, delay).sqrt()
     m, n = problem.A.shape
-    need = _MATRICES * (m + n) * n * problem.kernel.dtype.itemsize
+    need = _SVD_MATRICES * (m + n) * n * problem.kernel.dtype.itemsize
     if need > memory_limit:
         raise MemoryLimitError(
             f"a weighting of size {problem.size} takes {gigabytes(need)}, as its matrix is dense, "

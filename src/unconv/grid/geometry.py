@@ -26,7 +26,7 @@ from ..numerics.checks import (
 
 MODES = ("zeros", "circular", "reflect", "replicate", "symmetric")
 
-_LARGEST = 2**40  # of a size along one axis: products of three still fit into what is computed
+_LARGEST_SIZE = 2**40  # of a size along one axis: products of three still fit into what is computed
 
 PerAxis = int | Sequence[int]
 Padding = int | str | Sequence[int] | Sequence[Sequence[int]]
@@ -171,7 +171,7 @@ def _integers(name: str, value: object, repeat: int) -> tuple[int, ...]:
         raise TypeError(
             f"{name}={shown(value)} must be an integer or a tuple of integers."
         ) from None
-    if any(abs(v) > _LARGEST for v in found):
+    if any(abs(v) > _LARGEST_SIZE for v in found):
         raise ValueError(f"{name}={shown(value)} is out of range; sizes go up to 2^40.")
     return found
 

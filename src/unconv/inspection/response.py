@@ -25,10 +25,10 @@ OPERATIONS = 1.5e10
 """Flop of one step: some seconds of one core."""
 
 _GRID = {1: 1024, 2: 256, 3: 64}  # frequencies an axis
-_CANDIDATES = 64  # minima on the grid that Newton's method starts from
-_SHOWN = 8  # zeros that are listed; more of them are a curve
-_STEPS = 40  # of Newton's method, which has converged long before at simple zeros
-_ZERO = 1e-12  # of the largest |F|: zero but for round-off
+_NEWTON_STARTS = 64  # minima on the grid that Newton's method starts from
+_LISTED = 8  # zeros that are listed; more of them are a curve
+_NEWTON_STEPS = 40  # of Newton's method, which has converged long before at simple zeros
+_ZERO_RESPONSE = 1e-12  # of the largest |F|: zero but for round-off
 
 
 class Response:
@@ -139,7 +139,7 @@ def transfer_function(op: ConvOperator) -> Transfer:
             if float(values.amin()) < lowest:
                 lowest = float(values.amin())
                 at = _canonical(f[values.argmin()], torus.stride)
-            zeros = _nearest(f[values <= _ZERO * top], torus.stride)
+            zeros = _nearest(f[values <= _ZERO_RESPONSE * top], torus.stride)
     return Transfer(tuple(frequencies), largest, smallest, top, lowest, at, tuple(zeros))
 
 
@@ -190,7 +190,7 @@ def _refined(
     response_cost = op.taps.numel() * torus.phases / op.geometry.groups
     g = op.geometry
     r, c = g.c_out // g.groups, g.c_in // g.groups * torus.phases
-    count = int(min(_CANDIDATES, 4e6 // (response_cost + 10 * max(r, c) * min(r, c) ** 2)))
+    count = int(min(_NEWTON_STARTS, 4e6 // (response_cost + 10 * max(r, c) * min(r, c) ** 2)))
     places = _minima(smallest, frequencies, top)[:count]
     if len(places) == 0:
         return None
@@ -200,7 +200,7 @@ def _refined(
     reach = torch.tensor([2 / (s * M) for s, M in zip(torus.stride, torus.coarse, strict=True)])
     value, step = response.newton(f, groups)
     length = torch.ones(len(f), 1, dtype=f.dtype)
-    for _ in range(_STEPS):
+    for _ in range(_NEWTON_STEPS):
         trial = f + length * torch.clamp(step, -reach, reach)
         new, new_step = response.newton(trial, groups)
         better = new < value
@@ -248,4 +248,4 @@ def _canonical(f: Tensor, stride: tuple[int, ...]) -> tuple[float, ...]:
 def _nearest(f: Tensor, stride: tuple[int, ...]) -> list[tuple[float, ...]]:
     """Frequencies that differ from each other, nearest to zero first."""
     different = {tuple(round(v, 5) for v in z): z for z in (_canonical(row, stride) for row in f)}
-    return sorted(different.values(), key=lambda z: (round(math.hypot(*z), 6), z))[:_SHOWN]
+    return sorted(different.values(), key=lambda z: (round(math.hypot(*z), 6), z))[:_LISTED]

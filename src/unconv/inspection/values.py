@@ -29,7 +29,7 @@ from .response import OPERATIONS, Response
 
 _FACTOR_BYTES = 4e8  # dense systems of this size take some seconds too: 8q² bytes, q³ flop
 _RANKED = 5000  # min(m, n) up to which a rank is worth its factorisation
-_SIDE = 2048  # min(m, n) of a group up to which LAPACK finds all singular values in that time
+_LAPACK_SIDE = 2048  # min(m, n) of a group up to which LAPACK finds all σ in that time
 _CIRCULAR = "the circular operator of the same kernel"
 
 
@@ -50,7 +50,7 @@ def spectrum(op: ConvOperator, plan: Plan, transfer: Transfer, memory_limit: flo
     structured = plan.method in ("fourier", "cosine", "separable")
     groups = op.geometry.groups
     slow = structured and plan.factor_operations > OPERATIONS
-    small = min(op.shape) ** 2 * max(op.shape) <= 3 * _SIDE**3 * groups**2
+    small = min(op.shape) ** 2 * max(op.shape) <= 3 * _LAPACK_SIDE**3 * groups**2
     if (structured or small) and not slow:
         found = _all_values(op, memory_limit)
         if found is not None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .operator import InverseOperator
 
-_MOST = 4  # sizes of pictures whose factors are kept, the latest
+_MOST_FACTORS = 4  # sizes of pictures whose factors are kept, the latest
 
 
 class FactorCache:
@@ -37,7 +37,7 @@ class FactorCache:
             with torch.no_grad():  # the caller binds it to the tensors of its own graph
                 found = self._kept[key] = values, factor()
         self._kept.move_to_end(key)
-        while len(self._kept) > _MOST:
+        while len(self._kept) > _MOST_FACTORS:
             self._kept.popitem(last=False)
         return found[1]
 

@@ -43,7 +43,7 @@ from ..convolve.bounds import kernel_bound
 from ..numerics.norms import in_unit, norms, ratio
 from ..numerics.precision import double_dtype
 from ..operators.convolution import Convolution
-from .diagonal import cosine, fourier, separable
+from .diagonal.rungs import RUNGS, values_error
 from .operator import InverseOperator
 from .orthogonal_data import annihilated
 
@@ -54,7 +54,6 @@ _NOISE, _NOISE_OF_SUMS, _NOISE_OF_FFTS = 1.0, 0.15, 0.12
 _ALLOWED = 100  # round-off of a solve and of its judge, in units of eps times the condition
 _MOST_PASSES = 8
 _GOOD_ENOUGH = 1e-3  # relative error above which it is worth a solve to know better
-_NEARBY = {"cosine": cosine.departure, "separable": separable.departure}
 _HARDLY = 10.0  # times damp is the floor where damping is a small change
 
 
@@ -148,17 +147,11 @@ class _Trial:
 
     def _slack(self, op: Convolution, eps: float) -> Tensor:
         """By how much singular values of the factorisation may be wrong, (B,)."""
-        g, method, missed = op.geometry, self.inverse.method, torch.zeros_like(self.norm)
-        if method in _NEARBY:
-            missed = kernel_bound(_NEARBY[method](op), g) / self.unit
-        side = max(g.c_in, g.c_out) // g.groups
-        if method == "fourier":
-            side = max(fourier.block_shape(op)[3:])
-        elif method == "separable":
-            side += sum(max(a.m, a.n) for a in g.axes)
-        elif method == "dense":
-            side = max(op.shape)
-        return (16 + math.sqrt(side)) * eps * self.norm + missed
+        rung = RUNGS.get(self.inverse.method)
+        if rung is not None:
+            return values_error(rung, op, self.norm * self.unit, eps) / self.unit
+        g = op.geometry
+        return (16 + math.sqrt(max(g.c_in, g.c_out) // g.groups)) * eps * self.norm
 
     def _noise(self, v: Tensor, more: Tensor | float = 0.0) -> Tensor:
         """Round-off of a product of A or Aᴴ with v, and of a sum with something of this size."""

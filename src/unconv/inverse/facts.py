@@ -27,6 +27,7 @@ class SpectrumSummary:
     rank : (B,) number of kept singular values, None where damp > 0 made it moot
     gap : (B,) σ_r/σ_{r+1} from below or to a percent, inf when nothing was dropped
     rank_how : how the rank is known
+    dropped : (B,) number of singular values that were cut
     above_zero : (B,) where some singular values are zero to round-off, a lower bound of the least
         of the others; inf where none is zero, or nobody has looked
     """
@@ -97,17 +98,17 @@ def _merged(
 
 @dataclass(frozen=True)
 class Plan:
-    """Which rung answers, why, and what it will cost; `print(plan)` shows it.
+    """Which rung (way to invert A) answers, why, and what it will cost; `print(plan)` shows it.
 
     Attributes
     ----------
     method, reason : the rung and why it was taken
     memory : bytes at the peak of the factorisation and of one solve, for A of full rank or damped
     memory_if_deficient
-        The same for A that turns out to be rank-deficient, or so ill-conditioned that its answers
-        are in doubt; for `boundary` of the dearest way that it then takes and that fits
-        memory_limit.  Every such way asks again before it allocates: what does not fit leaves the
-        answer to the next way, at last to the next rung.
+        Bytes at the peak for A that turns out to be rank-deficient, or so ill-conditioned that
+        its answers are in doubt; for `boundary` of the dearest way that it then takes and that
+        fits memory_limit.  Every such way asks again before it allocates: what does not fit leaves
+        the answer to the next way, at last to the next rung.
     factor_operations, apply_operations : flop of the set-up and of one solve of one image
     factor_dtype : dtype in which the factor is kept; it is computed in double precision
     rejected : (rung, reason) for each rung above

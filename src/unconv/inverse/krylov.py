@@ -39,6 +39,7 @@ from ..numerics.iteration import (
 )
 from ..numerics.linear_map import Adjoint, LinearMap
 from ..numerics.lsmr import Lsmr, largest_singular_value
+from ..numerics.memory import BATCH_BYTES
 from ..numerics.norms import in_unit, quotient_in_halves
 from ..numerics.precision import double_dtype
 from ..operators.convolution import Convolution
@@ -57,9 +58,9 @@ _MOST_DAMPED = 20_000
 _MOST_PLAIN = 2_000
 _LARGEST_RATIO = 100.0  # σ_max/damp above which the fewer steps of LSMR outweigh their cost
 # Vectors of the images that run together.  On a CPU what leaves the cache costs a third more.
-_SLICE_BYTES = {"cpu": 16 * 2**20}
+_SLICE_BYTES = {"cpu": BATCH_BYTES}
 _SLICE_BYTES_ELSEWHERE = 512 * 2**20
-_VECTORS = 9  # of the size of x and of y that an algorithm holds at once
+_HELD_AT_ONCE = 9  # of the size of x and of y that an algorithm holds at once
 
 
 def obstacle(op: Convolution, request: Request) -> str | None:
@@ -115,7 +116,7 @@ def norm_bound(op: Convolution) -> float:
 
 
 def _bytes_an_image(op: Convolution) -> int:
-    return _VECTORS * sum(op.shape) * (16 if op.dtype.is_complex else 8)
+    return _HELD_AT_ONCE * sum(op.shape) * (16 if op.dtype.is_complex else 8)
 
 
 def _images_at_once(op: Convolution) -> int:

@@ -43,7 +43,7 @@ from ..numerics.precision import ieee_arithmetic
 Map = Callable[[Tensor], Tensor]
 Params = Sequence[Tensor]
 
-_LARGEST = 100.0  # eps·(σ_max/damp)² up to which one step is enough
+_ONE_STEP = 100.0  # eps·(σ_max/damp)² up to which one step is enough
 
 
 class Model(Protocol):
@@ -55,11 +55,11 @@ class Model(Protocol):
     def tangent(
         self, params: Params, tangents: Sequence[Tensor | None], like: Tensor
     ) -> Parametric:
-        """dA for these tangents."""
+        """The change dA of A for changes of its parameters; None stands for no change."""
 
 
 def turned(A: Parametric, adjoint: bool) -> Parametric:
-    """A, or Aᴴ in its place."""
+    """A map of parameters as it is, or its adjoint in its place."""
     return ParametricAdjoint(A) if adjoint else A
 
 
@@ -81,12 +81,12 @@ def refinements_for(ratio: float, dtype: torch.dtype) -> int:
     eps = torch.finfo(dtype).eps
     if not ratio**2 > eps**-0.25:
         return 0
-    return 1 if eps * ratio**2 <= _LARGEST else 2
+    return 1 if eps * ratio**2 <= _ONE_STEP else 2
 
 
 @dataclass(frozen=True)
 class NormalEquations:
-    """N of A, or of Aᴴ in its place; damp is the last parameter.
+    """N = (AᴴA + damp²)⁻¹ of A, or of Aᴴ in its place; damp is the last parameter.
 
     Attributes
     ----------
@@ -107,11 +107,11 @@ class NormalEquations:
         return v
 
     def B(self, t: Tensor, params: Params) -> Tensor:
-        """N Aᴴt."""
+        """B t = N Aᴴt, one damped solve."""
         return self.inverse(t, params, self.adjoint)
 
     def BH(self, t: Tensor, params: Params) -> Tensor:
-        """A N t."""
+        """Bᴴt = A N t, one damped solve with the adjoint."""
         return self.inverse(t, params, not self.adjoint)
 
     def operator(self, params: Params, like: Tensor) -> Parametric:
@@ -120,7 +120,7 @@ class NormalEquations:
 
 
 class _Normal(torch.autograd.Function):
-    """v = N g; of w, which is a function of g, no gradient is owed."""
+    """The node v = N g of autograd; of w = Bᴴg, a function of g, no gradient is owed."""
 
     generate_vmap_rule = True
 

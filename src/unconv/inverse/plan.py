@@ -1,7 +1,7 @@
 """The ladder: which method answers for which operator.
 
-In order, the first rung that applies, fits `memory_limit` and finds no reason against itself while
-it factors:
+A rung is one way to invert A, the ladder their order.  The first rung that applies, fits
+`memory_limit` and finds no reason against itself while it factors:
 
 1. `fourier`: every axis circular, or unpadded under windows that do not overlap (one tap, patches),
    with the stride dividing its size and no output missing;
@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,6 +50,7 @@ from .diagonal import (
     fourier,
     separable,
 )
+from .diagonal.protocol import RungModule
 from .facts import GIVES_UP, Plan
 from .mapped import factor_mapped
 from .operator import InverseOperator
@@ -76,7 +76,7 @@ class Rung:
 
 def _rung(
     name: str,
-    module: Any,
+    module: RungModule,
     why: str,
     *,
     forced: bool = False,
@@ -112,7 +112,15 @@ LADDER = (
 
 
 def make_plan(op: Convolution, request: Request) -> Plan:
-    """Climb the ladder."""
+    """The rung of the ladder that answers for `op`, its reason and its cost; nothing is factored.
+
+    Raises
+    ------
+    MemoryLimitError
+        If no rung fits the memory limit of the request.
+    ValueError
+        If no rung serves the operator, or the one that is named does not.
+    """
     return _plan_of(op, request, *_choose(op, request))
 
 
@@ -214,9 +222,23 @@ def request_of(
     method: str = "auto",
     check_finite: bool = True,
 ) -> Request:
-    """A request, checked but for the name of its method, which those who choose among methods know.
+    """A request of checked values.
 
-    damp : a number, or a tensor of one element, of which a gradient may be asked
+    The name of its method is left to those who choose among methods (`check_method`).
+
+    Parameters
+    ----------
+    damp : a number >= 0, or a tensor of one element, of which a gradient may be asked
+    rtol : relative cut-off of singular values, below 1; None for that of the weight's precision
+    atol : absolute cut-off
+    memory_limit : bytes
+    expected_solves, maxiter : whole numbers of at least 1; maxiter=None leaves it to the rung
+    tol : relative error that is asked for; None for 1e-6 of iterations and nothing of factors
+
+    Raises
+    ------
+    ValueError, TypeError
+        One sentence: what was expected, what came, the remedy.
     """
     live = damp if isinstance(damp, Tensor) else None
     damp = damp_value(damp)
@@ -257,7 +279,7 @@ def damp_value(damp: float | Tensor) -> float:
 
 
 def check_damp(damp: float | Tensor | None, op: Convolution) -> None:
-    """A tensor must be where the operator is: gradients do not travel."""
+    """Refuse a tensor `damp` on another device than the operator: gradients do not travel."""
     if isinstance(damp, Tensor) and damp.device != op.device:
         raise ValueError(
             f"damp is on {damp.device}, the operator on {op.device}; move one with .to(device)."
@@ -274,7 +296,7 @@ def _one_number(values: Values) -> float:
 
 
 def positive_damp(damp: float | Tensor) -> float:
-    """The value of a `damp` for a method that is defined by it."""
+    """The value of a `damp` for a method that damp = 0 leaves undefined, such as Tikhonov's."""
     value = damp_value(damp)
     if value == 0:
         raise ValueError("damp=0 has no Tikhonov inverse; use pinv() for the pseudo-inverse.")
@@ -282,7 +304,7 @@ def positive_damp(damp: float | Tensor) -> float:
 
 
 def check_method(method: str) -> str:
-    """A rung of the ladder, or 'auto'."""
+    """The name of a method, refused unless it is 'auto' or a rung of the ladder."""
     check_choice("method", method, ["auto", *(rung.name for rung in LADDER)])
     return method
 

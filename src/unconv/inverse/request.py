@@ -18,8 +18,9 @@ class Request:
 
     Attributes
     ----------
-    damp, rtol, atol : as in `ConvOperator.lstsq`
-    method : 'auto' or the name of a rung
+    damp : of min ‖Ax − y‖² + damp²‖x‖²; 0 asks for A⁺
+    rtol, atol : for damp = 0, singular values at or below max(rtol·σ_max, atol) count as zero
+    method : 'auto', or the name of a rung (a way to invert A, `inverse.plan.LADDER`)
     memory_limit : bytes that it may take
     expected_solves : images that will be solved, to weigh set-up against solves
     tol : error_bound that an iteration shall reach
@@ -27,7 +28,8 @@ class Request:
     tol_is_asked : whether the caller named tol, which then binds direct methods too
     check_finite : whether NaN and Inf are refused, in the weight and in data
     live_damp : the tensor that damp is the value of, where a gradient may be asked of it
-    dense_serves : whether the SVD of the matrix stands ready for what the ghosts cannot resolve
+    dense_serves : whether the SVD of A as a matrix may answer what the *boundary* rung cannot
+        resolve, which solves for the ghosts (samples by which A differs from a circular operator)
     """
 
     damp: float = 0.0
@@ -44,11 +46,14 @@ class Request:
     dense_serves: bool = False
 
     def undamped(self) -> Request:
-        """Of A⁺ with its default cut-off: what that drops is zero to round-off."""
+        """This request for A⁺ with its default cut-off: what that drops is zero to round-off."""
         return replace(self, damp=0.0, live_damp=None, rtol=None, atol=0.0)
 
     def cutoff(self, op: Convolution, sigma_max: Tensor) -> Tensor:
-        """Singular values at or below this count as zero; none of them when damp > 0."""
+        """The value at or below which singular values count as zero, of the shape of `sigma_max`.
+
+        0 when damp > 0, which keeps all of them.
+        """
         if self.damp:
             return torch.zeros_like(sigma_max)
         rtol = self.rtol
@@ -68,7 +73,9 @@ class Request:
 
 
 def default_rtol(op: Convolution) -> float:
-    """max(m, n)·eps64, for every factor is computed in float64; never under the weight's own eps.
+    """The relative cut-off of A⁺ for an m × n operator: max(m, n)·eps64.
+
+    eps64, for every factor is computed in float64; but never less than the eps of the weight.
 
     `torch.linalg.pinv` would take max(m, n)·eps32 for float32: 0.06 for half a million unknowns.
     """

@@ -40,9 +40,10 @@ from torch import Tensor
 Differences = tuple[Tensor, Tensor, Tensor]
 """D and M (..., k, k), and f(s)/s (..., k)."""
 
-_ROUNDING = 16  # units in the last place of f(s), after a few operations
-_SIDE = math.sqrt(0.15)  # of the outer two Gauss points from the middle of [0, 1]
-_GAUSS = ((0.5 - _SIDE, 5 / 18), (0.5, 4 / 9), (0.5 + _SIDE, 5 / 18))  # nodes and weights on [0, 1]
+_ROUNDING_UNITS = 16  # units in the last place of f(s), after a few operations
+_GAUSS_POINT = math.sqrt(0.15)  # of the outer two Gauss points from the middle of [0, 1]
+# Nodes and weights on [0, 1].
+_GAUSS = ((0.5 - _GAUSS_POINT, 5 / 18), (0.5, 4 / 9), (0.5 + _GAUSS_POINT, 5 / 18))
 _ROOT = math.sqrt(15)  # of Radon's nodes and weights
 _RADON = [(1 / 3, 1 / 3, 9 / 80)] + [
     (*node, (155 + sign * _ROOT) / 2400)
@@ -74,7 +75,7 @@ def divided_differences(
     slope = torch.where((f(origin) == 0) & slope.isfinite(), slope, 0.0)
     s, F = _with_zeros(safe, f(safe), zero, slope)
     eps = torch.finfo(s.dtype).eps
-    lost = _ROUNDING * eps * (F.abs() + s * df(safe).abs()).detach()
+    lost = _ROUNDING_UNITS * eps * (F.abs() + s * df(safe).abs()).detach()
     (x, y), (fx, fy), (lx, ly), (zx, zy) = _pairs(s), _pairs(F), _pairs(lost), _pairs(zero)
     gap, change, zeros = x - y, fx - fy, zx & zy
     integral = torch.where(

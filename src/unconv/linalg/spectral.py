@@ -53,7 +53,7 @@ from .divided_differences import (
 from .second_differences import second_derivative
 from .svd import svd, tie_width
 
-_SMALL = 16  # rows or columns up to which LAPACK is no slower in double precision
+_LAPACK_SIZE = 16  # rows or columns up to which LAPACK is no slower in double precision
 
 Scalar = Callable[..., Tensor]
 """f(s, *parameters), elementwise in s, of shape (..., any)."""
@@ -130,8 +130,11 @@ def svt(A: Tensor, tau: float | Tensor) -> Tensor:
 
     Raises
     ------
-    TypeError, ValueError
-        As `spectral_apply`, and if tau is negative or NaN (under vmap the result is NaN).
+    TypeError
+        If A is no tensor or of another dtype.
+    ValueError
+        If A is no matrix, is empty, or holds NaN or Inf, or tau has another shape, is negative or
+        NaN (under vmap the result is NaN).
 
     Examples
     --------
@@ -175,8 +178,11 @@ def pinv(A: Tensor, rtol: float | None = None, atol: float = 0.0) -> Tensor:
 
     Raises
     ------
-    TypeError, ValueError
-        As `svd`, and if rtol is not in [0, 1) or atol is negative.
+    TypeError
+        If A is no tensor or of another dtype.
+    ValueError
+        If A is no matrix, is empty, or holds NaN or Inf, rtol is not in [0, 1), or atol is
+        negative.
 
     Examples
     --------
@@ -201,7 +207,7 @@ def pinv(A: Tensor, rtol: float | None = None, atol: float = 0.0) -> Tensor:
 
 def _factors(A: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """A and its thin factors, in double precision where that costs LAPACK nothing."""
-    if min(A.shape[-2:]) <= _SMALL:
+    if min(A.shape[-2:]) <= _LAPACK_SIZE:
         A = A.to(torch.complex128 if A.is_complex() else torch.float64)
     return A, *svd(A)
 

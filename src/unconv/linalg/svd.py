@@ -37,7 +37,8 @@ from ..numerics.checks import check_flag
 from .checks import check_entries, check_matrices
 
 _TIE = 8  # eps·s₁ within which LAPACK does not tell two singular values apart
-_PHASE = 1e-3  # of a vector's cotangent may lie along its phase: round-off of single precision
+# Of a vector's cotangent may lie along its phase: round-off of single precision.
+_PHASE_SHARE = 1e-3
 
 
 def svd(A: Tensor, full_matrices: bool = False) -> tuple[Tensor, Tensor, Tensor]:
@@ -109,8 +110,10 @@ def svdvals(A: Tensor) -> Tensor:
 
     Raises
     ------
-    TypeError, ValueError
-        As `svd`.
+    TypeError
+        If A is no tensor or of another dtype.
+    ValueError
+        If A is no matrix, is empty, or holds NaN or Inf.
 
     Examples
     --------
@@ -229,7 +232,7 @@ def _phases_matter(*vectors: tuple[Tensor | None, Tensor | None]) -> Tensor:
     given = [(Z, g) for Z, g in vectors if Z is not None and g is not None]
     along = torch.stack([Z.diagonal(dim1=-2, dim2=-1).imag for Z, _ in given]).sum(0)
     size = torch.stack([torch.linalg.vector_norm(g, dim=-2) for _, g in given]).sum(0)
-    return (along.abs() > _PHASE * size).any(-1)
+    return (along.abs() > _PHASE_SHARE * size).any(-1)
 
 
 def _reject(ill_defined: Tensor) -> Tensor:

@@ -29,8 +29,8 @@ from torch import Tensor
 from .linear_map import LinearMap
 
 EPS = torch.finfo(torch.float64).eps
-_FLOOR = 2 * EPS  # of ‖g‖/(‖A‖‖r‖): recurrences do not go below it
-_ROUND_OFF = 16 * EPS  # what A and Aᴴ themselves lose, mostly in transforms
+_GRADIENT_FLOOR = 2 * EPS  # of ‖g‖/(‖A‖‖r‖): recurrences do not go below it
+_LOSS = 16 * EPS  # what A and Aᴴ themselves lose, mostly in transforms
 _CONVERGED = 100 * EPS  # optimality that a certificate calls converged
 _MARGIN = 0.9  # of tol: another evaluation of the same bound must not fall on its other side
 
@@ -156,7 +156,7 @@ def _proposed(run: Iteration, k: int, tol: float) -> Tensor:
     run.best_at = torch.where(halved, float(k), run.best_at)
     norm_x = norms(run.x)
     bound = run.gradient > _MARGIN * tol * run.damp**2 * norm_x
-    floor = run.gradient > _FLOOR * run.norm * run.residual
+    floor = run.gradient > _GRADIENT_FLOOR * run.norm * run.residual
     fits = run.residual <= EPS * (run.norm * norm_x * run.shrink + run.size)
     return (~(bound & floor) | fits | (k - run.best_at >= run.patience))[:, 0]
 
@@ -172,7 +172,7 @@ def _settle(
     norm_r, norm_g, norm_x = norms(r), norms(g), norms(x)
     scale = norm * norm_x * shrink + size
     bound, optimality = ratio(norm_g, damp**2 * norm_x), ratio(norm_g, norm * scale)
-    backward = (norm_g <= _ROUND_OFF * norm * norm_r) | (norm_r <= _ROUND_OFF * scale)
+    backward = (norm_g <= _LOSS * norm * norm_r) | (norm_r <= _LOSS * scale)
     reached = torch.where(damp > 0, bound <= _MARGIN * tol, backward) | (norm_g == 0)
     done = (reached | ~(norm_g <= last / 2))[:, 0] | is_last
 

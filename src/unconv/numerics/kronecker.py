@@ -15,7 +15,9 @@ Source: Andrew, "Eigenvectors of certain matrices", Linear Algebra Appl. 7 (1973
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -24,43 +26,46 @@ from torch import Tensor
 from .threads import run_in_slices
 
 
-class Basis(NamedTuple):
-    """Thin SVDs along one axis: A = U diag(S) Vᴴ; U and V are None for the identity."""
+class AxisSVD(NamedTuple):
+    """SVDs of matrices along one axis, A = U diag(S) Vᴴ; U and V are None for the identity."""
 
-    U: Tensor | None  # (B or 1, g or 1, m, r)
-    S: Tensor  # (B or 1, g or 1, r)
-    V: Tensor | None  # (B or 1, g or 1, n, r)
+    U: Tensor | None  # (B or 1, g or 1, m, at least r)
+    S: Tensor  # (B or 1, g or 1, r), r = min(m, n)
+    V: Tensor | None  # (B or 1, g or 1, n, at least r)
 
 
-def thin_svd(A: Tensor) -> Basis:  # (B, g, m, n)
-    """The thin SVD of a matrix; several at once are dealt to threads, one in each (threads.py)."""
+def matrix_svds(A: Tensor, *, full: bool = False) -> AxisSVD:  # (B, g, m, n)
+    """SVDs of matrices; several at once are dealt to threads, one in each (threads.py).
+
+    full : U is m × m and V is n × n; else both have min(m, n) columns
+    """
     if A.shape[:2] == (1, 1):
-        U, S, Vh = torch.linalg.svd(A, full_matrices=False)
-        return Basis(U, S, Vh.mH.resolve_conj())
+        U, S, Vh = torch.linalg.svd(A, full_matrices=full)
+        return AxisSVD(U, S, Vh.mH.resolve_conj())
     lead, (m, n) = A.shape[:2], A.shape[2:]
     flat, r = A.flatten(0, 1), min(m, n)
-    U, V = A.new_empty(len(flat), m, r), A.new_empty(len(flat), n, r)
+    U, V = (A.new_empty(len(flat), k, k if full else r) for k in (m, n))
     S = A.new_empty(len(flat), r, dtype=A.dtype.to_real())
 
     def work(part: slice) -> None:
-        U[part], S[part], Vh = torch.linalg.svd(flat[part], full_matrices=False)
+        U[part], S[part], Vh = torch.linalg.svd(flat[part], full_matrices=full)
         V[part] = Vh.mH
 
     run_in_slices(work, len(flat), max(1, 2**14 // max(1, m * n)), A.device)
-    return Basis(*(t.unflatten(0, lead) for t in (U, S, V)))
+    return AxisSVD(*(t.unflatten(0, lead) for t in (U, S, V)))
 
 
-def parity_svds(A: Tensor) -> list[Basis]:  # (B, g, m, n), A = J A J
+def parity_svds(A: Tensor, *, full: bool = False) -> list[AxisSVD]:  # (B, g, m, n), A = J A J
     """The SVDs of A_even and A_odd, with the factors that `split` and `merge` leave out."""
-    bases = []
+    svds = []
     for parity, rows in enumerate(split(A, -2)):
         block = split(rows, -1)[parity]
         u, v = (_weights(size, parity, A) for size in A.shape[2:])
-        basis = thin_svd(u[:, None] * block * v)
-        assert basis.U is not None
-        assert basis.V is not None
-        bases.append(Basis(u[:, None] * basis.U, basis.S, v[:, None] * basis.V))
-    return bases
+        found = matrix_svds(u[:, None] * block * v, full=full)
+        assert found.U is not None
+        assert found.V is not None
+        svds.append(AxisSVD(u[:, None] * found.U, found.S, v[:, None] * found.V))
+    return svds
 
 
 def _weights(n: int, parity: int, like: Tensor) -> Tensor:
@@ -134,3 +139,54 @@ def contract(X: Tensor, F: Tensor | None, dim: int) -> Tensor:
     lead, trail = X.shape[2:dim], X.shape[dim + 1 :]
     Y = F[:, :, None] @ X.reshape(*X.shape[:2], lead.numel(), X.shape[dim], trail.numel())
     return Y.reshape(*X.shape[:2], *lead, F.shape[2], *trail)
+
+
+@dataclass(frozen=True)
+class Products:
+    """Q = Q_c ⊗ Q₁ ⊗ Q₂ ⊗ …: orthonormal columns, applied one axis after the other.
+
+    Attributes
+    ----------
+    groups : g, which the channels of a tensor are divided into
+    channels : (B or 1, g, c, k), None for the identity
+    axes
+        For every axis (B or 1, g or 1, n, k), or one for either parity as `parity_svds` gives them;
+        None for the identity.
+    """
+
+    groups: int
+    channels: Tensor | None
+    axes: tuple[tuple[Tensor | None, ...], ...]
+
+    @property
+    def _split_dims(self) -> list[int]:
+        return [3 + a for a, parities in enumerate(self.axes) if len(parities) == 2]
+
+    def analyse(self, v: Tensor) -> list[Tensor]:
+        """Qᴴ v: (N, channels, *spatial) -> (N, g, k, k₁, k₂, …) a combination of parities."""
+        X = contract(v.unflatten(1, (self.groups, -1)), _adjoint(self.channels), 2)
+        parts = []
+        for Z, factors in zip(split_axes(X, self._split_dims), product(*self.axes), strict=True):
+            for dim, Q in reversed(list(enumerate(factors, start=3))):
+                Z = contract(Z, _adjoint(Q), dim)
+            parts.append(Z)
+        return parts
+
+    def synthesise(self, parts: list[Tensor]) -> Tensor:
+        """Q c: coefficients as `analyse` returns them -> (N, channels, *spatial)."""
+        done = []
+        for Z, factors in zip(parts, product(*self.axes), strict=True):
+            for dim, Q in enumerate(factors, start=3):
+                Z = contract(Z, Q, dim)
+            done.append(Z)
+        X = merge_axes(done, reversed(self._split_dims))
+        return contract(X, self.channels, 2).flatten(1, 2)
+
+    def mapped(self, fn: Callable[[Tensor], Tensor]) -> Products:
+        """The product of the matrices passed through `fn`."""
+        axes = tuple(tuple(None if Q is None else fn(Q) for Q in axis) for axis in self.axes)
+        return Products(self.groups, None if self.channels is None else fn(self.channels), axes)
+
+
+def _adjoint(Q: Tensor | None) -> Tensor | None:
+    return None if Q is None else Q.mH

@@ -22,8 +22,8 @@ from torch import Tensor
 from .iteration import Iteration, norms
 from .linear_map import LinearMap
 
-_STEPS = 24  # of the bidiagonalisation that estimates a norm
-_SETTLED = 2e-3  # relative growth in two steps
+_NORM_STEPS = 24  # of the bidiagonalisation that estimates a norm
+_NORM_SETTLED = 2e-3  # relative growth in two steps
 
 
 class Lsmr(Iteration):
@@ -113,13 +113,13 @@ def largest_singular_value(A: LinearMap, batch: int, like: Tensor) -> Tensor:
     αs: list[Tensor] = []
     βs: list[Tensor] = []
     found: list[Tensor] = []
-    for _ in range(min(_STEPS, v.shape[1])):
+    for _ in range(min(_NORM_STEPS, v.shape[1])):
         u = A.matvec(v.reshape(batch, *A.domain_shape)).flatten(1) - β * u
         α = norms(u)
         u = u * _inverse(α)
         αs.append(α[:, 0])
         found.append(_largest(torch.stack(αs, 1), βs))
-        if len(found) > 2 and bool((found[-1] <= found[-3] * (1 + _SETTLED)).all()):
+        if len(found) > 2 and bool((found[-1] <= found[-3] * (1 + _NORM_SETTLED)).all()):
             break
         v = A.rmatvec(u.reshape(batch, *A.range_shape)).flatten(1) - α * v
         β = norms(v)

@@ -9,6 +9,12 @@ import torch
 # What would come near that is worked off in slabs of the size that measured best.
 LARGEST_KEPT = 24e6
 SLAB_BYTES = 6 * 2**20
+# Of images that go through transforms at once: 8 MiB takes as long, 30 MiB up to two thirds longer,
+# for what a transform holds beside them is faulted in anew.
+BATCH_BYTES = 16 * 2**20
+# Of small blocks that one thread hands to LAPACK: with its copies they stay in the cache; 2 and
+# 8 MiB take as long.
+LAPACK_BYTES = 4 * 2**20
 _SMALL_FACTOR = 4 * 2**20  # set up in less time than it takes to search a large heap
 
 

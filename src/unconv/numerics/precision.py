@@ -10,6 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+DOUBLE_BITS = 53
+"""Binary digits of a float64, the implied first one counted."""
+
 _HALF = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 
 

@@ -34,9 +34,8 @@ from ..numerics.norms import in_unit
 from ..operators.convolution import Convolution
 from .noise import weakest_variance
 from .picard import picard
-from .search import grid
+from .search import LARGEST, SMALLEST, grid
 
-_SMALLEST, _LARGEST = 1e-8, 1e1  # damp / σ_max
 _GRID = 55  # R can have more than one minimum: a coarse search first
 _RINGS = 16  # of frequency, equally wide in its logarithm: enough for a straight line
 _LOWEST = 0.01  # cycles per sample; below, boundary and exposure dominate the picture's own law
@@ -44,7 +43,7 @@ _LOWEST = 0.01  # cycles per sample; below, boundary and exposure dominate the p
 
 @dataclass(frozen=True)
 class Risk:
-    """R as a function of the damp, (g·F,) each.
+    """The expected error R of a picture as a function of the damp; tensors are (g·F,).
 
     Attributes
     ----------
@@ -65,7 +64,7 @@ class Risk:
     @property
     def damps(self) -> list[float]:
         """The grid on which to look."""
-        return [self.top * damp for damp in grid(_SMALLEST, _LARGEST, _GRID)]
+        return [self.top * damp for damp in grid(SMALLEST, LARGEST, _GRID)]
 
     @property
     def noise_std(self) -> float:
@@ -97,7 +96,7 @@ def obstacle(op: Convolution) -> str | None:
 
 
 def check_data(op: Convolution, y: Tensor, noise_std: float | None) -> None:
-    """One sentence for everything that is wrong with data and noise level."""
+    """Refuse data (N, *range_shape) or a noise level that the expected error cannot be had from."""
     op._check(y, op.range_shape)
     check_all_finite("y", y, "remove them first")
     check_all_finite("weight", op.weight.detach(), "no damp can be chosen for it")
@@ -110,7 +109,10 @@ def check_data(op: Convolution, y: Tensor, noise_std: float | None) -> None:
 
 
 def risk_of(op: Convolution, y: Tensor, noise_std: float | None) -> Risk:
-    """The expected error as a function of the damp, for data that were checked."""
+    """The expected error as a function of the damp.
+
+    y : (N, *range_shape), checked by `check_data`; noise_std : None where it is to be estimated
+    """
     y, of_data = in_unit(y, 0)  # squares of very small or large data leave float64's range
     unit = float(of_data)
     with torch.no_grad():
@@ -127,13 +129,13 @@ def risk_of(op: Convolution, y: Tensor, noise_std: float | None) -> Risk:
     return Risk(gain**2, signal, counts, noise, top, unit)
 
 
-def _radius(op: Convolution) -> Tensor:  # (F·g,)
-    """|ω| in cycles per sample."""
+def _radius(op: Convolution) -> Tensor:  # (g·F,)
+    """|ω| in cycles per sample, of the coefficients of every group in turn."""
     torus = fourier.torus_of(op)
     axes = [torch.fft.fftfreq(M, dtype=torch.float64, device=op.device) for M in torus.coarse]
     axes[-1] = axes[-1][: torus.spectrum_shape[-1]]
     squares = sum(f**2 for f in torch.meshgrid(*axes, indexing="ij"))
-    return torch.as_tensor(squares).sqrt().flatten().repeat_interleave(op.geometry.groups)
+    return torch.as_tensor(squares).sqrt().flatten().repeat(op.geometry.groups)
 
 
 def _power_law(

@@ -37,7 +37,7 @@ from torch import Tensor
 from ..numerics.checks import check_all_finite, check_tensor
 
 _MEDIAN = 0.6744897501960817  # of |N(0, 1)|
-_SHARE, _LEAST_SHARE, _ENOUGH = 16, 4, 1024  # a sixteenth if that is 1,024, at most a quarter
+_SHARE, _LEAST_SHARE, _PLENTY = 16, 4, 1024  # a sixteenth if that is 1,024, at most a quarter
 
 
 def estimate_noise_std(y: Tensor) -> Tensor:
@@ -105,6 +105,6 @@ def weakest_variance(sigma: Tensor, power: Tensor, degrees: float) -> Tensor:
     from scipy.special import gammaincinv
 
     K = len(sigma)
-    share = max(1, min(K // _LEAST_SHARE, max(K // _SHARE, _ENOUGH)))
+    share = max(1, min(K // _LEAST_SHARE, max(K // _SHARE, _PLENTY)))
     weakest = sigma.argsort()[:share]
     return power[..., weakest].median(-1).values * (degrees / 2 / gammaincinv(degrees / 2, 0.5))

@@ -42,6 +42,7 @@ def tikhonov_path(
 
     Parameters
     ----------
+    op : any operator
     y : (N, *range_shape)
     damps : numbers > 0
     memory_limit : bytes that a factorisation may take

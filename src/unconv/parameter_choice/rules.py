@@ -56,7 +56,14 @@ class Trial(NamedTuple):
 
 
 class Noise(NamedTuple):
-    """What is known of the data: how many numbers m they are, m s² with s² the variance, and τ."""
+    """What a rule may know of the noise in the data.
+
+    Attributes
+    ----------
+    size : m, the numbers that the data are
+    energy : m s², s² the variance of the noise; 0 where no rule needs it
+    tau : factor on it, of which the discrepancy principle makes the residual
+    """
 
     size: int
     energy: float
@@ -65,7 +72,13 @@ class Noise(NamedTuple):
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule: the number that it looks at and what that takes."""
+    """One rule: the number that it looks at and what that takes.
+
+    Attributes
+    ----------
+    value : the number, for a `Trial` of one damp and the `Noise`
+    wants_noise, wants_trace, wants_slope : whether it reads `energy`, `left`, `slope`
+    """
 
     value: Callable[[Trial, Noise], float]
     wants_noise: bool = False
@@ -85,12 +98,12 @@ def gcv(t: Trial, noise: Noise) -> float:
 
 
 def sure(t: Trial, noise: Noise) -> float:
-    """Stein's unbiased estimate of ‖A(x − x_true)‖²."""
+    """Stein's unbiased estimate of ‖A(x − x_true)‖², which is lowest at the damp to take."""
     return t.residual + noise.energy * (1 - 2 * t.left / noise.size)
 
 
 def lcurve(t: Trial, noise: Noise) -> float:
-    """Minus the curvature of the L-curve."""
+    """Minus the curvature of the L-curve (log ‖Ax − y‖, log ‖x‖), lowest at its corner."""
     d, ρ, η, slope = t.damp, t.residual, t.norm, t.slope
     if not (ρ > 0 and η > 0 and slope < 0):
         return math.inf
@@ -100,7 +113,7 @@ def lcurve(t: Trial, noise: Noise) -> float:
 
 
 def discrepancy(t: Trial, noise: Noise) -> float:
-    """The residual over that of the noise."""
+    """‖Ax − y‖² in units of τ·m·s², which grows with the damp and is 1 at the damp to take."""
     return t.residual / noise.tau / noise.energy if noise.energy else math.inf
 
 

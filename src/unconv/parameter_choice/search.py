@@ -11,6 +11,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+SMALLEST, LARGEST = 1e-8, 1e1
+"""Damps that are worth a look, in units of σ_max: damp² would be round-off beside σ_max² below, and
+x is Aᴴy/damp² above, whatever the damp."""
+
 _FLAT = 1e-6  # relative variation of a function that has no minimum worth the name
 _INFINITE = 1e300  # in place of inf and NaN, which a parabola does not bear
 _XTOL = 1e-3  # relative error of a damp: far less than any rule is worth
@@ -19,7 +23,7 @@ _Function = Callable[[float], float]
 
 
 class Found(NamedTuple):
-    """A damp, and None or the reason why it is no minimum or no crossing."""
+    """What a search found: a damp, and the reason why it is no minimum or crossing, else None."""
 
     damp: float
     failure: str | None

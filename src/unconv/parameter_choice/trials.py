@@ -22,7 +22,7 @@ from ..numerics.lanczos import largest_eigenvalue, random_start
 from ..operators.convolution import Convolution
 from .picard import Picard
 from .rules import Rule, Trial
-from .search import grid
+from .search import LARGEST, SMALLEST, grid
 from .trace import (
     EXACT_LIMIT,
     exact_trace,
@@ -30,7 +30,6 @@ from .trace import (
     signs,
 )
 
-_SMALLEST, _LARGEST = 1e-8, 1e1  # damp/σ_max
 _FINE, _REFINE_SUMS = 91, 50  # ten a decade: a value is a sum
 _SMALLEST_SOLVED, _COARSE, _REFINE = 1.6e-4, 9, 6  # a value is a factorisation
 _COARSE_ITERATED = 7  # 2.5e-3 of σ_max, which takes 1,500 iterations; each further one four times
@@ -76,7 +75,7 @@ class PicardTrials:
         self.outside = float(found.outside.sum())
         self.unseen = images * found.rows - float(self.counts.sum())  # left singular vectors
         self.norm = float(self.sigma.max())
-        self.damps = grid(_SMALLEST * self.norm, _LARGEST * self.norm, _FINE)
+        self.damps = grid(SMALLEST * self.norm, LARGEST * self.norm, _FINE)
         self.patience: int | None = None
         self.refine = _REFINE_SUMS
         self.advice: str | None = None
@@ -101,7 +100,9 @@ class Asked:
 
     Attributes
     ----------
-    method, memory_limit, tol : as in `ConvOperator.lstsq`
+    method : 'auto', or the rung (way to invert A) that solves for every damp
+    memory_limit : bytes that a factor may take
+    tol : relative error that solves shall reach where they iterate
     probes, seed : of Hutchinson's estimate of the trace
     """
 
@@ -129,7 +130,7 @@ class SolvedTrials:
         self.signs = signs(op, count, asked.seed).to(y.device)
 
     def _grid(self) -> list[float]:
-        damps = grid(_SMALLEST_SOLVED * self.norm, _LARGEST * self.norm, _COARSE)
+        damps = grid(_SMALLEST_SOLVED * self.norm, LARGEST * self.norm, _COARSE)
         request = self._request(damps[-1], len(self.y) + self.asked.probes)
         plan = make_plan(self.op, request)
         return damps[:_COARSE_ITERATED] if plan.method == "krylov" else damps

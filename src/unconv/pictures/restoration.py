@@ -120,7 +120,10 @@ def blur(
     ----------
     planes : (C, H, W), floating point
     psf : (h, w)
-    boundary : as in `blur_operator`; 'valid' gives the smaller picture that needs no outside
+    boundary
+        What lies outside the picture: itself again ('circular'), black ('zeros'), its mirror image
+        ('reflect', 'symmetric'), its edge ('replicate'); 'valid' gives the smaller picture that
+        needs no outside.
     noise_std : standard deviation of white Gaussian noise, in the unit of the planes
     seed : of the noise
 
@@ -177,7 +180,10 @@ def deblur(
         A number, or the rule that chooses it: 'risk' (least expected error for pictures), 'gcv',
         'lcurve', 'discrepancy' or 'sure' (`unconv.parameter_choice.choose_damp`), applied to the
         circular operator of the same psf and the picture faded out towards its edges.
-    boundary : as in `blur_operator`
+    boundary
+        What lies outside the picture: itself again ('circular'), black ('zeros'), its mirror image
+        ('reflect', 'symmetric'), its edge ('replicate'), or a larger scene that is restored too
+        ('valid', as a photograph's).
     noise_std : standard deviation of the noise in the unit of the planes, if known
     tol : error_bound to reach, and above which the certificate does not count as converged
     progress : is told what begins

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..numerics.checks import check_all_finite, check_dense, check_number
 
-_LARGEST = 4097  # samples along one side; larger ones are a mistake in the units
+_LARGEST_PSF = 4097  # samples along one side; larger ones are a mistake in the units
 
 
 def gaussian(sigma: float, *, truncate: float = 4.0) -> Tensor:
@@ -72,7 +72,7 @@ def disk(radius: float) -> Tensor:
     (torch.Size([7, 7]), True)
     """
     check_number("radius", radius, positive=True)
-    reach = _radius("disk", math.ceil(min(radius - 0.5, _LARGEST)))
+    reach = _radius("disk", math.ceil(min(radius - 0.5, _LARGEST_PSF)))
     if reach == 0:
         return torch.ones(1, 1, dtype=torch.float64)
     edges = torch.arange(-reach, reach + 2, dtype=torch.float64) - 0.5
@@ -125,7 +125,7 @@ def motion(length: float, angle: float) -> Tensor:
     c, s = (0.0 if abs(v) < 1e-12 else v for v in (c, s))  # 90° is vertical, not almost
     half = length / 2
     # an end on the edge of a pixel, but for round-off, does not reach into the next one
-    ends = (min(half * abs(v) * (1 - 1e-12) - 0.5, _LARGEST) for v in (c, s))
+    ends = (min(half * abs(v) * (1 - 1e-12) - 0.5, _LARGEST_PSF) for v in (c, s))
     reach_x, reach_y = (_radius("motion", math.ceil(end)) for end in ends)
     if reach_x == reach_y == 0:
         return torch.ones(1, 1, dtype=torch.float64)
@@ -180,9 +180,9 @@ def measured(values: Tensor) -> Tensor:
 
 
 def _radius(name: str, reach: float) -> int:
-    if reach >= _LARGEST / 2:
+    if reach >= _LARGEST_PSF / 2:
         raise ValueError(
-            f"the {name} psf would have more than {_LARGEST} samples along a side; sizes are in "
-            "pixels."
+            f"the {name} psf would have more than {_LARGEST_PSF} samples along a side; sizes are "
+            "in pixels."
         )
     return max(0, math.floor(reach))

@@ -14,9 +14,20 @@ from ..numerics.lsmr import Lsmr
 def by_lsmr(
     A: LinearMap, y: Tensor, norm: Tensor, damp: float, tol: float, maxiter: int
 ) -> tuple[Tensor, Effort]:
-    """argmin ‖Ax − y‖² + damp²‖x‖² until its error_bound is tol; damp = 0: until round-off.
+    """argmin ‖Ax − y‖² + damp²‖x‖² by LSMR, image by image.
 
-    y (N, ...) double -> (N, *domain_shape) and what it took; a warning where it falls short.
+    Parameters
+    ----------
+    A : a linear map with its adjoint, in double precision
+    y : (N, *range_shape) in double precision
+    norm : (1,) lower bound of σ_max, the unit in which residuals of the normal equations are judged
+    damp : damp > 0 stops where the relative error is proven to be tol, damp = 0 at round-off
+    tol : relative error of x that is asked for
+    maxiter : steps after which the best x so far is returned, with a warning
+
+    Returns
+    -------
+    x (N, *domain_shape) in double precision, and the iterations that each image took
     """
     full = norm.to(y.device).reshape(1, 1).expand(len(y), 1)
     ended = iterate(Lsmr(A, y, full, torch.full_like(full, damp)), tol, maxiter)

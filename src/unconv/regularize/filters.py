@@ -14,20 +14,12 @@ Source: Engl, Hanke & Neubauer, "Regularization of Inverse Problems", Kluwer 199
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..inverse import InverseOperator, Request
 from ..inverse.derivative import NotDifferentiable
-from ..inverse.diagonal import (
-    cosine,
-    dense,
-    fourier,
-    separable,
-)
-from ..inverse.diagonal.blocks import BlockInverse, decomposed
 from ..inverse.diagonal.rungs import RUNGS, diagonal_rung
 from ..inverse.facts import SpectrumSummary
 from ..numerics.checks import (
@@ -37,7 +29,6 @@ from ..numerics.checks import (
     check_number,
     check_values,
 )
-from ..numerics.precision import real_working_dtype
 from ..operators.convolution import Convolution
 from ..operators.linear_operator import gigabytes
 
@@ -45,7 +36,17 @@ Gain = Callable[[Tensor], Tensor]
 
 
 def landweber(steps: int, step: float) -> Gain:
-    """k = `steps` iterations with step length ω, convergent for ω < 2/σ_max².
+    """The filter of Landweber's iteration: `steps` steps x ← x + step·Aᴴ(y − Ax) from x = 0.
+
+    Parameters
+    ----------
+    steps : number of steps, at least 1
+    step : step length, for which the iteration converges if it is below 2/σ_max²
+
+    Returns
+    -------
+    A function from singular values σ, of any shape, to (1 − (1 − step·σ²)^steps)/σ.  It raises
+    ValueError where the step is too long for the largest of them.
 
     Examples
     --------
@@ -71,7 +72,15 @@ def landweber(steps: int, step: float) -> Gain:
 
 
 def showalter(time: float) -> Gain:
-    """The gradient flow at t = `time`.
+    """The filter of Showalter's method: the gradient flow of ½‖Ax − y‖² from x = 0 at t = `time`.
+
+    Parameters
+    ----------
+    time : how long the flow runs, in units of 1/σ²; the longer, the less is damped
+
+    Returns
+    -------
+    A function from singular values σ, of any shape, to (1 − exp(−time·σ²))/σ
 
     Examples
     --------
@@ -88,7 +97,20 @@ def showalter(time: float) -> Gain:
 
 
 def filtered_inverse(op: Convolution, gain: Gain, request: Request) -> InverseOperator:
-    """The first rung that diagonalises `op`, with its 1/σ replaced."""
+    """x = Σ gain(σᵢ) ⟨uᵢ, y⟩ vᵢ, by the first rung (way to invert A) that knows all of uᵢ, σᵢ, vᵢ.
+
+    Parameters
+    ----------
+    gain : a function from a float64 tensor of singular values to a real tensor of its shape
+    request : its `memory_limit` and `check_finite` are heeded
+
+    Raises
+    ------
+    NotImplementedError
+        If no rung diagonalises `op` within memory_limit.
+    ValueError
+        If what `gain` returns has another shape, is not finite, or does not vanish at σ = 0.
+    """
     check_function("gain", gain)
     memory_limit = request.memory_limit
     check_values("weight", op.weight)
@@ -104,19 +126,19 @@ def filtered_inverse(op: Convolution, gain: Gain, request: Request) -> InverseOp
 
 
 def prepared(op: Convolution, name: str, request: Request) -> Callable[[Gain], InverseOperator]:
-    """The singular vectors of a rung that diagonalises `op`, waiting for any number of filters."""
-    facts = request, _summary(op)
+    """A function from a filter to its inverse, for which the singular vectors are computed once.
+
+    name : the rung (way to invert A) that diagonalises `op`, of `diagonal_rung`
+    """
     with torch.no_grad():
-        if name == "dense":
-            U, sigma, Vh = dense.spectral_factors(op)
-            return lambda f: _constant(dense.DenseInverse(op, (U, f(sigma), Vh), *facts))
-        if name == "separable":
-            channels, bases, values = separable.spectral_factors(op)
-            return lambda f: _constant(
-                separable.SeparableInverse(op, channels, bases, [f(S) for S in values], *facts)
-            )
-        build = _by_blocks(op, name, request)
-        return lambda f: _constant(build(f))
+        found = RUNGS[name].diagonalise(op)
+
+    def build(f: Gain) -> InverseOperator:
+        gains = f(found.sigma)  # with gradients on: what asks for one is to be refused
+        with torch.no_grad():
+            return _constant(found.filter(gains, request, _summary(op)))
+
+    return build
 
 
 def _constant(inverse: InverseOperator) -> InverseOperator:
@@ -160,30 +182,6 @@ def _checked(gain: Gain) -> Gain:
 
 
 def _summary(op: Convolution) -> SpectrumSummary:
-    """Nothing is known but that it is no optimum of anything a certificate could judge."""
+    """The summary of a filtered inverse: NaN, for it is no optimum that could be judged."""
     none = torch.full((op.batch_size or 1,), torch.nan, dtype=torch.float64, device=op.device)
     return SpectrumSummary(none, 0 * none, None, none, "a filter of all singular values")
-
-
-def _by_blocks(op: Convolution, name: str, request: Request) -> Callable[[Gain], InverseOperator]:
-    """V f(σ) Uᴴ of every block."""
-    rung: Any = RUNGS[name]
-    blocks, scale = rung.blocks_of(op)
-    if rung is cosine and op.transposed:  # fourier inverts those of the convolution, and turns
-        blocks = blocks.mH.resolve_conj()
-    U, S, V = decomposed(blocks)
-    S = S * scale[:, None, None]
-    real = real_working_dtype(op.dtype)
-    dtype = real.to_complex() if rung is fourier or op.dtype.is_complex else real
-
-    def build(f: Gain) -> InverseOperator:
-        gains = f(S)  # with gradients on: what asks for one is to be refused
-        with torch.no_grad():
-            X = (V * gains[..., None, :]) @ U.mH
-            rung.symmetrize_(op, X)
-        found = BlockInverse(X.to(dtype), _summary(op))
-        if rung is cosine:
-            return cosine.CosineInverse(op, found, request)
-        return fourier.FourierInverse(op, fourier.torus_of(op), found, request)
-
-    return build

@@ -36,7 +36,9 @@ from .stack import (
     StackModel,
 )
 
-_MOST_STEPS = 5_000
+# Where LSMR has not settled by then, the penalty is too weak for what A loses, and the advice to
+# raise it is worth more than the wait.  `maxiter` overrides it.
+_MOST_STACK_STEPS = 5_000
 
 
 def penalized(
@@ -44,7 +46,20 @@ def penalized(
     penalty: Penalty,
     request: Request,
 ) -> PenalizedInverse:
-    """y ↦ argmin ‖Ax − y‖² + damp²‖Lx‖², factored once; `request.damp` is the damp of L."""
+    """The operator y ↦ argmin ‖Ax − y‖² + damp²‖Lx‖², factored once.
+
+    Parameters
+    ----------
+    penalty : what `penalty_operator` takes for L
+    request : its damp > 0 is the weight of the penalty
+
+    Raises
+    ------
+    ValueError
+        If damp = 0, or the method that was asked for cannot serve the stack [A; damp·L].
+    NotImplementedError
+        Under `torch.func.vmap` over a weight.
+    """
     if not request.damp:
         raise ValueError("damp=0 leaves the penalty without effect; give damp > 0, or no penalty.")
     check_damp(request.live_damp, op)
@@ -94,7 +109,7 @@ def _differentiate_as_a_stack(
     shape: tuple[int, int],
     damp: float,
 ) -> None:
-    """Have gradients reach both weights and damp."""
+    """Give an inverse of the stack [A; damp·L] its gradients in both weights and in damp."""
     model = StackModel(op, L, layout)
     derivative = LeastSquares(model, shape, Request(), inner.summary)
     value = torch.tensor(damp, dtype=torch.float64, device=op.device)
@@ -102,7 +117,7 @@ def _differentiate_as_a_stack(
 
 
 class PenalizedInverse(InverseOperator):
-    """The first columns of [A; damp·L]⁺."""
+    """y ↦ [A; damp·L]⁺ [y; 0], the solution of a penalised problem by an inverse of its stack."""
 
     keeps_double = True
 
@@ -139,18 +154,21 @@ class PenalizedInverse(InverseOperator):
         return self.inner._solution(self.with_zeros(y))
 
     def bound_to(self, *params: Tensor) -> PenalizedInverse:
-        """The stack is what computes."""
+        """The operator for other tensors of equal values; its inverse of the stack is bound too."""
         other = super().bound_to(*params)
         assert isinstance(other, PenalizedInverse)
         other.inner = self.inner.bound_to(*params)
         return other
 
     def with_zeros(self, y: Tensor) -> Tensor:
-        """[y; 0] for the stack."""
+        """(N, *range_shape) -> [y; 0], data of the stack."""
         return self.layout.join(y, y.new_zeros(len(y), *self.rows_of_L))
 
     def certify(self, x: Tensor, y: Tensor, effort: Effort, tol: float | None) -> Certificate:
-        """Of the stack, but for the residual, which is that of Ax − y."""
+        """Evidence for x (N, *domain_shape) as the solution of the stack for [y; 0].
+
+        The residual alone is that of Ax − y, relative to y.
+        """
         if isinstance(self.inner, StackIteration):
             return self.inner.certify(x, y, effort)
         (stack,), result = self._stack, torch.promote_types(self.dtype, y.dtype)
@@ -163,7 +181,7 @@ class PenalizedInverse(InverseOperator):
 
 
 class StackIteration(InverseOperator):
-    """[A; damp·L]⁺ by LSMR, anew for every right-hand side."""
+    """[A; damp·L]⁺ by LSMR, which starts anew for every right-hand side and factors nothing."""
 
     method = "krylov"
     keeps_double = True
@@ -183,7 +201,7 @@ class StackIteration(InverseOperator):
         )
         super().__init__(op, request, summary)
         self.domain_shape = stack.range_shape
-        self.A, self.L, self.maxiter = A, L, request.maxiter or _MOST_STEPS
+        self.A, self.L, self.maxiter = A, L, request.maxiter or _MOST_STACK_STEPS
         shape = stack.range_shape[0], A.shape[1]
         _differentiate_as_a_stack(self, op, L, self.layout, shape, request.damp)
 
@@ -250,7 +268,10 @@ def solve_penalized(
     penalty: Penalty,
     request: Request,
 ) -> LstsqResult:
-    """Factor, solve, certify."""
+    """argmin ‖Ax − y‖² + damp²‖Lx‖² with its certificate.
+
+    y (N, *range_shape) -> x (N, *domain_shape) in the dtype that A and y have together.
+    """
     inverse = penalized(op, penalty, request)
     tol = request.tol if request.tol_is_asked else None
     x, effort = inverse.solution(y)

@@ -37,7 +37,7 @@ Penalty = str | Tensor | Convolution
 
 
 def penalty_operator(op: Convolution, penalty: Penalty) -> Convolution:
-    """L on the domain of `op`.
+    """The operator L of a penalty ‖Lx‖², a convolution on the domain of `op`.
 
     Parameters
     ----------
@@ -50,6 +50,11 @@ def penalty_operator(op: Convolution, penalty: Penalty) -> Convolution:
     A name or a kernel takes the padding mode of `op`, under which differences across the edge see
     what A sees there; where `op` does not pad (a scene that is larger than its data) the edge is
     replicated, so that no difference across it is penalised.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the name is unknown, or the tensor or operator does not fit the domain of `op`.
 
     Examples
     --------

@@ -15,34 +15,34 @@ from ..operators.convolution import Convolution
 
 
 class Layout(Protocol):
-    """How the two rows of a stack lie in one tensor."""
+    """How the data of A and of L, the two rows of a stack [A; damp·L], lie in one tensor."""
 
     def join(self, first: Tensor, second: Tensor) -> Tensor:
-        """[y₁; y₂]."""
+        """(N, *range of A) and (N, *range of L) -> one tensor (N, ...)."""
 
     def split(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """y₁ and y₂."""
+        """One tensor (N, ...) -> (N, *range of A) and (N, *range of L)."""
 
 
 class Flat:
-    """As vectors, one behind the other: for operators that share no grid."""
+    """Data of A and of L as vectors, one behind the other: for operators that share no grid."""
 
     def __init__(self, A: Convolution, L: Convolution) -> None:
         self.shapes = A.range_shape, L.range_shape
         self.sizes = [A.shape[0], L.shape[0]]
 
     def join(self, first: Tensor, second: Tensor) -> Tensor:
-        """(N, ...) twice -> (N, m₁ + m₂)."""
+        """(N, *range of A) and (N, *range of L) -> (N, m₁ + m₂)."""
         return torch.cat([first.flatten(1), second.flatten(1)], 1)
 
     def split(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The inverse of `join`."""
+        """(N, m₁ + m₂) -> (N, *range of A) and (N, *range of L)."""
         first, second = y.split(self.sizes, 1)
         return first.reshape(-1, *self.shapes[0]), second.reshape(-1, *self.shapes[1])
 
 
 class Channels:
-    """As channels of one convolution, those of A first in every group."""
+    """Data of A and of L as channels of one convolution, those of A first in every group."""
 
     def __init__(self, first: Tensor, count: int) -> None:
         """`first` : which of `count` channels are those of A."""
@@ -56,12 +56,12 @@ class Channels:
         return torch.cat([first, second], 1)[:, order]
 
     def split(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The inverse of `join`."""
+        """(N, c₁ + c₂, *m) -> (N, c₁, *m) and (N, c₂, *m)."""
         return y[:, self.first.to(y.device)], y[:, self.second.to(y.device)]
 
 
 class Stack:
-    """[A; damp·L] with its adjoint and the gradients in both weights and damp."""
+    """[A; damp·L] as a linear map, with its adjoint and the gradients in both weights and damp."""
 
     per_sample = False
 
@@ -73,16 +73,16 @@ class Stack:
         self.range_shape: tuple[int, ...] = (A.shape[0] + L.shape[0],)
 
     def matvec(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        """[Ax; damp·Lx]."""
+        """(N, *domain_shape) -> [Ax; damp·Lx], as the layout joins them."""
         return self.layout.join(self.A._matvec(x), self.damp * self.L._matvec(x))
 
     def rmatvec(self, y: Tensor, out: Tensor | None = None) -> Tensor:
-        """Aᴴy₁ + damp·Lᴴy₂."""
+        """[y₁; y₂], as the layout joins them, -> Aᴴy₁ + damp·Lᴴy₂ (N, *domain_shape)."""
         first, second = self.layout.split(y)
         return self.A._rmatvec(first) + self.damp * self.L._rmatvec(second)
 
     def gradients(self, x: Tensor, y: Tensor) -> list[Tensor]:
-        """Of Re⟨y, [A; damp·L] x⟩."""
+        """The gradients of Re⟨y, [A; damp·L] x⟩ in the weights of A and L and in damp."""
         first, second = self.layout.split(y)
         return [
             self.A.weight_gradient(x, first),
@@ -92,20 +92,20 @@ class Stack:
 
 
 class StackModel:
-    """A stack; its parameters are the weights of A and L, and damp."""
+    """[A; damp·L] as a function of its parameters: the weights of A and L, and damp."""
 
     def __init__(self, A: Convolution, L: Convolution, layout: Layout) -> None:
         self.A, self.L, self.layout = A, L, layout
 
     def at(self, params: Params, like: Tensor) -> Parametric:
-        """The stack for these parameters."""
+        """The stack for the weights of A and L and damp, in the precision of `like`."""
         A, L, damp = self._operators(params, like)
         return Stack(A, L, damp, self.layout)
 
     def tangent(
         self, params: Params, tangents: Sequence[Tensor | None], like: Tensor
     ) -> Parametric:
-        """[dA; damp·dL + ddamp·L]."""
+        """The change [dA; damp·dL + ddamp·L] of the stack for changes of its three parameters."""
         dA, dL, ddamp = (
             torch.zeros_like(p) if t is None else t for p, t in zip(params, tangents, strict=True)
         )

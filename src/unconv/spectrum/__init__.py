@@ -36,7 +36,9 @@ __all__ = ["SVD", "Bracket"]
 
 
 class SVD(NamedTuple):
-    """Singular triples, A V_i = S_i U_i; with one kernel per sample, a batch axis in front.
+    """Singular triples, A V_i = S_i U_i, the U_i orthonormal, and the V_i too.
+
+    With one kernel per sample each of the three has a batch axis in front.
 
     Attributes
     ----------

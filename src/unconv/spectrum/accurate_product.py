@@ -22,9 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from ..convolve.bounds import extension_norm
+from ..numerics.precision import DOUBLE_BITS
 from ..operators.convolution import Convolution
-
-_DIGITS = 53  # of float64
 
 
 class AccurateProduct(nn.Module):
@@ -35,7 +34,7 @@ class AccurateProduct(nn.Module):
         g = op.geometry
         terms = max(g.c_in, g.c_out) // g.groups * math.prod(a.k for a in g.axes)
         terms *= 2 * round(extension_norm(g) ** 2)  # a complex product has two, Eᴴ adds copies
-        self.bits = (_DIGITS - math.ceil(math.log2(terms))) // 2
+        self.bits = (DOUBLE_BITS - math.ceil(math.log2(terms))) // 2
         parts = _cut(op.weight.detach(), self.bits)
         self.parts = nn.ModuleList(op.with_weight(part) for part in parts)
 
@@ -44,11 +43,11 @@ class AccurateProduct(nn.Module):
         return [cast(Convolution, A) for A in self.parts]
 
     def matvec(self, x: Tensor) -> Tensor:
-        """A x."""
+        """(N, *domain_shape) -> A x (N, *range_shape), both in double precision."""
         return _sum([A._matvec(part) for A in self._operators for part in _cut(x, self.bits)])
 
     def rmatvec(self, y: Tensor) -> Tensor:
-        """Aᴴ y."""
+        """(N, *range_shape) -> Aᴴ y (N, *domain_shape), both in double precision."""
         return _sum([A._rmatvec(part) for A in self._operators for part in _cut(y, self.bits)])
 
 

@@ -40,7 +40,7 @@ _DEPENDENT = 1e-14  # of the largest eigenvalue: what is left of a vector is rou
 
 @dataclass(frozen=True)
 class Eigenpairs:
-    """θ (k,) descending, vectors (k, ...), residuals (k,), and whether all of them settled."""
+    """Eigenvalues (k,) descending, vectors (k, ...), residuals (k,), and whether all settled."""
 
     values: Tensor
     vectors: Tensor
@@ -62,7 +62,7 @@ def largest_eigenpairs(
     rtol: float,
     most: int = _MOST_PRODUCTS,
 ) -> Eigenpairs:
-    """The k largest eigenvalues of T with their vectors.
+    """The k largest eigenvalues of a Hermitian map T ≥ 0 with their vectors.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def largest_eigenpairs(
 
 @dataclass
 class _Run:
-    """V, H and the block that comes next."""
+    """A run of block Lanczos: the basis V, T on it as the matrix H, and the block that is next."""
 
     apply: Callable[[Tensor], Tensor]
     shape: tuple[int, ...]
@@ -123,12 +123,15 @@ class _Run:
         self.R = self.H[:0, :0]
 
     def start(self) -> None:
-        """A random block beside V."""
+        """Let a random block beside V, orthonormal to it, come next."""
         b = min(self.block, self.N - self.filled, len(self.V) - self.filled)
         self.next = self._orthonormal(self._random(b), 1.0)[0]
 
     def until_settled(self, *, rough: bool) -> Eigenpairs:
-        """Lanczos steps and restarts."""
+        """Lanczos steps and restarts until the k best pairs settle or `most` products are spent.
+
+        rough : whether to go on until the next eigenvalue, the k + 1st, is known roughly too
+        """
         self.converged = False
         while True:
             self._step()

@@ -72,7 +72,7 @@ _PHASE = 0.7  # of the first axis, any angle; multiples of it for the others
 
 
 class LogVolume(NamedTuple):
-    """Σ log √(σ² + damp²) and an estimate of its error."""
+    """log of the volume factor of A, Σ log √(σ² + damp²), and an estimate of its error."""
 
     value: float
     error: float

@@ -30,24 +30,25 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..numerics.precision import DOUBLE_BITS
+
 INTEGER_LIMIT = 128
 """Largest order of a real matrix that is eliminated in integers (seconds)."""
 
-_DIGITS = 53  # bits of a double
 _LARGE = 0.5  # a correction that is not small
 _PANEL = 64  # columns eliminated at once: 64 products of 23-bit numbers sum up below 2⁵³
 _PRIMES = 4  # modulo which a matrix must be singular: by chance once in 10⁷, see above
 
 
 class ExactMatrix(NamedTuple):
-    """The matrix M + δ: (N, N), or (m, n) where only its rank is asked for."""
+    """A matrix as M plus small corrections δ: (N, N), or (m, n) where its rank is asked for."""
 
     M: Tensor
     delta: Tensor
 
     @property
     def real(self) -> ExactMatrix:
-        """[Re −Im; Im Re] of a complex one: its determinant is |det|²."""
+        """A real matrix as it is, a complex one as [Re −Im; Im Re], of determinant |det|²."""
         if not self.M.is_complex():
             return self
         return ExactMatrix(*(
@@ -60,7 +61,9 @@ class ExactMatrix(NamedTuple):
 
 
 def log_abs_det(A: ExactMatrix) -> tuple[float, float]:
-    """log |det(M + δ)| and an estimate of its error; (nan, inf) where nothing is known.
+    """log |det(M + δ)| by an LU in floating point, and an estimate of its error.
+
+    (nan, inf) where nothing is known.
 
     The error is what two orders of the triangular solves differ by.
     """
@@ -89,7 +92,7 @@ def log_abs_det(A: ExactMatrix) -> tuple[float, float]:
 
 def _minus_product(M: Tensor, L: Tensor, U: Tensor) -> Tensor:
     """M − L U with a rounding of eps^(3/2) |L| |U|."""
-    bits = (_DIGITS - math.ceil(math.log2(2 * len(M)))) // 2
+    bits = (DOUBLE_BITS - math.ceil(math.log2(2 * len(M)))) // 2
     L1, L2, L3 = _cut(L, bits, 1)
     U1, U2, U3 = _cut(U, bits, 0)
     R = M - L1 @ U1  # products of the large parts first: each difference cancels

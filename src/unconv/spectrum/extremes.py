@@ -67,7 +67,7 @@ from .small_end import NearInverse, refined, triples_of
 _Map = Callable[[Tensor], Tensor]
 
 _OF_VALUES, _OF_VECTORS = 1e-8, 5e-12  # residuals of eigenpairs (σ², v), relative to σ²
-_ROUNDING = 32 * torch.finfo(torch.float64).eps  # of σ_max: a product with A and small SVDs
+_RESIDUE = 32 * torch.finfo(torch.float64).eps  # of σ_max: a product with A and small SVDs
 _WIDTHS = (1e-8, 1e-6, 1e-4)  # of τ beyond the last value found, tried until the count agrees
 _PLACES = 4  # tried for a count, of which the one farthest from the grid's own σ is taken
 _RANGE = 1e-3  # of the largest eigenvalue of an inverse: σ up to 30 times the smallest
@@ -132,7 +132,7 @@ class Extremes:
         return self._in_units(self._prove_largest(found) if prove else found)
 
     def _prove_largest(self, found: Found) -> Found:
-        S, slack = found.triples.S, _ROUNDING * self.p.norm
+        S, slack = found.triples.S, _RESIDUE * self.p.norm
         lower, R = (S - slack).clamp(min=0), self._residual(found.triples)
         bound, name = self._bound()
         upper = torch.full_like(S, bound + slack)
@@ -166,7 +166,7 @@ class Extremes:
 
     def _prove_smallest(self, found: Found, every: Found) -> Found:
         """Count at the last value, or as far below σ_max as inertia sees; `every`: k or more."""
-        k, total, slack = len(found.triples.S), min(self.p.A.shape), _ROUNDING * self.p.norm
+        k, total, slack = len(found.triples.S), min(self.p.A.shape), _RESIDUE * self.p.norm
         upper, lower = self._values_from_above(found.triples), torch.zeros_like(found.triples.S)
         how = "Ritz values from above; nothing but zero is known from below"
         for width in _WIDTHS if self._may_count() and found.converged else ():
@@ -215,7 +215,7 @@ class Extremes:
             locked = orthonormal(torch.cat([locked, vectors if done else vectors[near]]))
             if done:
                 t = refined(self.p, locked, inverse)
-                zero = float(t.S[k - 1]) <= _ROUNDING * self.p.norm  # no other can be smaller
+                zero = float(t.S[k - 1]) <= _RESIDUE * self.p.norm  # no other can be smaller
                 return Found(t, pairs.converged and (alike <= wanted or zero))
 
     def _alike(self, level: float) -> int:
@@ -302,7 +302,7 @@ class Extremes:
     def _values_from_above(self, t: Triples) -> Tensor:
         """max ‖Av‖ over the vectors up to each one, by what its images miss of UΣ."""
         of_short = self._left_over(t)[1 if self.p.is_tall else 0]
-        return t.S + of_short.norm() + _ROUNDING * self.p.norm
+        return t.S + of_short.norm() + _RESIDUE * self.p.norm
 
     # --- counting
     @cached_property

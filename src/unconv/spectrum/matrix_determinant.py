@@ -34,7 +34,7 @@ _BITS = 20  # of the parts of a weight: the few taps that fall on one entry sum 
 _LEAST_CORNER = 2.0**-50  # of σ_max
 _POWERS = 1, -1, 2, -2  # s of D = diag(2^(s·pixel)), the mildest first, towards either end
 _GOOD = 1e-9  # relative error that ends the trials
-_MATRICES = 12  # of the order of M at the peak
+_DETERMINANT_MATRICES = 12  # of the order of M at the peak
 
 
 def matrix_memory(op: Convolution, damp: float) -> int:
@@ -42,11 +42,14 @@ def matrix_memory(op: Convolution, damp: float) -> int:
     m, n = (size // op.geometry.groups for size in op.shape)
     order = n if m == n and not damp else m + n
     entry = 16 if op.dtype.is_complex else 8
-    return entry * (3 * op.shape[0] * op.shape[1] + _MATRICES * order**2)
+    return entry * (3 * op.shape[0] * op.shape[1] + _DETERMINANT_MATRICES * order**2)
 
 
 def log_volume_of_matrix(op: Convolution, damp: float) -> tuple[float, float]:
-    """½ log det(AᴴA + damp²), or Σ log σ, and an estimate of its error; one kernel."""
+    """½ log det(AᴴA + damp²), Σ log σ for damp = 0, and an estimate of its error.
+
+    By the matrix of A in double precision; `op` has one kernel.
+    """
     scale = _unit(op)
     unit = op.in_double()
     unit = unit.with_weight(unit.weight.detach() / scale)

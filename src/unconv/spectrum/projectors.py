@@ -20,15 +20,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..grid.torus import multiply
 from ..inverse import factorize
-from ..inverse.diagonal import dense, separable
-from ..inverse.diagonal.blocks import kept_directions
+from ..inverse.diagonal.protocol import Subspace
 from ..inverse.operator import InverseOperator
 from ..inverse.request import Request, default_rtol
 from ..numerics.norms import in_unit
@@ -36,7 +33,7 @@ from ..numerics.precision import double_dtype
 from ..operators.convolution import Convolution
 from ..operators.linear_operator import LinearOperator, MemoryLimitError
 from .accurate_product import AccurateProduct
-from .values import Spectrum, exact_rung
+from .values import exact_rung
 
 
 class Projector(LinearOperator):
@@ -82,12 +79,12 @@ class Projector(LinearOperator):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Dtype of the operator that it belongs to."""
+        """Dtype of the operator on whose range or null space the projector acts."""
         return self._dtype
 
     @property
     def device(self) -> torch.device:
-        """Device of that operator."""
+        """Device of the operator on whose range or null space the projector acts."""
         return self._device
 
     @property
@@ -96,51 +93,20 @@ class Projector(LinearOperator):
         return self
 
 
-class BlockProjector(Projector):
-    """A projector that is one small projector for each frequency."""
+class BasisProjector(Projector):
+    """A projector by kept singular vectors, where something diagonalises A."""
 
-    blocks: Tensor
-
-    def __init__(self, rung: Any, op: Convolution, cutoff: Tensor, *, on_range: bool) -> None:
+    def __init__(self, op: Convolution, subspace: Subspace, *, on_range: bool) -> None:
         super().__init__(op, on_range=on_range, complement=not on_range)
-        blocks, scale = rung.blocks_of(op)
-        self.fine = on_range == op.transposed  # the side of the convolution's domain
-        projectors = kept_directions(blocks, cutoff / scale, left=not self.fine)
-        rung.symmetrize_(op, projectors)
-        self.register_buffer("blocks", projectors)
-        self._transforms = rung.analyse, rung.synthesise
-        self._op = (op.with_weight(op.weight.detach()),)  # no submodule: only its shapes are read
+        self.subspace = subspace
 
     def _project(self, v: Tensor) -> Tensor:
-        (op,), (analyse, synthesise) = self._op, self._transforms
-        return synthesise(op, multiply(self.blocks, analyse(op, v, fine=self.fine)), fine=self.fine)
+        return self.subspace.project(v)
 
-
-class AxesProjector(Projector):
-    """A projector by the kept singular vectors of the channels and of every axis."""
-
-    def __init__(
-        self, op: Convolution, inverse: separable.SeparableInverse, *, on_range: bool
-    ) -> None:
-        super().__init__(op, on_range=on_range, complement=not on_range)
-        self.inverse = inverse
-
-    def _project(self, v: Tensor) -> Tensor:
-        return self.inverse.project(v, on_range=self.on_range)
-
-
-class VectorProjector(Projector):
-    """The projector Q Qᴴ, Q (B, g, size, r) the kept singular vectors of every group."""
-
-    Q: Tensor
-
-    def __init__(self, op: Convolution, Q: Tensor, *, on_range: bool) -> None:
-        super().__init__(op, on_range=on_range, complement=not on_range)
-        self.register_buffer("Q", Q)
-
-    def _project(self, v: Tensor) -> Tensor:
-        X = v.reshape(len(v), self.Q.shape[1], 1, -1)
-        return ((X @ self.Q.conj()) @ self.Q.mT).reshape(v.shape)
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Projector:
+        super()._apply(fn, recurse)
+        self.subspace = self.subspace.mapped(lambda t: t.to(self._device))
+        return self
 
 
 class FactorProjector(Projector):
@@ -170,26 +136,24 @@ class WholeSpace(Projector):
 
 
 def projector(op: Convolution, request: Request, *, on_range: bool) -> LinearOperator:
-    """The orthogonal projector on range(A), or on null(A)."""
+    """The orthogonal projector on range(A) in the data space, or on null(A) in the domain.
+
+    request : its cut-off decides which singular values count as zero
+    """
     rung = exact_rung(op, request.memory_limit, 1, request)
     if rung is None:
         return _by_factor(op, request, on_range=on_range)
-    if rung is separable:
-        inverse = separable.factor(*_doubled(op, request))
-        assert isinstance(inverse, separable.SeparableInverse)
-        return AxesProjector(op, inverse, on_range=on_range)
-    exact = Spectrum(op, request.memory_limit, request=request).exact
-    assert exact is not None
-    cutoff = request.cutoff(op, exact.values[:, 0])
-    if rung is dense:
-        return VectorProjector(op, _kept_vectors(op, cutoff, on_range), on_range=on_range)
-    return BlockProjector(rung, op, cutoff, on_range=on_range)
+    A, doubled = _doubled(op, request)
+    found = rung.diagonalise(A)
+    keep = doubled.cutoff(A, found.sigma.amax(1))[:, None] < found.sigma
+    basis = found.data if on_range else found.domain
+    return BasisProjector(op, basis.subspace(keep), on_range=on_range)
 
 
 def _doubled(op: Convolution, request: Request) -> tuple[Convolution, Request]:
     """The operator in double precision, of order one, with the cut-off of its own precision.
 
-    Its projectors are the same, and products with small weights do not underflow.
+    Projectors do not depend on the unit, and products with small weights do not underflow.
     """
     rtol = request.rtol
     if rtol is None and not request.atol:
@@ -198,15 +162,6 @@ def _doubled(op: Convolution, request: Request) -> tuple[Convolution, Request]:
     weight, unit = in_unit(A.weight, 0)
     A = A.with_weight(weight)
     return A, replace(request, rtol=rtol, atol=request.atol / float(unit), check_finite=False)
-
-
-def _kept_vectors(op: Convolution, cutoff: Tensor, on_range: bool) -> Tensor:
-    """(B, g, size, r), those of σ ≤ cutoff zero."""
-    parts = []
-    for A, tau in zip(dense.matrices(op), cutoff, strict=True):
-        U, S, Vh = torch.linalg.svd(A, full_matrices=False)
-        parts.append((U if on_range else Vh.mH) * (tau < S)[:, None])
-    return torch.stack(parts)
 
 
 def _by_factor(op: Convolution, request: Request, *, on_range: bool) -> Projector:

@@ -35,7 +35,10 @@ _ERROR = 1e-13  # of the logarithm of one tap's determinant
 
 
 def triangular_log_det(op: Convolution) -> float | None:
-    """log |det A| of one kernel whose taps lie on one side of their centre; None of any other."""
+    """log |det A| of one kernel whose taps lie on one side of their centre; else None.
+
+    Such an A is a triangular matrix with the centre tap on its diagonal.
+    """
     geometry = op.geometry
     same = all(
         a.m == a.n and a.stride == 1 and (a.mode == "zeros" or a.before == a.after == 0)

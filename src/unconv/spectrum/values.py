@@ -19,21 +19,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..convolve.bounds import kernel_bound
 from ..inverse.boundary.candidates import pseudo_inverse_form
 from ..inverse.boundary.problem import prepare
 from ..inverse.boundary.sizes import memory as boundary_memory
-from ..inverse.diagonal import (
-    cosine,
-    dense,
-    fourier,
-    separable,
-)
+from ..inverse.diagonal import dense
+from ..inverse.diagonal.protocol import DiagonalRung
+from ..inverse.diagonal.rungs import RUNGS, values_error
 from ..inverse.facts import CannotServeError, warn_of_accuracy
 from ..inverse.request import Request
 from ..operators.convolution import Convolution
@@ -43,10 +39,10 @@ from .extremes import Extremes, Found
 VALUES_LIMIT = 4096
 """Largest min(m, n) of a group whose singular values are all computed by LAPACK (a minute)."""
 
-_DIAGONAL: tuple[Any, ...] = (fourier, cosine, separable)
 _EPS = torch.finfo(torch.float64).eps
 _NO_CUT_OFF = Request()  # but round-off
-_MOST = 8  # a larger part of all values than one of these is cheaper by LAPACK than by Lanczos
+# A larger part of all values than one of these is cheaper by LAPACK than by Lanczos.
+_LANCZOS_SHARE = 8
 
 
 class Bracket(NamedTuple):
@@ -102,11 +98,10 @@ class Spectrum:
         if rung is None:
             return None
         S = rung.singular_values(self.op)
-        slack = (16 + math.sqrt(_side(rung, self.op))) * _EPS * S[:, 0]
-        how = f"all singular values ({_name(rung)}), to LAPACK's backward error"
-        if rung in (cosine, separable):
-            missed = kernel_bound(rung.departure(self.op), self.op.geometry)
-            slack = slack + missed
+        slack = values_error(rung, self.op, S[:, 0], _EPS)
+        name = rung.__name__.rpartition(".")[2]
+        how = f"all singular values ({name}), to LAPACK's backward error"
+        if rung.departure(self.op) is not None:
             how += " and what the weight misses of its structure"
         return Exact(S, slack, how)
 
@@ -129,7 +124,7 @@ class Spectrum:
         return self._extremes[i]
 
     def cutoff(self, norm: Tensor) -> Tensor:
-        """Singular values at or below this count as zero, (B,)."""
+        """The value at or below which singular values count as zero, (B,) as `norm`."""
         return self.request.cutoff(self.op, norm)
 
     @property
@@ -144,35 +139,21 @@ class Spectrum:
 
 def exact_rung(
     op: Convolution, memory_limit: float, wanted: int, request: Request = _NO_CUT_OFF
-) -> Any:
+) -> DiagonalRung | None:
     """The module of the first rung that knows all singular values, or None.
 
     One that serves weights near a structure serves only where a cut-off of `request` is not hidden.
     """
-    for rung in _DIAGONAL:
-        if rung.obstacle(op, request) is None and rung.values_memory(op) <= memory_limit:
-            return rung
     total = min(op.shape)
-    limit = VALUES_LIMIT if wanted > total // _MOST else dense.LIMIT
-    small = total // op.geometry.groups <= limit
-    return dense if small and dense.values_memory(op) <= memory_limit else None
-
-
-def _name(rung: Any) -> str:
-    return rung.__name__.rpartition(".")[2]
-
-
-def _side(rung: Any, op: Convolution) -> int:
-    """The longer side of the largest matrix that LAPACK was given."""
-    g = op.geometry
-    if rung is fourier:
-        return max(fourier.block_shape(op)[3:])
-    channels = max(g.c_in, g.c_out) // g.groups
-    if rung is cosine:
-        return channels
-    if rung is separable:
-        return channels + sum(max(a.m, a.n) for a in g.axes)
-    return max(op.shape) // g.groups
+    limit = VALUES_LIMIT if wanted > total // _LANCZOS_SHARE else dense.LIMIT
+    for rung in RUNGS.values():
+        if rung is dense:  # group by group, and values alone are cheaper than its factor
+            serves = total // op.geometry.groups <= limit
+        else:
+            serves = rung.obstacle(op, request) is None
+        if serves and rung.values_memory(op) <= memory_limit:
+            return rung
+    return None
 
 
 def _joined(found: list[Found], prove: bool) -> Bracket:

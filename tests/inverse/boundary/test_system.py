@@ -468,7 +468,7 @@ def test_slices_of_a_batch_agree(monkeypatch):
     inverse, y = op.pinv(**BOUNDARY), randn(7, *op.range_shape)
     whole = inverse(y)
     monkeypatch.setattr("unconv.inverse.boundary.system._DATA_BYTES", 2 * y[:1].nbytes)
-    monkeypatch.setattr("unconv.inverse.boundary.ghost_system._BATCH_BYTES", 1)
+    monkeypatch.setattr("unconv.inverse.boundary.ghost_system.BATCH_BYTES", 1)
     assert relative(inverse(y), whole) < 1e-13
 
 

@@ -139,7 +139,7 @@ def two_threads():
 
 
 def test_threads_change_no_bit(two_threads, monkeypatch):
-    monkeypatch.setattr(small_blocks, "_SLICE_BYTES", 1024)
+    monkeypatch.setattr(small_blocks, "LAPACK_BYTES", 1024)
     blocks = singular_blocks(4, 3)
     parallel = run(blocks, rtol=1e-9)
     assert torch.get_num_threads() == 2

@@ -16,6 +16,7 @@ from unconv import ConvOperator
 from unconv.inverse.diagonal import (
     cosine,
     dense,
+    filtered,
     fourier,
     separable,
 )
@@ -188,7 +189,7 @@ def mirrored(weight: Tensor, size: tuple[int, ...], **options) -> ConvOperator:
 def test_large_batches_go_in_slices(monkeypatch):
     inverse, y = factor(mirrored(psf.disk(1.5)[None, None], (9, 8)), damp=0.1), randn(7, 1, 9, 8)
     whole = inverse(y)
-    monkeypatch.setattr(cosine, "_SLICE_BYTES", 2 * y[:1].nbytes)
+    monkeypatch.setattr(filtered, "BATCH_BYTES", 2 * y[:1].nbytes)
     assert relative(inverse(y), whole) < 1e-14
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 
-import unconv.inverse.diagonal.fourier
+import unconv.inverse.diagonal.filtered
 from unconv import ConvOperator
 from unconv.testing import dense_twin, penrose_errors
 
@@ -270,7 +270,7 @@ def test_large_batches_go_in_slices(monkeypatch):
     pinv = op.pinv()
     y = randn(7, 2, 8)
     whole = pinv(y)
-    monkeypatch.setattr(unconv.inverse.diagonal.fourier, "_SLICE_BYTES", 2 * 8 * 8 * 3)
+    monkeypatch.setattr(unconv.inverse.diagonal.filtered, "BATCH_BYTES", 2 * 8 * 8 * 3)
     assert relative(pinv(y), whole) < 1e-15
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unconv import ConvOperator
-from unconv.inverse.diagonal import dense, separable
+from unconv.inverse.diagonal import dense, filtered, separable
 from unconv.inverse.diagonal.share import share_of_weight
 from unconv.inverse.operator import InverseOperator
 from unconv.inverse.request import Request
@@ -188,7 +188,7 @@ def test_large_batches_go_in_slices(monkeypatch):
     op = ConvOperator(psf.gaussian(1.0)[None, None], (9, 8), padding="same")
     inverse, y = factor(op, damp=0.1), randn(7, 1, 9, 8)
     whole = inverse(y)
-    monkeypatch.setattr(separable, "_SLICE_BYTES", 2 * y[:1].nbytes)
+    monkeypatch.setattr(filtered, "BATCH_BYTES", 2 * y[:1].nbytes)
     assert relative(inverse(y), whole) < 1e-14
 
 

@@ -18,7 +18,7 @@ import pytest
 from unconv.pictures.formats import PictureError, read_picture, write_picture
 from unconv.pictures.formats.picture import from_pixels, to_pixels
 
-from .test_formats import (
+from .samples import (
     little_memory,
     make_pixels,
     png_bytes,

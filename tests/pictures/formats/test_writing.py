@@ -20,7 +20,7 @@ from unconv.pictures.formats import (
 )
 from unconv.pictures.formats.atomic import replacing
 
-from .test_formats import leftovers, make_picture
+from .samples import leftovers, make_picture
 
 pytest.importorskip("PIL.Image")
 pytest.importorskip("tifffile")

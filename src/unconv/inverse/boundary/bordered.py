@@ -40,12 +40,12 @@ from torch import Tensor
 
 from ...grid.torus import Torus
 from ...numerics.lanczos import random_start
+from ...numerics.memory import LAPACK_BYTES
 from ...numerics.threads import run_in_slices
 from .ghost_system import GhostSystem, LuSolver, MatrixSolver, PseudoSolver
 from .ghosts import Ghosts, Strip, fill_green
 
 _ALL = slice(None)
-_BLOCK_BYTES = 4 * 2**20  # of blocks that a thread inverts at once: enough to be worth a thread
 _BLOCK_ENTRIES = 2**16  # of blocks whose determinants it takes at once, 1 MiB: they stay in cache
 _POWER_STEPS = 8  # to know ‖S⁻¹‖ to its order, which is all that an error estimate needs
 _EPS = torch.finfo(torch.float64).eps
@@ -255,7 +255,7 @@ def augmented_inverse(blocks: Tensor, alpha: float, beta: float | Tensor) -> Ten
         K.diagonal(dim1=-2, dim2=-1)[..., r:] = -_of_frequencies(beta, 4, part)
         inverse[part] = torch.linalg.inv_ex(K)[0]
 
-    step = max(1, _BLOCK_BYTES // (g * size * size * blocks.element_size()))
+    step = max(1, LAPACK_BYTES // (g * size * size * blocks.element_size()))
     run_in_slices(invert, F, step, blocks.device)
     return inverse
 

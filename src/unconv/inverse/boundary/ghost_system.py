@@ -23,14 +23,13 @@ from torch import Tensor, nn
 
 from ...grid.fft import inverse_transform, transform
 from ...grid.torus import Torus, multiply
-from ...numerics.memory import keep_freed_memory, return_freed_memory
+from ...numerics.memory import BATCH_BYTES, keep_freed_memory, return_freed_memory
 from ..facts import CannotServeError
 from .ghosts import Strip
 
 _Map = Callable[[Tensor], Tensor]
 
 _ALL = slice(None)
-_BATCH_BYTES = 30 * 2**20  # freed blocks above 32 MiB are fresh pages every time
 
 
 class LuSolver(nn.Module):
@@ -188,7 +187,7 @@ class GhostSystem(nn.Module):
         adjoint: bool,
     ) -> Tensor:
         """Transforms go in slices that fit the allocator's cache, the ghosts all at once."""
-        step = max(1, _BATCH_BYTES // (f[:1].numel() * f.element_size()))
+        step = max(1, BATCH_BYTES // (f[:1].numel() * f.element_size()))
         slices = [self._spectrum(part, given) for part in f.split(step)]
         self._balance_(slices, read, put, adjoint)
         return torch.cat(

@@ -31,7 +31,7 @@ from ...grid.torus import Torus
 
 _SLICE_ENTRIES = 2**17  # 1 MiB of float64, and of each index: more only takes memory
 _UNREAD = -1
-_THIN = 8  # samples across all slabs; an FFT costs about as much as 8 products with DFT columns
+_THIN_SLABS = 8  # samples across all slabs: an FFT costs about 8 products with DFT columns
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Strip:
     @property
     def is_thin(self) -> bool:
         """Whether partial transforms of the slabs cost less than one of the grid."""
-        return sum(len(slab.kept) for slab, _, _ in self.slabs) <= _THIN
+        return sum(len(slab.kept) for slab, _, _ in self.slabs) <= _THIN_SLABS
 
     def values_of(self, U: Tensor) -> Tensor:  # (N, g, components, *spectrum) -> (N, g, size)
         """`gather` of the inverse transform, by partial transforms."""

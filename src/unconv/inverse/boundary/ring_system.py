@@ -52,7 +52,7 @@ from .ring_ghosts import (
 )
 from .ring_schur import Green, SchurComplement, ring_blocks
 
-_THIN = 32  # samples along the other axes up to which partial transforms serve V
+_THIN_AXES = 32  # samples along the other axes up to which partial transforms serve V
 
 
 class RingSystem(GhostSystem):
@@ -84,7 +84,7 @@ class RingSystem(GhostSystem):
 
     def _are_thin(self, strips: Sequence[Strip]) -> bool:
         """The grid's FFT is slow along the other axes, which have the smallest size possible."""
-        return sum(len(slab.kept) for s in strips for slab, _, _ in s.slabs) <= _THIN
+        return sum(len(slab.kept) for s in strips for slab, _, _ in s.slabs) <= _THIN_AXES
 
     def _balance_(
         self, slices: Sequence[Tensor], read: Sequence[Strip], put: Sequence[Strip], adjoint: bool

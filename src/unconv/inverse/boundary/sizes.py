@@ -23,7 +23,7 @@ _PACKED = 12 * 2**20  # what an LU and products pack of S
 _SLICES = 16 * 2**20  # of the blocks that threads invert at once
 _LANCZOS = 8  # vectors that a bound of σ_min or σ_max keeps
 _GRIDS = 10  # on the grid at once in a pass
-_VECTORS = 8  # of the larger side for each of them
+_IMAGES_A_VECTOR = 8  # of the larger side for each of them
 _FILL = 4.0  # and one of the small products and transforms that fill S' as these
 
 TAKEN_OUT = 32
@@ -241,7 +241,7 @@ def needs(op: Convolution, request: Request) -> Needs:
         null_vectors=packed + K + int(max(svd, 2 * matrix + 2 * K + work)),
         cut=packed + 2 * K + int(max(svd + 3 * matrix, 2 * matrix + work)) if s.square else 0,
         deflated=packed + 2 * damped + blocks + work,
-        each=_VECTORS * entry * max(op.shape),
+        each=_IMAGES_A_VECTOR * entry * max(op.shape),
     )
 
 

@@ -19,15 +19,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...numerics.memory import LAPACK_BYTES
 from ...numerics.threads import run_in_slices, singular_values
 from ...operators.convolution import Convolution
 from ..facts import SpectrumSummary, least_above_zero
 from ..request import Request
 
-_SLICE_BYTES = 4 * 2**20
 _FIFTHS = 25, 50  # of a slice: what inverses by LU and by QR take beside their results, in fifths
-_VECTORS = 3  # beside blocks of one row or column: lengths, gains and a copy
-_EXACT = 32  # blocks whose singular values are computed to sharpen a global bound
+_OF_ONE_ROW = 3  # beside blocks of one row or column: lengths, gains and a copy
+_SHARPENED = 32  # blocks whose singular values are computed to sharpen a global bound
 
 
 def setup_bytes(count: int, r: int, c: int, entry: int, kept: int, damp: float) -> tuple[int, int]:
@@ -35,8 +35,8 @@ def setup_bytes(count: int, r: int, c: int, entry: int, kept: int, damp: float) 
     blocks = count * r * c * entry
     inverse = count * r * c * kept
     if min(r, c) == 1:
-        return inverse, blocks + inverse + _VECTORS * blocks
-    at_work = _FIFTHS[r != c or damp > 0] * _SLICE_BYTES // 5
+        return inverse, blocks + inverse + _OF_ONE_ROW * blocks
+    at_work = _FIFTHS[r != c or damp > 0] * LAPACK_BYTES // 5
     return inverse, blocks + inverse + min(at_work, 3 * blocks)
 
 
@@ -170,43 +170,37 @@ def all_singular_values(blocks: Tensor, multiplicity: Tensor) -> Tensor:
     return S.sort(1, descending=True).values
 
 
-def kept_directions(blocks: Tensor, cutoff: Tensor, *, left: bool) -> Tensor:
-    """Projectors on the kept left or right singular vectors, U_rU_rᴴ or V_rV_rᴴ, of every block.
+def decomposed(blocks: Tensor, *, full: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """SVDs of all blocks: (F, B, g, r, p), (F, B, g, p), (F, B, g, c, p) with p = min(r, c).
 
-    From the vectors themselves: idempotent to round-off, which C⁺C is only to eps·cond.
-
-    (F, B, g, r, c) blocks, (B,) cutoff -> (F, B, g, r, r) or (F, B, g, c, c)
+    full : U is (…, r, r) and V is (…, c, c)
     """
     F, B, g, r, c = blocks.shape
-    flat, size = blocks.reshape(-1, r, c), r if left else c
-    projectors = flat.new_empty(len(flat), size, size)
-    cutoffs = cutoff[None, :, None].expand(F, B, g).reshape(-1)
-
-    def project(part: slice) -> None:
-        U, S, Vh = torch.linalg.svd(flat[part], full_matrices=False)
-        Q = U if left else Vh.mH
-        Q = Q * (cutoffs[part, None] < S)[:, None]
-        projectors[part] = Q @ Q.mH
-
-    step = max(1, _SLICE_BYTES // max(1, flat[:1].numel() * flat.element_size()))
-    run_in_slices(project, len(flat), step, flat.device)
-    return projectors.view(F, B, g, size, size)
-
-
-def decomposed(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Thin SVDs of all blocks: (F, B, g, r, k), (F, B, g, k), (F, B, g, c, k)."""
-    F, B, g, r, c = blocks.shape
-    flat = blocks.reshape(-1, r, c)
-    U, V = flat.new_empty(len(flat), r, min(r, c)), flat.new_empty(len(flat), c, min(r, c))
-    S = flat.new_empty(len(flat), min(r, c), dtype=flat.dtype.to_real())
+    if min(r, c) == 1 and not full:
+        return _decomposed_vectors(blocks)
+    flat, p = blocks.reshape(-1, r, c), min(r, c)
+    U, V = (flat.new_empty(len(flat), s, s if full else p) for s in (r, c))
+    S = flat.new_empty(len(flat), p, dtype=flat.dtype.to_real())
 
     def decompose(part: slice) -> None:
-        U[part], S[part], Vh = torch.linalg.svd(flat[part], full_matrices=False)
+        U[part], S[part], Vh = torch.linalg.svd(flat[part], full_matrices=full)
         V[part] = Vh.mH
 
-    step = max(1, _SLICE_BYTES // max(1, flat[:1].numel() * flat.element_size()))
+    step = max(1, LAPACK_BYTES // max(1, flat.element_size() * max(r * c, V[:1].numel())))
     run_in_slices(decompose, len(flat), step, flat.device)
     return U.view(F, B, g, r, -1), S.view(F, B, g, -1), V.view(F, B, g, c, -1)
+
+
+def _decomposed_vectors(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """SVDs of blocks of one row or column: their direction, their length, and 1."""
+    S = torch.linalg.vector_norm(blocks, dim=(-2, -1))[..., None]  # (F, B, g, 1)
+    first = torch.zeros_like(blocks)
+    first[..., 0, 0] = 1
+    size = S[..., None]
+    direction = torch.where(size > 0, blocks / torch.where(size > 0, size, 1.0), first)
+    if blocks.shape[-1] == 1:
+        return direction, S, torch.ones_like(blocks[..., :1, :])
+    return torch.ones_like(blocks[..., :1]), S, direction.mH.resolve_conj()
 
 
 def invert_regular(
@@ -224,7 +218,7 @@ def invert_regular(
         sizes[part] = torch.linalg.matrix_norm(flat[part])
         inverse[part] = X.div_(unit)
 
-    step = max(1, _SLICE_BYTES // max(1, flat[:1].numel() * flat.element_size()))
+    step = max(1, LAPACK_BYTES // max(1, flat[:1].numel() * flat.element_size()))
     run_in_slices(invert, len(flat), step, flat.device)
     return floor, sizes
 
@@ -273,7 +267,7 @@ def _invert_singular(
 
 def _bracket_norm(flat: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
     """σ_max between the best of the largest blocks and the largest Frobenius norm."""
-    order = sizes.argsort(descending=True)[:_EXACT]
+    order = sizes.argsort(descending=True)[:_SHARPENED]
     return singular_values(flat[order]).amax(), sizes.amax()
 
 
@@ -284,14 +278,14 @@ def _largest_singular_value(flat: Tensor, known: Tensor) -> Tensor:
     """
     tall = flat.shape[-1] <= flat.shape[-2]
     bounds = []
-    step = max(1, _SLICE_BYTES // max(1, flat[:1].numel() * flat.element_size()))
+    step = max(1, LAPACK_BYTES // max(1, flat[:1].numel() * flat.element_size()))
     for C in flat.split(step):
         G = C.mH @ C if tall else C @ C.mH
         bounds.append(torch.linalg.matrix_norm(G @ G) ** 0.25)
     bound = torch.cat(bounds)
     order = bound.argsort(descending=True)
     best = known
-    for part in order.split(4 * _EXACT):
+    for part in order.split(4 * _SHARPENED):
         if bound[part[0]] * (1 + 1e-12) < best:
             break
         best = torch.maximum(best, singular_values(flat[part]).amax())
@@ -306,7 +300,7 @@ def _sharpened_floor(
     And of the least σ above `zero`, inf if all are: the same, if the weakest blocks hold all zeros.
     """
     order = floor.argsort()
-    weakest, rest = order[:_EXACT], floor[order[_EXACT : _EXACT + 1]]
+    weakest, rest = order[:_SHARPENED], floor[order[_SHARPENED : _SHARPENED + 1]]
     counted = floor[weakest, None].isfinite()
     S = singular_values(flat[weakest])
     above_zero = least_above_zero(torch.where(counted, S, torch.inf).reshape(1, -1), zero[None])

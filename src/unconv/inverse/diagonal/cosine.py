@@ -8,8 +8,7 @@ is its own mirror image:
     A = 𝓒ᵀ · H · 𝓒,    H(q) = Σ_t w[t] Π_a cos(π q_a d_a (t_a − (k_a−1)/2) / n_a),
 
 one block of (c_out/g) × (c_in/g) a frequency and group, real for real kernels.  𝓒 is orthogonal, so
-A⁺ = 𝓒ᵀ·H⁺·𝓒, every block cut against the one global σ_max (blocks.py), and the damped inverse
-likewise.
+A⁺ = 𝓒ᵀ·H⁺·𝓒, every block cut against the one global σ_max (blocks.py), or damped.
 
 Cost: n^nd·c³ once, then two DCTs and n^nd·c² an apply; memory n^nd·c² numbers.
 Not for: `reflect`.  The DCT-I diagonalises it, but is not orthogonal: filtering there is right
@@ -22,13 +21,13 @@ SIAM J. Sci. Comput. 21 (1999), Theorem 3.2, extended to channels, groups, dilat
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ...convolve import grouped
 from ...grid.geometry import Axis
-from ...grid.torus import multiply
 from ...numerics.dct import dct, idct
 from ...numerics.norms import in_unit
 from ...numerics.precision import double_dtype, real_working_dtype
@@ -36,21 +35,16 @@ from ...operators.convolution import Convolution
 from ..facts import image_bytes
 from ..operator import InverseOperator
 from ..request import Request
-from .blocks import (
-    BlockInverse,
-    all_singular_values,
-    invert_blocks,
-    setup_bytes,
-)
+from .blocks import all_singular_values, invert_blocks, setup_bytes
+from .protocol import Diagonal, Few
 from .share import share_of_weight
+from .waves import WaveInverse, Waves, complete_svd_memory, diagonalise_blocks
 
 TOLERANCE = 4
 """A kernel may differ from its flip by this many eps of the working dtype times its largest entry.
 It is made symmetric, which changes A by no more than rounding the weight does."""
 
-# Larger batches go in slices: fresh buffers are slower than ones that fit the allocator's cache.
-_SLICE_BYTES = 16 * 2**20
-_PROOF = 10.2  # images that a solve and its proof hold at once, as measured
+_COSINE_PROOF = 10.2  # images that a solve and its proof hold at once, as measured
 
 
 def obstacle(op: Convolution, request: Request) -> str | None:
@@ -105,7 +99,7 @@ def memory(op: Convolution, request: Request) -> int:
     F, B, g, r, c = _block_shape(op)
     entry, parts = real_working_dtype(op.dtype).itemsize, 2 if op.dtype.is_complex else 1
     kept, setup = setup_bytes(F * B * g, r, c, 8 * parts, entry * parts, request.damp)
-    return max(setup, kept + int(_PROOF * image_bytes(op)))
+    return max(setup, kept + int(_COSINE_PROOF * image_bytes(op)))
 
 
 def operations(op: Convolution, request: Request) -> tuple[float, float]:
@@ -122,11 +116,10 @@ def factor(op: Convolution, request: Request) -> InverseOperator:
     working = real_working_dtype(op.dtype)
     with torch.no_grad():
         blocks, scale = blocks_of(op)
-        if op.transposed:
-            blocks = blocks.mH.resolve_conj()
         dtype = working.to_complex() if op.dtype.is_complex else working
-        found = invert_blocks(blocks, scale, multiplicity(op), op, request, dtype)
-    return CosineInverse(op, found, request)
+        waves = _waves(op)
+        found = invert_blocks(blocks, scale, waves.counts(op.device), op, request, dtype)
+    return WaveInverse(op, waves, found, request)
 
 
 def _symmetric_weight(op: Convolution) -> tuple[Tensor, Tensor]:  # (B, g, o, i, *k) twice
@@ -157,15 +150,10 @@ def blocks_of(op: Convolution) -> tuple[Tensor, Tensor]:
     return spectrum(weight, op.geometry.axes), unit
 
 
-def multiplicity(op: Convolution) -> Tensor:
-    """How often each frequency counts, (F,): once."""
-    return torch.ones(math.prod(a.n for a in op.geometry.axes), dtype=torch.long, device=op.device)
-
-
 def singular_values(op: Convolution) -> Tensor:
     """All of them, those of all blocks, (B, min(m, n)) descending; n^nd·c³ operations."""
     blocks, scale = blocks_of(op)
-    return all_singular_values(blocks, multiplicity(op)) * scale[:, None]
+    return all_singular_values(blocks, _waves(op).counts(op.device)) * scale[:, None]
 
 
 def values_memory(op: Convolution) -> int:
@@ -175,30 +163,42 @@ def values_memory(op: Convolution) -> int:
     return F * B * g * (entry * 5 * r * c // 2 + 32 * min(r, c)) + 2**24
 
 
-def analyse(op: Convolution, v: Tensor, *, fine: bool) -> Tensor:
-    """Data -> frequencies; the grid is the same on both sides."""
-    for dim in range(2, v.ndim):
-        v = dct(v, dim)
-    return v
+def side(op: Convolution) -> int:
+    """The longer side of a block."""
+    return max(_block_shape(op)[3:])
 
 
-def synthesise(op: Convolution, V: Tensor, *, fine: bool) -> Tensor:
-    """The inverse of `analyse`."""
-    for dim in range(2, V.ndim):
-        V = idct(V, dim)
-    return V
+def complete_memory(op: Convolution) -> int:
+    """Bytes at the peak of complete SVDs of all blocks."""
+    return complete_svd_memory(op)
 
 
-def symmetrize_(op: Convolution, blocks: Tensor) -> None:
-    """Nothing to do: the blocks of a real operator are real."""
+def diagonalise(op: Convolution, *, complete: bool = False, few: Few | None = None) -> Diagonal:
+    """A = U Σ Vᴴ by the SVDs of all blocks; see `DiagonalRung`."""
+    return diagonalise_blocks(op, _waves(op), *blocks_of(op), complete=complete, few=few)
 
 
-def fields(op: Convolution, frequency: Tensor, coefficients: Tensor, *, fine: bool) -> Tensor:
-    """Orthonormal cosines: coefficients (q, channels) at q frequencies, in space."""
-    sizes = [a.n for a in op.geometry.axes]
-    spectra = coefficients.new_zeros(*coefficients.shape, math.prod(sizes))
-    spectra[torch.arange(len(frequency), device=frequency.device), :, frequency] = coefficients
-    return synthesise(op, spectra.unflatten(2, sizes), fine=fine)
+@dataclass(frozen=True)
+class CosineWaves(Waves):
+    """The orthonormal cosine transform of a grid, the same on both sides of a convolution."""
+
+    method = "cosine"
+
+    def analyse(self, v: Tensor, *, fine: bool) -> Tensor:
+        """Data -> frequencies; `fine` and coarse are one grid."""
+        for dim in range(2, v.ndim):
+            v = dct(v, dim)
+        return v
+
+    def synthesise(self, V: Tensor, *, fine: bool) -> Tensor:
+        """The inverse of `analyse`."""
+        for dim in range(2, V.ndim):
+            V = idct(V, dim)
+        return V
+
+
+def _waves(op: Convolution) -> CosineWaves:
+    return CosineWaves(tuple(a.n for a in op.geometry.axes))
 
 
 def spectrum(weight: Tensor, axes: tuple[Axis, ...]) -> Tensor:
@@ -223,39 +223,3 @@ def _cosines(axis: Axis, like: Tensor) -> Tensor:  # (n, k)
     offset = torch.arange(axis.k, device=like.device) * axis.dilation - axis.before
     turn = (q * offset) % (2 * axis.n)
     return torch.cos(turn.double() * (math.pi / axis.n)).to(like.dtype)
-
-
-class CosineInverse(InverseOperator):
-    """A⁺ or a damped inverse as 𝓒ᵀ · blocks · 𝓒."""
-
-    method = "cosine"
-    blocks: Tensor
-
-    def __init__(self, op: Convolution, found: BlockInverse, request: Request) -> None:
-        super().__init__(op, request, found.summary)
-        self.register_buffer("blocks", found.inverse)  # (F, B, g, c, r)
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the factor."""
-        return self.blocks.device
-
-    def _solve(self, y: Tensor) -> Tensor:
-        return self._in_slices(y, adjoint=False)
-
-    def _solve_adjoint(self, x: Tensor) -> Tensor:
-        return self._in_slices(x, adjoint=True)
-
-    def _in_slices(self, v: Tensor, adjoint: bool) -> Tensor:
-        count = max(1, _SLICE_BYTES // max(1, v[:1].numel() * v.element_size()))
-        if self.batch_size or len(v) <= count:
-            return self._filter(v, adjoint)
-        return torch.cat([self._filter(part, adjoint) for part in v.split(count)])
-
-    def _filter(self, v: Tensor, adjoint: bool) -> Tensor:
-        for dim in range(2, v.ndim):
-            v = dct(v, dim)
-        v = multiply(self.blocks, v, adjoint=adjoint)
-        for dim in range(2, v.ndim):
-            v = idct(v, dim)
-        return v

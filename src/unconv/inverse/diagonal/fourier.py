@@ -20,29 +20,25 @@ to strides, groups, dilation and rectangular blocks.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ...convolve import grouped
-from ...grid.torus import Torus, multiply
+from ...grid.torus import Torus
 from ...numerics.norms import in_unit
 from ...numerics.precision import double_dtype, real_working_dtype
 from ...operators.convolution import Convolution
 from ..facts import image_bytes
 from ..operator import InverseOperator
 from ..request import Request
-from .blocks import (
-    BlockInverse,
-    all_singular_values,
-    invert_blocks,
-    setup_bytes,
-)
+from .blocks import all_singular_values, invert_blocks, setup_bytes
+from .protocol import Diagonal, Few
+from .waves import WaveInverse, Waves, complete_svd_memory, diagonalise_blocks
 
-# Larger batches go in slices: buffers above 32 MiB are fresh memory every time, a third slower.
-_SLICE_BYTES = 16 * 2**20
 # Images that a solve and its proof (probe.py, certificate.py) hold at once, as measured.
-_PROOF, _COMPLEX_PROOF = 8.5, 10.3
+_WAVE_PROOF, _COMPLEX_PROOF = 8.5, 10.3
 
 
 def obstacle(op: Convolution, request: Request) -> str | None:
@@ -74,7 +70,7 @@ def block_shape(op: Convolution) -> tuple[int, int, int, int, int]:
 
 def memory(op: Convolution, request: Request) -> int:
     """Bytes at the peak of the factorisation and its proof."""
-    images = _COMPLEX_PROOF if op.dtype.is_complex else _PROOF
+    images = _COMPLEX_PROOF if op.dtype.is_complex else _WAVE_PROOF
     F, B, g, r, c = block_shape(op)
     entry = real_working_dtype(op.dtype).to_complex().itemsize
     kept, setup = setup_bytes(F * B * g, r, c, 16, entry, request.damp)
@@ -98,7 +94,7 @@ def factor(op: Convolution, request: Request) -> InverseOperator:
         counts = torus.multiplicity(blocks.device)
         found = invert_blocks(blocks, scale, counts, op, request, working)
         torus.symmetrize_(found.inverse)
-    return FourierInverse(op, torus, found, request)
+    return WaveInverse(op, waves_of(torus), found, request)
 
 
 def blocks_of(op: Convolution) -> tuple[Tensor, Tensor]:
@@ -114,18 +110,13 @@ def blocks_of(op: Convolution) -> tuple[Tensor, Tensor]:
     return torus_of(op).spectrum(weight, op.geometry), unit
 
 
-def multiplicity(op: Convolution) -> Tensor:
-    """How often each stored frequency counts, (F,)."""
-    return torus_of(op).multiplicity(op.device)
-
-
 def singular_values(op: Convolution) -> Tensor:
     """All of them, those of all blocks, (B, min(m, n)) descending.
 
     F·c³ operations: a real operator pays for half of its frequencies, each pair ±ω once.
     """
     blocks, scale = blocks_of(op)
-    return all_singular_values(blocks, multiplicity(op)) * scale[:, None]
+    return all_singular_values(blocks, torus_of(op).multiplicity(op.device)) * scale[:, None]
 
 
 def values_memory(op: Convolution) -> int:
@@ -134,82 +125,56 @@ def values_memory(op: Convolution) -> int:
     return 16 * F * B * g * (5 * r * c // 2 + 4 * min(r, c)) + 2**24
 
 
-def analyse(op: Convolution, v: Tensor, *, fine: bool) -> Tensor:
-    """Data on the domain's grid of C (`fine`) or on its outputs' -> frequencies."""
-    torus = torus_of(op)
-    return torus.transform(torus.to_phases(v) if fine else v)
+def side(op: Convolution) -> int:
+    """The longer side of a block."""
+    return max(block_shape(op)[3:])
 
 
-def synthesise(op: Convolution, V: Tensor, *, fine: bool) -> Tensor:
-    """The inverse of `analyse`."""
-    torus = torus_of(op)
-    v = torus.inverse_transform(V)
-    return torus.from_phases(v) if fine else v
+def departure(op: Convolution) -> None:
+    """A circular operator is block-circulant whatever its weight."""
 
 
-def symmetrize_(op: Convolution, blocks: Tensor) -> None:
-    """Make blocks those of a real operator, if A is one, in place."""
-    torus_of(op).symmetrize_(blocks)
+def complete_memory(op: Convolution) -> int:
+    """Bytes at the peak of complete SVDs of all blocks."""
+    return complete_svd_memory(op)
 
 
-def fields(op: Convolution, frequency: Tensor, coefficients: Tensor, *, fine: bool) -> Tensor:
-    """Orthonormal waves: coefficients (q, channels·phases) at q stored frequencies, in space.
-
-    A wave of a real operator that stands for the pair ±ω stays complex: its real and imaginary
-    parts, times √2, are one singular vector each.
-    """
-    torus = torus_of(op)
-    waves = coefficients
-    index = torch.unravel_index(frequency, torus.spectrum_shape)
-    for a, M in enumerate(torus.coarse):
-        turns = index[a][:, None] * torch.arange(M, device=frequency.device) % M
-        angle = turns.double() * (2 * math.pi / M)
-        wave = torch.polar(torch.full_like(angle, M**-0.5), angle)
-        waves = waves[..., None] * wave.reshape(len(wave), *[1] * (waves.ndim - 1), M)
-    return torus.from_phases(waves) if fine else waves
+def diagonalise(op: Convolution, *, complete: bool = False, few: Few | None = None) -> Diagonal:
+    """A = U Σ Vᴴ by the SVDs of all blocks; see `DiagonalRung`."""
+    waves = waves_of(torus_of(op))
+    return diagonalise_blocks(op, waves, *blocks_of(op), complete=complete, few=few)
 
 
-class FourierInverse(InverseOperator):
-    """A⁺ or a damped inverse of a block-circulant operator, one block a frequency."""
+@dataclass(frozen=True)
+class FourierWaves(Waves):
+    """The Fourier transform of a periodic grid, of the phases of its fine samples."""
 
+    torus: Torus
     method = "fourier"
-    blocks: Tensor
-
-    def __init__(
-        self,
-        op: Convolution,
-        torus: Torus,
-        found: BlockInverse,
-        request: Request,
-    ) -> None:
-        super().__init__(op, request, found.summary)
-        self.torus, self.transposed = torus, op.transposed
-        self.register_buffer("blocks", found.inverse)  # (F, B, g, c, r)
 
     @property
-    def device(self) -> torch.device:
-        """Device of the factor."""
-        return self.blocks.device
+    def unit(self) -> float:
+        """1/√n for n coarse samples, which makes `analyse` unitary."""
+        return math.prod(self.torus.coarse) ** -0.5
 
-    def _solve(self, y: Tensor) -> Tensor:
-        return self._in_slices(y, to_fine=not self.transposed)
+    def analyse(self, v: Tensor, *, fine: bool) -> Tensor:
+        """Data on the fine or the coarse grid -> frequencies."""
+        return self.torus.transform(self.torus.to_phases(v) if fine else v)
 
-    def _solve_adjoint(self, x: Tensor) -> Tensor:
-        return self._in_slices(x, to_fine=self.transposed)
+    def synthesise(self, V: Tensor, *, fine: bool) -> Tensor:
+        """The inverse of `analyse`."""
+        v = self.torus.inverse_transform(V)
+        return self.torus.from_phases(v) if fine else v
 
-    def _in_slices(self, v: Tensor, to_fine: bool) -> Tensor:
-        turn = self._coarse_to_fine if to_fine else self._fine_to_coarse
-        count = max(1, _SLICE_BYTES // max(1, v[:1].numel() * v.element_size()))
-        if self.batch_size or len(v) <= count:
-            return turn(v)
-        return torch.cat([turn(part) for part in v.split(count)])
+    def counts(self, device: torch.device) -> Tensor:
+        """(F,) how often each stored frequency stands in the whole spectrum: 0, 1 or 2."""
+        return self.torus.multiplicity(device)
 
-    def _coarse_to_fine(self, y: Tensor) -> Tensor:
-        torus = self.torus
-        X = multiply(self.blocks, torus.transform(y))
-        return torus.from_phases(torus.inverse_transform(X))
+    def symmetrize_(self, blocks: Tensor) -> None:
+        """Make blocks (F, …) those of a real operator, if this one is real, in place."""
+        self.torus.symmetrize_(blocks)
 
-    def _fine_to_coarse(self, x: Tensor) -> Tensor:
-        torus = self.torus
-        X = torus.transform(torus.to_phases(x))
-        return torus.inverse_transform(multiply(self.blocks, X, adjoint=True))
+
+def waves_of(torus: Torus) -> FourierWaves:
+    """The transform of a grid."""
+    return FourierWaves(torus.spectrum_shape, torus)

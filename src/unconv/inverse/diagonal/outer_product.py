@@ -24,7 +24,7 @@ from ...grid.padding import ghost_sources
 from ...numerics.norms import in_unit
 from ...numerics.precision import double_dtype
 
-_ROUNDING = 8 * torch.finfo(torch.float64).eps  # unit vectors closer than this are the same
+_PARALLEL = 8 * torch.finfo(torch.float64).eps  # unit vectors closer than this are the same
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _tidied(kernels: list[Tensor]) -> tuple[Tensor, ...]:
 def _same(k: Tensor, other: Tensor) -> bool:
     if k.shape[2] != other.shape[2] or other.shape[:2] not in (k.shape[:2], (1, 1)):
         return False
-    return bool(((k - other).abs() <= _ROUNDING).all())
+    return bool(((k - other).abs() <= _PARALLEL).all())
 
 
 def _nonzero(size: Tensor) -> Tensor:

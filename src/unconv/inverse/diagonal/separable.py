@@ -36,25 +36,21 @@ from torch import Tensor
 
 from ...convolve import grouped
 from ...grid.geometry import Axis
-from ...numerics.kronecker import (
-    Basis,
-    contract,
-    merge_axes,
-    parity_svds,
-    split_axes,
-    thin_svd,
-)
+from ...numerics.kronecker import AxisSVD, Products, matrix_svds, parity_svds
 from ...numerics.precision import double_dtype, real_working_dtype
 from ...operators.convolution import Convolution
-from ..facts import SpectrumSummary, image_bytes, least_above_zero
+from ..facts import SpectrumSummary, image_bytes
 from ..operator import InverseOperator
 from ..request import Request
+from .filtered import cut_gains
 from .outer_product import (
     OuterProduct,
     axis_matrix,
     is_centrosymmetric,
     nearest_outer_product,
 )
+from .product_basis import ProductBasis, SeparableInverse
+from .protocol import UNMATCHED, Diagonal, Few
 from .share import share_of_weight
 
 TOLERANCE = 2
@@ -67,13 +63,12 @@ LIMIT = 2048
 """Longest side of a matrix given to an SVD, after the split in halves: seconds on two cores."""
 
 LINE_LIMIT = 1024
-"""The same for operators with one spatial axis, where an FFT and a small boundary are cheaper."""
+"""Longest side for operators with one axis, where an FFT and a small boundary are cheaper."""
 
-_CORNER = 2  # channels of a group that are looked at first
+_FIRST_CHANNELS = 2  # channels of a group that are looked at first
 _SPLIT = 256  # shorter axes are applied whole: the sums and differences cost more than they save
-_PROOF = 8.0  # images that a solve and its proof hold at once, as measured
+_AXES_PROOF = 8.0  # images that a solve and its proof hold at once, as measured
 _SPLIT_PROOF = 2.0  # more where sums and differences are held
-_SLICE_BYTES = 16 * 2**20  # larger batches go in slices: fresh buffers are slower than warm ones
 
 
 def obstacle(op: Convolution, request: Request) -> str | None:
@@ -84,7 +79,7 @@ def obstacle(op: Convolution, request: Request) -> str | None:
     eps = torch.finfo(real_working_dtype(op.dtype)).eps
     tolerance = request.departure(TOLERANCE * eps + _SEARCH, _SEARCH)
     tolerance = max(_SEARCH, tolerance * float(share_of_weight(op).amin()))
-    corner = weight[:, :, :_CORNER, :_CORNER]
+    corner = weight[:, :, :_FIRST_CHANNELS, :_FIRST_CHANNELS]
     if corner.shape != weight.shape:  # refuses nearly every layer at next to no cost
         error = nearest_outer_product(corner).error
         share = _largest(corner) / _largest(weight) / math.sqrt(weight[0, 0].numel())
@@ -177,7 +172,7 @@ def memory(op: Convolution, request: Request) -> int:
     values = 8 * (op.batch_size or 1) * _values(op)
     bases = 8 * kinds * stored
     kept = real_working_dtype(op.dtype).itemsize * kinds * stored + values
-    proof = (_PROOF + (_SPLIT_PROOF if split else 0)) * image_bytes(op)
+    proof = (_AXES_PROOF + (_SPLIT_PROOF if split else 0)) * image_bytes(op)
     return max(bases + int(8 * kinds * workspace), bases + 5 * values, kept + int(proof))
 
 
@@ -201,39 +196,80 @@ def factor(op: Convolution, request: Request) -> InverseOperator:
     """SVD of the channel matrix and of every axis's matrix."""
     with torch.no_grad():
         found = nearest_outer_product(_weight(op))
-        channels, bases = _svds(op, found)
-        values = _products(channels, bases)
-        gains, summary = _gains(values, found.scale, op, request)
-    return SeparableInverse(op, channels, bases, gains, request, summary)
+        svds = _svds(op, found)
+        values = _values_of(svds)
+        gains, summary = cut_gains(values, found.scale, op, request, "all singular values")
+    return SeparableInverse(op, svds, gains, request, summary)
 
 
-def _svds(op: Convolution, found: OuterProduct) -> tuple[Basis, list[list[Basis]]]:
-    """Of the channel matrix, and one a parity for every axis."""
-    channels = thin_svd(found.channels.mT if op.transposed else found.channels)
-    bases: list[list[Basis]] = []
+def _svds(
+    op: Convolution, found: OuterProduct, *, full: bool = False
+) -> tuple[AxisSVD, list[list[AxisSVD]]]:
+    """SVDs of the channel matrix, and of either parity of every axis; alike axes share theirs."""
+    channels = matrix_svds(found.channels.mT if op.transposed else found.channels, full=full)
+    svds: list[list[AxisSVD]] = []
     for i, (axis, k) in enumerate(zip(op.geometry.axes, found.kernels, strict=True)):
         alike = _first_alike(op, found, i)
-        bases.append(bases[alike] if alike < i else _bases(axis, k, op.transposed))
-    return channels, bases
+        mine = svds[alike] if alike < i else _axis_svds(axis, k, op.transposed, full=full)
+        svds.append(mine)
+    return channels, svds
 
 
-def _products(channels: Basis, bases: list[list[Basis]]) -> list[Tensor]:
+def _axis_svds(axis: Axis, k: Tensor, transposed: bool, *, full: bool) -> list[AxisSVD]:
+    """The SVD of A_a, or of its two parities."""
+    if _is_identity(axis):
+        one = torch.ones(1, 1, axis.n, dtype=torch.float64, device=k.device)
+        return [AxisSVD(None, one, None)]
+    A = axis_matrix(axis, k)
+    A = A.mT if transposed else A
+    return [matrix_svds(A, full=full)] if _parities(axis, k) == 1 else parity_svds(A, full=full)
+
+
+def _products(channels: Tensor, axes: list[list[Tensor]]) -> list[Tensor]:
     """(B, g, r, r₁, r₂, …) products of singular values, one tensor a combination of parities."""
     values = []
-    for combination in product(*bases):
-        S = channels.S
-        for basis in combination:
-            S = torch.einsum("bg...,bgr->bg...r", S, basis.S.expand(*S.shape[:2], -1))
+    for combination in product(*axes):
+        S = channels
+        for factor in combination:
+            S = torch.einsum("bg...,bgr->bg...r", S, factor.expand(*S.shape[:2], -1))
         values.append(S)
     return values
 
 
-def spectral_factors(op: Convolution) -> tuple[Basis, list[list[Basis]], list[Tensor]]:
-    """The SVDs of channels and axes, and the singular values, one tensor a combination."""
+def _values_of(svds: tuple[AxisSVD, list[list[AxisSVD]]]) -> list[Tensor]:
+    """The products of all singular values, in units of the kernel."""
+    channels, axes = svds
+    return _products(channels.S, [[part.S for part in axis] for axis in axes])
+
+
+def diagonalise(op: Convolution, *, complete: bool = False, few: Few | None = None) -> Diagonal:
+    """A = U Σ Vᴴ by products of the vectors of channels and axes; see `DiagonalRung`."""
     found = nearest_outer_product(_weight(op))
-    channels, bases = _svds(op, found)
-    scale = found.scale.reshape(-1, *[1] * (2 + len(bases)))
-    return channels, bases, [S * scale for S in _products(channels, bases)]
+    channels, axes = svds = _svds(op, found, full=complete)
+    scale = found.scale.reshape(-1, *[1] * (2 + len(axes)))
+
+    def side(right: bool) -> ProductBasis:
+        """U or V; where an axis has no singular value, neither has a product."""
+
+        def labels(svd: AxisSVD) -> Tensor:
+            Q = svd.V if right else svd.U
+            short = 0 if Q is None else Q.shape[-1] - svd.S.shape[-1]
+            return torch.nn.functional.pad(svd.S, (0, short), value=torch.nan)
+
+        values = _products(labels(channels), [[labels(part) for part in axis] for axis in axes])
+        sigma = torch.cat([(S * scale).flatten(1) for S in values], 1).nan_to_num(nan=UNMATCHED)
+        ones = torch.ones(sigma.shape[1], dtype=torch.long, device=sigma.device)
+        vectors = tuple(tuple(part.V if right else part.U for part in axis) for axis in axes)
+        Q = channels.V if right else channels.U
+        factors = Products(op.geometry.groups, Q, vectors)
+        return ProductBasis(sigma, ones, factors, [S.shape[1:] for S in values])
+
+    data = side(False)
+
+    def build(gains: Tensor, request: Request, summary: SpectrumSummary) -> SeparableInverse:
+        return SeparableInverse(op, svds, data.parts(gains), request, summary)
+
+    return Diagonal(data, side(True), build)
 
 
 def singular_values(op: Convolution) -> Tensor:
@@ -242,7 +278,8 @@ def singular_values(op: Convolution) -> Tensor:
     Where one axis is tall and another one wide there are fewer products; the rest is zero.
     """
     found = nearest_outer_product(_weight(op))
-    S = torch.cat([v.flatten(1) for v in _products(*_svds(op, found))], 1) * found.scale[:, None]
+    values = _values_of(_svds(op, found))
+    S = torch.cat([v.flatten(1) for v in values], 1) * found.scale[:, None]
     S = torch.nn.functional.pad(S, (0, min(op.shape) - S.shape[1]))
     return S.sort(1, descending=True).values
 
@@ -250,6 +287,20 @@ def singular_values(op: Convolution) -> Tensor:
 def values_memory(op: Convolution) -> int:
     """Bytes of `singular_values`: at most those of the factorisation, and the zeros."""
     return memory(op, Request()) + 32 * min(op.shape) * (op.batch_size or 1)
+
+
+def side(op: Convolution) -> int:
+    """The longer sides of all matrices that LAPACK is given, added up: their errors add."""
+    g = op.geometry
+    return max(g.c_in, g.c_out) // g.groups + sum(max(a.m, a.n) for a in g.axes)
+
+
+def complete_memory(op: Convolution) -> int:
+    """Bytes of the matrices with complete SVDs, copies of LAPACK, labels and their order."""
+    g, (m, n) = op.geometry, op.shape
+    sides = [(a.m, a.n) for a in g.axes] + [(g.c_out // g.groups, g.c_in // g.groups)]
+    entry = 48 if op.dtype.is_complex else 24
+    return entry * g.groups * sum(a * a + b * b for a, b in sides) + 48 * (m + n)
 
 
 def departure(op: Convolution) -> Tensor:
@@ -261,153 +312,3 @@ def departure(op: Convolution) -> Tensor:
     for k in found.kernels:
         nearest = torch.einsum("bg...,bgk->bg...k", nearest, k.expand(*nearest.shape[:2], -1))
     return nearest - weight
-
-
-def _bases(axis: Axis, k: Tensor, transposed: bool) -> list[Basis]:
-    """The SVDs of A_a, or of its two parities."""
-    if _is_identity(axis):
-        return [Basis(None, torch.ones(1, 1, axis.n, dtype=torch.float64, device=k.device), None)]
-    A = axis_matrix(axis, k)
-    A = A.mT if transposed else A
-    return [thin_svd(A)] if _parities(axis, k) == 1 else parity_svds(A)
-
-
-def _gains(
-    values: list[Tensor], scale: Tensor, op: Convolution, request: Request
-) -> tuple[list[Tensor], SpectrumSummary]:
-    """f(σ) for all products, given in units of `scale`, with one cut-off a kernel set."""
-    norm = torch.stack([S.flatten(1).amax(1) for S in values]).amax(0)  # (B,)
-    units = scale.tolist()
-    cutoff = torch.stack(
-        [Request(request.damp, request.rtol, request.atol / u).cutoff(op, s)
-         for u, s in zip(units, norm, strict=True)]
-    )  # fmt: skip
-    damp = request.damp / scale
-    gains, rank = [], torch.zeros_like(norm, dtype=torch.long)
-    smallest, lost = torch.full_like(norm, torch.inf), torch.zeros_like(norm)
-    for S in values:
-        flat = S.flatten(1)
-        keep = flat > cutoff[:, None]
-        safe = torch.where(keep, flat, 1.0)
-        # s/(s² + damp²) = 1/(s + damp·(damp/s)), and no square alone: it may underflow
-        gain = (damp[:, None] / safe).mul_(damp[:, None]).add_(safe).reciprocal_()
-        gains.append(gain.masked_fill_(~keep, 0.0).div_(scale[:, None]).view_as(S))
-        rank += keep.sum(1)
-        smallest = torch.minimum(smallest, torch.where(keep, flat, torch.inf).amin(1))
-        lost = torch.maximum(lost, torch.where(keep, 0.0, flat).amax(1))
-    dropped = min(op.shape) - rank
-    # in the units of `values`; products that are missing are zero
-    flat = torch.cat([S.flatten(1) for S in values], 1)
-    flat = torch.nn.functional.pad(flat, (0, min(op.shape) - flat.shape[1]))
-    above_zero = least_above_zero(flat, request.undamped().cutoff(op, norm))
-    if request.damp:  # directions with σ = 0 are curved by damp² alone
-        smallest = torch.where(dropped == 0, smallest, 0.0)
-    summary = SpectrumSummary(
-        norm=norm * scale,
-        floor=torch.hypot(smallest * scale, torch.full_like(smallest, request.damp)),
-        rank=None if request.damp else rank,
-        gap=torch.where((lost > 0) & (request.damp == 0), smallest / lost, torch.inf),
-        rank_how="not needed: damp > 0" if request.damp else "all singular values",
-        dropped=torch.zeros_like(rank) if request.damp else dropped,
-        above_zero=above_zero * scale,
-    )
-    return gains, summary
-
-
-class SeparableInverse(InverseOperator):
-    """A⁺ or a damped inverse as V · diag(gains) · Uᴴ, both Kronecker products.
-
-    Buffers: `gains0`, … one a combination of parities, (B, g, r, r₁, r₂, …); `U<axis>_<parity>`
-    and `V<axis>_<parity>` of every distinct axis; `U_channels` and `V_channels`, unless one
-    channel goes to one and its phase is in the gains.
-    """
-
-    method = "separable"
-
-    def __init__(
-        self,
-        op: Convolution,
-        channels: Basis,
-        bases: list[list[Basis]],
-        gains: list[Tensor],
-        request: Request,
-        summary: SpectrumSummary,
-    ) -> None:
-        super().__init__(op, request, summary)
-        real = real_working_dtype(op.dtype)
-        working = real.to_complex() if op.dtype.is_complex else real
-
-        def keep(name: str, value: Tensor | None) -> None:
-            self.register_buffer(name, None if value is None else value.to(working))
-
-        alike = [[other is basis for other in bases].index(True) for basis in bases]
-        for i in set(alike):
-            for parity, basis in enumerate(bases[i]):
-                keep(f"U{i}_{parity}", basis.U)
-                keep(f"V{i}_{parity}", basis.V)
-        single = op.geometry.c_in == op.geometry.c_out == op.geometry.groups
-        keep("U_channels", None if single else channels.U)
-        keep("V_channels", None if single else channels.V)
-        for i, gain in enumerate(gains):
-            if single:  # the matrix of one channel is a size, in the gains, and a sign or phase
-                gain = gain * _phase(channels)[(..., *[None] * len(bases))].conj()
-            self.register_buffer(f"gains{i}", gain.to(working if single else real))
-        self.groups = op.geometry.groups
-        self.split_dims = [3 + a for a, axis in enumerate(bases) if len(axis) == 2]
-        combinations = product(*(range(len(axis)) for axis in bases))
-        self.names = [[f"{i}_{p}" for i, p in zip(alike, c, strict=True)] for c in combinations]
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the factor."""
-        return self.get_buffer("gains0").device
-
-    def _solve(self, y: Tensor) -> Tensor:
-        return self._in_slices(y, adjoint=False)
-
-    def _solve_adjoint(self, x: Tensor) -> Tensor:
-        return self._in_slices(x, adjoint=True)
-
-    def _in_slices(self, v: Tensor, adjoint: bool) -> Tensor:
-        count = max(1, _SLICE_BYTES // max(1, v[:1].numel() * v.element_size()))
-        if self.batch_size or len(v) <= count:
-            return self._filter(v, adjoint)
-        return torch.cat([self._filter(part, adjoint) for part in v.split(count)])
-
-    def _filter(self, v: Tensor, adjoint: bool) -> Tensor:
-        """V · diag(gains) · Uᴴ v; the adjoint exchanges U and V and conjugates the gains."""
-        left, right = ("V", "U") if adjoint else ("U", "V")
-        gains = [self.get_buffer(f"gains{i}") for i in range(len(self.names))]
-        return self._between(v, left, right, [g.conj() for g in gains] if adjoint else gains)
-
-    def project(self, v: Tensor, *, on_range: bool) -> Tensor:
-        """The part of v in the kept left singular vectors (`on_range`) or in the right ones."""
-        side = "U" if on_range else "V"
-        kept = [self.get_buffer(f"gains{i}") != 0 for i in range(len(self.names))]
-        return self._between(v, side, side, kept)
-
-    def _between(self, v: Tensor, left: str, right: str, gains: list[Tensor]) -> Tensor:
-        """right · diag(gains) · leftᴴ v."""
-        X = v.unflatten(1, (self.groups, -1))  # (N, g, c, *spatial)
-        X = contract(X, self._conjugate(f"{left}_channels"), 2)
-        parts = []
-        for i, Z in enumerate(split_axes(X, self.split_dims)):
-            names = self.names[i]
-            for dim, name in reversed(list(enumerate(names, start=3))):
-                Z = contract(Z, self._conjugate(left + name), dim)
-            Z = Z * gains[i]
-            for dim, name in enumerate(names, start=3):
-                Z = contract(Z, self._buffers[right + name], dim)
-            parts.append(Z)
-        X = merge_axes(parts, reversed(self.split_dims))
-        return contract(X, self._buffers[f"{right}_channels"], 2).flatten(1, 2)
-
-    def _conjugate(self, name: str) -> Tensor | None:
-        factor = self._buffers[name]
-        return None if factor is None else factor.mH
-
-
-def _phase(channels: Basis) -> Tensor:  # (B, g, 1, 1) matrices -> (B, g, 1)
-    assert channels.U is not None
-    assert channels.V is not None
-    return (channels.U * channels.V.conj())[:, :, 0]

@@ -1,5 +1,8 @@
 """Wiener filters of operators that pad nothing, through the ghost systems of the *boundary* rung.
 
+Ghosts are the samples by which A differs from a circular operator on a larger, periodic grid; what
+is left when they are eliminated is a small dense system (inverse/boundary/ghosts.py).
+
 A scene x that is larger than its data y = Ax + noise lives on a periodic grid of its own, on which
 its spectrum S is defined.  With b(ω) = noise/S(ω) the estimate solves the augmented system
 
@@ -34,12 +37,15 @@ from ...inverse.boundary.sizes import (
 from ...inverse.facts import Effort, SpectrumSummary
 from ...operators.convolution import Convolution
 
-_LEAST = 1e-12  # of the largest signal power: below, a frequency counts as that weak
+_LEAST_SIGNAL = 1e-12  # of the largest signal power: below, a frequency counts as that weak
 _REFINABLE = 1e-4  # change of x by the first refinement, above which iterations answer
 
 
 def obstacle(op: Convolution, signal: Tensor, request: Request) -> str | None:
-    """Why the ghost systems cannot serve, or None."""
+    """Why the system of the ghosts cannot serve a Wiener filter of `op`, or None.
+
+    signal : S^½ (1, *n or 1), or (c, ...) where channels have spectra of their own
+    """
     axes, real = op.geometry.axes, not op.dtype.is_complex
     if op.transposed or any(a.stride > 1 or a.before or a.after for a in axes):
         return "it pads, strides or is transposed"
@@ -56,7 +62,7 @@ def obstacle(op: Convolution, signal: Tensor, request: Request) -> str | None:
 
 
 class PriorForm(AugmentedForm):
-    """The augmented form with B/α in the place of β."""
+    """The augmented system [α A; Aᴴ −B/α], solved through its ghosts and refined with A and B."""
 
     power: Tensor
 
@@ -83,7 +89,7 @@ class PriorForm(AugmentedForm):
 
 
 class WienerGhosts(InverseOperator):
-    """The estimator by a ghost system, refined with A and B; `summary` tells nothing of A."""
+    """A Wiener filter by the system of its ghosts; its `summary` tells nothing of A."""
 
     method = "boundary"
     keeps_double = True
@@ -114,9 +120,13 @@ class WienerGhosts(InverseOperator):
 def by_ghosts(
     op: Convolution, noise: float, signal: Tensor, request: Request
 ) -> InverseOperator | None:
-    """The estimator, or None where the elimination of the rings loses too many digits.
+    """A Wiener filter by its ghosts, or None where their elimination loses too many digits.
 
-    noise : variance of a sample; signal : S^½ (1, *n or 1)
+    Parameters
+    ----------
+    op : an operator to which `obstacle` has nothing to say
+    noise : variance of a sample
+    signal : S^½ (1, *n or 1), in the order of torch.fft.fftn
     """
     A, real = op.in_double(), not op.dtype.is_complex
     first = ring_axis(op.geometry, real)
@@ -124,7 +134,7 @@ def by_ghosts(
     geometry = with_axis_first(op.geometry, first)
     torus = grid_of(geometry, real)
     power = signal[0].square().expand(op.domain_shape[1:])
-    b = noise / power.clamp(min=_LEAST * float(power.max()))
+    b = noise / power.clamp(min=_LEAST_SIGNAL * float(power.max()))
     alpha = math.exp(float(b.log().mean()) / 2)
     beta = b / alpha
     half = beta.movedim(first, 0)[..., : torus.spectrum_shape[-1]]

@@ -9,9 +9,7 @@ the second form being a damped inverse, in which nothing is squared and S may va
 
 *fourier*: circular operators of stride 1.  One small damped inverse a frequency (blocks.py).
 *boundary*: operators that pad nothing, as a photograph's, under white noise (by_ghosts.py).
-
-*krylov*: any other operator under white noise.  x is stationary on its own periodic grid, S^½ two
-transforms, and LSMR solves min ‖A S^½ u − y‖² + noise²‖u‖² with a proof that u is known to tol.
+*krylov*: any other operator under white noise (by_iteration.py).
 
 A power spectrum is per sample: white noise of standard deviation s has N(ω) = s², and an image of n
 samples the periodogram |FFT(x)|²/n.
@@ -36,8 +34,8 @@ from ...inverse import InverseOperator, Request
 from ...inverse.derivative import Derivative, NotDifferentiable
 from ...inverse.diagonal import fourier
 from ...inverse.diagonal.blocks import BlockInverse, invert_blocks
-from ...inverse.diagonal.fourier import FourierInverse, torus_of
-from ...inverse.facts import Effort, SpectrumSummary
+from ...inverse.diagonal.fourier import torus_of, waves_of
+from ...inverse.diagonal.waves import WaveInverse
 from ...numerics.checks import (
     check_all_finite,
     check_choice,
@@ -45,21 +43,18 @@ from ...numerics.checks import (
     check_tensor,
     check_values,
 )
-from ...numerics.linear_map import Adjoint, LinearMap
-from ...numerics.lsmr import largest_singular_value
 from ...numerics.norms import in_unit
 from ...numerics.plain_values import Values, with_values
 from ...numerics.precision import double_dtype, real_working_dtype
 from ...operators.convolution import Convolution
 from ...operators.linear_operator import MemoryLimitError, gigabytes
-from ..by_lsmr import by_lsmr
 from ..penalty import in_groups
 from . import by_ghosts as wiener_ghosts
+from .by_iteration import WienerIteration
 from .gradient import WienerDerivative, shaped
 
-_LEAST = 1e-28  # of the largest noise power: a noiseless frequency is inverted
+_LEAST_NOISE = 1e-28  # of the largest noise power: a noiseless frequency is inverted
 _DIFFERENTIABLE = 1e-12  # of the largest noise power: q = N⁻¹(y − Ax) loses the digits of the ratio
-_MOST_STEPS = 20_000
 
 Spectrum = float | Tensor
 
@@ -71,7 +66,26 @@ def wiener_inverse(
     covariance: Tensor | None,
     request: Request,
 ) -> InverseOperator:
-    """The estimator as an operator y ↦ x̂ that is factored once."""
+    """The Wiener filter y ↦ x̂ = S Aᴴ (A S Aᴴ + N)⁻¹ y as an operator that is factored once.
+
+    Parameters
+    ----------
+    noise_psd, signal_psd
+        Power spectra of noise and signal: numbers, or real tensors (*m) or (c_out, *m), and (*n) or
+        (c_in, *n), in the order of torch.fft.fftn.
+    covariance : (c_in, c_in) between channels, which then share `signal_psd`; None: they are apart
+    request : its method is 'auto', 'fourier' or 'krylov'
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a spectrum is negative, not finite or of another shape, or the covariance not positive.
+    NotImplementedError
+        For one kernel per sample, under vmap, or for coloured noise on an operator that is not
+        circular.
+    MemoryLimitError
+        If the filter does not fit memory_limit.
+    """
     if op.batch_size is not None:
         raise NotImplementedError(
             "Wiener filters of one kernel a sample are not supported; solve sample by sample with "
@@ -108,7 +122,7 @@ def wiener_inverse(
 
 
 def check_wiener_method(method: str) -> None:
-    """One of the ways of this module."""
+    """Refuse a name that is no method of a Wiener filter: 'auto', 'fourier' or 'krylov'."""
     check_choice("method", method, ("auto", "fourier", "krylov"), " for a Wiener filter")
 
 
@@ -145,9 +159,9 @@ def _factored(
 
 # --- spectra
 def _noise(op: Convolution, psd: Tensor) -> Tensor:
-    """(c_out or 1, *m or 1), real, positive."""
+    """The power spectrum N of the noise: (c_out or 1, *m or 1), real, positive."""
     N = _checked("noise_psd", psd, op.range_shape, op)
-    return N.clamp(min=_LEAST * float(N.max()))
+    return N.clamp(min=_LEAST_NOISE * float(N.max()))
 
 
 def _signal(op: Convolution, psd: Tensor, covariance: Tensor | None) -> Tensor:
@@ -226,7 +240,7 @@ def _checked(name: str, psd: Tensor, shape: tuple[int, ...], op: Convolution) ->
 
 
 def _mirrored(values: Tensor, nd: int) -> Tensor:
-    """Values at −ω."""
+    """(..., *n) in the order of torch.fft.fftn -> its values at −ω."""
     dims = tuple(range(-nd, 0))
     return values.flip(dims).roll([1] * nd, dims)
 
@@ -293,8 +307,11 @@ def _blocks(op: Convolution, torus: Torus, *, merged: bool) -> Tensor:
     return torus.spectrum(taps[None], op.geometry)
 
 
-class WienerInverse(FourierInverse):
-    """One block of S^½ (BᴴB + 1)⁻¹Bᴴ N^-½ a frequency; `summary` is that of B."""
+class WienerInverse(WaveInverse):
+    """A Wiener filter by one block S^½ (BᴴB + 1)⁻¹Bᴴ N^-½ per frequency, B = N^-½ A S^½.
+
+    Its `summary` is that of B.
+    """
 
     def __init__(
         self,
@@ -304,90 +321,9 @@ class WienerInverse(FourierInverse):
         request: Request,
         keeps_double: bool,
     ) -> None:
-        super().__init__(op, torus, found, request)
+        super().__init__(op, waves_of(torus), found, request)
         self.keeps_double = keeps_double
 
     def extra_repr(self) -> str:
         """Shapes for `print(inverse)`."""
         return f"{self.domain_shape} -> {self.range_shape}"
-
-
-# --- any other operator
-class Coloured:
-    """A S^½ for an iteration: u is white where x has the spectrum S."""
-
-    per_sample = False
-
-    def __init__(self, A: Convolution, root: Tensor) -> None:
-        self.A, self.root = A, root
-        self.domain_shape, self.range_shape = A.domain_shape, A.range_shape
-
-    def matvec(self, u: Tensor, out: Tensor | None = None) -> Tensor:
-        """A S^½ u."""
-        return self.A._matvec(self.colour(u))
-
-    def rmatvec(self, y: Tensor, out: Tensor | None = None) -> Tensor:
-        """S^½ Aᴴ y."""
-        return self.colour(self.A._rmatvec(y))
-
-    def colour(self, u: Tensor) -> Tensor:
-        """S^½ u, by transforms of the domain."""
-        dims = tuple(range(2, u.ndim))
-        U = torch.fft.fftn(u, dim=dims)
-        coupled = self.root.ndim == u.ndim
-        V = torch.einsum("oc...,nc...->no...", self.root, U) if coupled else self.root * U
-        X = torch.fft.ifftn(V, dim=dims)
-        return X if u.is_complex() else X.real
-
-
-class WienerIteration(InverseOperator):
-    """The estimator by LSMR, anew for every y; noise is white; `summary` is that of A S^½."""
-
-    method = "krylov"
-    keeps_double = True
-    iterates = True
-    root: Tensor
-
-    def __init__(
-        self,
-        op: Convolution,
-        noise_std: float,
-        signal: Tensor,
-        request: Request,
-    ) -> None:
-        A = op.in_double()
-        root = signal.to(torch.complex128)
-        with torch.no_grad():
-            norm = largest_singular_value(Coloured(A, root), 1, A.weight)
-        summary = SpectrumSummary(
-            norm=norm,
-            floor=torch.full_like(norm, noise_std),
-            rank=None,
-            gap=torch.full_like(norm, math.inf),
-            rank_how="not needed: noise > 0",
-        )
-        super().__init__(op, request, summary)
-        self.A, self.noise_std = A, noise_std
-        self.tol, self.maxiter = request.tol, request.maxiter or _MOST_STEPS
-        self.register_buffer("root", root)
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the operator."""
-        return self.root.device
-
-    def _solve(self, y: Tensor) -> Tensor:
-        return self._solve_recorded(y)[0]
-
-    def _solve_recorded(self, y: Tensor) -> tuple[Tensor, Effort]:
-        B = Coloured(self.A, self.root)
-        u, effort = self._iterated(B, y)
-        return B.colour(u), effort
-
-    def _solve_adjoint(self, x: Tensor) -> Tensor:
-        """B(BᴴB + s²)⁻¹S^½ x: the damped inverse of Bᴴ."""
-        B = Coloured(self.A, self.root)
-        return self._iterated(Adjoint(B), B.colour(x))[0]
-
-    def _iterated(self, B: LinearMap, right: Tensor) -> tuple[Tensor, Effort]:
-        return by_lsmr(B, right, self.summary.norm, self.noise_std, self.tol, self.maxiter)

@@ -34,18 +34,28 @@ def shaped(psd: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 class WienerDerivative:
-    """Parameters: the weight, the power spectra of noise and signal, the channels' covariance."""
+    """Derivatives of a Wiener filter x = W y and of its adjoint.
+
+    Its parameters, in this order: the weight, the power spectra of noise and signal, and, where
+    there is one, the covariance of the channels.
+    """
 
     def __init__(self, op: Convolution) -> None:
         self.model = ConvModel(op)
         self.domain_shape, self.range_shape = op.domain_shape, op.range_shape
 
     def of(self, op: Convolution) -> WienerDerivative:
-        """The same."""
+        """The derivative of a Wiener filter of another operator of equal geometry."""
         return WienerDerivative(op)
 
     def vjp(self, at: Solve, g: Tensor, w: Tensor) -> Cotangents:
-        """See the module; Re⟨g, Wᴴv⟩ = Re⟨Wg, v⟩ gives the adjoint the same gradients."""
+        """Gradients of Re⟨g, x⟩, x = W y, in every parameter; None where none is wanted.
+
+        at : the solve, of W or of Wᴴ; g : cotangent of its result; w : Wᴴg, or W g for Wᴴ.
+
+        −W(x, p) + W(S e, q) in the weight, ⟨e, dS Aᴴ q⟩ in the signal and −⟨p, dN q⟩ in the noise,
+        by the letters of the module.  Re⟨g, Wᴴv⟩ = Re⟨W g, v⟩ gives the adjoint the same ones.
+        """
         y, g, x, p = (g, at.v, w, at.x) if at.adjoint else (at.v, g, at.x, w)
         A = self.model.at(at.params, at.x)
         q, e = self._white(at, y - A.matvec(x)), g - A.rmatvec(p)
@@ -58,7 +68,10 @@ class WienerDerivative:
         return [weight, noise, *signal[: len(at.params) - 2]]
 
     def jvp(self, at: Solve, v: Tensor | None, params: Sequence[Tensor | None]) -> Tensor:
-        """See the module."""
+        """The change dx = W(dv − dA x − A z − dN q) + z, z = dS Aᴴ q + S dAᴴ q, of a solve x = W v.
+
+        v : change of what was solved for, or None; params : a change of each parameter, or None
+        """
         right = torch.zeros_like(at.v) if v is None else v
         if all(p is None for p in params):
             return at.inverse(right)
@@ -87,12 +100,12 @@ class WienerDerivative:
 
     # --- S, N and their changes
     def _coloured(self, at: Solve, v: Tensor) -> Tensor:
-        """S v."""
+        """S v, S the covariance of the signal."""
         covariance = at.params[3] if len(at.params) > 3 else None
         return _filtered(v, shaped(at.params[2], self.domain_shape), covariance)
 
     def _changed(self, at: Solve, tangents: Sequence[Tensor | None], v: Tensor) -> Tensor:
-        """dS v."""
+        """dS v, dS the change of the signal's covariance for changes of its parameters."""
         psd, covariance = at.params[2], at.params[3] if len(at.params) > 3 else None
         out = torch.zeros_like(v)
         if tangents[2] is not None:
@@ -102,11 +115,11 @@ class WienerDerivative:
         return out
 
     def _white(self, at: Solve, r: Tensor) -> Tensor:
-        """N⁻¹ r."""
+        """N⁻¹ r, N the covariance of the noise."""
         return _filtered(r, 1 / shaped(at.params[1], self.range_shape), None)
 
     def _noise_change(self, tangents: Sequence[Tensor | None], q: Tensor) -> Tensor:
-        """dN q."""
+        """dN q, dN the change of the noise's covariance for a change of its power spectrum."""
         if tangents[1] is None:
             return torch.zeros_like(q)
         return _filtered(q, shaped(tangents[1], self.range_shape), None)
@@ -126,7 +139,7 @@ class WienerDerivative:
 
 
 def _filtered(v: Tensor, psd: Tensor, covariance: Tensor | None) -> Tensor:
-    """𝓕⁻¹ psd 𝓕 v, mixed between channels."""
+    """𝓕⁻¹ psd 𝓕 v of v (N, c, *n), mixed between channels by the covariance, if there is one."""
     if covariance is not None:
         v = torch.einsum("oc,nc...->no...", covariance.to(v.dtype), v)
     if math.prod(psd.shape[1:]) == 1:  # white: no transform

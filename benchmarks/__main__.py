@@ -14,6 +14,7 @@ import torch
 from .common import THREADS
 
 BENCHES = (
+    "calls",
     "adjoint",
     "fourier",
     "boundary",

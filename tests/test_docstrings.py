@@ -20,12 +20,27 @@ NAMES = ["unconv"] + [
     if not info.name.startswith("unconv.cli")
 ]
 
-FRAGMENT = re.compile(r"(The same|See|As above|Likewise|Itself|Of)\b")
-"""How a sentence begins that means nothing without its neighbour."""
+FRAGMENT = re.compile(r"(The same|See|As above|Likewise|Itself|Of)\b|[^.]*, likewise\.")
+"""A first sentence that means nothing without its neighbour."""
 
 HOUSE = Path(unconv.__file__).parent
-LEANING = {"inverse", "regularize"}  # rooms in which docstrings still need their neighbours
-FILES = [p for p in sorted(HOUSE.rglob("*.py")) if p.relative_to(HOUSE).parts[0] not in LEANING]
+LEANING = {  # files in which a docstring still needs its neighbour
+    "inverse/boundary/candidates.py",
+    "inverse/boundary/deflation.py",
+    "inverse/boundary/forms.py",
+    "inverse/boundary/ghosts.py",
+    "inverse/boundary/ring_ghosts.py",
+    "inverse/boundary/sizes.py",
+    "inverse/boundary/truncation.py",
+    "inverse/boundary/zero_slices.py",
+    "inverse/diagonal/dense.py",
+    "inverse/diagonal/separable.py",
+    "inverse/request.py",
+    "regularize/penalized.py",
+    "regularize/stack.py",
+    "regularize/wiener/gradient.py",
+}
+FILES = [p for p in sorted(HOUSE.rglob("*.py")) if p.relative_to(HOUSE).as_posix() not in LEANING]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,4 +1,4 @@
-"""Norms outside the range of squares, and refinement of data that A⁺ annihilates."""
+"""Norms outside the range of squares, exact units, and refinement of data that A⁺ annihilates."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from unconv import ConvOperator
-from unconv.numerics.norms import norms
+from unconv.numerics.norms import in_unit, norms, quotient_in_halves, unit_of
 
-from ..helpers import randn
+from ..helpers import DOUBLES, F64, randn
 
 POWERS = [-1000, -600, -130, -70, 0, 70, 120, 500, 1000]
 IN_RANGE = [
@@ -60,3 +62,47 @@ def test_data_outside_the_range(shape: tuple[int, int, int], seed: int, size: fl
         truth = torch.linalg.lstsq(A, expected.flatten()[:, None], driver="gelsd").solution[:, 0]
         error = float((x.flatten() - truth).norm())
         assert error <= 300 * 2.0**-52 * float(data.norm() * S[0] / S[-1] ** 2)
+
+
+# --- units ----------------------------------------------------------------------------------------
+
+
+SIZES = [5e-324, 1e-310, 1e-170, 0.3, 1.0, 3.0, 1e200, 1.7e308]
+
+
+@given(st.sampled_from(SIZES), st.sampled_from(DOUBLES), st.integers(0, 2), st.integers(0, 99))
+def test_there_and_back_is_exact(size, dtype, dims, seed):
+    t = randn(2, 3, 4, dtype=dtype, seed=seed)
+    t = t / torch.view_as_real(t.to(torch.complex128)).abs().max() * size
+    scaled, unit = in_unit(t, dims)
+    assert unit.shape == t.shape[:dims]
+    assert (unit.log2() == unit.log2().round()).all()
+    back = scaled * unit.reshape(*unit.shape, *[1] * (3 - dims))
+    assert torch.equal(back, t)
+    parts = torch.view_as_real(scaled) if scaled.is_complex() else scaled
+    largest = parts.abs().flatten(dims).amax(dims)
+    assert ((largest >= 1) & (largest < 2) | (largest == 0)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.complex64])
+def test_a_tensor_keeps_its_dtype(dtype):
+    scaled, unit = in_unit(100 * torch.ones(2, 3, dtype=dtype))
+    assert scaled.dtype == dtype
+    assert torch.equal(scaled, torch.full_like(scaled, 100 / 64))
+    assert unit.tolist() == [64, 64]
+    assert unit.dtype == F64
+
+
+def test_what_has_no_size_keeps_its_values():
+    t = torch.tensor([[0.0, 0.0], [math.inf, 1.0], [math.nan, 1.0]])
+    scaled, unit = in_unit(t)
+    assert unit.tolist() == [1, 1, 1]
+    assert torch.equal(scaled.nan_to_num(7), t.nan_to_num(7))
+    assert in_unit(t[:0])[1].shape == (0,)
+    assert unit_of(torch.tensor([0.0, math.nan])).tolist() == [1, 1]
+
+
+@given(st.integers(-1074, 1023), st.integers(-1074, 1023))
+def test_a_quotient_that_is_no_number_has_halves_that_are(up, down):
+    a, b = quotient_in_halves(*(torch.tensor([2.0**e], dtype=F64) for e in (up, down)))
+    assert float(a.log2() + b.log2()) == up - down

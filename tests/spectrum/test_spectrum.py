@@ -421,6 +421,17 @@ def test_largest_eigenpairs(dtype, k):
     assert relative(W.conj() @ W.mT, torch.eye(k, dtype=dtype)) < 1e-13
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_largest_eigenvalue_beside_one_that_is_nearly_alike(seed):
+    generator = torch.Generator().manual_seed(seed)
+    apart = 10 ** -(7 + float(torch.rand(1, generator=generator)))
+    d = torch.rand(300, generator=generator, dtype=F64) * 0.95
+    d[torch.randperm(300, generator=generator)[:2]] = torch.tensor([1.0, 1 - apart], dtype=F64)
+    found = largest_eigenpairs(lambda v: d * v, (300,), 1, d, rtol=1e-8)
+    assert found.converged
+    assert 1 - 1e-9 <= float(found.values) <= 1 + 1e-14
+
+
 def test_multiple_eigenvalues_are_found_as_often_as_they_are():
     d = torch.cat([torch.ones(11, dtype=F64), torch.linspace(0.99, 0.1, 500, dtype=F64)])
     found = largest_eigenpairs(lambda v: d * v, (511,), 12, d, rtol=1e-10)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ..grid.geometry import Geometry
-from ..numerics.precision import ieee_arithmetic, working_dtype
+from ..numerics.precision import ieee_arithmetic, working_pair
 from . import choice
 from .by_fft import correlate_fft, grouped, transpose_fft
 from .complex_parts import Engine, from_real_parts
@@ -64,12 +64,17 @@ def correlate_transpose(y: Tensor, weight: Tensor, geometry: Geometry) -> Tensor
 
 def _compute(direct: Engine, fft: Engine, x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """Dtypes around the engines: half precisions in float32, complex numbers from real parts."""
-    dtype, device_type = torch.result_type(weight, x), x.device.type
-    x, weight = (t.to(working_dtype(t.dtype, dtype)) for t in (x, weight))
+    x, weight, dtype = working_pair(x, weight)
+    device_type = "cpu" if x.is_cpu else x.device.type
+    by_fft = choice.fft_is_cheaper(x.shape[0], geometry, weight.dtype, device_type)
     with ieee_arithmetic(device_type, dtype):
-        if choice.fft_is_cheaper(x.shape[0], geometry, weight.dtype, device_type):
-            return fft(x, weight, geometry).to(dtype)
-        return from_real_parts(direct, x, weight, geometry).to(dtype)
+        if by_fft:
+            y = fft(x, weight, geometry)
+        elif dtype.is_complex:
+            y = from_real_parts(direct, x, weight, geometry)
+        else:
+            y = direct(x, weight, geometry)
+    return y if y.dtype == dtype else y.to(dtype)
 
 
 def _correlate_direct(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:

@@ -25,6 +25,10 @@ _DIRECT_RATES = {
     (True, 3): (2.2, 28.0),
 }
 
+# Products of a float32 transposed convolution up to which a flipped copy of the kernel costs more
+# than the slower kernel of torch: 9,216 take 10.0 µs against 11.8, 36,864 take 28 against 15.
+_FEW_PRODUCTS = 8_000
+
 
 def channels_a_group(geometry: Geometry) -> int:
     """The smaller number of channels that a group reads or writes."""
@@ -34,6 +38,12 @@ def channels_a_group(geometry: Geometry) -> int:
 def is_depthwise(geometry: Geometry) -> bool:
     """Whether every channel has a kernel of its own."""
     return geometry.groups > 1 and geometry.c_in == geometry.c_out == geometry.groups
+
+
+def _products(geometry: Geometry) -> int:
+    """Real multiplications of one sample."""
+    pairs = geometry.c_in * geometry.c_out // geometry.groups
+    return pairs * math.prod(a.k * a.m for a in geometry.axes)
 
 
 @lru_cache(maxsize=1024)
@@ -51,7 +61,7 @@ def backward_is_fastest(geometry: Geometry, dtype: torch.dtype, device_type: str
         return True
     if dtype.to_real() != torch.float64:
         wide = geometry.groups == 1 and channels_a_group(geometry) >= 16
-        return wide or is_depthwise(geometry)
+        return wide or is_depthwise(geometry) or _products(geometry) <= _FEW_PRODUCTS
     # float64: the gradient kernel holds one im2col matrix per sample and wins while that is small;
     # one tap or one channel leave it nothing to win.
     taps = math.prod(a.k for a in geometry.axes)

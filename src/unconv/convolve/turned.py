@@ -20,12 +20,16 @@ def turned_geometry(geometry: Geometry) -> Geometry | None:
         if a.stride != 1 or before < 0 or after < 0:
             return None
         axes.append(Axis(a.m, a.n, a.k, 1, a.dilation, before, after, "zeros"))
-    return replace(geometry, axes=tuple(axes), c_in=geometry.c_out, c_out=geometry.c_in)
+    turned = replace(geometry, axes=tuple(axes), c_in=geometry.c_out, c_out=geometry.c_in)
+    return geometry if turned == geometry else turned  # one object is found sooner than two equal
 
 
 def turned_weight(weight: Tensor, geometry: Geometry) -> Tensor:
     """The kernel of Cᵀ: taps flipped, channels of each group swapped."""
     nd, g = geometry.nd, geometry.groups
     channels = weight.ndim - nd - 2
-    flipped = weight.flip(tuple(range(-nd, 0))).unflatten(channels, (g, -1))
-    return flipped.transpose(channels + 1, channels + 2).flatten(channels, channels + 1)
+    flipped = weight.flip(tuple(range(-nd, 0)))
+    if g == 1:
+        return flipped.transpose(channels, channels + 1)
+    swapped = flipped.unflatten(channels, (g, -1)).transpose(channels + 1, channels + 2)
+    return swapped.flatten(channels, channels + 1)

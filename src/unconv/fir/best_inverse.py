@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from ..inverse import Certificate, InverseOperator
-from ..inverse.certificate import certify
-from ..inverse.facts import Effort
+from ..inverse.certificate import certified
 from ..inverse.plan import damp_value
 from ..numerics.checks import check_flag, check_memory_limit
 from ..numerics.compiled import outside_graphs
@@ -127,13 +126,9 @@ def _solve(
     problem: Problem, inverse: InverseOperator, delay: tuple[int, ...]
 ) -> tuple[Tensor, Certificate]:
     """The rows of g, and the evidence for them."""
-    found: list[Certificate] = []
-
-    def judge(plain: InverseOperator, y: Tensor, x: Tensor, effort: Effort) -> None:
-        found.append(certify(plain.source[0], plain, x, y, effort))
-
-    rows, _ = inverse.solution(problem.delta(delay), judge)
-    return rows, found[0]
+    y = problem.delta(delay)
+    rows, effort = inverse.solution(y)
+    return rows, certified(inverse, rows, y, effort)
 
 
 def _record(

@@ -1,20 +1,28 @@
-"""A factored inverse as one node of autograd's graph, in y and in what it was factored from."""
+"""A factored inverse as one node of autograd's graph, in y and in what it was factored from.
+
+The outputs of the node are x and the `Effort` that it took, of which x alone has a derivative.
+What is to be judged of them needs plain values, and gets them by `look`, under the rules by which
+the node itself meets torch.func: a mapped axis of the data is more images, one of the kernels is
+the batch of an inverse that holds a factor for every kernel.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from ..numerics.plain_values import is_watched
 from ..numerics.precision import ieee_arithmetic, in_precision
 from .derivative import Derivative, Solve
 from .facts import Effort
 
 
 class Factored(Protocol):
-    """What a node needs of the inverse that it applies."""
+    """What a node needs of the inverse B that it applies."""
 
     batch_size: int | None
     params: tuple[Tensor, ...]
@@ -24,69 +32,100 @@ class Factored(Protocol):
     def each(self) -> Factored:
         """Under vmap over the weight, the inverses of all slices."""
 
-    def evaluate(self, v: Tensor, *, adjoint: bool, record: Record | None = None) -> Tensor:
-        """B v or Bᴴ v as plain values."""
+    def evaluate(self, v: Tensor, *, adjoint: bool) -> Tensor:
+        """B v or Bᴴ v as plain values, in the dtype of the factor."""
+
+    def evaluate_with_effort(self, y: Tensor) -> tuple[Tensor, Effort]:
+        """B y as plain values, with the most care that the factor can take, and what it took."""
 
 
-Record = Callable[[Any, Tensor, Tensor, Effort], None]
-"""What shall be done with (inverse, y, x, effort) as plain values."""
+Look = Callable[[Any, Tensor, Tensor, Effort], None]
+"""What shall be done with (inverse, x, y, effort) as plain values."""
+
+_FIELDS = len(Effort._fields)
+_Outputs = tuple[Tensor | None, ...]  # x and the fields of an Effort
 
 
-def apply_inverse(
-    inverse: Factored, v: Tensor, *, adjoint: bool = False, record: Record | None = None
-) -> Tensor:
-    """B v or Bᴴ v in the dtype of the factor, differentiable in v and `inverse.params`.
+def apply_inverse(inverse: Factored, v: Tensor, *, adjoint: bool = False) -> Tensor:
+    """B v or Bᴴ v in the dtype of the factor, differentiable in v and `inverse.params`."""
+    if not is_watched(
+        v, *inverse.params
+    ):  # a node that nobody reads takes longer than short solves
+        with torch.no_grad():
+            return _values(inverse, v, adjoint)
+    x: Tensor = _Apply.apply(v, inverse, adjoint, False, *inverse.params)[0]
+    return x
 
-    `record` is called while the values are at hand, also under the transforms of torch.func.
+
+def solve_with_effort(inverse: Factored, y: Tensor) -> tuple[Tensor, Effort]:
+    """B y with the most care, differentiable in y and `inverse.params`, and what it took."""
+    x, *effort = _Apply.apply(y, inverse, False, True, *inverse.params)
+    return x, Effort(*effort)
+
+
+def look(inverse: Factored, x: Tensor, y: Tensor, effort: Effort, then: Look) -> None:
+    """Call then(inverse, x, y, effort) with plain values, outside autograd and torch.func.
+
+    x, y, effort : of `solve_with_effort`.  Under a vmap over kernels `then` is called for one image
+    after the other, each time with the inverses of all kernels.
     """
-    out: Tensor = _Apply.apply(v, inverse, adjoint, record, *inverse.params)
-    return out
+    _Look.apply(then, inverse, x, y, *effort, *inverse.params)
+
+
+def _values(inverse: Factored, v: Tensor, adjoint: bool) -> Tensor:
+    x = inverse.evaluate(v, adjoint=adjoint)
+    return x.clone() if x._is_view() else x  # torch sets no tangent on a view
 
 
 class _Apply(torch.autograd.Function):
     @staticmethod
     def forward(
-        v: Tensor, inverse: Factored, adjoint: bool, record: Record | None, *params: Tensor
-    ) -> Tensor:
-        x = inverse.evaluate(v, adjoint=adjoint, record=record)
-        return x.clone() if x._is_view() else x  # torch sets no tangent on a view
+        v: Tensor, inverse: Factored, adjoint: bool, careful: bool, *params: Tensor
+    ) -> _Outputs:
+        if not careful:
+            return _values(inverse, v, adjoint), *Effort()
+        x, effort = inverse.evaluate_with_effort(v)
+        return x.clone() if x._is_view() else x, *effort
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: _Outputs) -> None:
         """What is saved guards itself: torch refuses a weight that has changed in place."""
         v, ctx.inverse, ctx.adjoint, _, *params = inputs
+        x, *effort = output
+        ctx.mark_non_differentiable(*(t for t in effort if t is not None))
         ctx.set_materialize_grads(False)
         if any(ctx.needs_input_grad[4:]):
-            ctx.save_for_backward(v, output, *params)
+            ctx.save_for_backward(v, x, *params)
         else:  # the map alone is enough: it is linear, and its factor is its own
             ctx.constants, ctx.complex_data = params, v.is_complex()
-        ctx.save_for_forward(v, output, *params)
+        ctx.save_for_forward(v, x, *params)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor | None) -> tuple[Any, ...]:
+    def backward(ctx: Any, g: Tensor | None, *_: None) -> tuple[Any, ...]:
         count = len(ctx.needs_input_grad) - 4
         if g is None:
             return (None,) * (4 + count)
         needed = ctx.needs_input_grad[4:]
         if not any(needed):
-            w = _Apply.apply(g, ctx.inverse, not ctx.adjoint, None, *ctx.constants)
+            w = _Apply.apply(g, ctx.inverse, not ctx.adjoint, False, *ctx.constants)[0]
             return (w if ctx.complex_data else _real(w), None, None, None, *[None] * count)
         v, x, *params = ctx.saved_tensors
-        w = _Apply.apply(g, ctx.inverse, not ctx.adjoint, None, *params)
+        w = _Apply.apply(g, ctx.inverse, not ctx.adjoint, False, *params)[0]
         grads = cotangents(ctx.inverse, g, w, v, x, params, ctx.adjoint, needed)
         return (_like(w, v), None, None, None, *grads)
 
     @staticmethod
     def jvp(
-        ctx: Any, tangent: Tensor | None, _i: None, _a: None, _r: None, *tangents: Tensor | None
-    ) -> Tensor:
+        ctx: Any, tangent: Tensor | None, _i: None, _a: None, _c: None, *tangents: Tensor | None
+    ) -> _Outputs:
         v, x, *params = ctx.saved_for_forward
         wanted = [t is not None for t in tangents]
         at = _solve_at(ctx.inverse, v, x, params, ctx.adjoint, wanted)
         right = None if tangent is None else _joined(tangent, x)
         changes = [None if t is None else in_precision(t, x.dtype) for t in tangents]
         with ieee_arithmetic(x.device.type, x.dtype):
-            return ctx.inverse.derivative.jvp(at, right, changes)
+            dx = ctx.inverse.derivative.jvp(at, right, changes)
+        return dx, *(None,) * _FIELDS
 
     @staticmethod
     def vmap(
@@ -95,35 +134,98 @@ class _Apply(torch.autograd.Function):
         v: Tensor,
         inverse: Factored,
         adjoint: bool,
-        record: Record | None,
+        careful: bool,
         *params: Tensor,
-    ) -> tuple[Tensor, int]:
+    ) -> tuple[_Outputs, _Dims]:
         """The mapped axis joins the batch; where it is that of the kernels, it is the batch."""
-        if any(d is not None for d in in_dims[4:]):
-            return _of_mapped_kernels(info, in_dims, v, inverse, adjoint, record, params)
-        v = v.movedim(in_dims[0] or 0, 0)
+        v = _first(v, in_dims[0], info.batch_size)
+        if any(d is not None for d in in_dims[4:]):  # image after image, each for all kernels
+            params = _all_first(params, in_dims[4:])
+            each = inverse.each
+            images = [_Apply.apply(i, each, adjoint, careful, *params) for i in v.unbind(1)]
+            return _stacked(images, 1)
         if inverse.batch_size:  # one kernel a sample: the batch is taken
-            parts = [_Apply.apply(part, inverse, adjoint, record, *params) for part in v]
-            return torch.stack(parts), 0
-        x = _Apply.apply(v.flatten(0, 1), inverse, adjoint, record, *params)
-        return x.unflatten(0, v.shape[:2]), 0
+            return _stacked([_Apply.apply(p, inverse, adjoint, careful, *params) for p in v], 0)
+        found = _Apply.apply(v.flatten(0, 1), inverse, adjoint, careful, *params)
+        apart = tuple(None if t is None else t.unflatten(0, v.shape[:2]) for t in found)
+        return apart, _dims(apart)
 
 
-def _of_mapped_kernels(
-    info: Any,
-    in_dims: tuple[int | None, ...],
-    v: Tensor,
-    inverse: Factored,
-    adjoint: bool,
-    record: Record | None,
-    params: tuple[Tensor, ...],
-) -> tuple[Tensor, int]:
-    """Image after image, each for all kernels at once."""
-    v = v.expand(info.batch_size, *v.shape) if in_dims[0] is None else v.movedim(in_dims[0], 0)
-    moved = [p if d is None else p.movedim(d, 0) for p, d in zip(params, in_dims[4:], strict=True)]
-    each = inverse.each
-    found = [_Apply.apply(v[:, i], each, adjoint, record, *moved) for i in range(v.shape[1])]
-    return torch.stack(found, 1), 0
+class _Look(torch.autograd.Function):
+    """Calls its first argument; its value is a zero that nobody reads."""
+
+    @staticmethod
+    def forward(then: Look, inverse: Factored, x: Tensor, y: Tensor, *rest: Tensor) -> Tensor:
+        with torch.no_grad():
+            then(inverse, x.detach(), y.detach(), Effort(*rest[:_FIELDS]))
+        return x.new_zeros(())
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Keep nothing: the value that autograd sees is a constant."""
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> None:
+        """The zero has no tangent."""
+
+    @staticmethod
+    def vmap(
+        info: Any,
+        in_dims: tuple[int | None, ...],
+        then: Look,
+        inverse: Factored,
+        x: Tensor,
+        y: Tensor,
+        *rest: Tensor | None,
+    ) -> tuple[Tensor, None]:
+        """As for the node: more images, or image after image where the kernels are mapped."""
+        found = [
+            None if t is None else _first(t, d, info.batch_size)
+            for t, d in zip((x, y, *rest[:_FIELDS]), in_dims[2 : 4 + _FIELDS], strict=True)
+        ]
+        params, dims = rest[_FIELDS:], in_dims[4 + _FIELDS :]
+        if any(d is not None for d in dims):
+            params, inverse = _all_first(params, dims), inverse.each
+            parts: Iterable[Sequence[Tensor | None]] = zip(
+                *(_apart(t, 1) for t in found), strict=False
+            )
+        elif inverse.batch_size:
+            parts = zip(*(_apart(t, 0) for t in found), strict=False)
+        else:
+            parts = [[None if t is None else t.flatten(0, 1) for t in found]]
+        for part in parts:
+            _Look.apply(then, inverse, *part, *params)
+        return x.new_zeros(()), None
+
+
+_Dims = tuple[int | None, ...]
+
+
+def _first(t: Tensor, dim: int | None, size: int) -> Tensor:
+    """`t` with the mapped axis in front, the same for all where it is not mapped."""
+    return t.expand(size, *t.shape) if dim is None else t.movedim(dim, 0)
+
+
+def _apart(t: Tensor | None, dim: int) -> Iterable[Tensor | None]:
+    """The slices of a tensor, or None as often as wanted."""
+    return repeat(None) if t is None else t.unbind(dim)
+
+
+def _all_first(params: Sequence[Any], dims: Sequence[int | None]) -> tuple[Any, ...]:
+    """Parameters with the mapped axis in front, of those that have one."""
+    return tuple(p if d is None else p.movedim(d, 0) for p, d in zip(params, dims, strict=True))
+
+
+def _stacked(outputs: Sequence[_Outputs], dim: int) -> tuple[_Outputs, _Dims]:
+    """The outputs of several nodes as one; the mapped axis is the first."""
+    rows = zip(*outputs, strict=True)
+    found = tuple(None if row[0] is None else torch.stack(row, dim) for row in rows)
+    return found, _dims(found)
+
+
+def _dims(outputs: _Outputs) -> _Dims:
+    return tuple(None if t is None else 0 for t in outputs)
 
 
 def cotangents(
@@ -160,9 +262,9 @@ def _solve_at(
         params=[in_precision(p, x.dtype) for p in params],
         adjoint=adjoint,
         wanted=wanted,
-        inverse=lambda t: _Apply.apply(t, inverse, adjoint, None, *params),
-        inverse_adjoint=lambda t: _Apply.apply(t, inverse, not adjoint, None, *params),
-        solve=lambda t, params, adjoint: _Apply.apply(t, inverse, adjoint, None, *params),
+        inverse=lambda t: _Apply.apply(t, inverse, adjoint, False, *params)[0],
+        inverse_adjoint=lambda t: _Apply.apply(t, inverse, not adjoint, False, *params)[0],
+        solve=lambda t, params, adjoint: _Apply.apply(t, inverse, adjoint, False, *params)[0],
     )
 
 

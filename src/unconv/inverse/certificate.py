@@ -19,7 +19,8 @@ Source: Björck, "Numerical Methods for Least Squares Problems", SIAM 1996, §1.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -27,6 +28,7 @@ from torch import Tensor
 
 from ..numerics.norms import norms, ratio
 from ..operators.convolution import Convolution
+from .autograd import look
 from .evidence import Evidence, doubled, gather
 from .facts import Effort, Plan
 from .krylov import KrylovInverse
@@ -41,7 +43,7 @@ class Certificate:
 
     Attributes
     ----------
-    method : the rung that answered
+    method : the rung that answered, the one of several ways to invert A
     rank : (N,) number of singular values that count, or None where damp > 0 made it moot
     rank_how : how the rank is known
     gap : (N,) lower bound of σ_r/σ_{r+1}; under 10 the cut-off, not the data, decides x
@@ -156,9 +158,44 @@ def certify(
         refinements=_each(effort.refinements, error_bound),
         dropped=facts.dropped.expand(N),
         converged=converged,
-        advice=effort.advice or _advice(view, bool(converged.all()), facts.gap),
+        advice=inverse.advice(effort) or _advice(view, bool(converged.all()), facts.gap),
         plan=inverse.plan,
     )
+
+
+def certified(
+    inverse: InverseOperator,
+    x: Tensor,
+    y: Tensor,
+    effort: Effort,
+    tol: float | None = None,
+    heed: Callable[[Certificate, InverseOperator, Effort], None] | None = None,
+) -> Certificate:
+    """Judge x, effort = inverse.solution(y), also where torch.func transforms the caller.
+
+    heed : told of each certificate as it is made, with what it judges as plain values
+    """
+    found: list[Certificate] = []
+
+    def judge(inverse: InverseOperator, x: Tensor, y: Tensor, effort: Effort) -> None:
+        found.append(certify(inverse.source[0], inverse, x, y, effort, tol))
+        if heed is not None:
+            heed(found[-1], inverse, effort)
+
+    look(inverse, x, y, effort, judge)
+    return _joined(found)
+
+
+def _joined(found: Sequence[Certificate]) -> Certificate:
+    """One of several batches; what is said of one image is said of the one known least."""
+    if len(found) == 1:
+        return found[0]
+    worst = max(found, key=lambda c: float(c.error_bound.nan_to_num(nan=math.inf).max()))
+    rows = {f.name: [getattr(c, f.name) for c in found] for f in fields(Certificate)}
+    each: dict[str, Any] = {
+        k: torch.cat(row) for k, row in rows.items() if isinstance(row[0], Tensor)
+    }
+    return replace(worst, **each)
 
 
 def _rounding(
@@ -199,14 +236,14 @@ def _tolerance(
 
 
 def _relative(error: Tensor) -> Tensor:
-    """Of ‖x*‖ ≥ ‖x‖ − error, for an error in units of ‖x‖: inf where nothing of x is proven."""
+    """An error in units of ‖x‖ as a part of ‖x*‖ ≥ ‖x‖ − error; inf where nothing is proven."""
     bound = torch.where(error == 0, 0.0, error / (1 - error).clamp(min=0))
     return torch.where(bound.isnan(), torch.inf, bound)
 
 
-def _each(count: Tensor | int, like: Tensor) -> Tensor:
-    """One integer an image."""
-    return torch.as_tensor(count, device=like.device).expand(len(like))
+def _each(count: Tensor | None, like: Tensor) -> Tensor:
+    """One integer an image, (N,) as `like`; 0 where nothing was counted."""
+    return torch.zeros_like(like, dtype=torch.long) if count is None else count
 
 
 def _worst(error_bound: Tensor, tolerance: Tensor) -> int:

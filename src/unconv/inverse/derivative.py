@@ -23,8 +23,8 @@ Damped, with λ = damp² and u = (AAᴴ + λ)⁻¹y, there are two ways to say t
 Neither meets 1/λ: v is of the size of 1/σ² where A has no null space, and u where Aᴴ has none.
 With both null spaces the null vectors that g holds weigh 1/λ in v, and are orthogonal to x only to
 round-off.  A change of the weight by an eps does as much to the derivative itself, but not where
-its structure holds the null space in place (constants, under a difference kernel).  So where a rung
-knows the least σ that is not zero, and damp is far below it, the product with x is taken of
+its structure holds the null space in place (constants, under a difference kernel).  So where it is
+known what the least σ is that is not zero, and damp is far below it, the product with x is taken of
 A⁺w = v on the range alone, by z ← z + B(w − Az) from z = 0: λ/(σ² + λ) of the error is left a step.
 
 Bᴴ is the inverse of Aᴴ, so one derivation serves both.  The formulas are written with the same
@@ -52,17 +52,18 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from ..numerics.linear_map import Parametric
 from ..numerics.precision import in_precision
 from ..operators.convolution import Convolution
 from .facts import SpectrumSummary
 from .normal_equations import (
-    Linear,
     Model,
     NormalEquations,
     Params,
-    Turned,
+    gradients,
     real_dot,
     refinements_for,
+    turned,
 )
 from .request import Request
 
@@ -100,7 +101,7 @@ class Derivative(Protocol):
     """How an inverse depends on its parameters."""
 
     def of(self, op: Convolution) -> Derivative:
-        """The same for an operator of the same geometry."""
+        """This dependence for the inverse of another operator of the same geometry."""
 
     def vjp(self, at: Solve, g: Tensor, w: Tensor) -> Cotangents:
         """Cotangents of the parameters for a cotangent g of x, w = Bᴴg."""
@@ -136,43 +137,49 @@ class LeastSquares:
         self.cut = None if self.damped else _real_cut(request, summary, m, n)
 
     def of(self, op: Convolution) -> LeastSquares:
-        """The same for one of the kernels that were factored together."""
+        """The derivative of the inverse of `op`, one of the kernels that were factored together."""
         return LeastSquares(ConvModel(op), *self._made_from)
 
     def vjp(self, at: Solve, g: Tensor, w: Tensor) -> Cotangents:
-        """See the module."""
-        A, v, x = Turned(self.model.at(at.params, at.x), at.adjoint), at.v, at.x
+        """Cotangents of the weight (and of damp) for a cotangent g of x, w = Bᴴg.
+
+        −W(x, w) + W(Bw, r) + W(g − Aᴴw, Bᴴx) for A⁺, as derived in the docstring of this module.
+        """
+        A, v, x = turned(self.model.at(at.params, at.x), at.adjoint), at.v, at.x
         self._refuse_a_cut()
         pairs = [(x, -w)]
         if self.damped:
             return self._damped_vjp(at, A, g, w)
         null_of_adjoint, null = self.null[::-1] if at.adjoint else self.null
         if null_of_adjoint:
-            pairs.append((at.inverse(w), v - A.apply(x)))
+            pairs.append((at.inverse(w), v - A.matvec(x)))
         if null:
-            pairs.append((g - A.adjoint(w), at.inverse_adjoint(x)))
-        return list(A.gradients(pairs))
+            pairs.append((g - A.rmatvec(w), at.inverse_adjoint(x)))
+        return list(gradients(A, pairs))
 
     def jvp(self, at: Solve, v: Tensor | None, params: Sequence[Tensor | None]) -> Tensor:
-        """See the module."""
+        """dx for tangents of the right-hand side and of the parameters, of the shape of x.
+
+        B(dv − dA x) + B Bᴴ dAᴴ r + (1 − BA) dAᴴ Bᴴ x for A⁺.
+        """
         right = torch.zeros_like(at.v) if v is None else v
         if all(p is None for p in params):
             return at.inverse(right)
         self._refuse_a_cut()
-        A = Turned(self.model.at(at.params, at.x), at.adjoint)
-        dA = Turned(self.model.tangent(at.params, params, at.x), at.adjoint)
-        right = right - dA.apply(at.x)
+        A = turned(self.model.at(at.params, at.x), at.adjoint)
+        dA = turned(self.model.tangent(at.params, params, at.x), at.adjoint)
+        right = right - dA.matvec(at.x)
         if self.damped:
             return self._damped_jvp(at, A, dA, right, params[-1])
         null_of_adjoint, null = self.null[::-1] if at.adjoint else self.null
         if null_of_adjoint:
-            right = right + at.inverse_adjoint(dA.adjoint(at.v - A.apply(at.x)))
+            right = right + at.inverse_adjoint(dA.rmatvec(at.v - A.matvec(at.x)))
         if not null:
             return at.inverse(right)
-        z = dA.adjoint(at.inverse_adjoint(at.x))
-        return at.inverse(right - A.apply(z)) + z
+        z = dA.rmatvec(at.inverse_adjoint(at.x))
+        return at.inverse(right - A.matvec(z)) + z
 
-    def _damped_vjp(self, at: Solve, A: Turned, g: Tensor, w: Tensor) -> Cotangents:
+    def _damped_vjp(self, at: Solve, A: Parametric, g: Tensor, w: Tensor) -> Cotangents:
         """−W(x, w) + W(v, r) and −2·damp·Re⟨v, x⟩, or the same of u."""
         pair, product = self._of_normal_equations(at, A, g, w)
         of_damp = None
@@ -182,29 +189,29 @@ class LeastSquares:
             of_damp = -2 * at.params[-1] * product
         if not any(at.wanted[:-1]):  # a fixed kernel with a damp that is learnt
             return [*[None] * (len(at.params) - 1), of_damp]
-        return [*A.gradients([(at.x, -w), pair]), of_damp]
+        return [*gradients(A, [(at.x, -w), pair]), of_damp]
 
     def _of_normal_equations(
-        self, at: Solve, A: Turned, g: Tensor, w: Tensor
+        self, at: Solve, A: Parametric, g: Tensor, w: Tensor
     ) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """(v, r) and Re⟨v, x⟩, as (λv, u) and Re⟨w, u⟩ where A is wide."""
         if self._is_wide(at):
             u = self._normal(at, of_data=True).solve(at.v, at.x, at.params)
-            return (g - A.adjoint(w), u), real_dot(w, u)
+            return (g - A.rmatvec(w), u), real_dot(w, u)
         v = self._normal(at, of_data=False).solve(g, w, at.params)
-        return (v, at.v - A.apply(at.x)), real_dot(v, at.x)
+        return (v, at.v - A.matvec(at.x)), real_dot(v, at.x)
 
     def _damped_jvp(
-        self, at: Solve, A: Turned, dA: Turned, right: Tensor, ddamp: Tensor | None
+        self, at: Solve, A: Parametric, dA: Parametric, right: Tensor, ddamp: Tensor | None
     ) -> Tensor:
         """B right + N dAᴴ r − 2·damp·ddamp·N x; N dAᴴ r = λN dAᴴu and N x = Bu where A is wide."""
         if self._is_wide(at):
             u = self._normal(at, of_data=True).solve(at.v, at.x, at.params)
-            z = dA.adjoint(u)
-            dx, N_x = at.inverse(right - A.apply(z)) + z, None if ddamp is None else at.inverse(u)
+            z = dA.rmatvec(u)
+            dx, N_x = at.inverse(right - A.matvec(z)) + z, None if ddamp is None else at.inverse(u)
         else:
             N = self._normal(at, of_data=False)
-            z = dA.adjoint(at.v - A.apply(at.x))
+            z = dA.rmatvec(at.v - A.matvec(at.x))
             dx = at.inverse(right) + N.solve(z, at.inverse_adjoint(z), at.params)
             N_x = None if ddamp is None else N.solve(at.x, at.inverse_adjoint(at.x), at.params)
         if ddamp is None or N_x is None:
@@ -223,12 +230,12 @@ class LeastSquares:
         count = refinements_for(self.ratio, at.x.dtype)
         return NormalEquations(at.solve, self.model, at.adjoint != of_data, count)
 
-    def _on_the_range(self, at: Solve, A: Turned, w: Tensor) -> Tensor:
+    def _on_the_range(self, at: Solve, A: Parametric, w: Tensor) -> Tensor:
         """A⁺w, which is N g without its part in null(A); w = Bᴴ g."""
         z = at.inverse(w)
         digits = math.log(torch.finfo(w.dtype).eps) / (-2 * math.log(self.known))
         for _ in range(math.ceil(digits) - 1):
-            z = z + at.inverse(w - A.apply(z))
+            z = z + at.inverse(w - A.matvec(z))
         return z
 
     def _refuse_a_cut(self) -> None:
@@ -243,7 +250,7 @@ class NotDifferentiable:
         self.sentence = sentence
 
     def of(self, op: Convolution) -> NotDifferentiable:
-        """The same."""
+        """This refusal, which holds for every operator."""
         return self
 
     def vjp(self, at: Solve, g: Tensor, w: Tensor) -> Cotangents:
@@ -263,20 +270,30 @@ class ConvModel:
     def __init__(self, op: Convolution) -> None:
         self.op = op
 
-    def at(self, params: Params, like: Tensor) -> Linear:
+    def at(self, params: Params, like: Tensor) -> Parametric:
         """A with this weight."""
         return _Conv(self.op.with_weight(in_precision(params[0], like.dtype)))
 
-    def tangent(self, params: Params, tangents: Sequence[Tensor | None], like: Tensor) -> Linear:
+    def tangent(
+        self, params: Params, tangents: Sequence[Tensor | None], like: Tensor
+    ) -> Parametric:
         """dA is a convolution too: A is linear in its weight."""
         change = tangents[0]
         return self.at([torch.zeros_like(params[0]) if change is None else change], like)
 
 
 class _Conv:
+    """A convolution with the gradient in its weight."""
+
     def __init__(self, op: Convolution) -> None:
-        self.op, self._matvec, self._rmatvec = op, op._matvec, op._rmatvec
-        self.per_sample = op.batch_size is not None
+        self.op, self.per_sample = op, op.batch_size is not None
+        self.domain_shape, self.range_shape = op.domain_shape, op.range_shape
+
+    def matvec(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        return self.op._matvec(x)
+
+    def rmatvec(self, y: Tensor, out: Tensor | None = None) -> Tensor:
+        return self.op._rmatvec(y)
 
     def gradients(self, x: Tensor, y: Tensor) -> list[Tensor]:
         return [self.op.weight_gradient(x, y)]

@@ -39,17 +39,13 @@ import torch
 from torch import Tensor
 
 from ..convolve import grouped
-from ..convolve.bounds import extension_norm, kernel_bound
-from ..numerics.norms import (
-    largest_of,
-    norms,
-    ratio,
-    unit_of,
-)
+from ..convolve.bounds import kernel_bound
+from ..numerics.norms import in_unit, norms, ratio
 from ..numerics.precision import double_dtype
 from ..operators.convolution import Convolution
 from .diagonal.rungs import RUNGS, values_error
 from .operator import InverseOperator
+from .orthogonal_data import annihilated
 
 _EPS = torch.finfo(torch.float64).eps
 # Round-off of a product with A in eps·‖|A|‖‖x‖, plain, times √terms and times log₂ of the samples.
@@ -58,7 +54,6 @@ _NOISE, _NOISE_OF_SUMS, _NOISE_OF_FFTS = 1.0, 0.15, 0.12
 _ALLOWED = 100  # round-off of a solve and of its judge, in units of eps times the condition
 _MOST_PASSES = 8
 _GOOD_ENOUGH = 1e-3  # relative error above which it is worth a solve to know better
-_EXACT_BITS, _DIGITS = 44, 4  # of a sum of products of digits; digits of a number
 _HARDLY = 10.0  # times damp is the floor where damping is a small change
 
 
@@ -113,11 +108,12 @@ class _Trial:
     def __init__(self, op: Convolution, inverse: InverseOperator, x: Tensor, y: Tensor) -> None:
         facts, self.inverse = inverse.summary, inverse
         A = op.in_double()
-        self.unit = unit = unit_of(A.weight.abs().amax())
-        self.A = A = A.with_weight(A.weight / unit)
-        self.y, self.eps = doubled(y), torch.finfo(x.dtype).eps
-        self.of_y = of_y = unit_of(largest_of(self.y)).reshape(-1, *[1] * (y.ndim - 1))
-        self.y, self.x = self.y / of_y, doubled(x) / of_y * unit
+        weight, self.unit = in_unit(A.weight, 0)
+        self.A, unit = A.with_weight(weight), self.unit
+        A = self.A
+        self.y, units = in_unit(doubled(y))
+        self.of_y = units.reshape(-1, *[1] * (y.ndim - 1))
+        self.x, self.eps = doubled(x) / self.of_y * unit, torch.finfo(x.dtype).eps
         self.damp, self.norm, floor = (v / unit for v in (inverse.damp, facts.norm, facts.floor))
         self.above = kernel_bound(grouped(A.taps, A.geometry), A.geometry)  # of ‖|A|‖
         terms = A.weight[0].numel() if A.batch_size is None else A.weight[0, 0].numel()
@@ -188,7 +184,9 @@ class _Trial:
         return Evidence(residual, optimality, self.norm_x, error, allowed, condition, vanishes)
 
     def _allowed(self) -> Tensor:
-        """Of the kept part: eps times the condition of a least-squares problem (Wedin).
+        """The error of the kept part that round-off explains, (N,).
+
+        It is eps times the condition of a least-squares problem (Wedin).
 
         Damping of the size of σ_r leaves g as the only evidence, whose round-off has its square.
         """
@@ -295,65 +293,6 @@ class _Trial:
         """The inverse in the unit of the trial; a solution that overflowed proves nothing."""
         v = torch.where(v.isfinite(), v, 0.0) * self.unit
         return doubled(self.inverse.evaluate(v, adjoint=adjoint))
-
-
-def zero_exactly_(op: Convolution, x: Tensor, y: Tensor) -> None:
-    """Put 0 in the place of round-off, in place, where Aᴴy = 0 and x* = 0 with it.
-
-    Relative to ‖x*‖ = 0 any round-off is infinite.
-    """
-    small = norms(x).double() * op.weight.abs().amax() <= 1e-3 * norms(y).double()
-    small &= (norms(x) > 0) & (norms(y) > 0)
-    if bool(small.any()):
-        A, y = op.in_double(), doubled(y)
-        A = A.with_weight(A.weight / unit_of(A.weight.abs().amax()))
-        y = y / unit_of(largest_of(y)).reshape(-1, *[1] * (y.ndim - 1))
-        x[small & annihilated(A, y)] = 0
-
-
-def annihilated(A: Convolution, y: Tensor) -> Tensor:
-    """Which y are in the null space of Aᴴ, (N,) bool, in exact arithmetic.
-
-    Weight and data, at most 2 in size, are cut into digits of so few bits that sums of products of
-    digits are integers that even an FFT computes to less than a half.
-
-    Examples
-    --------
-    >>> A = Convolution(torch.full((2, 1, 1), 0.1, dtype=torch.float64), (1,))
-    >>> annihilated(A, torch.tensor([[[0.3], [-0.3]], [[0.3], [0.1 - 0.4]]], dtype=torch.float64))
-    tensor([ True, False])
-    """
-    g = A.geometry
-    terms = 2 * math.prod(a.k for a in g.axes) * max(g.c_in, g.c_out) * extension_norm(g) ** 2
-    bits = (_EXACT_BITS - math.ceil(math.log2(terms))) // 2
-    of_weight, rest = _digits(A.weight.detach(), bits)
-    of_data, rests = _digits(y, bits)
-    exact = ~rests.flatten(1).any(1) & ~rest.any()
-    sums: list[Tensor | int] = [0] * (2 * _DIGITS)
-    for i, weight in enumerate(of_weight):
-        part = A.with_weight(weight)
-        for j, data in enumerate(of_data):
-            product = part._rmatvec(data)
-            product = torch.view_as_real(product) if product.is_complex() else product
-            sums[i + j + 1] = sums[i + j + 1] + product.round().long()
-    for k in range(len(sums) - 1, 0, -1):  # what a digit carries goes to the one before it
-        carry = torch.as_tensor(sums[k])
-        exact &= (carry % 2**bits == 0).flatten(1).all(1)
-        sums[k - 1] = sums[k - 1] + (carry >> bits)
-    return exact & (torch.as_tensor(sums[0]) == 0).flatten(1).all(1)
-
-
-def _digits(t: Tensor, bits: int) -> tuple[list[Tensor], Tensor]:
-    """Integers d₀, d₁, … with t = 2·Σ dᵢ·2^(−bits·(i+1)), and what they leave of t."""
-    rest = torch.view_as_real(t.resolve_conj()) if t.is_complex() else t
-    rest, found = rest / 2, []
-    for _ in range(_DIGITS):
-        rest = rest * 2.0**bits
-        found.append(rest.round())
-        rest = rest - found[-1]
-    if t.is_complex():
-        found = [torch.view_as_complex(d.contiguous()) for d in found]
-    return found, rest
 
 
 def doubled(t: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -47,45 +48,51 @@ def least_above_zero(S: Tensor, cutoff: Tensor) -> Tensor:
 
 
 class Effort(NamedTuple):
-    """What one solve took: an integer, or one an image.
+    """What one solve took and found out, one entry an image; None is zero, or nothing.
 
-    `residual` is the solver's own y − Ax, if it carries one: a second witness for the certificate.
+    Attributes
+    ----------
+    iterations, refinements : (N,) integers
+    residual : (N, *range_shape) the solver's own y − Ax, a second witness for the certificate
+    evidence : (N,) what an iteration proved: a bound of its error, or an optimality without damping
+    met : (N,) bool, whether that is what was asked of the iteration
     """
 
-    iterations: Tensor | int = 0
-    refinements: Tensor | int = 0
-    advice: str | None = None
+    iterations: Tensor | None = None
+    refinements: Tensor | None = None
     residual: Tensor | None = None
+    evidence: Tensor | None = None
+    met: Tensor | None = None
+
+    @property
+    def iterated(self) -> tuple[Tensor, Tensor, Tensor] | None:
+        """(iterations, evidence, met) of an iteration, None of anything else."""
+        if self.iterations is None or self.evidence is None or self.met is None:
+            return None
+        return self.iterations, self.evidence, self.met
 
     def joined(self, other: Effort) -> Effort:
-        """Of a solve for Re y and one for Im y, the larger, image by image."""
-        residual = None
-        if self.residual is not None and other.residual is not None:
-            residual = torch.complex(self.residual, other.residual)
+        """The worse of two efforts, image by image: for Re y and for Im y, solved one by one."""
         return Effort(
-            _larger(self.iterations, other.iterations),
-            _larger(self.refinements, other.refinements),
-            self.advice or other.advice,
-            residual,
+            _merged(torch.maximum, self.iterations, other.iterations),
+            _merged(torch.maximum, self.refinements, other.refinements),
+            _merged(torch.complex, self.residual, other.residual),
+            _merged(torch.maximum, self.evidence, other.evidence),
+            _merged(torch.logical_and, self.met, other.met),
         )
 
     def halved(self) -> Effort:
-        """The same where both were one batch of two halves."""
-        halves = []
-        for part in (slice(None, 1), slice(1, None)):
-            half = [
-                v.chunk(2)[part][0] if isinstance(v, Tensor) else v
-                for v in (self.iterations, self.refinements)
-            ]
-            residual = None if self.residual is None else self.residual.chunk(2)[part][0]
-            halves.append(Effort(half[0], half[1], self.advice, residual))
-        return halves[0].joined(halves[1])
+        """The worse of both halves of a batch [Re y; Im y], image by image."""
+        re, im = (
+            Effort(*(None if t is None else t.chunk(2)[half] for t in self)) for half in (0, 1)
+        )
+        return re.joined(im)
 
 
-def _larger(a: Tensor | int, b: Tensor | int) -> Tensor | int:
-    if isinstance(a, int) and isinstance(b, int):
-        return max(a, b)
-    return torch.maximum(torch.as_tensor(a), torch.as_tensor(b))
+def _merged(
+    merge: Callable[[Tensor, Tensor], Tensor], a: Tensor | None, b: Tensor | None
+) -> Tensor | None:
+    return None if a is None or b is None else merge(a, b)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The *krylov* rung: any operator, by iterations that prove their answer where that can be done.
+"""The rung *krylov* (a rung is one way to invert A): any operator, by iterations with a proof.
 
     damp > 0   until ‖Aᴴ(y − Ax) − damp²x‖ ≤ tol·damp²‖x‖, a proof that x is known to tol;
     damp = 0   until ‖Aᴴ(y − Ax)‖ is round-off: optimal, but no bound on the error exists without
@@ -32,18 +32,18 @@ from torch import Tensor
 from ..numerics.cgls import Cgls
 from ..numerics.iteration import (
     Iteration,
-    Operator,
     Outcome,
     iterate,
 )
+from ..numerics.linear_map import Adjoint, LinearMap
 from ..numerics.lsmr import Lsmr, largest_singular_value
+from ..numerics.norms import in_unit, quotient_in_halves
 from ..numerics.precision import double_dtype
 from ..operators.convolution import Convolution
 from .facts import Effort, SpectrumSummary, warn_of_accuracy
 from .operator import InverseOperator
 from .prepared import (
     Prepared,
-    Turned,
     applied_flops,
     buffer_bytes,
     kernel_spectrum,
@@ -128,11 +128,11 @@ def factor(op: Convolution, request: Request) -> InverseOperator:
     with torch.no_grad():
         weight = op.weight.detach().to(wide)
         kernels = weight if op.batch_size else weight[None]
-        exponent = _exponent(kernels)
-        unit = op.with_weight(_times_power(kernels, -exponent).reshape(weight.shape))
-        blocks = kernel_spectrum(unit)
-        norm = largest_singular_value(Prepared(unit, blocks), len(kernels), unit.weight)
-    return KrylovInverse(op, unit.weight, blocks, exponent, norm, request)
+        kernels, unit = in_unit(kernels)
+        A = op.with_weight(kernels.reshape(weight.shape))
+        blocks = kernel_spectrum(A)
+        norm = largest_singular_value(Prepared(A, blocks), len(kernels), A.weight)
+    return KrylovInverse(op, A.weight, blocks, unit, norm, request)
 
 
 class KrylovInverse(InverseOperator):
@@ -143,7 +143,7 @@ class KrylovInverse(InverseOperator):
     iterates = True
     weight: Tensor
     blocks: Tensor | None
-    exponent: Tensor
+    unit: Tensor
     norm: Tensor
 
     def __init__(
@@ -151,14 +151,13 @@ class KrylovInverse(InverseOperator):
         op: Convolution,
         weight: Tensor,
         blocks: Tensor | None,
-        exponent: Tensor,
+        unit: Tensor,
         norm: Tensor,
         request: Request,
     ) -> None:
         damp = request.damp
-        sigma_max = _times_power(norm, exponent)
         summary = SpectrumSummary(
-            norm=sigma_max,
+            norm=norm * unit,
             floor=torch.full_like(norm, damp),
             rank=None,
             gap=torch.full_like(norm, torch.inf),
@@ -166,7 +165,7 @@ class KrylovInverse(InverseOperator):
             dropped=torch.zeros(len(norm), dtype=torch.long, device=norm.device),
         )
         super().__init__(op, request, summary)
-        ratio = norm / self._unit_damp(norm, exponent)  # inf without damp, NaN for neither
+        ratio = norm / (damp / unit)  # inf without damp, NaN for neither
         κ = math.inf if ratio.isnan().any() else float(ratio.amax())
         self.tol, self.maxiter = request.tol, _maxiter(op, request, κ)
         self.patience = max(200.0, min(_MOST_DAMPED, _needed(request, κ)) / 2)
@@ -175,9 +174,9 @@ class KrylovInverse(InverseOperator):
         # The weights and their spectrum are this inverse's own buffers, which follow `.to`; the
         # operator around them is built for each solve from one that has no weight.
         self._template = (op.without_bias(op.weight.new_empty(0)),)
-        self.register_buffer("weight", weight)  # of order one: times 2^exponent is the operator's
+        self.register_buffer("weight", weight)  # of order one: times `unit` it is the operator's
         self.register_buffer("blocks", blocks)
-        self.register_buffer("exponent", exponent)
+        self.register_buffer("unit", unit)
         self.register_buffer("norm", norm)
 
     @property
@@ -192,17 +191,18 @@ class KrylovInverse(InverseOperator):
         return self._warned(*self._iterated(x, adjoint=True))
 
     def _solve_recorded(self, y: Tensor) -> tuple[Tensor, Effort]:
-        x, ended = self._iterated(y, adjoint=False)
-        advice = self._advice(ended)
+        x, effort = self._iterated(y, adjoint=False)
+        advice = self.advice(effort)
         if advice:
             warn_of_accuracy(advice)
-        return x, Effort(iterations=ended.iterations, advice=advice)
+        return x, effort
 
-    def _warned(self, x: Tensor, ended: Outcome) -> Tensor:
+    def _warned(self, x: Tensor, effort: Effort) -> Tensor:
         """x, for which no certificate will speak."""
-        advice = self._advice(ended)
+        advice = self.advice(effort)
         if advice is None and not self.damp and x.any():
-            optimality = float(ended.evidence.nan_to_num().max())
+            assert effort.evidence is not None  # of an iteration
+            optimality = float(effort.evidence.nan_to_num().max())
             advice = (
                 f"iterated to an optimality of {optimality:.1e}, which is round-off, but without "
                 "damp no bound on the error is known: use damp > 0, or raise memory_limit for a "
@@ -212,20 +212,20 @@ class KrylovInverse(InverseOperator):
             warn_of_accuracy(advice)
         return x
 
-    def _iterated(self, y: Tensor, *, adjoint: bool) -> tuple[Tensor, Outcome]:
+    def _iterated(self, y: Tensor, *, adjoint: bool) -> tuple[Tensor, Effort]:
         """(A⁺)ᴴ = (Aᴴ)⁺, damped too: the same iteration on Aᴴ."""
         prepared = Prepared(self._template[0].with_weight(self.weight), self.blocks)
-        A: Operator = Turned(prepared) if adjoint else prepared
+        A: LinearMap = Adjoint(prepared) if adjoint else prepared
         at_once = len(y) if self.batch_size else _images_at_once(prepared.op)
         ends = [self._slice(A, part) for part in y.split(max(1, at_once))]
         x = torch.cat([e.x for e in ends]).reshape(len(y), *A.domain_shape)
-        return x, Outcome(x, *(torch.cat(f) for f in list(zip(*ends, strict=True))[1:]))
+        iterations, evidence, met = (torch.cat(f) for f in list(zip(*ends, strict=True))[1:])
+        return x, Effort(iterations=iterations, evidence=evidence, met=met)
 
-    def _slice(self, A: Operator, y: Tensor) -> Outcome:
+    def _slice(self, A: LinearMap, y: Tensor) -> Outcome:
         """Solve in units in which the kernel and every y are of order one, and scale back."""
-        size = _exponent(y)
-        y = _times_power(y, -size)
-        damp = self._unit_damp(self.norm, self.exponent)[:, None]
+        y, size = in_unit(y)
+        damp = (self.damp / self.unit)[:, None]
         norm = self.norm[:, None]
         if self.algorithm is Lsmr:
             μ = torch.ones_like(damp)
@@ -234,22 +234,19 @@ class KrylovInverse(InverseOperator):
             μ = damp.clamp(min=1)
             run = Cgls(A, y, norm, torch.where(damp > 1, 1.0, damp), μ**-2, self.patience)
         ended = iterate(run, self.tol, self.maxiter)
-        power = size - self.exponent
-        half = power // 2
-        x = _times_power(_times_power(ended.x, half) / μ, power - half) / μ
-        return ended._replace(x=x)
+        a, b = quotient_in_halves(size, self.unit)
+        return ended._replace(x=ended.x * a[:, None] / μ * b[:, None] / μ)
 
-    def _unit_damp(self, norm: Tensor, exponent: Tensor) -> Tensor:
-        """damp in the units of each kernel, (B,)."""
-        return _times_power(torch.full_like(norm, self.damp), -exponent)
-
-    def _advice(self, ended: Outcome) -> str | None:
+    def advice(self, effort: Effort) -> str | None:
         """What is to be said of the image that is furthest from what was asked, if any is."""
-        short = ~ended.met & ~ended.evidence.isnan()
+        if effort.iterated is None:  # no image
+            return None
+        iterations, evidences, met = effort.iterated
+        short = ~met & ~evidences.isnan()
         if not short.any():
             return None
-        worst = torch.where(short, ended.evidence, -1.0).argmax()
-        k, evidence = int(ended.iterations[worst]), float(ended.evidence[worst])
+        worst = torch.where(short, evidences, -1.0).argmax()
+        k, evidence = int(iterations[worst]), float(evidences[worst])
         many = f" for {int(short.sum())} of {len(short)} images" if len(short) > 1 else ""
         more = "maxiter or " if k >= self.maxiter else ""
         if not self.damp:
@@ -261,18 +258,3 @@ class KrylovInverse(InverseOperator):
             f"stopped after {k:,} iterations with error_bound {evidence:.1e}{many}, above "
             f"tol={self.tol:g}: use a larger damp, or raise {more or 'tol or '}memory_limit"
         )
-
-
-def _exponent(t: Tensor) -> Tensor:
-    """e with the largest entry of each t[i] in [2^e, 2^(e+1)), (N,); 0 where that is 0 or NaN."""
-    parts = torch.view_as_real(t.resolve_conj()) if t.is_complex() else t
-    size = parts.abs().flatten(1).amax(1)
-    return torch.where(size.isfinite() & (size > 0), torch.frexp(size)[1] - 1, 0).long()
-
-
-def _times_power(t: Tensor, exponent: Tensor) -> Tensor:
-    """t[i]·2^exponent[i], exactly; in two halves, for 2^1100 alone is infinite."""
-    half = exponent // 2
-    for e in (half, exponent - half):
-        t = t * torch.exp2(e.double()).reshape(-1, *[1] * (t.ndim - 1))
-    return t

@@ -9,10 +9,7 @@ from torch import Tensor
 
 from ..numerics.precision import result_dtype
 from ..operators.convolution import Convolution
-from .certificate import Certificate, certify
-from .evidence import zero_exactly_
-from .facts import Effort
-from .operator import InverseOperator
+from .certificate import Certificate, certified
 from .plan import factorize
 from .request import Request
 from .trust import warn_if_short
@@ -42,15 +39,10 @@ def solve(
     op = in_precision_of(op, y)
     inverse = factorize(op, request, judged=True)
     tol = request.tol if request.tol_is_asked else None
-    found: list[Certificate] = []
-
-    def judge(plain: InverseOperator, y: Tensor, x: Tensor, effort: Effort) -> None:
-        zero_exactly_(plain.source[0], x, y)  # x as it will be returned
-        found.append(certify(plain.source[0], plain, x, y, effort, tol))
-        warn_if_short(found[0], effort)
-
-    x, _ = inverse.solution(y, judge)
-    return LstsqResult(x.to(result_dtype(op.dtype, y.dtype, y.device.type)), found[0])
+    x, effort = inverse.solution(y)
+    certificate = certified(inverse, x, y, effort, tol, warn_if_short)
+    x = x.to(result_dtype(op.dtype, y.dtype, y.device.type))
+    return LstsqResult(x, certificate)
 
 
 def in_precision_of(op: _Op, y: Tensor) -> _Op:

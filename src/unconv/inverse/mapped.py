@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..operators.convolution import Convolution
-from .autograd import Record
+from .facts import Effort
 from .operator import InverseOperator
 from .request import Request
 
@@ -34,8 +34,12 @@ class MappedInverse(InverseOperator):
     def _refuse_stale_factor(self) -> None:
         """Slices of a map cannot be compared, and cannot be changed in place."""
 
-    def evaluate(self, v: Tensor, *, adjoint: bool, record: Record | None = None) -> Tensor:
-        """Nothing is left of a map that has ended."""
+    def evaluate(self, v: Tensor, *, adjoint: bool) -> Tensor:
+        """Refused: nothing is left of a map that has ended."""
+        return self.evaluate_with_effort(v)[0]
+
+    def evaluate_with_effort(self, y: Tensor) -> tuple[Tensor, Effort]:
+        """Refused: nothing is left of a map that has ended."""
         raise RuntimeError(
             "this inverse was made inside torch.func.vmap over its weight and cannot leave it; "
             "make it from a weight with a batch axis (one kernel a sample) instead."

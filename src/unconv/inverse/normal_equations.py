@@ -37,6 +37,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ..numerics.linear_map import Parametric, ParametricAdjoint
 from ..numerics.precision import ieee_arithmetic
 
 Map = Callable[[Tensor], Tensor]
@@ -48,45 +49,26 @@ _LARGEST = 100.0  # eps·(σ_max/damp)² up to which one step is enough
 class Model(Protocol):
     """A linear map that depends on parameters."""
 
-    def at(self, params: Params, like: Tensor) -> Linear:
+    def at(self, params: Params, like: Tensor) -> Parametric:
         """A for these parameters, in the precision of `like`."""
 
-    def tangent(self, params: Params, tangents: Sequence[Tensor | None], like: Tensor) -> Linear:
+    def tangent(
+        self, params: Params, tangents: Sequence[Tensor | None], like: Tensor
+    ) -> Parametric:
         """dA for these tangents."""
 
 
-class Linear(Protocol):
-    """A, Aᴴ, and the gradients of Re⟨y, Ax⟩ in the parameters.
-
-    Attributes
-    ----------
-    per_sample : whether every sample has parameters of its own
-    """
-
-    per_sample: bool
-
-    def _matvec(self, x: Tensor) -> Tensor: ...
-    def _rmatvec(self, y: Tensor) -> Tensor: ...
-    def gradients(self, x: Tensor, y: Tensor) -> list[Tensor]:
-        """One gradient a parameter."""
-
-
-class Turned:
+def turned(A: Parametric, adjoint: bool) -> Parametric:
     """A, or Aᴴ in its place."""
+    return ParametricAdjoint(A) if adjoint else A
 
-    def __init__(self, A: Linear, adjoint: bool) -> None:
-        self.A, self.turned = A, adjoint
-        self.apply: Map = A._rmatvec if adjoint else A._matvec
-        self.adjoint: Map = A._matvec if adjoint else A._rmatvec
 
-    def gradients(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
-        """Of Σ Re⟨g, Ax⟩ over pairs (x, g)."""
-        if self.turned:
-            pairs = [(g, x) for x, g in pairs]
-        if not self.A.per_sample:  # the pairs are samples more of one sum
-            return self.A.gradients(*(torch.cat(t) for t in zip(*pairs, strict=True)))
-        found = [self.A.gradients(*pair) for pair in pairs]
-        return [sum(parts[1:], start=parts[0]) for parts in zip(*found, strict=True)]
+def gradients(A: Parametric, pairs: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    """The gradient of Σ Re⟨g, Ax⟩ over pairs (x, g) in each parameter of A."""
+    if not A.per_sample:  # the pairs are samples more of one sum
+        return A.gradients(*(torch.cat(t) for t in zip(*pairs, strict=True)))
+    found = [A.gradients(*pair) for pair in pairs]
+    return [sum(parts[1:], start=parts[0]) for parts in zip(*found, strict=True)]
 
 
 def real_dot(a: Tensor, b: Tensor) -> Tensor:
@@ -132,9 +114,9 @@ class NormalEquations:
         """A N t."""
         return self.inverse(t, params, not self.adjoint)
 
-    def operator(self, params: Params, like: Tensor) -> Turned:
-        """A for these parameters."""
-        return Turned(self.model.at(params, like), self.adjoint)
+    def operator(self, params: Params, like: Tensor) -> Parametric:
+        """A for these parameters, or Aᴴ where that takes its place."""
+        return turned(self.model.at(params, like), self.adjoint)
 
 
 class _Normal(torch.autograd.Function):
@@ -145,9 +127,9 @@ class _Normal(torch.autograd.Function):
     @staticmethod
     def forward(g: Tensor, w: Tensor, N: NormalEquations, *params: Tensor) -> Tensor:
         A, damp = N.operator(params, g), params[-1]
-        v = (g - A.adjoint(w)) / damp / damp
+        v = (g - A.rmatvec(w)) / damp / damp
         for _ in range(N.refinements):
-            v = v + N.B(w - A.apply(v), params)
+            v = v + N.B(w - A.matvec(v), params)
         return v
 
     @staticmethod
@@ -164,12 +146,12 @@ class _Normal(torch.autograd.Function):
         with ieee_arithmetic(h.device.type, h.dtype):
             of_v = N.BH(h, params)
             of_g = N.solve(h, of_v, params)
-            gradients: list[Tensor | None] = [None] * len(params)
+            found: list[Tensor | None] = [None] * len(params)
             if any(ctx.needs_input_grad[3:]):
                 A = N.operator(params, h)
-                gradients = [*A.gradients([(of_g, -w), (v, -of_v)])]
-                gradients.append((-2 * params[-1] * real_dot(of_g, v)).reshape(params[-1].shape))
-        return of_g, None, None, *gradients
+                found = [*gradients(A, [(of_g, -w), (v, -of_v)])]
+                found.append((-2 * params[-1] * real_dot(of_g, v)).reshape(params[-1].shape))
+        return of_g, None, None, *found
 
     @staticmethod
     def jvp(ctx: Any, dg: Tensor | None, _w: Any, _n: Any, *tangents: Tensor | None) -> Tensor:
@@ -181,7 +163,7 @@ class _Normal(torch.autograd.Function):
                 z = z - 2 * params[-1] * tangents[-1] * v
             change = None
             if any(t is not None for t in tangents[:-1]):
-                dA = Turned(N.model.tangent(params, tangents, v), N.adjoint)
-                z, change = z - dA.adjoint(w), N.B(dA.apply(v), params)
+                dA = turned(N.model.tangent(params, tangents, v), N.adjoint)
+                z, change = z - dA.rmatvec(w), N.B(dA.matvec(v), params)
             dv = N.solve(z, N.BH(z, params), params)
         return dv if change is None else dv - change

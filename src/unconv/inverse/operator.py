@@ -1,4 +1,8 @@
-"""What every factored inverse is, and what it knows about the spectrum of A."""
+"""What every factored inverse is, and what it knows about the spectrum of A.
+
+A rung is one way to invert A: by Fourier blocks, by an SVD, by an iteration, …  Each is a subclass,
+whose buffers are its factor: what is computed once from the weight and applied to many data.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,10 @@ from ..numerics.checks import check_all_finite
 from ..numerics.precision import ieee_arithmetic, real_working_dtype
 from ..operators.convolution import Convolution
 from ..operators.linear_operator import LinearOperator
-from .autograd import Record, apply_inverse, cotangents
+from .autograd import apply_inverse, cotangents, solve_with_effort
 from .derivative import ConvModel, Derivative, LeastSquares
 from .facts import Effort, Plan, SpectrumSummary
+from .orthogonal_data import zero_exactly_
 from .request import Request
 
 
@@ -77,7 +82,10 @@ class InverseOperator(LinearOperator):
         self.plan = plan
 
     def bound_to(self, *params: Tensor) -> InverseOperator:
-        """The same factor for other tensors of the same values, such as those of a new graph."""
+        """An inverse with this factor whose gradients reach other tensors of the same values.
+
+        Such as those of a new graph, or of a training step that has changed nothing.
+        """
         other = copy.copy(self)
         other._buffers, other._modules = self._buffers.copy(), self._modules.copy()
         other.depends_on(*params)
@@ -99,32 +107,43 @@ class InverseOperator(LinearOperator):
         """A⁺ y and what it took; rungs that iterate or refine override this."""
         return self._solve(y), Effort()
 
-    def solution(self, y: Tensor, record: Record | None = None) -> tuple[Tensor, Effort]:
-        """A⁺ y before it is rounded to the dtype of the result, and what it took."""
+    def advice(self, effort: Effort) -> str | None:
+        """What an iteration has to say of images that fell short, else None."""
+        return None
+
+    def solution(self, y: Tensor) -> tuple[Tensor, Effort]:
+        """A⁺ y before it is rounded to the dtype of the result, and what it took.
+
+        The most careful solve of the rung; zero exactly where the data are orthogonal to the range.
+        """
         self._check(y, self.domain_shape)
-        efforts: list[Effort] = []
+        return self._solution(y)
 
-        def keep(inverse: InverseOperator, y: Tensor, x: Tensor, effort: Effort) -> None:
-            efforts.append(effort)
-            if record is not None:
-                record(inverse, y, x, effort)
-
-        return self._apply_to(y, record=keep), efforts[0]
+    def _solution(self, y: Tensor) -> tuple[Tensor, Effort]:
+        self._refuse_stale_gradient()
+        return solve_with_effort(self, y)
 
     def _matvec(self, x: Tensor) -> Tensor:
-        return self._apply_to(x).to(torch.promote_types(self.dtype, x.dtype))
+        return self._rounded(self._apply_to(x), x)
 
     def _rmatvec(self, y: Tensor) -> Tensor:
-        return self._apply_to(y, adjoint=True).to(torch.promote_types(self.dtype, y.dtype))
+        return self._rounded(self._apply_to(y, adjoint=True), y)
 
-    def _apply_to(
-        self, v: Tensor, *, adjoint: bool = False, record: Record | None = None
-    ) -> Tensor:
+    def _rounded(self, x: Tensor, data: Tensor) -> Tensor:
+        """A result in the dtype of operator and data, which may be less than the factor's."""
+        dtype = torch.promote_types(self._dtype, data.dtype)
+        return x if x.dtype == dtype else x.to(dtype)
+
+    def _apply_to(self, v: Tensor, *, adjoint: bool = False) -> Tensor:
+        """B v or Bᴴ v in the dtype of the factor."""
         if torch.compiler.is_compiling():
             return compiled.apply(self, v, self.params, adjoint=adjoint)
+        self._refuse_stale_gradient()
+        return apply_inverse(self, v, adjoint=adjoint)
+
+    def _refuse_stale_gradient(self) -> None:
         if torch.is_grad_enabled() and any(p.requires_grad for p in self.params):
             self._refuse_stale_factor()
-        return apply_inverse(self, v, adjoint=adjoint, record=record)
 
     def _refuse_stale_factor(self) -> None:
         pairs = zip(self.params, self._factored, strict=True)
@@ -181,7 +200,10 @@ class InverseOperator(LinearOperator):
     def gradients(
         self, g: Tensor, w: Tensor, x: Tensor, y: Tensor, params: Sequence[Tensor], adjoint: bool
     ) -> list[Tensor]:
-        """Of what it was factored from."""
+        """Gradients in what the inverse was factored from, the weight and damp, for compiled code.
+
+        g : cotangent of y, which is the answer for x; w : the adjoint inverse applied to g
+        """
         found = cotangents(self, g, w, x, y, params, adjoint, [True] * len(params))
         return [grad for grad in found if grad is not None]
 
@@ -195,29 +217,41 @@ class InverseOperator(LinearOperator):
         super().__setstate__(state)
         self.handle = compiled.register(self)
 
-    def evaluate(self, v: Tensor, *, adjoint: bool, record: Record | None = None) -> Tensor:
+    def evaluate(self, v: Tensor, *, adjoint: bool) -> Tensor:
         """B v or Bᴴ v as plain values in the dtype of the factor, outside autograd."""
+        solve = self._solve_adjoint if adjoint else self._solve
+        return self._evaluated(v, lambda t: (solve(t), _NONE), adjoint)[0]
+
+    def evaluate_with_effort(self, y: Tensor) -> tuple[Tensor, Effort]:
+        """B y as `solution` gives it, as plain values and outside autograd, and what it took."""
+        x, effort = self._evaluated(y, self._solve_recorded, adjoint=False)
+        self._zero_exactly_(x, y)
+        return x, effort
+
+    def _zero_exactly_(self, x: Tensor, y: Tensor) -> None:
+        """Put 0 in the place of round-off where Aᴴy = 0, in place."""
+        zero_exactly_(self.source[0], x, y)
+
+    def _evaluated(
+        self, v: Tensor, solve: Callable[[Tensor], tuple[Tensor, Effort]], adjoint: bool
+    ) -> tuple[Tensor, Effort]:
+        """`solve` in the precision of the factor; complex data of a real operator as real ones."""
         if self.check_finite:
             check_all_finite("the data", v)
-        real, careful = self._working_real_dtype, record is not None
+        real = self._working_real_dtype
+        if v.shape[0] == 0:
+            shape = self.domain_shape if adjoint else self.range_shape
+            return v.new_zeros(0, *shape, dtype=self.value_dtype(v.dtype)), _NONE
         with ieee_arithmetic(v.device.type, real):
-            if self.dtype.is_complex or not v.is_complex():
-                dtype = real.to_complex() if self.dtype.is_complex else real
-                x, effort = self._run(v.to(dtype), adjoint, careful)
-            elif self.batch_size:  # a real operator takes Re and Im apart
-                re, effort = self._run(v.real.to(real), adjoint, careful)
-                im, other = self._run(v.imag.to(real), adjoint, careful)
-                x, effort = torch.complex(re, im), effort.joined(other)
-            else:  # Re and Im as one batch
-                parts, both = self._run(torch.cat([v.real, v.imag]).to(real), adjoint, careful)
-                x, effort = torch.complex(*parts.chunk(2)), both.halved()
-        if record is not None:
-            record(self, v, x, effort)
-        return x
+            if self._dtype.is_complex or not v.is_complex():
+                dtype = real.to_complex() if self._dtype.is_complex else real
+                return solve(v if v.dtype == dtype else v.to(dtype))
+            if self.batch_size:  # Re and Im apart
+                re, effort = solve(v.real.to(real))
+                im, other = solve(v.imag.to(real))
+                return torch.complex(re, im), effort.joined(other)
+            parts, both = solve(torch.cat([v.real, v.imag]).to(real))  # as one batch
+            return torch.complex(*parts.chunk(2)), both.halved()
 
-    def _run(self, v: Tensor, adjoint: bool, careful: bool) -> tuple[Tensor, Effort]:
-        if not len(v):
-            return v.new_zeros(0, *(self.domain_shape if adjoint else self.range_shape)), Effort()
-        if careful:
-            return self._solve_recorded(v)
-        return (self._solve_adjoint(v) if adjoint else self._solve(v)), Effort()
+
+_NONE = Effort()

@@ -26,7 +26,6 @@ from ..convolve.by_fft import engine_torus
 from ..grid.geometry import Axis, Geometry, extended
 from ..grid.padding import ghost_sources
 from ..grid.torus import Torus, multiply
-from ..numerics.iteration import Operator
 from ..numerics.memory import LARGEST_KEPT, SLAB_BYTES, keep_freed_memory
 from ..numerics.precision import double_dtype
 from ..operators.convolution import Convolution
@@ -224,22 +223,16 @@ class Prepared:
             behind.copy_(region.index_select(dim, right))
 
     def _fold(self, grid: Tensor) -> Tensor:
-        """Eᴴ: add the ghosts onto the samples that they copied, in place; a view of the domain."""
+        """Eᴴ: add the ghosts, what the padding invented, onto the samples that they copied.
+
+        In place; returned is a view of the domain, (N, C, *n).
+        """
         for dim, axis, where, left, right in reversed(self._ghosts):
             region = grid[where]
             region.index_add_(dim, left, region.narrow(dim, 0, axis.before).clone())
             behind = region.narrow(dim, axis.before + axis.n, axis.after)
             region.index_add_(dim, right, behind.clone())  # torch refuses shared memory here
         return grid[self._core]
-
-
-class Turned:
-    """Aᴴ in the place of A."""
-
-    def __init__(self, A: Operator) -> None:
-        self.per_sample = A.per_sample
-        self.domain_shape, self.range_shape = A.range_shape, A.domain_shape
-        self.matvec, self.rmatvec = A.rmatvec, A.matvec
 
 
 def _spatial(torus: Torus) -> tuple[int, ...]:
@@ -256,7 +249,7 @@ def _core(geometry: Geometry) -> tuple[slice, ...]:
 def _ghosts(
     geometry: Geometry, device: torch.device
 ) -> list[tuple[int, Axis, tuple[slice, ...], Tensor, Tensor]]:
-    """Of each padded axis in the order of E: (dim, axis, where, sources before, sources behind).
+    """(dim, axis, where, sources before, sources behind) of each padded axis, in the order of E.
 
     `where` has the axes before it extended already and those after it not yet; sources count
     padded samples.

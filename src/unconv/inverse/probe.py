@@ -1,8 +1,8 @@
 """Whether a factor is the pseudo-inverse that it claims to be, by the Penrose conditions.
 
 A factorisation decides a rank from what it can see, and may be wrong: a null vector that it took
-for one with a small singular value σ̃ answers by eps/σ̃, under a certificate whose bound knows
-nothing of it.  For random vectors a and y and X the computed inverse, with r = y − A X y,
+for one with a small singular value σ̃ answers by eps/σ̃, under an error bound that knows nothing of
+it.  For random vectors a and y and X the computed inverse, with r = y − A X y,
 
     full column rank   X A a = a,   Aᴴ r = 0 if A is tall
     full row rank      A X y = y,   Aᴴ Xᴴ x = x for x = X y
@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from ..numerics.lanczos import random_start
-from ..numerics.norms import norms, ratio, unit_of
+from ..numerics.norms import in_unit, norms, ratio
 from ..numerics.precision import double_dtype
 from ..operators.linear_operator import LinearOperator
 from .facts import CannotServeError, SpectrumSummary
@@ -99,11 +99,11 @@ def probe(
         allowed = cutoff * norms(r) + _SLACK * eps * facts.norm * size
         found["Aᴴ(y − A X y) = 0"] = ratio(norms(_product(A._rmatvec, r)), allowed)
     if not full or m < n:
-        x = x / unit_of(norms(x)).to(x.dtype.to_real()).reshape(-1, *[1] * (x.ndim - 1))
+        x, _ = in_unit(x)
         u = solve_adjoint(x)
         found["Aᴴ Xᴴ x = x"] = _parts(_product(A._rmatvec, u) - x, x, loss)
     if not full:
-        u = u / unit_of(norms(u)).to(u.dtype.to_real()).reshape(-1, *[1] * (u.ndim - 1))
+        u, _ = in_unit(u)
         found["A X u = u"] = _parts(_product(A._matvec, solve(u)) - u, u, loss)
     return Probe(found)
 

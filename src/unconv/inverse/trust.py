@@ -2,8 +2,8 @@
 
 An undamped factor that breaks the Penrose conditions is refused (probe.py).  One that holds them,
 or a damped one, may still be so ill-conditioned that not a digit of an answer is certain.  Where
-the rung is backward stable its condition says so; elsewhere a random right-hand side shows it,
-judged as `lstsq` judges every answer (certificate.py).
+the rung (the way in which A was inverted) is backward stable its condition says so; elsewhere a
+random right-hand side shows it, judged as `lstsq` judges every answer (certificate.py).
 """
 
 from __future__ import annotations
@@ -75,13 +75,13 @@ def _judged(inverse: InverseOperator) -> Certificate:
         return certify(inverse.source[0], inverse, x, y, effort)
 
 
-def warn_if_short(found: Certificate, effort: Effort) -> None:
+def warn_if_short(found: Certificate, inverse: InverseOperator, effort: Effort) -> None:
     """Warn of answers that miss their tolerance; an iteration has warned of its own advice.
 
     Of data that are not finite nothing is asked.
     """
     short = ~found.converged & found.residual.isfinite()
-    if effort.advice is None and bool(short.any()):
+    if bool(short.any()) and inverse.advice(effort) is None:
         warn_of_accuracy(found.advice)
 
 

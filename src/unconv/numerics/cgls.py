@@ -23,10 +23,10 @@ from torch import Tensor
 
 from .iteration import (
     Iteration,
-    Operator,
     norms,
     ratio,
 )
+from .linear_map import LinearMap
 
 
 class Cgls(Iteration):
@@ -39,7 +39,7 @@ class Cgls(Iteration):
 
     def __init__(
         self,
-        A: Operator,
+        A: LinearMap,
         y: Tensor,
         norm: Tensor,
         damp: Tensor,

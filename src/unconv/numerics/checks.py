@@ -6,6 +6,7 @@ for values and shapes, TypeError for kinds.
 
 from __future__ import annotations
 
+import cmath
 import math
 from collections.abc import Collection, Sequence
 from typing import Any, TypeGuard, TypeVar
@@ -55,6 +56,14 @@ def check_tensor(name: str, value: object) -> Tensor:
     single precision.  Whether there are values at all is asked by `check_values`: shapes are
     enough to plan.
     """
+    if (  # as nearly every one is: to ask for each remedy costs more than a small convolution
+        type(value) is Tensor
+        and value.dtype in DTYPES
+        and value.layout == torch.strided
+        and (value.is_cpu or value.is_cuda)
+        and not value.is_nested
+    ):
+        return value
     tensor = check_dense(name, value)
     if tensor.dtype not in DTYPES:
         raise TypeError(
@@ -119,7 +128,8 @@ def check_all_finite(
 ) -> None:
     """Refuse NaN and Inf: a transform would spread one of them over the whole result."""
     check_values(name, value)
-    if torch.isfinite(value.detach().sum()):  # one pass and no memory; only overflow needs a look
+    # one pass and no memory; only overflow needs a look
+    if cmath.isfinite(value.detach().sum().item()):
         return
     bad = ~torch.isfinite(value)
     if bad.any():

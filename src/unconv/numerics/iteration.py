@@ -21,30 +21,18 @@ least-squares problems", SIAM J. Sci. Comput. 33(5), 2011, §6.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from .linear_map import LinearMap
 
 EPS = torch.finfo(torch.float64).eps
 _FLOOR = 2 * EPS  # of ‖g‖/(‖A‖‖r‖): recurrences do not go below it
 _ROUND_OFF = 16 * EPS  # what A and Aᴴ themselves lose, mostly in transforms
 _CONVERGED = 100 * EPS  # optimality that a certificate calls converged
 _MARGIN = 0.9  # of tol: another evaluation of the same bound must not fall on its other side
-
-
-class Operator(Protocol):
-    """A and Aᴴ on tensors (N, C, *spatial)."""
-
-    per_sample: bool
-    domain_shape: tuple[int, ...]
-    range_shape: tuple[int, ...]
-
-    def matvec(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        """A x, into `out` where that helps."""
-
-    def rmatvec(self, y: Tensor, out: Tensor | None = None) -> Tensor:
-        """Aᴴ y, into `out` where that helps."""
 
 
 class Iteration:
@@ -65,7 +53,7 @@ class Iteration:
     gradient: Tensor
     residual: Tensor
 
-    def __init__(self, A: Operator, y: Tensor, norm: Tensor, damp: Tensor, shrink: Tensor) -> None:
+    def __init__(self, A: LinearMap, y: Tensor, norm: Tensor, damp: Tensor, shrink: Tensor) -> None:
         self.A, self.y = A, y.flatten(1)
         N, device = len(y), y.device
         self.norm, self.damp, self.shrink = (t.expand(N, 1) for t in (norm, damp, shrink))

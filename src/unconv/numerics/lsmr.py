@@ -19,7 +19,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .iteration import Iteration, Operator, norms
+from .iteration import Iteration, norms
+from .linear_map import LinearMap
 
 _STEPS = 24  # of the bidiagonalisation that estimates a norm
 _SETTLED = 2e-3  # relative growth in two steps
@@ -38,7 +39,7 @@ class Lsmr(Iteration):
     scalars: Tensor  # (N, 7): α, ᾱ, ζ̄, ρ, ρ̄, c̄, s̄
     _damped = False
 
-    def __init__(self, A: Operator, y: Tensor, norm: Tensor, damp: Tensor) -> None:
+    def __init__(self, A: LinearMap, y: Tensor, norm: Tensor, damp: Tensor) -> None:
         self._damped = bool((damp > 0).any())
         super().__init__(A, y, norm, damp, torch.ones_like(damp))
 
@@ -98,7 +99,7 @@ def _inverse(t: Tensor) -> Tensor:
     return torch.where(t == 0, 0.0, 1 / t)
 
 
-def largest_singular_value(A: Operator, batch: int, like: Tensor) -> Tensor:
+def largest_singular_value(A: LinearMap, batch: int, like: Tensor) -> Tensor:
     """A lower bound of σ_max, (batch,), within a few percent as a rule.
 
     The Ritz values of A on the Krylov space of AᴴA never exceed σ_max.  The first vector is half

@@ -13,8 +13,24 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 _T = TypeVar("_T")
+
+
+def is_watched(*tensors: Tensor) -> bool:
+    """Whether autograd, in either mode, or a transform of torch.func follows one of the tensors.
+
+    Examples
+    --------
+    >>> x = torch.tensor(2.0)
+    >>> is_watched(x), is_watched(x.clone().requires_grad_())
+    (False, True)
+    """
+    if torch._C._are_functorch_transforms_active():
+        return True
+    live = torch.is_grad_enabled()
+    return any((live and t.requires_grad) or unpack_dual(t).tangent is not None for t in tensors)
 
 
 class Values(NamedTuple):

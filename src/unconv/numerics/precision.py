@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from typing import Any
 
 import torch
@@ -40,6 +41,14 @@ def working_dtype(own: torch.dtype, result: torch.dtype) -> torch.dtype:
     return real.to_complex() if own.is_complex else real
 
 
+def working_pair(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, torch.dtype]:
+    """Two operands, each in its `working_dtype`, and the dtype of what is made of them."""
+    if a.dtype == b.dtype and a.dtype not in _HALF:
+        return a, b, a.dtype
+    result = torch.result_type(a, b)
+    return a.to(working_dtype(a.dtype, result)), b.to(working_dtype(b.dtype, result)), result
+
+
 def in_precision(t: Tensor, dtype: torch.dtype) -> Tensor:
     """`t` in the precision of `dtype`; what is real stays real."""
     return t.to(dtype.to_complex() if t.is_complex() else dtype.to_real())
@@ -47,7 +56,7 @@ def in_precision(t: Tensor, dtype: torch.dtype) -> Tensor:
 
 def result_dtype(own: torch.dtype, data: torch.dtype, device_type: str) -> torch.dtype:
     """Dtype of a result: the promoted one, or that of autocast in the place of float32."""
-    dtype = torch.promote_types(own, data)
+    dtype = own if own == data else torch.promote_types(own, data)
     single = dtype in (torch.float32, torch.float16, torch.bfloat16)
     return torch.get_autocast_dtype(device_type) if single and _is_autocast(device_type) else dtype
 
@@ -62,23 +71,28 @@ def ieee_arithmetic(
     """
     if dtype in (torch.float64, torch.complex128):
         return _AS_IT_IS
-    slots, autocast = _loose_slots(device_type), _is_autocast(device_type)
-    return _strict(slots, device_type if autocast else None) if slots or autocast else _AS_IT_IS
+    switches, autocast = _switches(device_type), _is_autocast(device_type)
+    for switch in switches:
+        if switch.__getattr__(_NAME) not in ("none", "ieee"):
+            break
+    else:
+        if not autocast:
+            return _AS_IT_IS
+    return _strict(switches, device_type if autocast else None)
 
 
 _AS_IT_IS: AbstractContextManager[None] = nullcontext()
+# Read by __getattr__, which is what finds it: the search that fails before costs twice as much.
+_NAME = "fp32_precision"
 
 
-def _loose_slots(device_type: str) -> list[Any]:
-    """torch's switches that let float32 products on this device round to TF32 or bfloat16."""
+@cache
+def _switches(device_type: str) -> tuple[Any, ...]:
+    """Where torch lets float32 products on this device round to TF32 or bfloat16."""
     backends: Any = torch.backends  # the switches are attributes that torch's stubs do not list
     if device_type == "cpu":
-        slots = backends.mkldnn.matmul, backends.mkldnn.conv
-    elif device_type == "cuda":
-        slots = backends.cuda.matmul, backends.cudnn.conv
-    else:
-        return []
-    return [slot for slot in slots if slot.fp32_precision not in ("none", "ieee")]
+        return backends.mkldnn.matmul, backends.mkldnn.conv
+    return (backends.cuda.matmul, backends.cudnn.conv) if device_type == "cuda" else ()
 
 
 def _is_autocast(device_type: str) -> bool:
@@ -86,7 +100,7 @@ def _is_autocast(device_type: str) -> bool:
 
 
 @contextmanager
-def _strict(slots: list[Any], autocast: str | None) -> Iterator[None]:
+def _strict(slots: Sequence[Any], autocast: str | None) -> Iterator[None]:
     before = [slot.fp32_precision for slot in slots]
     try:
         for slot in slots:

@@ -140,7 +140,7 @@ class Convolution(LinearOperator):
     def _rmatvec(self, y: Tensor) -> Tensor:
         if torch.compiler.is_compiling():
             return compiled.apply(self, y, [self.weight], adjoint=True)
-        taps = self.taps.conj()
+        taps = self.taps.conj()  # of a real weight it is the weight itself
         return (_convolve if self.transposed else _convolve_transpose)(y, taps, self.geometry)
 
     def weight_gradient(self, x: Tensor, y: Tensor) -> Tensor:
@@ -177,7 +177,8 @@ class Convolution(LinearOperator):
     @property
     def taps(self) -> Tensor:
         """The weight as a cross-correlation kernel: flipped if the operator convolves."""
-        return self.weight.flip(tuple(range(-self.geometry.nd, 0))) if self.flip else self.weight
+        weight = self._weight()
+        return weight.flip(tuple(range(-self.geometry.nd, 0))) if self.flip else weight
 
     @property
     def dtype(self) -> torch.dtype:
@@ -188,6 +189,17 @@ class Convolution(LinearOperator):
     def device(self) -> torch.device:
         """Device of the weight."""
         return self.weight.device
+
+    def _coefficients(self) -> tuple[torch.dtype, torch.device]:
+        weight = self._weight()
+        return weight.dtype, weight.device
+
+    def _weight(self) -> Tensor:
+        """`self.weight`, without the search of nn.Module, which costs a tenth of a short call."""
+        weight = self._buffers.get("weight")
+        if weight is None:
+            weight = self._parameters.get("weight")
+        return self.weight if weight is None else weight
 
     # --- for compiled.py
     def value_dtype(self, data: torch.dtype) -> torch.dtype:

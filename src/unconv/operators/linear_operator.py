@@ -79,6 +79,10 @@ class LinearOperator(nn.Module):
         """Device of the operator's own coefficients."""
         raise NotImplementedError
 
+    def _coefficients(self) -> tuple[torch.dtype, torch.device]:
+        """Their dtype and device, together: every call asks for both."""
+        return self.dtype, self.device
+
     # --- the algebra
     def forward(self, x: Tensor) -> Tensor:
         """A x.
@@ -104,11 +108,12 @@ class LinearOperator(nn.Module):
         >>> A(torch.ones(1, 1, 5))[0, 0]
         tensor([2., 3., 3., 3., 2.])
         """
-        self._check(x, self.domain_shape)
-        dtype = result_dtype(self.dtype, x.dtype, x.device.type)
-        if len(x) == 0:  # transforms and convolutions of torch refuse empty batches
+        own = self._check(x, self.domain_shape)
+        dtype = result_dtype(own, x.dtype, x.device.type)
+        if x.shape[0] == 0:  # transforms and convolutions of torch refuse empty batches
             return x.new_zeros(0, *self.range_shape, dtype=dtype)
-        return self._matvec(x).to(dtype)
+        y = self._matvec(x)
+        return y if y.dtype == dtype else y.to(dtype)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -205,9 +210,10 @@ class LinearOperator(nn.Module):
             columns.append(self._matvec(e).flatten(1))
         return torch.stack(columns, -1) if self.batch_size else torch.cat(columns).mT
 
-    def _check(self, x: Tensor, shape: tuple[int, ...]) -> None:
+    def _check(self, x: Tensor, shape: tuple[int, ...]) -> torch.dtype:
+        """Refuse what is no batch of this shape on this device; the dtype of the coefficients."""
         check_tensor("the input", x)
-        if tuple(x.shape[1:]) != shape or x.ndim != len(shape) + 1:
+        if x.shape[1:] != shape:
             expected = ", ".join(("N", *map(str, shape)))
             remedy = (
                 "add the batch axis with x[None]"
@@ -222,22 +228,32 @@ class LinearOperator(nn.Module):
                 f"the operator has one kernel for each of {self.batch_size} samples, got a batch "
                 f"of {x.shape[0]}; give as many samples as kernels."
             )
-        if x.device != self.device:
+        dtype, device = self._coefficients()
+        if x.device != device:
             raise ValueError(
-                f"the input is on {x.device}, the operator on {self.device}; move one of them "
+                f"the input is on {x.device}, the operator on {device}; move one of them "
                 "with .to(device)."
             )
-        check_values("the input", x)
+        if x.is_meta:
+            check_values("the input", x)
+        return dtype
 
 
 class AdjointOperator(LinearOperator):
     """Aᴴ as an operator; its own adjoint is A again."""
 
+    op: LinearOperator
+
     def __init__(self, op: LinearOperator) -> None:
         super().__init__()
-        self.op = op
-        self.domain_shape, self.range_shape = op.range_shape, op.domain_shape
-        self.batch_size = op.batch_size
+        self._modules["op"] = op
+        # as `self.name = …` does for what is no tensor and no module, which nn.Module asks of each
+        vars(self).update(
+            domain_shape=op.range_shape, range_shape=op.domain_shape, batch_size=op.batch_size
+        )
+
+    def _coefficients(self) -> tuple[torch.dtype, torch.device]:
+        return self.op._coefficients()
 
     def _matvec(self, x: Tensor) -> Tensor:
         return self.op._rmatvec(x)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..inverse.diagonal.rungs import RUNGS, diagonal_rung
+from ..numerics.norms import in_unit
 from ..numerics.precision import double_dtype
 from ..operators.convolution import Convolution
 from .minimum_risk import Risk, risk_of
@@ -51,9 +52,13 @@ class Evidence:
     ) -> None:
         wide = double_dtype(op.dtype)
         weight, y = op.weight.detach().to(wide), y.detach()
-        self.of_weight, self.of_data = float(weight.abs().max()), float(y.abs().max()) or 1.0
-        self.op = op.with_weight(weight / self.of_weight)
-        self.y = y.to(torch.promote_types(wide, y.dtype)) / self.of_data
+        weight, of_weight = in_unit(weight, 0)
+        self.y, of_data = in_unit(y.to(torch.promote_types(wide, y.dtype)), 0)
+        self.op, self.of_weight, self.of_data = (
+            op.with_weight(weight),
+            float(of_weight),
+            float(of_data),
+        )
         self.rule, self.asked, self.tau = rule, asked, tau
         self.given = None if noise_std is None else min(noise_std / self.of_data, _HUGE)
         self.tried: dict[float, Trial] = {}

@@ -30,6 +30,7 @@ from torch import Tensor
 from ..inverse import Request
 from ..inverse.diagonal import fourier
 from ..numerics.checks import check_all_finite, check_number
+from ..numerics.norms import in_unit
 from ..operators.convolution import Convolution
 from .noise import weakest_variance
 from .picard import picard
@@ -110,9 +111,10 @@ def check_data(op: Convolution, y: Tensor, noise_std: float | None) -> None:
 
 def risk_of(op: Convolution, y: Tensor, noise_std: float | None) -> Risk:
     """The expected error as a function of the damp, for data that were checked."""
-    unit = float(y.abs().max()) or 1.0  # squares of very small or large data leave float64's range
+    y, of_data = in_unit(y, 0)  # squares of very small or large data leave float64's range
+    unit = float(of_data)
     with torch.no_grad():
-        found = picard(op, y / unit, "fourier")
+        found = picard(op, y, "fourier")
     top = float(found.sigma.max())
     gain = found.sigma[0] / top
     power = found.power.mean(0)

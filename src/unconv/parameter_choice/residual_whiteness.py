@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..numerics.checks import check_all_finite, check_tensor
 from ..numerics.compiled import outside_graphs
+from ..numerics.norms import in_unit
 
 _LIMIT = 1.36  # of D·√q, 5 %
 
@@ -78,7 +79,7 @@ def whiteness(residual: Tensor) -> Whiteness:
         )
     sizes = residual.shape[1:]
     dims = tuple(range(1, residual.ndim))
-    R = torch.fft.rfftn(residual.double() / (float(residual.abs().max()) or 1.0), dim=dims)
+    R = torch.fft.rfftn(in_unit(residual.double(), 0)[0], dim=dims)
     power = R.abs().square().sum(0).flatten()
     axes = [torch.fft.fftfreq(n, device=residual.device, dtype=torch.float64) for n in sizes]
     axes[-1] = axes[-1][: R.shape[-1]].abs()

@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from ..inverse.facts import Effort, warn_of_accuracy
-from ..numerics.iteration import Operator, iterate
+from ..numerics.iteration import iterate
+from ..numerics.linear_map import LinearMap
 from ..numerics.lsmr import Lsmr
 
 
 def by_lsmr(
-    A: Operator, y: Tensor, norm: Tensor, damp: float, tol: float, maxiter: int
+    A: LinearMap, y: Tensor, norm: Tensor, damp: float, tol: float, maxiter: int
 ) -> tuple[Tensor, Effort]:
     """argmin ‖Ax − y‖² + damp²‖x‖² until its error_bound is tol; damp = 0: until round-off.
 
@@ -19,18 +20,27 @@ def by_lsmr(
     """
     full = norm.to(y.device).reshape(1, 1).expand(len(y), 1)
     ended = iterate(Lsmr(A, y, full, torch.full_like(full, damp)), tol, maxiter)
-    x = ended.x.reshape(len(y), *A.domain_shape)
-    if ended.met.all():
-        return x, Effort(iterations=ended.iterations)
-    worst = float(ended.evidence.max())
+    effort = Effort(iterations=ended.iterations, evidence=ended.evidence, met=ended.met)
+    advice = advice_of(effort, damp, tol)
+    if advice is not None:
+        warn_of_accuracy(advice)
+    return ended.x.reshape(len(y), *A.domain_shape), effort
+
+
+def advice_of(effort: Effort, damp: float, tol: float) -> str | None:
+    """What is to be said where images fell short of `tol`, or of round-off without damping."""
+    if effort.iterated is None:  # no image
+        return None
+    iterations, evidence, met = effort.iterated
+    if met.all():
+        return None
+    worst = float(evidence.max())
     what = (
         f"error_bound {worst:.1e}, above tol={tol:g}"
         if damp
         else f"optimality {worst:.1e}, which is above round-off"
     )
-    advice = (
-        f"stopped after {int(ended.iterations.max()):,} iterations with {what}: regularise more, "
+    return (
+        f"stopped after {int(iterations.max()):,} iterations with {what}: regularise more, "
         "or raise maxiter"
     )
-    warn_of_accuracy(advice)
-    return x, Effort(iterations=ended.iterations, advice=advice)

@@ -14,19 +14,19 @@ from ..inverse import (
     Request,
     factorize,
 )
-from ..inverse.autograd import Record
+from ..inverse.autograd import look
 from ..inverse.certificate import Certificate, certify
 from ..inverse.derivative import LeastSquares
 from ..inverse.facts import Effort, SpectrumSummary
 from ..inverse.plan import check_damp
-from ..inverse.prepared import Turned
 from ..numerics.checks import check_all_finite
-from ..numerics.iteration import Operator, norms, ratio
+from ..numerics.iteration import norms, ratio
+from ..numerics.linear_map import Adjoint, LinearMap
 from ..numerics.lsmr import largest_singular_value
 from ..numerics.plain_values import Values, with_values
 from ..numerics.precision import result_dtype
 from ..operators.convolution import Convolution
-from .by_lsmr import by_lsmr
+from .by_lsmr import advice_of, by_lsmr
 from .penalty import Penalty, penalty_operator, stacked
 from .stack import (
     Channels,
@@ -125,22 +125,18 @@ class PenalizedInverse(InverseOperator):
         """Device of the factor."""
         return self.inner.device
 
-    def _apply_to(
-        self, v: Tensor, *, adjoint: bool = False, record: Record | None = None
-    ) -> Tensor:
+    def _apply_to(self, v: Tensor, *, adjoint: bool = False) -> Tensor:
         # Here an index is that of the data; compiled code, which has no values, checks the stack.
         if self.check_finite and not torch.compiler.is_compiling():
             check_all_finite("the data", v)
         if adjoint:
             return self.layout.split(self.inner._apply_to(v, adjoint=True))[0]
+        return self.inner._apply_to(self.with_zeros(v))
 
-        def unstacked(_: InverseOperator, y: Tensor, x: Tensor, effort: Effort) -> None:
-            assert record is not None
-            record(self, self.layout.split(y)[0], x, effort)
-
-        return self.inner._apply_to(
-            self.with_zeros(v), record=None if record is None else unstacked
-        )
+    def _solution(self, y: Tensor) -> tuple[Tensor, Effort]:
+        if self.check_finite:
+            check_all_finite("the data", y)
+        return self.inner._solution(self.with_zeros(y))
 
     def bound_to(self, *params: Tensor) -> PenalizedInverse:
         """The stack is what computes."""
@@ -203,12 +199,19 @@ class StackIteration(InverseOperator):
         return self._iterated(self._stacked(), y)
 
     def _solve_adjoint(self, x: Tensor) -> Tensor:
-        return self._iterated(Turned(self._stacked()), x)[0]
+        return self._iterated(Adjoint(self._stacked()), x)[0]
+
+    def _zero_exactly_(self, x: Tensor, y: Tensor) -> None:
+        super()._zero_exactly_(x, self.layout.split(y)[0])
+
+    def advice(self, effort: Effort) -> str | None:
+        """What the iteration has to say where it did not come to round-off."""
+        return advice_of(effort, 0.0, 1.0)
 
     def _stacked(self) -> Stack:
         return Stack(self.A, self.L, self.damp, self.layout)
 
-    def _iterated(self, stack: Operator, right: Tensor) -> tuple[Tensor, Effort]:
+    def _iterated(self, stack: LinearMap, right: Tensor) -> tuple[Tensor, Effort]:
         return by_lsmr(stack, right, self.summary.norm, 0.0, 1.0, self.maxiter)
 
     def certify(self, x: Tensor, y: Tensor, effort: Effort) -> Certificate:
@@ -231,11 +234,11 @@ class StackIteration(InverseOperator):
             error_bound=torch.where(size[:, 0] == 0, 0.0, whole * math.inf),
             tolerance=torch.zeros_like(optimality),
             tolerance_how="nothing bounds the error of an iterated stack",
-            iterations=torch.as_tensor(effort.iterations).expand(len(x)),
+            iterations=effort.iterations,
             refinements=torch.zeros(len(x), dtype=torch.long),
             dropped=torch.zeros(len(x), dtype=torch.long),
             converged=size[:, 0] == 0,
-            advice=effort.advice
+            advice=self.advice(effort)
             or "optimal to round-off, but no bound of the error of an iterated penalty is known; "
             "padding that L shares, such as 'zeros', has a direct method with a bound",
         )
@@ -250,10 +253,11 @@ def solve_penalized(
     """Factor, solve, certify."""
     inverse = penalized(op, penalty, request)
     tol = request.tol if request.tol_is_asked else None
+    x, effort = inverse.solution(y)
     found: list[Certificate] = []
 
-    def judge(_: InverseOperator, y: Tensor, x: Tensor, effort: Effort) -> None:
+    def judge(_: InverseOperator, x: Tensor, y: Tensor, effort: Effort) -> None:
         found.append(inverse.certify(x, y, effort, tol))
 
-    x, _ = inverse.solution(y, judge)
+    look(inverse, x, y, effort, judge)
     return LstsqResult(x.to(result_dtype(op.dtype, y.dtype, y.device.type)), found[0])

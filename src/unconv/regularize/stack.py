@@ -8,7 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..inverse.normal_equations import Linear, Params, real_dot
+from ..inverse.normal_equations import Params, real_dot
+from ..numerics.linear_map import Parametric
 from ..numerics.precision import in_precision
 from ..operators.convolution import Convolution
 
@@ -80,8 +81,6 @@ class Stack:
         first, second = self.layout.split(y)
         return self.A._rmatvec(first) + self.damp * self.L._rmatvec(second)
 
-    _matvec, _rmatvec = matvec, rmatvec
-
     def gradients(self, x: Tensor, y: Tensor) -> list[Tensor]:
         """Of Re⟨y, [A; damp·L] x⟩."""
         first, second = self.layout.split(y)
@@ -98,12 +97,14 @@ class StackModel:
     def __init__(self, A: Convolution, L: Convolution, layout: Layout) -> None:
         self.A, self.L, self.layout = A, L, layout
 
-    def at(self, params: Params, like: Tensor) -> Linear:
+    def at(self, params: Params, like: Tensor) -> Parametric:
         """The stack for these parameters."""
         A, L, damp = self._operators(params, like)
         return Stack(A, L, damp, self.layout)
 
-    def tangent(self, params: Params, tangents: Sequence[Tensor | None], like: Tensor) -> Linear:
+    def tangent(
+        self, params: Params, tangents: Sequence[Tensor | None], like: Tensor
+    ) -> Parametric:
         """[dA; damp·dL + ddamp·L]."""
         dA, dL, ddamp = (
             torch.zeros_like(p) if t is None else t for p, t in zip(params, tangents, strict=True)

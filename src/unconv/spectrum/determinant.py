@@ -158,14 +158,11 @@ def _ways(
     size = min(op.shape) // op.geometry.groups
     if by_values is not None:
         yield False, lambda: by_values
-    if fits and size <= dense.LIMIT:
+    elif not (fits and size <= dense.LIMIT) and (damp or _has_full_rank(op, memory_limit)):
+        for grid in _operators_to_grid(op):
+            yield False, partial(_by_ghosts, grid, damp, memory_limit)
+    if fits:
         yield size <= _QUICK, by_matrix
-    elif by_values is None:
-        if damp or _has_full_rank(op, memory_limit):
-            for grid in _operators_to_grid(op):
-                yield False, partial(_by_ghosts, grid, damp, memory_limit)
-        if fits:
-            yield size <= _QUICK, by_matrix
 
 
 def _fits(op: Convolution, damp: float, memory_limit: float) -> bool:

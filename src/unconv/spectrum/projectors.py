@@ -28,7 +28,7 @@ from ..inverse import factorize
 from ..inverse.diagonal.protocol import Subspace
 from ..inverse.operator import InverseOperator
 from ..inverse.request import Request, default_rtol
-from ..numerics.norms import unit_of
+from ..numerics.norms import in_unit
 from ..numerics.precision import double_dtype
 from ..operators.convolution import Convolution
 from ..operators.linear_operator import LinearOperator, MemoryLimitError
@@ -158,8 +158,8 @@ def _doubled(op: Convolution, request: Request) -> tuple[Convolution, Request]:
     if rtol is None and not request.atol:
         rtol = default_rtol(op)
     A = op.in_double()
-    unit = unit_of(A.weight.abs().amax())
-    A = A.with_weight(A.weight / unit)
+    weight, unit = in_unit(A.weight, 0)
+    A = A.with_weight(weight)
     return A, replace(request, rtol=rtol, atol=request.atol / float(unit), check_finite=False)
 
 

@@ -13,6 +13,7 @@ from ...grid.geometry import Geometry
 from ...grid.torus import Torus
 from ...numerics.lanczos import largest_eigenvalue, random_start
 from ...numerics.memory import return_freed_memory
+from ...numerics.norms import in_unit
 from ...numerics.precision import double_dtype
 from ...operators.convolution import Convolution
 from ...operators.linear_operator import AdjointOperator, LinearOperator, gigabytes
@@ -102,10 +103,8 @@ class Problem:
 
 def prepare(op: Convolution, request: Request, kernels: int) -> Problem:
     """Scale to order one, estimate σ_max, set the cut-off."""
-    weight = op.weight.detach().to(double_dtype(op.dtype))
-    # A power of two: dividing by any other number would round, and A is ill-conditioned.
-    scale = 2.0 ** (math.frexp(float(weight.abs().amax()))[1] - 1)
-    unit = op.without_bias(weight / scale)
+    weight, of_weight = in_unit(op.weight.detach().to(double_dtype(op.dtype)), 0)
+    unit, scale = op.without_bias(weight), float(of_weight)
     A: LinearOperator = unit.H if op.transposed else unit
     taps = unit.taps.conj().resolve_conj() if op.transposed else unit.taps
     geometry, taps = without_zero_slices(op.geometry, grouped(taps, op.geometry))

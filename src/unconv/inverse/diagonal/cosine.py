@@ -29,6 +29,7 @@ from torch import Tensor
 from ...convolve import grouped
 from ...grid.geometry import Axis
 from ...numerics.dct import dct, idct
+from ...numerics.norms import in_unit
 from ...numerics.precision import double_dtype, real_working_dtype
 from ...operators.convolution import Convolution
 from ..facts import image_bytes
@@ -138,17 +139,15 @@ def departure(op: Convolution) -> Tensor:
 
 
 def blocks_of(op: Convolution) -> tuple[Tensor, Tensor]:
-    """H(q) at every frequency, (F, B, g, r, c) in units of the (B,) scale.
+    """H(q) at every frequency, (F, B, g, r, c) in units of (B,).
 
     A transposed operator is A = Cᵀ = (conj C)ᴴ, for 𝓒 is real; the blocks are those of conj C.
     """
     weight = _symmetric_weight(op)[1]
     if op.transposed:
         weight = weight.conj().resolve_conj()
-    scale = weight.abs().flatten(1).amax(1)  # the result must not depend on the weight's unit
-    scale = torch.where(scale > 0, scale, 1.0)
-    unit = weight / scale.reshape(-1, *[1] * (weight.ndim - 1))
-    return spectrum(unit, op.geometry.axes), scale
+    weight, unit = in_unit(weight)  # the result must not depend on the weight's unit
+    return spectrum(weight, op.geometry.axes), unit
 
 
 def singular_values(op: Convolution) -> Tensor:

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from ...convolve import grouped
 from ...grid.torus import Torus
+from ...numerics.norms import in_unit
 from ...numerics.precision import double_dtype, real_working_dtype
 from ...operators.convolution import Convolution
 from ..facts import image_bytes
@@ -97,7 +98,7 @@ def factor(op: Convolution, request: Request) -> InverseOperator:
 
 
 def blocks_of(op: Convolution) -> tuple[Tensor, Tensor]:
-    """C(ω) at every stored frequency, (F, B, g, r, c) in units of the (B,) scale.
+    """C(ω) at every stored frequency, (F, B, g, r, c) in units of (B,).
 
     A transposed operator is A = Cᵀ = (conj C)ᴴ; the blocks are those of conj C.
     """
@@ -105,10 +106,8 @@ def blocks_of(op: Convolution) -> tuple[Tensor, Tensor]:
     if op.transposed:
         taps = taps.conj().resolve_conj()
     weight = grouped(taps.to(double_dtype(taps.dtype)), op.geometry)
-    scale = weight.abs().flatten(1).amax(1)  # the result must not depend on the weight's unit
-    scale = torch.where(scale > 0, scale, 1.0)
-    unit = weight / scale.reshape(-1, *[1] * (weight.ndim - 1))
-    return torus_of(op).spectrum(unit, op.geometry), scale
+    weight, unit = in_unit(weight)  # the result must not depend on the weight's unit
+    return torus_of(op).spectrum(weight, op.geometry), unit
 
 
 def singular_values(op: Convolution) -> Tensor:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ...grid.geometry import Axis
 from ...grid.padding import ghost_sources
+from ...numerics.norms import in_unit
 from ...numerics.precision import double_dtype
 
 _ROUNDING = 8 * torch.finfo(torch.float64).eps  # unit vectors closer than this are the same
@@ -47,8 +48,7 @@ class OuterProduct:
 def nearest_outer_product(weight: Tensor) -> OuterProduct:  # (B, g, o, i, *k)
     """Factor a kernel by groups (`convolve.grouped`), in double precision."""
     weight = weight.to(double_dtype(weight.dtype))
-    size = weight.abs().flatten(2).amax(2)  # (B, g); squares must not underflow
-    unit = weight / _nonzero(size).reshape(*size.shape, *[1] * (weight.ndim - 2))
+    unit, size = in_unit(weight, 2)  # (B, g); squares must not underflow
     kernels = [_strongest_direction(unit, 4 + a) for a in range(weight.ndim - 4)]
     channels = unit
     for k in reversed(kernels):
@@ -58,7 +58,8 @@ def nearest_outer_product(weight: Tensor) -> OuterProduct:  # (B, g, o, i, *k)
         product = torch.einsum("bg...,bgk->bg...k", product, k)
     norm = torch.linalg.vector_norm(unit.flatten(2), dim=2)
     error = torch.linalg.vector_norm((unit - product).flatten(2), dim=2)
-    scale = _nonzero(size.amax(1))
+    _, scale = in_unit(weight)
+    size = torch.minimum(size, scale[:, None])  # the unit of a group of zeros is 1, and may be more
     return OuterProduct(
         channels=channels * (size / scale[:, None])[..., None, None],
         kernels=_tidied(kernels),

@@ -107,7 +107,8 @@ class WienerGhosts(InverseOperator):
 
     def _solve_recorded(self, y: Tensor) -> tuple[Tensor, Effort]:
         answer = self.form.pinv(y, careful=True)
-        return answer.value, Effort(refinements=answer.refinements)
+        count = torch.full((len(y),), answer.refinements, device=y.device)
+        return answer.value, Effort(refinements=count)
 
 
 def by_ghosts(

@@ -39,7 +39,6 @@ from ...inverse.diagonal.blocks import BlockInverse, invert_blocks
 from ...inverse.diagonal.fourier import torus_of, waves_of
 from ...inverse.diagonal.waves import WaveInverse
 from ...inverse.facts import Effort, SpectrumSummary
-from ...inverse.prepared import Turned
 from ...numerics.checks import (
     check_all_finite,
     check_choice,
@@ -47,7 +46,9 @@ from ...numerics.checks import (
     check_tensor,
     check_values,
 )
+from ...numerics.linear_map import Adjoint, LinearMap
 from ...numerics.lsmr import largest_singular_value
+from ...numerics.norms import in_unit
 from ...numerics.plain_values import Values, with_values
 from ...numerics.precision import double_dtype, real_working_dtype
 from ...operators.convolution import Convolution
@@ -266,11 +267,10 @@ def _by_frequency(
             root_S = torch.diag_embed(root_S.expand(F, op.domain_shape[0]).reshape(F, 1, g, -1))
         root_S = root_S.to(C.dtype)
         B = C @ root_S / root_N[..., None]
-        scale = B.abs().amax().reshape(1)
-        unit = float(scale) or 1.0
+        B, unit = in_unit(B, 0)
         found = invert_blocks(
-            B / unit,
-            scale.new_full((1,), unit),
+            B,
+            unit.reshape(1),
             torus.multiplicity(B.device),
             op,
             Request(damp=1.0),
@@ -388,7 +388,7 @@ class WienerIteration(InverseOperator):
     def _solve_adjoint(self, x: Tensor) -> Tensor:
         """B(BᴴB + s²)⁻¹S^½ x: the damped inverse of Bᴴ."""
         B = Coloured(self.A, self.root)
-        return self._iterated(Turned(B), B.colour(x))[0]
+        return self._iterated(Adjoint(B), B.colour(x))[0]
 
-    def _iterated(self, B: Coloured | Turned, right: Tensor) -> tuple[Tensor, Effort]:
+    def _iterated(self, B: LinearMap, right: Tensor) -> tuple[Tensor, Effort]:
         return by_lsmr(B, right, self.summary.norm, self.noise_std, self.tol, self.maxiter)

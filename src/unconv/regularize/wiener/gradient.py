@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ...inverse.derivative import ConvModel, Cotangents, Solve
-from ...inverse.normal_equations import Linear
+from ...numerics.linear_map import Parametric
 from ...operators.convolution import Convolution
 
 
@@ -48,9 +48,9 @@ class WienerDerivative:
         """See the module; Re⟨g, Wᴴv⟩ = Re⟨Wg, v⟩ gives the adjoint the same gradients."""
         y, g, x, p = (g, at.v, w, at.x) if at.adjoint else (at.v, g, at.x, w)
         A = self.model.at(at.params, at.x)
-        q, e = self._white(at, y - A._matvec(x)), g - A._rmatvec(p)
+        q, e = self._white(at, y - A.matvec(x)), g - A.rmatvec(p)
         noise = -_in_spectrum(p, q, at.params[1], self.range_shape)
-        signal = self._of_signal(at, e, A._rmatvec(q)) if any(at.wanted[2:]) else [None, None]
+        signal = self._of_signal(at, e, A.rmatvec(q)) if any(at.wanted[2:]) else [None, None]
         weight = None
         if at.wanted[0]:
             (first,), (second,) = A.gradients(x, p), A.gradients(self._coloured(at, e), q)
@@ -65,20 +65,25 @@ class WienerDerivative:
         A, dA = self.model.at(at.params, at.x), self.model.tangent(at.params, params, at.x)
         if at.adjoint:
             return self._jvp_of_adjoint(at, right, params, A, dA)
-        q = self._white(at, at.v - A._matvec(at.x))
-        z = self._changed(at, params, A._rmatvec(q)) + self._coloured(at, dA._rmatvec(q))
-        right = right - dA._matvec(at.x) - A._matvec(z) - self._noise_change(params, q)
+        q = self._white(at, at.v - A.matvec(at.x))
+        z = self._changed(at, params, A.rmatvec(q)) + self._coloured(at, dA.rmatvec(q))
+        right = right - dA.matvec(at.x) - A.matvec(z) - self._noise_change(params, q)
         return at.inverse(right) + z
 
     def _jvp_of_adjoint(
-        self, at: Solve, right: Tensor, params: Sequence[Tensor | None], A: Linear, dA: Linear
+        self,
+        at: Solve,
+        right: Tensor,
+        params: Sequence[Tensor | None],
+        A: Parametric,
+        dA: Parametric,
     ) -> Tensor:
         """du = Wᴴ(dv − dAᴴu) + M(dA S e + A dS e − dN u),  e = v − Aᴴu."""
-        u, e = at.x, at.v - A._rmatvec(at.x)
-        z = dA._matvec(self._coloured(at, e)) + A._matvec(self._changed(at, params, e))
+        u, e = at.x, at.v - A.rmatvec(at.x)
+        z = dA.matvec(self._coloured(at, e)) + A.matvec(self._changed(at, params, e))
         z = z - self._noise_change(params, u)
-        white = self._white(at, z - A._matvec(at.inverse_adjoint(z)))
-        return at.inverse(right - dA._rmatvec(u)) + white
+        white = self._white(at, z - A.matvec(at.inverse_adjoint(z)))
+        return at.inverse(right - dA.rmatvec(u)) + white
 
     # --- S, N and their changes
     def _coloured(self, at: Solve, v: Tensor) -> Tensor:

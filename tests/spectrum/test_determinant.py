@@ -43,7 +43,7 @@ PLUS = torch.tensor([[0.0, 1, 0], [1, 1, 1], [0, 1, 0]], dtype=F64)[None, None]
 def only_ghosts() -> Iterator[None]:
     """No matrix and nothing that diagonalises."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(values, "_DIAGONAL", ())
+        patch.setattr(values, "RUNGS", {"dense": dense})
         patch.setattr(values, "VALUES_LIMIT", 0)
         patch.setattr(dense, "LIMIT", 0)
         patch.setattr(determinant, "MATRIX_LIMIT", 0)

@@ -208,6 +208,8 @@ def multiply(blocks: Tensor, X: Tensor, *, adjoint: bool = False) -> Tensor:
     """
     F, B, g, r, c = blocks.shape
     N, spectrum = X.shape[0], X.shape[2:]
+    if adjoint and r == c == 1:
+        return multiply(blocks.conj().resolve_conj(), X)
     if adjoint:  # Bᴴ X = conj(Bᵀ conj(X)): conjugates the vectors, never the much larger blocks
         return multiply(blocks.mT, X.conj().resolve_conj()).conj().resolve_conj()
     if r == c == 1:

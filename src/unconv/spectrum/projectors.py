@@ -100,13 +100,15 @@ class BasisProjector(Projector):
         super().__init__(op, on_range=on_range, complement=not on_range)
         self.subspace = subspace
 
-    def _project(self, v: Tensor) -> Tensor:
-        return self.subspace.project(v)
+        def keep(t: Tensor) -> Tensor:  # as a buffer, which is saved and moves
+            self.register_buffer(f"factor{len(self._buffers)}", t)
+            return t
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Projector:
-        super()._apply(fn, recurse)
-        self.subspace = self.subspace.mapped(lambda t: t.to(self._device))
-        return self
+        subspace.mapped(keep)
+
+    def _project(self, v: Tensor) -> Tensor:
+        stored = iter([t for t in self._buffers.values() if t is not None])
+        return self.subspace.mapped(lambda _: next(stored)).project(v)
 
 
 class FactorProjector(Projector):

@@ -193,6 +193,10 @@ def decomposed(blocks: Tensor, *, full: bool = False) -> tuple[Tensor, Tensor, T
 
 def _decomposed_vectors(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """SVDs of blocks of one row or column: their direction, their length, and 1."""
+    if blocks.shape[-2:] == (1, 1):
+        S = blocks[..., 0].abs()
+        U = torch.where(S[..., None] > 0, blocks.sgn(), 1.0)
+        return U, S, blocks.new_ones(()).expand(blocks.shape)
     S = torch.linalg.vector_norm(blocks, dim=(-2, -1))[..., None]  # (F, B, g, 1)
     first = torch.zeros_like(blocks)
     first[..., 0, 0] = 1

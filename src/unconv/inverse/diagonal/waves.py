@@ -180,7 +180,10 @@ def diagonalise_blocks(
         real = counts == 1  # a frequency that is its own conjugate
         blocks[real] = blocks[real].real.to(blocks.dtype)
     square = complete and (r > c if op.transposed else c > r)
-    U, S, V = _svds(blocks, real, square) if few is None else _few_svds(blocks, real, counts, few)
+    if few is None or min(r, c) == 1:
+        U, S, V = _svds(blocks, real, square)
+    else:
+        U, S, V = _few_svds(blocks, real, counts, few)
     S = (S * scale[:, None, None]).permute(1, 2, 3, 0)  # (B, g, p, F)
 
     def basis(Q: Tensor, fine: bool) -> WaveBasis:
@@ -204,7 +207,8 @@ def diagonalise_blocks(
 def _svds(blocks: Tensor, real: Tensor | None, square: bool) -> tuple[Tensor, Tensor, Tensor]:
     """U, S, V of all blocks (F, B, g, r, c); real ones at the frequencies (F,) that ask for it."""
     U, S, V = decomposed(blocks, full=square)
-    if real is not None and bool(real.any()):
+    lapack = square or min(blocks.shape[-2:]) > 1  # which may give a real block complex vectors
+    if lapack and real is not None and bool(real.any()):
         Ur, Sr, Vr = decomposed(blocks[real].real, full=square)
         U[real], S[real], V[real] = Ur.to(U.dtype), Sr, Vr.to(V.dtype)
     return U, S, V

@@ -98,7 +98,8 @@ def test_lazy_conjugates_are_resolved(kind, c, dtype):
     }[kind]()
     y = randn(1, c, 6, 5, dtype=dtype).requires_grad_()
     traced = compiled(function)
-    assert torch.equal(traced(y), function(y))
+    # a product with a conjugate that is written out may round its last bit otherwise
+    assert relative(traced(y), function(y)) < 4 * torch.finfo(dtype).eps
     for found, expected in zip(
         gradients(traced, y, [weight]), gradients(function, y, [weight]), strict=True
     ):

@@ -20,6 +20,7 @@ BENCHES = (
     "boundary",
     "spectrum",
     "blur",
+    "missing",
     "growth",
     "damp",
     "gradient",

@@ -126,6 +126,7 @@ def _operators() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         "forward": {"x": x},
         "weight_gradient": {"x": x, "y": y},
         "of_sample": {"i": 0},
+        "observed": {"mask": torch.ones(A.range_shape, dtype=torch.bool)},
         "tikhonov": {"damp": 0.3},
         "wiener": {"noise_psd": 0.1, "signal_psd": 1.0},
         "tsvd": {"rtol": 0.01},

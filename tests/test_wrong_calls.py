@@ -65,6 +65,7 @@ def judged(door: Door, name: str, value: object, label: str) -> Exception | None
 def pool_of(door: Door, name: str) -> dict[str, object]:
     good = door.valid.get(name)
     good = good if isinstance(good, torch.Tensor) else seeded(2, 1, 3)
+    good = good.double() if good.dtype == torch.bool else good  # a mask of numbers is none
     values = odd_values()
     if name in SELF_MADE:  # their own mistakes are theirs
         values = {k: v for k, v in values.items() if not callable(v) or k.startswith("a function")}

@@ -151,7 +151,8 @@ def dense_twin(op: ConvOperator) -> Tensor:
 
     Every tap t of y[i] = Σ_t weight[t] · x̃[i·stride + t·dilation − before] contributes one matrix
     that picks x̃; where x̃ lies outside the domain, a boundary rule names the sample that it
-    copies.  Nothing of the operator's own arithmetic takes part, only its weight and its options.
+    copies.  Rows of outputs that were not observed are zero.  Nothing of the operator's own
+    arithmetic takes part, only its weight and its options.
 
     Parameters
     ----------
@@ -181,9 +182,11 @@ def dense_twin(op: ConvOperator) -> Tensor:
     check_kind("op", op, ConvOperator, "build one from the weight")
     check_values("weight", op.weight)
     weight = _doubled(op.weight.detach())
-    if op.batch_size is not None:
-        return torch.stack([_matrix(kernel, op) for kernel in weight])
-    return _matrix(weight, op)
+    kernels = weight[None] if op.batch_size is None else weight
+    A = torch.stack([_matrix(kernel, op) for kernel in kernels])
+    if op.seen is not None:
+        A = A.where(op.seen.expand(op.range_shape).reshape(-1, 1), 0)
+    return A[0] if op.batch_size is None else A
 
 
 def _matrix(weight: Tensor, op: ConvOperator) -> Tensor:  # (c_out, c_in/g, *k) -> (m, n)

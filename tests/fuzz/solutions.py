@@ -58,6 +58,9 @@ def compare_precisely(o: Oracle, y: Array, x: Array, rank: int, *, adjoint: bool
     return error / size if size else (0.0 if error == 0 else math.inf)
 
 
+_ITERATED = ("completion", "krylov")  # known to a tolerance
+
+
 def scaled(o: Oracle, y: Tensor, x: Tensor) -> tuple[Array, Array]:
     """y of order one, and x = A⁺y in the same units."""
     wide = torch.complex128 if y.is_complex() or x.is_complex() else torch.float64
@@ -170,7 +173,7 @@ def _judge_solution(
             r.open += 1
             return
         t = compare(o, b, a, rounding, rank, adjoint=adjoint)
-        allowed = t.allowed + 4 * info.eps + (1e-5 if rung == "krylov" else 0.0)
+        allowed = t.allowed + 4 * info.eps + (1e-5 if rung in _ITERATED else 0.0)
         least = _size_of_least(x, b, o, rank, adjoint=adjoint)
         if t.least <= allowed + least or not math.isfinite(allowed):
             return
@@ -208,7 +211,7 @@ def pinv(q: Question) -> None:
         o = q.oracles()[0]
         if (
             warned(heard)
-            and inverse.method != "krylov"
+            and inverse.method not in _ITERATED
             and o.kappa(o.rank) < 1e3
             and _is_easy(q, o)
         ):

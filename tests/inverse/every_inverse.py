@@ -93,6 +93,18 @@ def scaled(build: Build, *factors: float) -> Build:
     return changed
 
 
+def seen(build: Build) -> Build:
+    """The operator without some of its outputs, not the same of every channel."""
+
+    def observed(dtype: torch.dtype) -> ConvOperator:
+        op = build(dtype)
+        mask = torch.ones(op.range_shape, dtype=torch.bool)
+        mask[0, 1, 2] = mask[:, -1, 0] = False
+        return op.observed(mask)
+
+    return observed
+
+
 CIRCULAR = {"padding": 1, "padding_mode": "circular"}
 ZEROS, REPLICATE = {"padding": 1}, {"padding": 1, "padding_mode": "replicate"}
 SQUARE, TALL, WIDE = (2, 2, 3, 3), (3, 2, 3, 3), (2, 3, 3, 3)
@@ -278,6 +290,21 @@ RUNGS = {
     "dense, damped": Inverse(replicate, damped("dense"), damped_matrix),
     "dense, deficient": Inverse(scaled(replicate, 0, 1), pinv("dense"), pinv_matrix),
     "dense, strided": Inverse(of(*TALL, **ZEROS | HALVING), pinv("dense"), pinv_matrix),
+    "completion": Inverse(
+        of(*SQUARE, size=(6, 7)), damped("completion", tol=1e-10), damped_matrix, 1e-9
+    ),
+    "completion, wide": Inverse(
+        of(*WIDE, size=(6, 7)), damped("completion", tol=1e-10), damped_matrix, 1e-9
+    ),
+    "completion, strided": Inverse(
+        of(*SQUARE, stride=2, size=(7, 8)), damped("completion", tol=1e-10), damped_matrix, 1e-9
+    ),
+    "completion, observed": Inverse(
+        seen(of(*SQUARE, size=(6, 7))), damped("completion", tol=1e-10), damped_matrix, 1e-9
+    ),
+    "completion, transposed": Inverse(
+        of(*SQUARE, transposed=True), damped("completion", tol=1e-10), damped_matrix, 1e-9
+    ),
     "boundary": Inverse(replicate, pinv("boundary"), pinv_matrix),
     "boundary, damped": Inverse(zeros, damped("boundary"), damped_matrix),
     "boundary, tall": Inverse(of(*TALL, **ZEROS), pinv("boundary"), pinv_matrix),
@@ -299,6 +326,9 @@ EACH_ITS_OWN = {
         outer(2, mode="reflect", own=True), pinv("separable"), pinv_matrix
     ),
     "dense, own kernels": Inverse(own_zeros, damped("dense"), damped_matrix),
+    "completion, own kernels": Inverse(
+        of(*SQUARE, own=True, size=(6, 7)), damped("completion", tol=1e-10), damped_matrix, 1e-9
+    ),
     "boundary, own kernels": Inverse(own_zeros, pinv("boundary"), pinv_matrix),
     "krylov, own kernels": Inverse(own_zeros, damped("krylov", tol=1e-9), damped_matrix, 1e-9),
     "mapped": Inverse(of(2, 2, 3, size=(6,), own=True, **CIRCULAR), mapped("fourier"), pinv_matrix),
@@ -320,7 +350,8 @@ REGULARISED = {
     "Wiener, channels": Inverse(
         circular, partial(wiener, R=covariance), partial(wiener_matrix_of, R=covariance)
     ),
-    "Wiener, by ghosts": Inverse(of(*SQUARE, size=(6, 7)), wiener, wiener_matrix_of),
+    "Wiener, by completion": Inverse(of(*SQUARE, size=(6, 7)), wiener, wiener_matrix_of, 1e-8),
+    "Wiener, observed": Inverse(seen(of(*SQUARE, size=(6, 7))), wiener, wiener_matrix_of, 1e-8),
     "Wiener, iterated": Inverse(zeros, wiener, wiener_matrix_of, _LOOSE),
 }
 

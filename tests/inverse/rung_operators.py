@@ -48,7 +48,8 @@ RUNGS = {
     "boundary": cases,
     "krylov": easy_cases,
 }
-assert list(RUNGS) == [rung.name for rung in LADDER]
+_DAMPED = ["completion"]  # rungs that have no A⁺, with tests of their own
+assert list(RUNGS) == [rung.name for rung in LADDER if rung.name not in _DAMPED]
 
 every_rung = pytest.mark.parametrize("method", RUNGS)
 every_direct_rung = pytest.mark.parametrize("method", [name for name in RUNGS if name != "krylov"])

@@ -102,6 +102,7 @@ print(json.dumps({
 """
 
 BOUNDARY = {"method": "boundary"}
+COMPLETION = {"method": "completion", "expected_solves": 1}
 CIRCULAR = "padding=1, padding_mode='circular'"
 DELTA = "torch.tensor([[0., 1, 0], [2, 9, 1], [0, 3, 0]])[None, None]"
 
@@ -130,6 +131,31 @@ PROBLEMS = [
         "padding_mode='reflect'",
         {},
         "separable",
+        "memory",
+    ),
+    (
+        "psf.disk(7)[None, None].double(), size(1038, 1038)",
+        {"damp": 0.05, **COMPLETION},
+        "completion",
+        "memory",
+    ),
+    ("rand(8, 8, 3, 3), size(256, 256)", {"damp": 1.0, **COMPLETION}, "completion", "memory"),
+    (
+        "rand(1, 1, 7, 7, 7), size(100, 100, 100)",
+        {"damp": 5.0, **COMPLETION},
+        "completion",
+        "memory",
+    ),
+    (
+        "rand(1, 1, 9, 9, dtype=C128), size(700, 700)",
+        {"damp": 5.0, **COMPLETION},
+        "completion",
+        "memory",
+    ),
+    (
+        "rand(2, 2, 4, 4), size(800, 800), stride=2",
+        {"damp": 2.0, **COMPLETION},
+        "completion",
         "memory",
     ),
     (

@@ -331,7 +331,7 @@ BAD = [
         ValueError,
         [
             "'lsqr' is not known",
-            "'auto', 'fourier', 'cosine', 'separable', 'dense', 'boundary', 'krylov'",
+            "'auto', 'fourier', 'cosine', 'separable', 'dense', 'completion', 'boundary', 'krylov'",
         ],
     ),
     ({"rtol": -1e-3}, ValueError, ["rtol=-0.001", "finite number >= 0"]),

@@ -400,7 +400,7 @@ def test_tol_is_kept_and_saves_iterations():
         deblur(y, k, damp=0.3, tol=tol, memory_limit=2e7) for tol in (1e-2, TOL, 1e-9)
     )
     for restored, tol in ((loose, 1e-2), (default, TOL), (tight, 1e-9)):
-        assert restored.certificate.method == "krylov"
+        assert restored.certificate.method == "completion"
         assert float(restored.certificate.error_bound) <= tol
     assert loose.certificate.iterations < default.certificate.iterations
     assert default.certificate.iterations < tight.certificate.iterations
@@ -479,7 +479,7 @@ def test_the_chosen_damp_is_near_the_best(name, noise_std):
 
 
 def test_a_photograph_by_wiener():
-    """Spectra from the faded picture, the scene by a ghost system: better than any one damp."""
+    """Spectra from the faded picture, the scene by completion: better than any one damp."""
     k = psf.motion(15, 30)
     y, truth = photograph(k, 0.01)
     size = (y.shape[1], y.shape[2])
@@ -488,7 +488,7 @@ def test_a_photograph_by_wiener():
     spectra = estimate_spectra(circular, faded_out(y[:, None]), sizes=scene.domain_shape[1:])
     mean = y.mean()
     wiener = scene.wiener(*spectra)
-    assert wiener.method == "boundary"
+    assert wiener.method == "completion"
     restored = frame((wiener((y - mean)[:, None]) + mean)[:, 0], k)
     damped = deblur(y, k).planes
     assert (restored - truth).norm() < 0.9 * (damped - truth).norm()

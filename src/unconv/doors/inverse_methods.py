@@ -217,11 +217,12 @@ class InverseMethods(Convolution):
             (*m) or (c_out, *m) in the order of `torch.fft.fftn` where A is circular of stride 1.
         signal_psd
             Power spectrum of x, which has zero mean: a number, (*n) or (c_in, *n).  An image of n
-            samples has the periodogram |FFT(x)|²/n.
-        channel_covariance : (c_in, c_in)
-            Multiplies signal_psd: covariance between channels.
+            samples has the periodogram |FFT(x)|²/n.  Along axes that are not circular it may be of
+            a larger grid, whose first part is the domain: then opposite edges are no neighbours.
+        channel_covariance : (c_in, c_in), multiplies signal_psd: covariance between channels
         method, memory_limit, tol, maxiter, check_finite
-            As in `pinv`; 'fourier' serves circular operators, 'krylov' all.
+            As in `pinv`; 'fourier' is for circular operators, 'completion' for those that neither
+            pad nor stride, 'krylov' for all.
 
         Examples
         --------

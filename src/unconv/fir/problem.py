@@ -104,7 +104,7 @@ class Problem:
     def _direct_method(self, damp: float, memory_limit: float, expected_solves: int) -> str:
         """The method that `pinv` plans, or 'boundary' where that would iterate."""
         plan = self.A.plan(damp=damp, memory_limit=math.inf, expected_solves=expected_solves)
-        if plan.method == "krylov":  # cheaper, but it stops at a tolerance
+        if plan.method in ("completion", "krylov"):  # cheaper, but they stop at a tolerance
             plan = self.A.plan(damp=damp, memory_limit=math.inf, method="boundary")
         if plan.memory > memory_limit:
             raise MemoryLimitError(

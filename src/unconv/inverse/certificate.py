@@ -31,7 +31,6 @@ from ..operators.convolution import Convolution
 from .autograd import look
 from .evidence import Evidence, doubled, gather
 from .facts import Effort, Plan
-from .krylov import KrylovInverse
 from .operator import InverseOperator
 
 
@@ -230,7 +229,7 @@ def _tolerance(
     if tol is not None:
         with_rounding = _relative(tol / (1 + tol) + rounding).clamp(max=max(tol, 1))
         return torch.where(rounding == 0, tol, with_rounding)
-    if isinstance(inverse, KrylovInverse):
+    if inverse.iterates:
         allowed = allowed + inverse.tol
     return _relative(allowed.clamp(max=_LEAST_PROVEN) + rounding).clamp(max=1)
 

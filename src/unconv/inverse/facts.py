@@ -148,6 +148,10 @@ def image_bytes(op: Convolution) -> int:
     return (16 if op.dtype.is_complex else 8) * max(op.shape) * (op.batch_size or 1)
 
 
+UNSEEN = "some of its outputs were not observed"
+"""Why a method that needs all of them cannot serve."""
+
+
 class CannotServeError(ValueError):
     """A rung found while factoring that it cannot answer; the ladder then tries the next one."""
 

@@ -40,7 +40,7 @@ def solve(
     inverse = factorize(op, request, judged=True)
     tol = request.tol if request.tol_is_asked else None
     x, effort = inverse.solution(y)
-    certificate = certified(inverse, x, y, effort, tol, warn_if_short)
+    certificate = certified(inverse, x, op._masked(y), effort, tol, warn_if_short)
     x = x.to(result_dtype(op.dtype, y.dtype, y.device.type))
     return LstsqResult(x, certificate)
 

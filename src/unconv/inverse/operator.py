@@ -33,6 +33,7 @@ class InverseOperator(LinearOperator):
     method : name of the rung
     keeps_double : the factor and all work stay in double precision, whatever the operator's dtype
     iterates : an answer is only as good as its error_bound says
+    tol : error_bound up to which an iteration goes on
     backward_stable : by construction, answers lose no more than eps·cond
     damp : the damping that it was factored with
     summary : what is known about the singular values of A
@@ -45,6 +46,7 @@ class InverseOperator(LinearOperator):
     each: InverseOperator  # under vmap over the weight: the inverses of all slices
     keeps_double = False
     iterates = False
+    tol = 0.0
     backward_stable = True
     plan: Plan | None = None
 
@@ -117,17 +119,21 @@ class InverseOperator(LinearOperator):
         The most careful solve of the rung; zero exactly where the data are orthogonal to the range.
         """
         self._check(y, self.domain_shape)
-        return self._solution(y)
+        return self._solution(self._seen(y))
 
     def _solution(self, y: Tensor) -> tuple[Tensor, Effort]:
         self._refuse_stale_gradient()
         return solve_with_effort(self, y)
 
     def _matvec(self, x: Tensor) -> Tensor:
-        return self._rounded(self._apply_to(x), x)
+        return self._rounded(self._apply_to(self._seen(x)), x)
 
     def _rmatvec(self, y: Tensor) -> Tensor:
         return self._rounded(self._apply_to(y, adjoint=True), y)
+
+    def _seen(self, y: Tensor) -> Tensor:
+        """Data with zeros where nothing was observed: NaN may stand there."""
+        return self.source[0]._masked(y)
 
     def _rounded(self, x: Tensor, data: Tensor) -> Tensor:
         """A result in the dtype of operator and data, which may be less than the factor's."""

@@ -9,8 +9,9 @@ A rung is one way to invert A, the ladder their order.  The first rung that appl
 3. `separable`: an outer product of 1-D kernels for each group, or a channel matrix times one;
    any boundary, any stride;
 4. `dense`: min(m, n) ≤ 1,024, or ≤ 4,096 where `boundary` gave up;
-5. `boundary`: everything else, unless damp > 0 lets iterations answer the expected solves sooner;
-6. `krylov`: what does not fit.
+5. `completion`: damp > 0 where no padding invents pixels, unless another rung below is cheaper;
+6. `boundary`: everything else, unless damp > 0 lets iterations answer the expected solves sooner;
+7. `krylov`: what does not fit.
 
 A factor of A⁺ is believed when a probe has held it to what it promises (probe.py); if it breaks
 that, the rung gives up like one that found a reason against itself.
@@ -44,6 +45,7 @@ from ..operators.convolution import Convolution
 from ..operators.linear_operator import MemoryLimitError, gigabytes
 from . import krylov
 from .boundary import system as boundary_system
+from .completion import system as completion_system
 from .diagonal import (
     cosine,
     dense,
@@ -93,6 +95,13 @@ LADDER = (
     _rung("cosine", cosine, "symmetric kernel and boundary: diagonal in cosines"),
     _rung("separable", separable, "an outer product: one SVD an axis"),
     _rung("dense", dense, "small enough for the SVD of its matrix", forced=True),
+    _rung(
+        "completion",
+        completion_system,
+        "missing outputs are filled in: some pairs of FFTs, with an error bound",
+        in_double=True,
+        proves_itself=True,
+    ),
     _rung(
         "boundary",
         boundary_system,

@@ -133,12 +133,14 @@ class Prepared:
         """A x, into `out` where the grid is used."""
         if self._torus is None:
             return self.op._matvec(x)
-        return self._convolve_adjoint(x, out) if self.op.transposed else self._convolve(x, out)
+        y = self._convolve_adjoint(x, out) if self.op.transposed else self._convolve(x, out)
+        return self.op._masked(y)
 
     def rmatvec(self, y: Tensor, out: Tensor | None = None) -> Tensor:
         """Aᴴ y, into `out` where the grid is used."""
         if self._torus is None:
             return self.op._rmatvec(y)
+        y = self.op._masked(y)
         return self._convolve(y, out) if self.op.transposed else self._convolve_adjoint(y, out)
 
     # --- P C E and its adjoint on the grid

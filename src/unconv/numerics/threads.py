@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 
 _WORTH_A_SLICE = 2**12  # entries of the blocks of a slice
+ENTRIES_A_SLICE = 2**14
+"""Entries of small matrices that one thread factors at a time: they stay in its cache."""
 
 
 def run_in_slices(

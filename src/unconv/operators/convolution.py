@@ -22,13 +22,13 @@ from ..grid.geometry import (
     Padding,
     PerAxis,
     build_geometry,
-    count_axes,
     extended,
 )
 from ..grid.padding import extend, extend_adjoint
 from ..numerics import compiled
 from ..numerics.checks import check_count, check_flag, check_tensor
 from ..numerics.precision import double_dtype
+from .arguments import check_dimensions, checked_bias, checked_mask
 from .linear_operator import LinearOperator
 from .weight_gradient import weight_gradient
 
@@ -54,6 +54,7 @@ class Convolution(LinearOperator):
 
     weight: Tensor
     bias: Tensor | None
+    seen: Tensor | None  # (c_out or 1, *sizes) of the range, True where an output was observed
 
     def __init__(
         self,
@@ -73,7 +74,7 @@ class Convolution(LinearOperator):
         super().__init__()
         self.handle = compiled.register(self)
         check_tensor("weight", weight)
-        nd = _check_dimensions(weight, input_shape)
+        nd = check_dimensions(weight, input_shape)
         self.batch_size = weight.shape[0] if weight.ndim == nd + 3 else None
         self.transposed, self.flip = transposed, check_flag("flip", flip)
         self.geometry = build_geometry(
@@ -90,7 +91,8 @@ class Convolution(LinearOperator):
         shapes = self.geometry.domain_shape, self.geometry.range_shape
         self.domain_shape, self.range_shape = reversed(shapes) if transposed else shapes
         self._keep("weight", weight)
-        self._keep("bias", self._checked_bias(bias))
+        self._keep("bias", checked_bias(bias, self.range_shape[0], weight))
+        self.register_buffer("seen", None, persistent=False)
 
     @classmethod
     def from_module(cls, module: nn.Module, input_shape: Sequence[int]) -> Self:
@@ -131,16 +133,60 @@ class Convolution(LinearOperator):
             bias=module.bias,
         )
 
+    def observed(self, mask: Tensor) -> Self:
+        """The operator of which only some outputs were seen: x ↦ mask·(A x).
+
+        Outputs that nobody saw are missing data, not zeros: pixels that are dead, saturated or
+        behind something.  What stands in the data where mask is False, NaN too, is without effect
+        on solutions.  `pinv`, `lstsq`, `tikhonov`, `wiener`, the spectrum, matrices and gradients
+        take the mask into account; methods that need every output (*fourier*, *cosine*,
+        *separable*, *boundary*, and the rules that choose a damp) leave the answer to others or
+        refuse.
+
+        Parameters
+        ----------
+        mask : bool, True where an output was seen, of shape (*range_shape[1:]) for all channels or
+            range_shape; it is copied, and no part of the `state_dict`.  Of an operator that is
+            observed already, the outputs that both have seen remain.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If mask is no bool tensor, has another shape, or has seen nothing.
+
+        Examples
+        --------
+        >>> import torch, unconv
+        >>> A = unconv.ConvOperator(torch.rand(1, 1, 3, 3), (8, 8))
+        >>> mask = torch.ones(6, 6, dtype=torch.bool)
+        >>> mask[2, 3] = False
+        >>> B = A.observed(mask)
+        >>> float(B(torch.rand(1, 1, 8, 8))[0, 0, 2, 3])
+        0.0
+        """
+        seen = checked_mask(mask, self.range_shape).to(self.device)
+        seen = seen.clone() if self.seen is None else seen & self.seen
+        if not bool(seen.any()):
+            raise ValueError("mask has seen no output at all; give True where one was seen.")
+        op = self._made_of(self.weight, self.geometry, self.batch_size, self.bias)
+        op.seen = seen
+        return op
+
     # --- A and Aᴴ
     def _matvec(self, x: Tensor) -> Tensor:
         if torch.compiler.is_compiling():
             return compiled.apply(self, x, [self.weight], adjoint=False)
-        return (_convolve_transpose if self.transposed else _convolve)(x, self.taps, self.geometry)
+        convolve = _convolve_transpose if self.transposed else _convolve
+        return self._masked(convolve(x, self.taps, self.geometry))
+
+    def _masked(self, y: Tensor) -> Tensor:
+        """y with zeros where nothing was seen."""
+        return y if self.seen is None else y.where(self.seen.to(y.device), 0)
 
     def _rmatvec(self, y: Tensor) -> Tensor:
         if torch.compiler.is_compiling():
             return compiled.apply(self, y, [self.weight], adjoint=True)
-        taps = self.taps.conj()  # of a real weight it is the weight itself
+        y, taps = self._masked(y), self.taps.conj()  # of a real weight taps.conj() is taps itself
         return (_convolve if self.transposed else _convolve_transpose)(y, taps, self.geometry)
 
     def weight_gradient(self, x: Tensor, y: Tensor) -> Tensor:
@@ -236,13 +282,18 @@ class Convolution(LinearOperator):
     def with_kernels(self, weight: Tensor, *, groups_apart: bool = False) -> Self:
         """The operator with one kernel a sample, along the first axis of weight, without bias.
 
-        groups_apart : the kernels are the groups of this one, each an operator without groups
+        groups_apart
+            The kernels are the groups of this one, each an operator without groups, and without
+            the mask of what was observed, of which every group has its own part.
         """
         geometry = self.geometry
         if groups_apart:
             rows, columns = (c // geometry.groups for c in (geometry.c_out, geometry.c_in))
             geometry = replace(geometry, c_out=rows, c_in=columns, groups=1)
-        return self._made_of(weight, geometry, len(weight), None)
+        op = self._made_of(weight, geometry, len(weight), None)
+        if groups_apart:
+            op.seen = None
+        return op
 
     def without_bias(self, weight: Tensor) -> Self:
         """The operator with another weight, alone: the layer's bias must not follow an inverse."""
@@ -261,6 +312,8 @@ class Convolution(LinearOperator):
         op.domain_shape, op.range_shape = reversed(shapes) if self.transposed else shapes
         op._keep("weight", weight)
         op._keep("bias", bias)
+        seen = None if self.seen is None else self.seen.to(weight.device)
+        op.register_buffer("seen", seen, persistent=False)
         return op
 
     def in_double(self) -> Self:
@@ -301,48 +354,20 @@ class Convolution(LinearOperator):
             f"padding={tuple((x.before, x.after) for x in a)}, "
             f"dilation={tuple(x.dilation for x in a)}, groups={self.geometry.groups}, "
             f"padding_mode={a[0].mode!r}, transposed={self.transposed}, flip={self.flip}"
+            f"{self._shown_mask()}"
         )
+
+    def _shown_mask(self) -> str:
+        if self.seen is None:
+            return ""
+        seen = self.seen.expand(self.range_shape)
+        return f", observed={int(seen.sum()):,} of {seen.numel():,}"
 
     def _keep(self, name: str, value: Tensor | None) -> None:
         if isinstance(value, nn.Parameter):
             self.register_parameter(name, value)
         else:
             self.register_buffer(name, value)
-
-    def _checked_bias(self, bias: Tensor | None) -> Tensor | None:
-        if bias is not None:
-            check_tensor("bias", bias)
-            if bias.is_complex() and not self.dtype.is_complex:
-                raise ValueError(
-                    "a complex bias needs a complex weight, whose layer it is part of; give its "
-                    "real part, or weight.to(torch.complex128)."
-                )
-            if tuple(bias.shape) != self.range_shape[:1]:
-                raise ValueError(
-                    f"bias must have shape ({self.range_shape[0]},), one value an output channel, "
-                    f"got {tuple(bias.shape)}."
-                )
-            if bias.device != self.device:
-                raise ValueError(
-                    f"bias is on {bias.device}, weight on {self.device}; move one with .to(device)."
-                )
-        return bias
-
-
-def _check_dimensions(weight: Tensor, input_shape: Sequence[int]) -> int:
-    nd = count_axes(input_shape)
-    if weight.ndim not in (nd + 2, nd + 3):
-        raise ValueError(
-            f"weight has shape {tuple(weight.shape)}; for the {nd} spatial axes of "
-            f"input_shape={tuple(input_shape)} expected {nd + 2} axes (out, in/groups, *kernel), "
-            f"or {nd + 3} with one kernel a sample."
-        )
-    if weight.ndim == nd + 3 and weight.shape[0] == 0:
-        raise ValueError(
-            f"weight has shape {tuple(weight.shape)}: one kernel a sample, of no sample; leave an "
-            "empty batch out."
-        )
-    return nd
 
 
 def _convolve(x: Tensor, taps: Tensor, geometry: Geometry) -> Tensor:

@@ -31,6 +31,9 @@ class Trilinear(Protocol):
     def with_weight(self, weight: Tensor) -> Self:
         """The convolution with these options and another weight of the same shape."""
 
+    def _masked(self, y: Tensor) -> Tensor:
+        """y with zeros where nothing was seen."""
+
     def _matvec(self, x: Tensor) -> Tensor: ...
 
     def _rmatvec(self, y: Tensor) -> Tensor: ...
@@ -41,7 +44,7 @@ def weight_gradient(op: Trilinear, x: Tensor, y: Tensor) -> Tensor:
     result = torch.promote_types(x.dtype, y.dtype)
     if op.dtype.is_complex:
         result = result.to_complex()
-    x, y = x.to(result), y.to(result)
+    x, y = x.to(result), op._masked(y.to(result))
     if x.is_complex() and not op.dtype.is_complex:  # Re and Im are samples more
         if op.batch_size is not None:
             return _Gradient.apply(x.real, y.real, op) + _Gradient.apply(x.imag, y.imag, op)

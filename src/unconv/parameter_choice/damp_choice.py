@@ -41,7 +41,7 @@ from .minimum_risk import check_data, obstacle
 from .rules import RULES
 from .trials import Asked
 
-_METHODS = ("auto", *RUNGS, "boundary", "krylov")
+_METHODS = ("auto", *RUNGS, "completion", "boundary", "krylov")
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,7 @@ def choose_damp(
     tau : the residual that 'discrepancy' asks for, in units of the noise's, squared
     method
         'auto', or the rung that shall give the trials: 'fourier', 'cosine', 'separable' and 'dense'
-        from one factorisation, 'boundary' and 'krylov' by solves.
+        from one factorisation, 'completion', 'boundary' and 'krylov' by solves.
     memory_limit : bytes that a factorisation may take
     tol : error bound of the solves where they iterate
     probes, seed : random signs that estimate the trace where it is not exact
@@ -225,6 +225,11 @@ def _check(
     tol: float,
 ) -> None:
     check_kind("op", op, Convolution, "build one from the weight")
+    if op.seen is not None:
+        raise NotImplementedError(
+            "the rules count every output, and some of this operator's were not observed; choose "
+            "the damp for the operator of all outputs, on data without such pixels, or give one."
+        )
     check_choice("rule", rule, [*RULES, "risk"])
     check_choice("method", method, _METHODS)
     check_number("tau", tau, positive=True, why="; 1 is the discrepancy principle's")

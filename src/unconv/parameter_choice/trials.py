@@ -140,7 +140,7 @@ class SolvedTrials:
         return request_of(damp, None, 0.0, a.memory_limit, solves, a.tol, method=a.method)
 
     def _is_exact(self) -> bool:
-        if self.asked.method == "krylov":
+        if self.asked.method == "krylov" or self.op.seen is not None:
             return False
         count, groups = ghost_count(self.op), self.op.geometry.groups
         need = 4 * groups * count**2 * self.op.weight.element_size()

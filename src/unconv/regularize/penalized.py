@@ -280,5 +280,5 @@ def solve_penalized(
     def judge(_: InverseOperator, x: Tensor, y: Tensor, effort: Effort) -> None:
         found.append(inverse.certify(x, y, effort, tol))
 
-    look(inverse, x, y, effort, judge)
+    look(inverse, x, op._masked(y), effort, judge)
     return LstsqResult(x.to(result_dtype(op.dtype, y.dtype, y.device.type)), found[0])

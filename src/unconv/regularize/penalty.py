@@ -143,10 +143,13 @@ def stacked(
 ) -> tuple[Convolution, Tensor] | None:
     """[A; damp·L] as one convolution in double precision, and which of its channels are A's.
 
-    None where they do not share a grid, or where their taps, spread to one size, do not fit.
+    None where they do not share a grid, where outputs of A were not observed, or where their taps,
+    spread to one size, do not fit.
     """
     pairs = list(zip(A.geometry.axes, L.geometry.axes, strict=True))
-    if A.transposed or L.transposed or not all(_same_grid(a, b) for a, b in pairs):
+    if A.transposed or L.transposed or A.seen is not None:
+        return None
+    if not all(_same_grid(a, b) for a, b in pairs):
         return None
     g = math.gcd(A.geometry.groups, L.geometry.groups)
     own, other = (in_groups(op, g) for op in (A, L))

@@ -111,14 +111,9 @@ def _log_volume(
     op: Convolution, damp: float, memory_limit: float, by_values: LogVolume | None
 ) -> float:
     m, n = op.shape
-    if not bool(op.weight.any()):
-        return n * math.log(damp) if damp else -math.inf
-    if not damp:
-        triangular = triangular_log_det(op)
-        if triangular is not None:
-            return triangular
-        if annihilates_constants(op):
-            return -math.inf
+    known = _without_factoring(op, damp)
+    if known is not None:
+        return known
     best = LogVolume(math.nan, math.inf)
     for sharpens, way in _ways(op, damp, memory_limit, by_values):
         if sharpens or not best.is_known:
@@ -139,6 +134,22 @@ def _log_volume(
     )
 
 
+def _without_factoring(op: Convolution, damp: float) -> float | None:
+    """What zeros, rows that nobody saw or taps alone tell."""
+    m, n = op.shape
+    if not bool(op.weight.any()):
+        return n * math.log(damp) if damp else -math.inf
+    if damp:
+        return None
+    if op.seen is not None:
+        rows = int(op.seen.expand(op.range_shape).sum())
+        return -math.inf if rows < min(m, n) else None
+    triangular = triangular_log_det(op)
+    if triangular is None and annihilates_constants(op):
+        return -math.inf
+    return triangular
+
+
 def _ways(
     op: Convolution, damp: float, memory_limit: float, by_values: LogVolume | None
 ) -> Iterator[tuple[bool, Callable[[], LogVolume]]]:
@@ -149,9 +160,10 @@ def _ways(
 
     fits = _fits(op, damp, memory_limit)
     size = min(op.shape) // op.geometry.groups
+    by_ghosts = op.seen is None and not (fits and size <= dense.LIMIT)
     if by_values is not None:
         yield False, lambda: by_values
-    elif not (fits and size <= dense.LIMIT) and (damp or _has_full_rank(op, memory_limit)):
+    elif by_ghosts and (damp or _has_full_rank(op, memory_limit)):
         for grid in _operators_to_grid(op):
             yield False, partial(_by_ghosts, grid, damp, memory_limit)
     if fits:

@@ -155,6 +155,11 @@ class Extremes:
         """The k smallest singular values, ascending, with what is proven about them."""
         if self.p.norm == 0:
             return self._of_zero(k)
+        if self.op.seen is not None:
+            raise NotImplementedError(
+                "no factor knows the smallest singular triples where outputs were not observed; "
+                "ask for the largest, or for those of the operator of all outputs."
+            )
         self._check_basis(k)
         inverse = self._near_inverse(prove)
         if inverse is None:
@@ -343,7 +348,9 @@ class Extremes:
 
     # --- memory
     def _may_count(self) -> bool:
-        """Whether a count fits memory_limit: S, its LDLᴴ and the blocks."""
+        """Whether a count serves, and fits memory_limit: S, its LDLᴴ and the blocks."""
+        if self.op.seen is not None:
+            return False
         s, g = sizes_of(self.p.geometry, self.p.real), self.p.geometry.groups
         order = s.outputs + s.pixels * (2 if s.copies else 1)
         need = g * 3 * order**2 * self.p.weight.element_size() + self._blocks_bytes()

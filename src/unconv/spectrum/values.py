@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -115,7 +115,18 @@ class Spectrum:
         """The k smallest singular values, (B, k) ascending."""
         if self.exact is not None:
             return self._of_exact(self.exact.values[:, self.total - k :].flip(1))
+        if self.op.seen is not None:
+            return self._of_unseen(k)
         return _joined([self.extremes(i).smallest(k, prove=prove) for i in self._samples], prove)
+
+    def _of_unseen(self, k: int) -> Bracket:
+        """Zeros, of which there are as many as rows are missing in a full rank; else refused."""
+        assert self.op.seen is not None
+        rows = int(self.op.seen.expand(self.op.range_shape).sum())
+        if k > self.total - rows:
+            refuse_small_end(self.op)
+        zero = torch.zeros(len(self._samples), k, dtype=torch.float64, device=self.op.device)
+        return Bracket(zero, zero, zero, f"{rows:,} of {self.op.shape[0]:,} outputs were observed")
 
     def extremes(self, i: int) -> Extremes:
         """Lanczos at either end for the kernel of sample i, kept for the next question."""
@@ -135,6 +146,15 @@ class Spectrum:
         assert self.exact is not None
         slack = self.exact.slack[:, None]
         return Bracket(S, (S - slack).clamp(min=0), S + slack, self.exact.how)
+
+
+def refuse_small_end(op: Convolution) -> NoReturn:
+    """No factor knows the small singular values where outputs were not observed."""
+    raise NotImplementedError(
+        "the small singular values of an operator with outputs that were not observed are known up "
+        f"to min(m, n) = {dense.LIMIT:,}, and this one has {min(op.shape):,}; ask for "
+        "svdvals(k, 'largest'), or for those of the operator of all outputs."
+    )
 
 
 def exact_rung(
@@ -227,6 +247,8 @@ def matrix_rank(spectrum: Spectrum, prove: bool) -> Bracket:
 def _rank_of(spectrum: Spectrum, i: int, prove: bool) -> tuple[int, int, int, str]:
     """The rank as the factorisation of A⁺ finds it; bounds from the small end alone."""
     op, total, request = spectrum.op.of_sample(i), spectrum.total, spectrum.request
+    if op.seen is not None:
+        refuse_small_end(op)
     need = boundary_memory(op, request)
     if need > request.memory_limit:
         raise MemoryLimitError(

@@ -21,7 +21,7 @@ CASES = {
     "fourier, square": ((2, 2, 3), (6,), CIRCULAR),
     "fourier, tall": ((3, 2, 3), (6,), CIRCULAR),
     "fourier, transposed": ((2, 3, 1), (6,), {"transposed": True}),
-    "boundary": ((1, 1, 2, 2), (4, 3), {}),
+    "completion": ((1, 1, 2, 2), (4, 3), {}),
     "krylov": ((1, 2, 3), (4,), {"padding": 1}),
 }
 

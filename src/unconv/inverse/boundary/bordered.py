@@ -45,7 +45,6 @@ from ...numerics.threads import run_in_slices
 from .ghost_system import GhostSystem, LuSolver, MatrixSolver, PseudoSolver
 from .ghosts import Ghosts, Strip, fill_green
 
-_ALL = slice(None)
 _BLOCK_ENTRIES = 2**16  # of blocks whose determinants it takes at once, 1 MiB: they stay in cache
 _POWER_STEPS = 8  # to know ‖S⁻¹‖ to its order, which is all that an error estimate needs
 _EPS = torch.finfo(torch.float64).eps
@@ -234,10 +233,10 @@ def green_matrix(
     return S
 
 
-def augmented_inverse(blocks: Tensor, alpha: float, beta: float | Tensor) -> Tensor:
+def augmented_inverse(blocks: Tensor, alpha: float, beta: float) -> Tensor:
     """Inverses of [α C; Cᴴ −β] for every block C, none of which squares a singular value.
 
-    (F, 1, g, r, c) complex -> (F, 1, g, r + c, r + c); β a number, or one a frequency (F,)
+    (F, 1, g, r, c) complex -> (F, 1, g, r + c, r + c)
     """
     F, _, g, r, c = blocks.shape
     size = r + c
@@ -252,7 +251,7 @@ def augmented_inverse(blocks: Tensor, alpha: float, beta: float | Tensor) -> Ten
         K = torch.zeros(len(C), 1, g, size, size, dtype=C.dtype, device=C.device)
         K[..., :r, r:], K[..., r:, :r] = C, C.mH
         K.diagonal(dim1=-2, dim2=-1)[..., :r] = alpha
-        K.diagonal(dim1=-2, dim2=-1)[..., r:] = -_of_frequencies(beta, 4, part)
+        K.diagonal(dim1=-2, dim2=-1)[..., r:] = -beta
         inverse[part] = torch.linalg.inv_ex(K)[0]
 
     step = max(1, LAPACK_BYTES // (g * size * size * blocks.element_size()))
@@ -260,13 +259,9 @@ def augmented_inverse(blocks: Tensor, alpha: float, beta: float | Tensor) -> Ten
     return inverse
 
 
-def _of_frequencies(beta: float | Tensor, ndim: int, part: slice = _ALL) -> float | Tensor:
-    return beta[part].reshape(-1, *[1] * (ndim - 1)) if isinstance(beta, Tensor) else beta
-
-
-def _invert_two_by_two(C: Tensor, inverse: Tensor, alpha: float, beta: float | Tensor) -> None:
+def _invert_two_by_two(C: Tensor, inverse: Tensor, alpha: float, beta: float) -> None:
     """[α c; c̄ −β]⁻¹ = [β c; c̄ −α]/(αβ + |c|²), a sum of positive terms."""
-    c, beta = C[..., 0, 0], _of_frequencies(beta, 3)
+    c = C[..., 0, 0]
     scale = 1 / (c.real.square() + c.imag.square() + alpha * beta)
     inverse[..., 0, 0], inverse[..., 1, 1] = beta * scale, -alpha * scale
     inverse[..., 0, 1], inverse[..., 1, 0] = c * scale, c.conj() * scale

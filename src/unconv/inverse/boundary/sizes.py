@@ -11,6 +11,7 @@ from ...grid.torus import Torus
 from ...numerics.memory import LARGEST_KEPT
 from ...operators.convolution import Convolution
 from .. import krylov
+from ..facts import UNSEEN
 from ..request import Request
 from .ring_schur import SCRATCH_BYTES
 from .small_triples import guards
@@ -84,6 +85,8 @@ def grid_of(geometry: Geometry, real: bool, larger: int = 0) -> Torus:
 
 def obstacle(op: Convolution, request: Request) -> str | None:
     """Why the rung is not taken by itself for `op`, or None: it can serve every operator."""
+    if op.seen is not None:
+        return UNSEEN
     if not request.damp:
         return None
     solves = request.expected_solves

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from ...operators.convolution import Convolution
-from ..facts import Effort, SpectrumSummary
+from ..facts import UNSEEN, CannotServeError, Effort, SpectrumSummary
 from ..operator import InverseOperator
 from ..request import Request
 from .candidates import (
@@ -60,6 +60,8 @@ _DATA_BYTES = 256 * 2**20  # of images that are solved at once; a pass holds ten
 
 def factor(op: Convolution, request: Request) -> InverseOperator:
     """Fill and factor, kernel by kernel, the ghost system of the form that it needs."""
+    if op.seen is not None:
+        raise CannotServeError(UNSEEN)
     forms, scales, facts = [], [], []
     kernels = op.batch_size or 1
     for i in range(kernels):

@@ -32,7 +32,7 @@ from ...numerics.dct import dct, idct
 from ...numerics.norms import in_unit
 from ...numerics.precision import double_dtype, real_working_dtype
 from ...operators.convolution import Convolution
-from ..facts import image_bytes
+from ..facts import UNSEEN, image_bytes
 from ..operator import InverseOperator
 from ..request import Request
 from .blocks import all_singular_values, invert_blocks, setup_bytes
@@ -49,6 +49,8 @@ _COSINE_PROOF = 10.2  # images that a solve and its proof hold at once, as measu
 
 def obstacle(op: Convolution, request: Request) -> str | None:
     """Why the rung cannot serve `op`, or None."""
+    if op.seen is not None:
+        return UNSEEN
     for i, axis in enumerate(op.geometry.axes):
         why = _axis_obstacle(axis)
         if why:

@@ -77,7 +77,11 @@ def matrices(op: Convolution) -> Iterator[Tensor]:
         mine = op.of_sample(b)
         weight = mine.weight.detach().to(wide)
         weight = weight.unflatten(0, (op.geometry.groups, -1))
-        yield _matrix(mine.with_kernels(weight, groups_apart=True))
+        found = _matrix(mine.with_kernels(weight, groups_apart=True))
+        if op.seen is not None:
+            rows = op.seen.expand(op.range_shape).reshape(found.shape[0], -1, 1)
+            found = found.where(rows, 0)
+        yield found
 
 
 def _matrix(op: Convolution) -> Tensor:

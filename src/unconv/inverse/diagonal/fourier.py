@@ -30,7 +30,7 @@ from ...grid.torus import Torus
 from ...numerics.norms import in_unit
 from ...numerics.precision import double_dtype, real_working_dtype
 from ...operators.convolution import Convolution
-from ..facts import image_bytes
+from ..facts import UNSEEN, image_bytes
 from ..operator import InverseOperator
 from ..request import Request
 from .blocks import all_singular_values, invert_blocks, setup_bytes
@@ -43,6 +43,8 @@ _WAVE_PROOF, _COMPLEX_PROOF = 8.5, 10.3
 
 def obstacle(op: Convolution, request: Request) -> str | None:
     """Why the rung cannot serve `op`, or None."""
+    if op.seen is not None:
+        return UNSEEN
     for i, a in enumerate(op.geometry.axes):
         if a.mode != "circular" and not a.on_torus:
             return f"the boundary is {a.mode!r}, not 'circular'"

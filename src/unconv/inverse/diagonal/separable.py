@@ -39,7 +39,7 @@ from ...grid.geometry import Axis
 from ...numerics.kronecker import AxisSVD, Products, matrix_svds, parity_svds
 from ...numerics.precision import double_dtype, real_working_dtype
 from ...operators.convolution import Convolution
-from ..facts import SpectrumSummary, image_bytes
+from ..facts import UNSEEN, SpectrumSummary, image_bytes
 from ..operator import InverseOperator
 from ..request import Request
 from .filtered import cut_gains
@@ -73,6 +73,8 @@ _SPLIT_PROOF = 2.0  # more where sums and differences are held
 
 def obstacle(op: Convolution, request: Request) -> str | None:
     """Why the rung cannot serve `op`, or None."""
+    if op.seen is not None:
+        return UNSEEN
     if op.device.type == "meta":
         return "the weight has no values to look at"
     weight = _weight(op)

@@ -90,7 +90,9 @@ def operator_matrix(
             f"the operator has one kernel for each of {op.batch_size} samples, so there is one "
             "matrix a sample; take them from op.of_sample(i)."
         )
-    return assemble(op.taps, op.geometry, op.transposed, layout, order, memory_limit)
+    matrix = op.taps, op.geometry, op.transposed
+    seen = None if op.seen is None else op.seen.expand(op.range_shape)
+    return assemble(*matrix, layout, order, memory_limit, seen)
 
 
 def assemble(
@@ -100,8 +102,12 @@ def assemble(
     layout: str,
     order: str,
     memory_limit: float,
+    seen: Tensor | None = None,
 ) -> Tensor | csr_array:
-    """The matrix of the correlation with `taps`; padding may be wider than the domain."""
+    """The matrix of the correlation with `taps`; padding may be wider than the domain.
+
+    seen : bool, of the shape of the range, False where a row is zero
+    """
     check_choice("layout", layout, LAYOUTS)
     check_choice("order", order, ORDERS)
     _check_dtype(layout, taps)
@@ -111,7 +117,9 @@ def assemble(
     table = value_table(taps, factors)
     if order == "F":  # the first index fastest: the factors in the opposite order
         factors, table = factors[::-1], table.permute(*reversed(range(table.ndim)))
-    return LAYOUTS[layout](Pattern(factors), table.flatten())
+        seen = None if seen is None else seen.permute(*reversed(range(seen.ndim)))
+    rows = None if seen is None else seen.flatten().cpu().numpy()
+    return LAYOUTS[layout](Pattern(factors, rows), table.flatten())
 
 
 # --- the layouts
@@ -146,11 +154,9 @@ def _coo(pattern: Pattern, table: Tensor) -> Tensor:
 
 def _dense(pattern: Pattern, table: Tensor) -> Tensor:
     m, n = pattern.shape
-    zero = len(table)  # the label of a zero behind the table
-    labels = np.full((m, n), zero, dtype=_index_dtype(zero))
+    labels = np.full((m, n), pattern.zero, dtype=_index_dtype(pattern.zero))
     for block in pattern.blocks():
         labels[pattern.row_of_entries(block.rows), block.column] = block.label
-    table = torch.cat([table, table.new_zeros(1)])
     return _look_up(table, labels.reshape(-1)).view(m, n)
 
 
@@ -174,13 +180,15 @@ LAYOUTS: dict[str, Callable[[Pattern, Tensor], Tensor | csr_array]] = {
 
 def _write(pattern: Pattern, table: Tensor, columns: AnyIndices) -> Tensor:
     """Fill in the columns; the values, looked up in one go so that they are differentiable."""
-    labels = np.empty(pattern.size, dtype=_index_dtype(len(table)))
+    labels = np.empty(pattern.size, dtype=_index_dtype(pattern.zero))
     for block in pattern.blocks():
         columns[block.where], labels[block.where] = block.column, block.label
     return _look_up(table, labels)
 
 
 def _look_up(table: Tensor, labels: AnyIndices) -> Tensor:
+    """Values by their labels, the last of which is that of zero."""
+    table = torch.cat([table, table.new_zeros(1)])
     return table.index_select(0, torch.from_numpy(labels).to(table.device))
 
 

@@ -12,6 +12,7 @@ from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .factors import Factor, Indices
 
@@ -36,10 +37,14 @@ class Pattern:
     shape : (m, n)
     crow : (m + 1,), where each row begins
     size : number of entries
+    zero : label of an entry that is zero, one behind those of the table
+
+    Entries of rows that are not `seen`, (m,) bool, are labelled zero; they keep their places.
     """
 
-    def __init__(self, factors: list[Factor]) -> None:
-        self.factors = factors
+    def __init__(self, factors: list[Factor], seen: NDArray[np.bool_] | None = None) -> None:
+        self.factors, self.seen = factors, seen
+        self.zero = math.prod(len(f.taps) for f in factors)
         self.shape = math.prod(f.shape[0] for f in factors), math.prod(f.shape[1] for f in factors)
         self.crow = np.zeros(self.shape[0] + 1, dtype=np.int64)
         np.cumsum(reduce(np.kron, [f.counts for f in factors]), out=self.crow[1:])
@@ -52,7 +57,11 @@ class Pattern:
             fits = int(self.crow.searchsorted(first + BLOCK, "right")) - 1
             end = max(begin + 1, fits)
             last = int(self.crow[end])
-            yield Block(slice(begin, end), slice(first, last), *self._entries(begin, end))
+            rows = slice(begin, end)
+            column, label = self._entries(begin, end)
+            if self.seen is not None:
+                label = np.where(self.seen[self.row_of_entries(rows)], label, self.zero)
+            yield Block(rows, slice(first, last), column, label)
             begin, first = end, last
 
     def row_of_entries(self, rows: slice) -> Indices:

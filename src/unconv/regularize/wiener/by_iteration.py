@@ -8,7 +8,7 @@ transforms.  With x = S^½u and noise of standard deviation s,
 damped least squares in A S^½, which LSMR solves until u is proven to be known to tol.
 
 Cost: an application of A and one of Aᴴ, and four transforms, a step.  Not for: circular operators,
-which have a block a frequency (estimator.py), nor what pads nothing (by_ghosts.py).
+which have a block per frequency (estimator.py), nor what pads nothing (by_completion.py).
 """
 
 from __future__ import annotations
@@ -31,21 +31,36 @@ _MOST_WIENER_STEPS = 20_000
 
 
 class Coloured:
-    """The linear map u ↦ A S^½ u with its adjoint: u is white where S^½ u has the spectrum S."""
+    """The linear map u ↦ A S^½ u with its adjoint: u is white where S^½ u has the spectrum S.
+
+    u lives on the grid that S is given on, of which the domain of A is the first part.
+    """
 
     per_sample = False
 
     def __init__(self, A: Convolution, root: Tensor) -> None:
         self.A, self.root = A, root
         self.domain_shape, self.range_shape = A.domain_shape, A.range_shape
+        grid = root.shape[1 - len(A.domain_shape) :]
+        if grid.numel() > 1:
+            self.domain_shape = (A.domain_shape[0], *grid)
 
     def matvec(self, u: Tensor, out: Tensor | None = None) -> Tensor:
         """(N, *domain_shape) -> A S^½ u (N, *range_shape)."""
-        return self.A._matvec(self.colour(u))
+        return self.A._matvec(self.signal(u))
 
     def rmatvec(self, y: Tensor, out: Tensor | None = None) -> Tensor:
         """(N, *range_shape) -> S^½ Aᴴ y (N, *domain_shape)."""
-        return self.colour(self.A._rmatvec(y))
+        return self.signal_adjoint(self.A._rmatvec(y))
+
+    def signal(self, u: Tensor) -> Tensor:
+        """S^½ u on the domain of A."""
+        every = (slice(None), slice(None))
+        return self.colour(u)[(*every, *(slice(n) for n in self.A.domain_shape[1:]))]
+
+    def signal_adjoint(self, x: Tensor) -> Tensor:
+        """S^½ x of what is zero beyond the domain of A."""
+        return self.colour(_widened(x, self.domain_shape[1:]))
 
     def colour(self, u: Tensor) -> Tensor:
         """(N, *domain_shape) -> S^½ u, by transforms of the domain."""
@@ -55,6 +70,12 @@ class Coloured:
         V = torch.einsum("oc...,nc...->no...", self.root, U) if coupled else self.root * U
         X = torch.fft.ifftn(V, dim=dims)
         return X if u.is_complex() else X.real
+
+
+def _widened(x: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """Zeros behind x, up to `sizes`."""
+    behind = [N - n for n, N in zip(x.shape[2:], sizes, strict=True)]
+    return torch.nn.functional.pad(x, [p for b in reversed(behind) for p in (0, b)])
 
 
 class WienerIteration(InverseOperator):
@@ -102,12 +123,12 @@ class WienerIteration(InverseOperator):
     def _solve_recorded(self, y: Tensor) -> tuple[Tensor, Effort]:
         B = Coloured(self.A, self.root)
         u, effort = self._iterated(B, y)
-        return B.colour(u), effort
+        return B.signal(u), effort
 
     def _solve_adjoint(self, x: Tensor) -> Tensor:
         """B(BᴴB + s²)⁻¹S^½ x with B = A S^½: the damped inverse of Bᴴ."""
         B = Coloured(self.A, self.root)
-        return self._iterated(Adjoint(B), B.colour(x))[0]
+        return self._iterated(Adjoint(B), B.signal_adjoint(x))[0]
 
     def _iterated(self, B: LinearMap, right: Tensor) -> tuple[Tensor, Effort]:
         return by_lsmr(B, right, self.summary.norm, self.noise_std, self.tol, self.maxiter)

@@ -8,8 +8,11 @@ covariance) and noise of the power spectrum N,
 the second form being a damped inverse, in which nothing is squared and S may vanish.
 
 *fourier*: circular operators of stride 1.  One small damped inverse a frequency (blocks.py).
-*boundary*: operators that pad nothing, as a photograph's, under white noise (by_ghosts.py).
+*completion*: operators that pad nothing, as a photograph's, under white noise (by_completion.py).
 *krylov*: any other operator under white noise (by_iteration.py).
+
+The signal is stationary on a periodic grid: the domain, or a larger one that `signal_psd` has the
+shape of, so that opposite edges are no neighbours.
 
 A power spectrum is per sample: white noise of standard deviation s has N(ω) = s², and an image of n
 samples the periodogram |FFT(x)|²/n.
@@ -23,12 +26,9 @@ Source: Wiener, "Extrapolation, Interpolation and Smoothing of Stationary Time S
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
-from ...convolve import grouped
 from ...grid.torus import Torus
 from ...inverse import InverseOperator, Request
 from ...inverse.derivative import Derivative, NotDifferentiable
@@ -36,27 +36,22 @@ from ...inverse.diagonal import fourier
 from ...inverse.diagonal.blocks import BlockInverse, invert_blocks
 from ...inverse.diagonal.fourier import torus_of, waves_of
 from ...inverse.diagonal.waves import WaveInverse
+from ...inverse.facts import GIVES_UP
 from ...numerics.checks import (
     check_all_finite,
     check_choice,
-    check_number,
     check_tensor,
     check_values,
 )
 from ...numerics.norms import in_unit
 from ...numerics.plain_values import Values, with_values
-from ...numerics.precision import double_dtype, real_working_dtype
+from ...numerics.precision import real_working_dtype
 from ...operators.convolution import Convolution
 from ...operators.linear_operator import MemoryLimitError, gigabytes
-from ..penalty import in_groups
-from . import by_ghosts as wiener_ghosts
+from . import by_completion as wiener_completion
 from .by_iteration import WienerIteration
-from .gradient import WienerDerivative, shaped
-
-_LEAST_NOISE = 1e-28  # of the largest noise power: a noiseless frequency is inverted
-_DIFFERENTIABLE = 1e-12  # of the largest noise power: q = N⁻¹(y − Ax) loses the digits of the ratio
-
-Spectrum = float | Tensor
+from .gradient import WienerDerivative
+from .spectra import Spectrum, as_spectrum, blocks_of, noise_psd_of, signal_root, stored, vanishes
 
 
 def wiener_inverse(
@@ -74,7 +69,7 @@ def wiener_inverse(
         Power spectra of noise and signal: numbers, or real tensors (*m) or (c_out, *m), and (*n) or
         (c_in, *n), in the order of torch.fft.fftn.
     covariance : (c_in, c_in) between channels, which then share `signal_psd`; None: they are apart
-    request : its method is 'auto', 'fourier' or 'krylov'
+    request : its method is 'auto', 'fourier', 'completion' or 'krylov'
 
     Raises
     ------
@@ -93,7 +88,8 @@ def wiener_inverse(
         )
     check_wiener_method(request.method)
     check_values("weight", op.weight)
-    params = [op.weight, _tensor("noise_psd", noise_psd, op), _tensor("signal_psd", signal_psd, op)]
+    given = (("noise_psd", noise_psd), ("signal_psd", signal_psd))
+    params = [op.weight, *(as_spectrum(name, psd, op) for name, psd in given)]
     if covariance is not None:
         check_values("channel_covariance", check_tensor("channel_covariance", covariance))
         params.append(covariance.to(op.device))
@@ -112,7 +108,7 @@ def wiener_inverse(
 
     inverse = with_values(build, *params)
     derivative: Derivative = WienerDerivative(inverse.source[0])
-    if _vanishes(params[1]):
+    if vanishes(params[1]):
         derivative = NotDifferentiable(
             "a Wiener filter is not differentiable where noise_psd vanishes beside its maximum; "
             "add a floor to it, or detach everything but the data."
@@ -122,8 +118,10 @@ def wiener_inverse(
 
 
 def check_wiener_method(method: str) -> None:
-    """Refuse a name that is no method of a Wiener filter: 'auto', 'fourier' or 'krylov'."""
-    check_choice("method", method, ("auto", "fourier", "krylov"), " for a Wiener filter")
+    """Refuse a name that is no method of a Wiener filter."""
+    check_choice(
+        "method", method, ("auto", "fourier", "completion", "krylov"), " for a Wiener filter"
+    )
 
 
 def _factored(
@@ -135,12 +133,14 @@ def _factored(
     *,
     in_double: bool,
 ) -> InverseOperator:
-    signal, method = _signal(op, signal_psd, covariance), request.method
+    signal, method = signal_root(op, signal_psd, covariance), request.method
     why = fourier.obstacle(op, request)
     if why is None and any(a.stride > 1 for a in op.geometry.axes):
         why = "a stride mixes frequencies"
-    if why is None and method != "krylov":
-        noise = _noise(op, noise_psd)
+    if signal.shape[-op.geometry.nd :].numel() > 1 and _is_larger(signal, op):
+        why = "signal_psd is given on a larger grid"
+    if why is None and method in ("auto", "fourier"):
+        noise = noise_psd_of(op, noise_psd)
         return _by_frequency(op, noise, signal, request, in_double)
     if method == "fourier":
         raise ValueError(f"method='fourier' cannot serve this operator ({why}); use 'auto'.")
@@ -149,107 +149,21 @@ def _factored(
             f"coloured noise needs a circular operator of stride 1 ({why}); give noise_psd as a "
             "number."
         )
-    variance = float(_noise(op, noise_psd).flatten()[0])
-    if method != "krylov" and wiener_ghosts.obstacle(op, signal, request) is None:
-        direct = wiener_ghosts.by_ghosts(op, variance, signal, request)
-        if direct is not None:
-            return direct
-    return WienerIteration(op, math.sqrt(variance), signal, request)
+    std = float(noise_psd_of(op, noise_psd).flatten()[0].sqrt())
+    why = wiener_completion.obstacle(op)
+    if method != "krylov" and why is None:
+        try:
+            return wiener_completion.by_completion(op, std, signal, request)
+        except (*GIVES_UP, MemoryLimitError) as error:
+            why = str(error).rstrip(".")
+    if method == "completion":
+        raise ValueError(f"method='completion' cannot serve this operator ({why}); use 'auto'.")
+    return WienerIteration(op, std, signal, request)
 
 
-# --- spectra
-def _noise(op: Convolution, psd: Tensor) -> Tensor:
-    """The power spectrum N of the noise: (c_out or 1, *m or 1), real, positive."""
-    N = _checked("noise_psd", psd, op.range_shape, op)
-    return N.clamp(min=_LEAST_NOISE * float(N.max()))
-
-
-def _signal(op: Convolution, psd: Tensor, covariance: Tensor | None) -> Tensor:
-    """S^½: (c or 1, *n or 1) where channels are apart, else (c, c, *n or 1), (S·R)^½."""
-    c, nd = op.domain_shape[0], len(op.domain_shape) - 1
-    root = _checked("signal_psd", psd, op.domain_shape, op).sqrt()
-    if covariance is None:
-        return root
-    if root.shape[0] != 1:
-        raise ValueError(
-            "channel_covariance multiplies one signal_psd for all channels; give it the shape "
-            f"{op.domain_shape[1:]}, without channels."
-        )
-    R = covariance
-    if R.is_complex() and not op.dtype.is_complex:
-        raise ValueError(
-            "a complex channel_covariance needs a complex operator; give its real part."
-        )
-    R = R.to(double_dtype(R.dtype))
-    if R.shape != (c, c) or not torch.allclose(R, R.mH, rtol=1e-6, atol=0):
-        raise ValueError(
-            f"channel_covariance must be a Hermitian {c} × {c} matrix, got shape {tuple(R.shape)}."
-        )
-    values, vectors = torch.linalg.eigh(R)
-    if not values[0] >= -1e-9 * values[-1].abs() or not values[-1] > 0:
-        raise ValueError(
-            "channel_covariance must be positive semidefinite and not zero, its eigenvalues are "
-            f"{values.tolist()}."
-        )
-    half = (vectors * values.clamp(min=0).sqrt()) @ vectors.mH
-    return half.reshape(c, c, *[1] * nd) * root[0]
-
-
-def _tensor(name: str, psd: Spectrum, op: Convolution) -> Tensor:
-    """A power spectrum of the right kind as a real tensor."""
-    if isinstance(psd, Tensor):
-        check_values(name, check_tensor(name, psd))
-        if psd.is_complex():
-            raise TypeError(
-                f"{name} must be real, a power spectrum; take .abs().square() / n of an FFT."
-            )
-    else:
-        check_number(name, psd)
-    return torch.as_tensor(psd, dtype=torch.float64, device=op.device)
-
-
-def _vanishes(noise: Tensor) -> bool:
-    def compare(values: Values) -> bool:
-        N = values.tensors[0]
-        return bool(N.min() < _DIFFERENTIABLE * N.max())
-
-    return with_values(compare, noise)
-
-
-def _checked(name: str, psd: Tensor, shape: tuple[int, ...], op: Convolution) -> Tensor:
-    """A power spectrum as (channels or 1, *sizes or 1)."""
-    if tuple(psd.shape) not in ((), shape[1:], shape):
-        raise ValueError(
-            f"{name} must be a number or have shape {shape[1:]} or {shape}, in the order of "
-            f"torch.fft.fftn, got {tuple(psd.shape)}."
-        )
-    values, nd = shaped(psd, shape), len(shape) - 1
-    if not bool(values.isfinite().all()) or bool((values < 0).any()):
-        raise ValueError(f"{name} must be finite and >= 0 at every frequency; check its estimate.")
-    if not op.dtype.is_complex and bool(
-        ((values - _mirrored(values, nd)).abs() > 1e-6 * values).any()
-    ):
-        raise ValueError(
-            f"{name} must be even, S(ω) = S(−ω), for a real operator; average it with its mirror "
-            "image."
-        )
-    if not bool((values > 0).any()):
-        remedy = "use pinv()" if name == "noise_psd" else "x is zero then; check its estimate"
-        raise ValueError(f"{name} is zero everywhere; {remedy}.")
-    return values
-
-
-def _mirrored(values: Tensor, nd: int) -> Tensor:
-    """(..., *n) in the order of torch.fft.fftn -> its values at −ω."""
-    dims = tuple(range(-nd, 0))
-    return values.flip(dims).roll([1] * nd, dims)
-
-
-def _stored(values: Tensor, torus: Torus) -> Tensor:
-    """(..., *full or 1) -> (F, ...): the half that a real torus stores."""
-    nd = len(torus.coarse)
-    values = values.expand(*values.shape[:-nd], *torus.coarse)
-    return values[..., : torus.spectrum_shape[-1]].flatten(-nd).movedim(-1, 0)
+def _is_larger(signal: Tensor, op: Convolution) -> bool:
+    nd = op.geometry.nd
+    return tuple(signal.shape[-nd:]) != tuple(op.domain_shape[1:])
 
 
 # --- one frequency after the other
@@ -268,12 +182,12 @@ def _by_frequency(
             f"{gigabytes(request.memory_limit)}; raise it, or use method='krylov'."
         )
     with torch.no_grad():
-        C = _blocks(op, torus, merged=coupled)  # (F, 1, g, r, c)
+        C = blocks_of(op, torus, merged=coupled)  # (F, 1, g, r, c)
         if op.transposed:  # A = Cᵀ = (conj C)ᴴ
             C = C.mH
         F, g = len(C), C.shape[2]
-        root_N = _stored(noise.sqrt(), torus).expand(F, op.range_shape[0]).reshape(F, 1, g, -1)
-        root_S = _stored(signal, torus)
+        root_N = stored(noise.sqrt(), torus).expand(F, op.range_shape[0]).reshape(F, 1, g, -1)
+        root_S = stored(signal, torus)
         if coupled:
             root_S = root_S.reshape(F, 1, g, *root_S.shape[1:])
         else:
@@ -294,17 +208,6 @@ def _by_frequency(
         working = torch.complex128 if in_double else real_working_dtype(op.dtype).to_complex()
         W = (W.mH.contiguous() if op.transposed else W).to(working)
     return WienerInverse(op, torus, BlockInverse(W, found.summary), request, in_double)
-
-
-def _blocks(op: Convolution, torus: Torus, *, merged: bool) -> Tensor:
-    """(F, 1, g, r, c) of the convolution; one group if channels of several are correlated."""
-    wide = op.in_double()
-    if not merged or op.geometry.groups == 1:
-        taps = wide.taps.conj().resolve_conj() if op.transposed else wide.taps
-        return torus.spectrum(grouped(taps, op.geometry), op.geometry)
-    taps = in_groups(wide, 1)
-    taps = taps.conj().resolve_conj() if op.transposed else taps
-    return torus.spectrum(taps[None], op.geometry)
 
 
 class WienerInverse(WaveInverse):

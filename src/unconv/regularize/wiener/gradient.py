@@ -132,8 +132,9 @@ class WienerDerivative:
         covariance = at.params[3]
         mixed = torch.einsum("oc,nc...->no...", covariance.to(f.dtype), f)
         dims = tuple(range(2, e.ndim))
-        E, F = torch.fft.fftn(e, dim=dims), torch.fft.fftn(f, dim=dims)
-        F = F * shaped(psd, self.domain_shape) / math.prod(e.shape[2:])
+        full = shaped(psd, self.domain_shape)
+        E, F = (torch.fft.fftn(t, s=_grid(full, t), dim=dims) for t in (e, f))
+        F = F * full / math.prod(F.shape[2:])
         of_covariance = torch.einsum("no...,nc...->oc", E, F.conj())
         return [_in_spectrum(e, mixed, psd, self.domain_shape), of_covariance]
 
@@ -145,8 +146,15 @@ def _filtered(v: Tensor, psd: Tensor, covariance: Tensor | None) -> Tensor:
     if math.prod(psd.shape[1:]) == 1:  # white: no transform
         return psd * v
     dims = tuple(range(2, v.ndim))
-    out = torch.fft.ifftn(psd * torch.fft.fftn(v, dim=dims), dim=dims)
+    out = torch.fft.ifftn(psd * torch.fft.fftn(v, s=_grid(psd, v), dim=dims), dim=dims)
+    out = out[(slice(None), slice(None), *(slice(n) for n in v.shape[2:]))]
     return out if v.is_complex() else out.real
+
+
+def _grid(psd: Tensor, v: Tensor) -> tuple[int, ...]:
+    """Sizes of the grid that a power spectrum (channels, *N or 1) is given on, v its first part."""
+    sizes = tuple(psd.shape[1:])
+    return sizes if math.prod(sizes) > 1 else tuple(v.shape[2:])
 
 
 def _in_spectrum(a: Tensor, b: Tensor, psd: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -154,7 +162,7 @@ def _in_spectrum(a: Tensor, b: Tensor, psd: Tensor, shape: tuple[int, ...]) -> T
     full = shaped(psd, shape)
     if math.prod(full.shape[1:]) > 1:
         dims = tuple(range(2, a.ndim))
-        a, b = torch.fft.fftn(a, dim=dims), torch.fft.fftn(b, dim=dims)
+        a, b = (torch.fft.fftn(t, s=_grid(full, t), dim=dims) for t in (a, b))
         a = a / math.prod(a.shape[2:])
     each = (a.conj() * b).real if a.is_complex() else a * b
     return each.sum(0).sum_to_size(full.shape).reshape(psd.shape)

@@ -1,0 +1,64 @@
+"""Preconditioned conjugate gradients for a batch of right-hand sides.
+
+Source: Hestenes & Stiefel, "Methods of conjugate gradients for solving linear systems", 1952;
+Golub & Van Loan, "Matrix Computations", 4th ed., §11.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ...numerics.norms import ratio
+
+
+class ConjugateGradients:
+    """The state of a batch, one set of scalars an image.
+
+    Parameters
+    ----------
+    apply, precondition : Hermitian positive definite maps of (N, K)
+    b : (N, K), whose memory the residual takes
+
+    Attributes
+    ----------
+    u : (N, K) the solution
+    steps : (N,) taken so far
+    """
+
+    def __init__(
+        self, apply: Callable[[Tensor], Tensor], precondition: Callable[[Tensor], Tensor], b: Tensor
+    ) -> None:
+        self.apply, self.precondition = apply, precondition
+        self.u, self.residual = torch.zeros_like(b), b
+        self.steps = torch.zeros(len(b), dtype=torch.long, device=b.device)
+        self.direction = precondition(b)
+        self._product = inner(b, self.direction)  # of the residual and what is made of it
+
+    def error(self) -> Tensor:
+        """(N,) ‖u − u*‖ in the norm of A, as the preconditioner sees it."""
+        return self._product.clamp(min=0).sqrt()
+
+    def step(self, going: Tensor) -> None:
+        """One step of the images that are `going`, (N,) bool; the others stay where they are."""
+        along = self.apply(self.direction)
+        alpha = ratio(self._product, inner(self.direction, along)).where(going, 0)[:, None]
+        alpha = alpha.to(self.u.dtype)
+        self.u.addcmul_(alpha, self.direction)
+        self.residual.addcmul_(alpha, along, value=-1)
+        z = self.precondition(self.residual)
+        product = inner(self.residual, z)
+        beta = ratio(product, self._product)[:, None].to(self.u.dtype)
+        direction = torch.addcmul(z, beta, self.direction)
+        if not bool(going.all()):
+            direction = direction.where(going[:, None], self.direction)
+        self.direction, self._product = direction, product.where(going, self._product)
+        self.steps = self.steps + going
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """Re⟨a, b⟩ image by image, (N,)."""
+    a, b = (torch.view_as_real(t) if t.is_complex() else t for t in (a, b))
+    return (a.flatten(1)[:, None] @ b.flatten(1)[..., None])[:, 0, 0]  # a third of a vecdot

@@ -1,0 +1,120 @@
+"""Which outputs of a periodic grid nobody saw, and how they are arranged.
+
+An operator that invents nothing by padding is A = P·C: C a circular convolution on a periodic
+grid, P the outputs that were seen.  The outputs behind the frame and those under a dead pixel are
+the same thing, *missing outputs*.  Two arrangements of them can be solved for apart:
+
+    rows    of a channel along one axis, at which nothing was seen: behind the frame, dead lines.
+            They run around the whole grid, so that they are circulant over the other axes.
+    holes   all others, in groups of neighbours
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ...grid.geometry import Geometry
+from ...grid.torus import Torus
+
+
+class Missing:
+    """The missing outputs of one operator on a grid, in the order of their vector.
+
+    Parameters
+    ----------
+    geometry : of an operator that pads nothing
+    torus : at least as large as its data
+    observed : (c_out or 1, *m) bool, True where an output was seen; None for all of them
+    device : of what is made of it
+
+    Attributes
+    ----------
+    where : (K,) their places in a grid (c_out, *coarse) that is laid flat
+    rows : for each axis, for each group of channels, the (s, 2) pairs of a channel in the group
+        and an index along the axis at which it has seen nothing
+    """
+
+    def __init__(
+        self, geometry: Geometry, torus: Torus, observed: Tensor | None, device: torch.device
+    ) -> None:
+        self.sizes, self.groups = torus.coarse, geometry.groups
+        unseen = torch.ones(geometry.c_out, *torus.coarse, dtype=torch.bool, device=device)
+        frame = tuple(slice(a.m) for a in geometry.axes)
+        unseen[(slice(None), *frame)] = False if observed is None else ~observed.to(device)
+        self.where = unseen.flatten().nonzero()[:, 0]
+        self._place = torch.full((unseen.numel(),), -1, device=device)
+        self._place[self.where] = torch.arange(len(self.where), device=device)
+        self._place = self._place.reshape(geometry.groups, -1, *torus.coarse)
+        by_group = unseen.unflatten(0, (geometry.groups, -1))
+        self._in_rows = torch.zeros_like(by_group)
+        self.rows: list[list[Tensor]] = []
+        for a in range(geometry.nd):
+            empty = _along(by_group, a)  # (g, c_out/g, size)
+            self.rows.append([one.nonzero() for one in empty])
+            shape = [size if a == d else 1 for d, size in enumerate(torus.coarse)]
+            self._in_rows |= empty.reshape(*empty.shape[:2], *shape)
+        self.holes = by_group & ~self._in_rows
+
+    def __len__(self) -> int:
+        """Number of missing outputs."""
+        return len(self.where)
+
+    def strip(self, axis: int, group: int) -> Tensor:
+        """Places in the vector of a group's rows along an axis, (s, *other sizes)."""
+        channel, index = self.rows[axis][group].T
+        return self._place[group].movedim(1 + axis, 1)[channel, index]
+
+    def of(self, group: int, positions: Tensor) -> Tensor:
+        """Places in the vector of all channels of a group at (n, nd) positions; -1 where seen."""
+        return self._place[(group, slice(None), *positions.T)]
+
+    def crossing(self, reach: int) -> Tensor:
+        """(n, nd) positions in rows, at most `reach` samples from rows of every axis."""
+        near = self._in_rows.any(0).any(0)
+        for a, (rows, size) in enumerate(zip(self.rows, self.sizes, strict=True)):
+            index = torch.cat(rows)[:, 1]
+            close = torch.zeros(size, dtype=torch.bool, device=index.device)
+            steps = torch.arange(-reach, reach + 1, device=index.device)
+            close[((index[:, None] + steps) % size).flatten()] = True
+            near &= close.reshape([size if a == d else 1 for d in range(len(self.sizes))])
+        return near.nonzero()
+
+    def groups_of_holes(self) -> Iterator[Tensor]:
+        """(n, nd) positions of neighbouring holes, the outputs of all channels together."""
+        anywhere = self.holes.any(0).any(0)
+        if not bool(anywhere.any()):
+            return
+        labels = _labels(anywhere)
+        order = labels.argsort(stable=True)
+        positions = anywhere.nonzero()[order]
+        yield from positions.split(labels.bincount()[1:].tolist())
+
+
+def sizes_of_holes(observed: Tensor | None) -> list[int]:
+    """Outputs in each group of neighbours that some channel has not seen, but for dead lines."""
+    if observed is None:
+        return []
+    holes = ~observed.all(0)
+    for axis in range(holes.ndim):
+        others = [d for d in range(holes.ndim) if d != axis]
+        holes &= observed.any(0).any(dim=others, keepdim=True) if others else observed.any(0)
+    sizes: list[int] = _labels(holes).bincount()[1:].tolist() if bool(holes.any()) else []
+    return sizes
+
+
+def _labels(anywhere: Tensor) -> Tensor:
+    """The number, from 1 on, of the group of neighbours of each True, (count,)."""
+    from scipy import ndimage  # a quarter of a second, for whoever has holes
+
+    around = torch.ones([3] * anywhere.ndim).numpy()
+    labels, _ = ndimage.label(anywhere.cpu().numpy(), around)
+    return torch.from_numpy(labels).to(anywhere.device)[anywhere].long()
+
+
+def _along(unseen: Tensor, axis: int) -> Tensor:
+    """(g, c_out/g, *coarse) -> (g, c_out/g, size): where a channel has seen nothing."""
+    others = [d for d in range(2, unseen.ndim) if d != 2 + axis]
+    return unseen.all(dim=others) if others else unseen

@@ -1,0 +1,160 @@
+"""What complete data would have, one block a frequency: precision and estimate.
+
+For a signal of the power spectrum S and white noise of the variance s², complete data have
+
+    v(ω) = C(ω) S(ω) C(ω)ᴴ + s²,      q(ω) = v(ω)⁻¹  (their precision),
+    x(ω) = e(ω) y(ω),                  e(ω) = S(ω) C(ω)ᴴ q(ω)  (the estimate);
+
+damping is S = 1, s = damp.  Where there are several channels nothing is squared: with B = C S^½ and
+[Bᴴ; s·I] = [Q₁; Q₂]·R, v is RᴴR, q = R⁻¹R⁻ᴴ and e = S^½ Q₁ R⁻ᴴ, which lose eps·σ_max/s.
+
+Source: as in `unconv.inverse.diagonal.blocks`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ...grid.torus import Torus, multiply
+from ...numerics.threads import ENTRIES_A_SLICE, run_in_slices
+
+
+class Precision(nn.Module):
+    """q and e on the frequencies of a grid, and what they make of images on it.
+
+    Parameters
+    ----------
+    torus : the grid
+    blocks : (F, B, g, r, c) complex128, C: what maps c domain components to r outputs
+    std : (B,) s, or damp
+    root
+        S^½, (F, 1, g, c) for components apart, (F, 1, g, c, c) Hermitian for correlated ones; None
+        for a white signal of variance 1
+
+    Attributes
+    ----------
+    q, q_single
+        (B, g, *spectrum) real where a group has one output channel (r = 1), else (F, B, g, r, r)
+    root : (F, B, g, r, r) R with v = RᴴR where r > 1, else None
+    estimate : (F, B, g, c, r)
+    rms_q, rms_of_v : what q makes of white noise, and √⟨n, v n⟩ of it, relative to its norm
+    """
+
+    q: Tensor
+    q_single: Tensor
+    root: Tensor | None
+    estimate: Tensor
+    std: Tensor
+
+    def __init__(
+        self, torus: Torus, blocks: Tensor, std: Tensor, root: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        _, self.kernels, self.groups, self.channels, _ = blocks.shape
+        self.torus, self.one_channel = torus, self.channels == 1
+        coupled = root is not None and root.ndim == blocks.ndim
+        if root is not None:
+            blocks = blocks @ root if coupled else blocks * root[..., None, :]
+        find = _by_numbers if self.one_channel else _by_blocks
+        q, root_of_v, estimate = find(blocks, std)
+        if root is not None:
+            estimate = root @ estimate if coupled else estimate * root[..., None]
+        if self.one_channel:
+            q = q[..., 0, 0].permute(1, 2, 0).unflatten(-1, torus.spectrum_shape).contiguous()
+        self.register_buffer("q", q)
+        self.register_buffer("root", root_of_v)
+        self.register_buffer(
+            "q_single", q.to(torch.float32 if self.one_channel else torch.complex64)
+        )
+        self.register_buffer("estimate", estimate)
+        self.register_buffer("std", std)
+        q_of_all = self.q.abs().square().mean() * self.channels  # of rows of a block, one of each
+        self.rms_q = float(q_of_all.sqrt())
+        v_of_all = 1 / self.q if root_of_v is None else root_of_v.abs().square()
+        self.rms_of_v = float((v_of_all.mean() * self.channels).sqrt())
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape (c_out, *coarse) of outputs on the grid."""
+        return (self.groups * self.channels, *self.torus.coarse)
+
+    def largest(self) -> float:
+        """The largest eigenvalue of v, from above: at most r times too large."""
+        if self.root is None:
+            return 1 / float(self.q.amin())
+        return float(self.root.abs().square().sum((-2, -1)).amax())
+
+    def between(self, b: int, g: int, o: int, i: int) -> Tensor:
+        """q between two channels of a group, (*spectrum) complex."""
+        q = self.q[b, g] if self.one_channel else self.q[:, b, g, o, i]
+        return q.reshape(self.torus.spectrum_shape).to(torch.complex128)
+
+    def times_q(self, grid: Tensor) -> Tensor:
+        """q∗grid, (N, g·r, *coarse), in the precision of the grid."""
+        Y = self.torus.transform(grid)
+        q = self.q if Y.dtype == torch.complex128 else self.q_single
+        if self.one_channel:
+            torch.view_as_real(Y).mul_(q[..., None])
+        else:
+            Y = multiply(q, Y)
+        return self.torus.inverse_transform(Y)
+
+    def estimated(self, Y: Tensor) -> Tensor:
+        """e Y on the fine grid, from the spectrum of complete data."""
+        X = self.torus.inverse_transform(multiply(self.estimate, Y))
+        return self.torus.from_phases(X)
+
+    def estimated_adjoint(self, x: Tensor) -> Tensor:
+        """eᴴ x on the grid of the data, from an image of the domain."""
+        X = self.torus.transform(self.torus.to_phases(x))
+        return self.torus.inverse_transform(multiply(self.estimate, X, adjoint=True))
+
+    def times_v(self, Y: Tensor) -> Tensor:
+        """v Y for spectra."""
+        if self.root is None:
+            return Y / self.q
+        return multiply(self.root, multiply(self.root, Y), adjoint=True)
+
+    def carried(self, grid: Tensor) -> Tensor:
+        """S Cᴴ grid on the fine grid: S Cᴴ is e v."""
+        return self.estimated(self.times_v(self.torus.transform(grid)))
+
+    def energy(self, grid: Tensor) -> Tensor:
+        """⟨r, v r⟩ for images r of the grid, (N,)."""
+        Y = self.torus.transform(grid)
+        if self.root is None:
+            power = Y.abs().square_().div_(self.q)
+        else:
+            power = multiply(self.root, Y).abs().square_()
+        count = self.torus.multiplicity(Y.device)
+        return (power.flatten(2).sum(1) * count).sum(1) / math.prod(self.torus.coarse)
+
+
+def _by_numbers(blocks: Tensor, std: Tensor) -> tuple[Tensor, None, Tensor]:
+    """q, None and S^-½e = Bᴴq for rows of one output channel."""
+    v = blocks.abs().square_().sum(-1, keepdim=True) + std.square().reshape(-1, 1, 1, 1)
+    q = v.reciprocal_()
+    return q, None, blocks.mH.resolve_conj() * q
+
+
+def _by_blocks(blocks: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """q, R with v = RᴴR, and S^-½e, by a QR of [Bᴴ; s·I] per frequency."""
+    F, B, g, r, c = blocks.shape
+    q, root = (blocks.new_empty(F, B, g, r, r) for _ in range(2))
+    estimate = blocks.new_empty(F, B, g, c, r)
+    noise = torch.eye(r, dtype=blocks.dtype, device=blocks.device) * std.reshape(-1, 1, 1, 1)
+
+    def work(part: slice) -> None:
+        mine = blocks[part]
+        stacked = torch.cat([mine.mH, noise.expand(*mine.shape[:3], r, r)], -2)
+        Q, R = torch.linalg.qr(stacked)
+        eye = torch.eye(r, dtype=R.dtype, device=R.device).expand_as(R)
+        inverse = torch.linalg.solve_triangular(R, eye, upper=True)
+        q[part], root[part] = inverse @ inverse.mH, R
+        estimate[part] = Q[..., :c, :] @ inverse.mH
+
+    run_in_slices(work, F, max(1, ENTRIES_A_SLICE // (B * g * r * (r + c))), blocks.device)
+    return q, root, estimate

@@ -1,0 +1,359 @@
+"""What of the precision on the missing outputs can be solved for directly: rows, corners, holes.
+
+The precision q is a circular convolution, so that on outputs J its matrix is q[J, J] = Γ(j − j′),
+Γ = 𝓕⁻¹q.  It is inverted on
+
+    rows      whole rows of channels along an axis: block-circulant over the other axes, one block
+              per frequency of these
+    corners   in two dimensions the places where rows of both axes meet, and some samples around
+    holes     groups of neighbouring missing outputs, in overlapping windows if they are large
+
+and the solutions are added up (additive Schwarz), which keeps the preconditioner symmetric.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ...numerics.threads import ENTRIES_A_SLICE, run_in_slices
+from ..facts import CannotServeError
+from .missing import Missing
+from .precision import Precision
+
+LARGEST_BLOCK = 1500
+"""Unknowns of a dense block: its inverse is read at every step."""
+
+_WINDOW, _OVERLAP = 24, 8  # samples a side, and around it
+_FILLED_AT_ONCE = 2**21  # of matrices of blocks that are filled and inverted at once
+_STEPS_OF_SIZE = 1.25  # blocks of sizes within this factor are inverted together
+
+
+class Preconditioner(nn.Module):
+    """An approximate inverse of q on the missing outputs, symmetric and positive definite.
+
+    reach : samples around the corners that are solved for with them; None for no corners
+    working : real dtype in which it is kept and applied; it is computed in double precision
+    """
+
+    def __init__(
+        self, precision: Precision, missing: Missing, reach: int | None, working: torch.dtype
+    ) -> None:
+        super().__init__()
+        self._working = working
+        pairs = itertools.product(range(len(missing.sizes)), range(missing.groups))
+        found = [Rows(missing, a, g, precision) for a, g in pairs if len(missing.rows[a][g])]
+        self.rows = nn.ModuleList(found)
+        cross = len(missing.sizes) == 2 and len({part.axis for part in found}) == 2
+        lists = _blocks_of(missing, precision.channels, reach if cross else None)
+        green = _Green(precision, lists)
+        greens = [(part, part.tables()) for part in found]
+        for place, image in green.images():
+            for part, tables in greens:
+                part.fill(tables, place, image)
+        for part, tables in greens:
+            part.invert(tables, working)
+        self.blocks = nn.ModuleList(Blocks(one, green, working) for one in lists)
+
+    def forward(self, r: Tensor) -> Tensor:
+        """(N, K) -> (N, K), of the dtype of r."""
+        kind = r.dtype
+        r = r.to(self._working.to_complex() if r.is_complex() else self._working)
+        z = torch.zeros_like(r)
+        for part in itertools.chain(self.rows, self.blocks):
+            where: Tensor = part.get_buffer("where")
+            z.scatter_add_(1, where.expand(len(r), -1), part(r))
+        return z.to(kind)
+
+
+class Rows(nn.Module):
+    """The inverse of q on the rows of one group of channels along one axis.
+
+    The block of a frequency of the other axes is Hermitian; where all rows are of one channel and
+    lie evenly, reversal conjugates it, and sums and differences of opposite rows make it real.
+
+    Buffers: where (s·others,), inverse (B, F′, s, s), F′ frequencies of the other axes.
+    """
+
+    where: Tensor
+    inverse: Tensor
+
+    def __init__(self, missing: Missing, axis: int, group: int, precision: Precision) -> None:
+        super().__init__()
+        strip, self.axis, self.group = missing.strip(axis, group), axis, group
+        self.count, self.others = len(strip), tuple(strip.shape[1:])
+        self.real, self.kernels = precision.torus.real, precision.kernels
+        self.register_buffer("where", strip.flatten())
+        self._channel, index = missing.rows[axis][group].T
+        lags = (index[:, None] - index) % precision.torus.coarse[axis]
+        self._lags, self._which = torch.unique(lags, return_inverse=True)
+        even = bool((index + index.flip(0) == index[0] + index[-1]).all())
+        self._halved = even and bool((self._channel == self._channel[0]).all()) and self._is_complex
+
+    @property
+    def _is_complex(self) -> bool:
+        return bool(self.others) or not self.real
+
+    def tables(self) -> Tensor:
+        """Room for the blocks (B, F′, s, s)."""
+        others = [*self.others]
+        if self.real and others:
+            others[-1] = others[-1] // 2 + 1
+        dtype = torch.complex128 if self._is_complex else torch.float64
+        shape = (self.kernels, math.prod(others), self.count, self.count)
+        return torch.empty(shape, dtype=dtype, device=self.where.device)
+
+    def fill(self, tables: Tensor, place: tuple[int, ...], image: Tensor) -> None:
+        """Enter Γ between two channels, an image of the grid, for all pairs of their rows."""
+        b, group, o, i = place
+        if group != self.group:
+            return
+        mine, other = ((self._channel == channel).nonzero()[:, 0] for channel in (o, i))
+        if not len(mine) or not len(other):
+            return
+        lines = image.movedim(self.axis, 0).index_select(0, self._lags)
+        lines = self._transform(lines).flatten(1) if self.others else lines[:, None]
+        pairs = lines[self._which[mine[:, None], other]]  # (mine, other, F′)
+        tables[b, :, mine[:, None], other] = pairs.movedim(2, 0)
+
+    def invert(self, tables: Tensor, working: torch.dtype) -> None:
+        """Factor and invert what was entered."""
+        if self._halved:
+            tables = _sums_and_differences(tables.conj(), 3).conj()
+            tables = _sums_and_differences(tables, 2).real.contiguous()
+        inverse = _inverse(tables.flatten(0, 1), working)
+        self.register_buffer("inverse", inverse.reshape(tables.shape))
+
+    def forward(self, r: Tensor) -> Tensor:
+        """(N, K) -> (N, the places of `where`)."""
+        N = len(r)
+        strip = r.index_select(1, self.where).reshape(N, self.count, *self.others)
+        Z = self._transform(strip) if self.others else strip
+        shape = Z.shape
+        Z = Z.reshape(N, self.count, -1)
+        if self._halved:
+            Z = _from_sums_and_differences(self._solved(_sums_and_differences(Z, 1)), 1)
+        else:
+            Z = self._solved(Z)
+        if not self.others:
+            return Z.reshape(N, -1)
+        dims = tuple(range(-len(self.others), 0))
+        inverse = torch.fft.irfftn if self.real else torch.fft.ifftn
+        return inverse(Z.reshape(shape), s=self.others, dim=dims).reshape(N, -1)
+
+    def _solved(self, Z: Tensor) -> Tensor:
+        """The inverse of each frequency's block on (N, s, F′)."""
+        is_real = Z.is_complex() and not self.inverse.is_complex()
+        V = torch.view_as_real(Z.resolve_conj()) if is_real else Z[..., None]  # (N, s, F′, parts)
+        if self.kernels > 1:
+            V = (self.inverse @ V.transpose(1, 2)).transpose(1, 2)
+        else:
+            N, s, F, parts = V.shape
+            V = self.inverse[0] @ V.permute(2, 1, 0, 3).reshape(F, s, N * parts)
+            V = V.reshape(F, s, N, parts).permute(2, 1, 0, 3)
+        return torch.view_as_complex(V.contiguous()) if is_real else V[..., 0]
+
+    def _transform(self, lines: Tensor) -> Tensor:
+        dims = tuple(range(-len(self.others), 0))
+        return (torch.fft.rfftn if self.real else torch.fft.fftn)(lines, dim=dims)
+
+
+class Blocks(nn.Module):
+    """Inverses of q on groups of outputs of about the same size.
+
+    Buffers: where (count·n,), inverse (B, count, n, n).
+    """
+
+    where: Tensor
+    inverse: Tensor
+
+    def __init__(self, found: _Group, green: _Green, working: torch.dtype) -> None:
+        super().__init__()
+        count, n = found.used.shape
+        kind = working.to_complex() if green.is_complex else working
+        inverse = torch.empty(green.kernels, count, n, n, dtype=kind, device=found.used.device)
+        step = max(1, _FILLED_AT_ONCE // (n * n))
+        for part in (slice(i, i + step) for i in range(0, count, step)):
+            used = found.used[part]
+            pair = used[:, :, None] & used[:, None]
+            matrices = green.between(found, part)
+            eye = torch.eye(n, dtype=matrices.dtype, device=matrices.device)
+            filled = torch.where(pair, matrices, eye)
+            inverses = _inverse(filled.flatten(0, 1), working).reshape(filled.shape)
+            inverse[:, part] = inverses.where(pair, 0)
+        self.register_buffer("where", found.where.flatten())
+        self.register_buffer("inverse", inverse)
+
+    def forward(self, r: Tensor) -> Tensor:
+        """(N, K) -> (N, the places of `where`)."""
+        _, count, n, _ = self.inverse.shape
+        parts = r.index_select(1, self.where).reshape(len(r), count, n)
+        if len(self.inverse) > 1:
+            return (self.inverse @ parts[..., None])[..., 0].flatten(1)
+        return (self.inverse[0] @ parts.permute(1, 2, 0)).permute(2, 0, 1).flatten(1)
+
+
+class _Group:
+    """Sets of outputs of one group of channels, padded to one size.
+
+    where : (count, n) places in the vector, any where it is padding;
+    channel : (count, n); position : (count, n, nd); used : (count, n)
+    """
+
+    def __init__(self, group: int, sets: Sequence[tuple[Tensor, Tensor, Tensor]]) -> None:
+        self.group = group
+        columns = (
+            [where for where, _, _ in sets],
+            [channel for _, channel, _ in sets],
+            [position for _, _, position in sets],
+            [torch.ones_like(where, dtype=torch.bool) for where, _, _ in sets],
+        )
+        padded = (torch.nn.utils.rnn.pad_sequence(c, batch_first=True) for c in columns)
+        self.where, self.channel, self.position, self.used = padded
+
+    def reach(self, axis: int, size: int) -> int:
+        """Largest distance along an axis, around a grid of `size`, between two outputs of a set."""
+        apart = self.position[:, :, axis] - self.position[:, :1, axis]
+        apart = torch.where(self.used, (apart + size // 2) % size - size // 2, 0)
+        return min(int((apart.amax(1) - apart.amin(1)).max()), size // 2)
+
+
+class _Green:
+    """Γ = 𝓕⁻¹q, an image of the grid for each pair of channels, and what of it blocks need."""
+
+    def __init__(self, precision: Precision, lists: Sequence[_Group]) -> None:
+        self.precision, self.torus = precision, precision.torus
+        self.reach = [
+            max((found.reach(a, size) for found in lists), default=0)
+            for a, size in enumerate(self.torus.coarse)
+        ]
+        self._near: Tensor | None = None
+        self._wanted = bool(lists)
+
+    def images(self) -> Iterator[tuple[tuple[int, ...], Tensor]]:
+        """((kernel, group, output channel, input channel), Γ between the channels)."""
+        p = self.precision
+        counts = p.kernels, p.groups, p.channels, p.channels
+        for place in itertools.product(*map(range, counts)):
+            image = self.torus.inverse_transform(p.between(*place)[None, None])[0, 0]
+            if self._wanted:
+                self._keep(place, image)
+            yield place, image
+
+    def _keep(self, place: tuple[int, ...], image: Tensor) -> None:
+        """The part around the origin, whose lags are those between neighbours."""
+        for a, reach in enumerate(self.reach):
+            steps = torch.arange(-reach, reach + 1, device=image.device) % image.shape[a]
+            image = image.index_select(a, steps)
+        if self._near is None:
+            p = self.precision
+            counts = p.kernels, p.groups, p.channels, p.channels
+            self._near = image.new_empty(*counts, *image.shape)
+        self._near[place] = image
+
+    @property
+    def kernels(self) -> int:
+        """Number of kernels."""
+        return self.precision.kernels
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether Γ is."""
+        return not self.torus.real
+
+    def between(self, found: _Group, part: slice) -> Tensor:
+        """Γ between the outputs of each of some sets, (B, count, n, n)."""
+        assert self._near is not None
+        near = self._near[:, found.group]
+        channel, position = found.channel[part], found.position[part]
+        index = channel[:, :, None] * near.shape[1] + channel[:, None]
+        for a, (reach, size) in enumerate(zip(self.reach, self.torus.coarse, strict=True)):
+            apart = position[:, :, None, a] - position[:, None, :, a]
+            apart = (apart + size // 2) % size - size // 2
+            index = index * (2 * reach + 1) + apart.clamp(-reach, reach) + reach
+        return near.flatten(1)[:, index]
+
+
+def _blocks_of(missing: Missing, channels: int, reach: int | None) -> list[_Group]:
+    """All sets of outputs that are solved for together, those of like sizes in one batch."""
+    sets: list[Tensor] = []
+    if reach is not None:
+        corner = missing.crossing(reach)
+        if 0 < len(corner) * channels <= LARGEST_BLOCK:
+            sets.append(corner)
+    for found in missing.groups_of_holes():
+        sets += _windows(found, channels)
+    batches = defaultdict(list)
+    for group in range(missing.groups):
+        for positions in sets:
+            where = missing.of(group, positions).T  # (n, r)
+            channel = torch.arange(channels, device=where.device).expand_as(where)
+            used = where >= 0
+            entry = where[used], channel[used], positions[used.nonzero()[:, 0]]
+            if len(entry[0]):
+                size = math.ceil(math.log(len(entry[0])) / math.log(_STEPS_OF_SIZE))
+                batches[group, size].append(entry)
+    return [_Group(group, found) for (group, _), found in batches.items()]
+
+
+def _windows(positions: Tensor, channels: int) -> list[Tensor]:
+    """A group of holes, in overlapping windows if it is too large for one block."""
+    if len(positions) * channels <= LARGEST_BLOCK:
+        return [positions]
+    nd = positions.shape[1]
+    whole = int((LARGEST_BLOCK / channels) ** (1 / nd))
+    overlap = min(_OVERLAP, whole // 4)
+    core = max(1, min(_WINDOW, whole - 2 * overlap))
+    cell = torch.div(positions - positions.amin(0), core, rounding_mode="floor")
+    found = []
+    for corner in torch.unique(cell, dim=0):
+        start = positions.amin(0) + corner * core
+        near = (positions >= start - overlap) & (positions < start + core + overlap)
+        found.append(positions[near.all(1)])
+    return found
+
+
+def _sums_and_differences(v: Tensor, dim: int) -> Tensor:
+    """Qᴴv along a dimension: with opposite entries a and b, (a + b)/√2 and (a − b)/(√2 i)."""
+    n = v.shape[dim]
+    a, b = v.narrow(dim, 0, n // 2), v.narrow(dim, n - n // 2, n // 2).flip(dim)
+    middle = v.narrow(dim, n // 2, n % 2)
+    return torch.cat([(a + b) / math.sqrt(2), middle, (a - b) * complex(0, -math.sqrt(0.5))], dim)
+
+
+def _from_sums_and_differences(v: Tensor, dim: int) -> Tensor:
+    """Q v, the inverse of `_sums_and_differences`."""
+    n = v.shape[dim]
+    total, half = v.narrow(dim, 0, n // 2) / math.sqrt(2), complex(0, math.sqrt(0.5))
+    difference = v.narrow(dim, n - n // 2, n // 2) * half
+    middle = v.narrow(dim, n // 2, n % 2)
+    return torch.cat([total + difference, middle, (total - difference).flip(dim)], dim)
+
+
+def _inverse(matrices: Tensor, working: torch.dtype) -> Tensor:
+    """The inverses of Hermitian positive definite matrices (count, n, n), kept in `working`."""
+    count, n, _ = matrices.shape
+    kind = working.to_complex() if matrices.is_complex() else working
+    inverse = torch.empty_like(matrices, dtype=kind)
+    failed = torch.zeros(count, dtype=torch.bool)
+
+    def work(part: slice) -> None:
+        factor, info = torch.linalg.cholesky_ex(matrices[part])
+        failed[part] = (info != 0).cpu()
+        if not bool(failed[part].any()):
+            inverse[part] = torch.cholesky_inverse(factor)
+
+    step = max(1, ENTRIES_A_SLICE // (n * n))
+    if step > 1 or count >= 4 * torch.get_num_threads():
+        run_in_slices(work, count, step, matrices.device)
+    else:  # large ones, on all threads
+        for i in range(count):
+            work(slice(i, i + 1))
+    if bool(failed.any()):
+        raise CannotServeError("the precision of its missing outputs is not definite to round-off")
+    return inverse

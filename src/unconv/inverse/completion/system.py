@@ -1,0 +1,179 @@
+"""The *completion* rung: what was not seen is filled in, at the price of some pairs of FFTs.
+
+For operators whose padding invents nothing, with damp > 0: a photograph whose surroundings nobody
+knows, dead pixels (`observed`), patches, strides, several channels.  On a periodic grid that holds
+the whole domain the problem is block-diagonal but for the outputs that are missing there; these are
+solved for by conjugate gradients (completion.py) with a proven bound of the error, until that is
+below tol.  Steps grow as some root of σ_max/damp and not with the size.
+
+A transposed operator is the adjoint of such a one, and solved as the adjoint of its inverse.
+
+Set-up: a few FFTs and small factorisations.  Solve: a pair of FFTs a step.
+Not for: damp = 0, padding that invents pixels, or damp so small that more than `MOST_STEPS` steps
+are expected (some 1e-3·σ_max).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ...convolve import grouped
+from ...numerics.norms import in_unit, quotient_in_halves, ratio
+from ...numerics.precision import double_dtype
+from ...operators.convolution import Convolution
+from ..facts import CannotServeError, Effort, SpectrumSummary, warn_of_accuracy
+from ..operator import InverseOperator
+from ..request import Request
+from .completion import Completed, Completion
+from .missing import Missing
+from .precision import Precision
+from .sizes import cost, images_at_once, memory, most_steps, obstacle, operations, structure
+
+__all__ = ["CompletionInverse", "factor", "memory", "obstacle", "operations"]
+
+
+_FARTHEST_APART = 1e100  # of damp to the weight: its square is in range
+
+
+def factor(op: Convolution, request: Request) -> InverseOperator:
+    """Precision and preconditioner on the grid, in units in which every kernel is of order one."""
+    why = structure(op)
+    if why is not None or not request.damp:
+        raise CannotServeError(why or "it completes data by damp > 0")
+    found = cost(op, request)
+    unit_damp = request.damp / float(op.weight.detach().abs().amax().double() or 1.0)
+    if not unit_damp < _FARTHEST_APART:
+        raise CannotServeError("damp is too large beside the weight for double precision")
+    with torch.no_grad():
+        weight = op.weight.detach().to(double_dtype(op.dtype))
+        kernels = weight if op.batch_size else weight[None]
+        if not bool(kernels.isfinite().all()):
+            raise CannotServeError("the weight is not finite")
+        kernels, unit = in_unit(kernels)
+        plain = op.with_weight(kernels.reshape(weight.shape))
+        taps = plain.taps.conj().resolve_conj() if op.transposed else plain.taps
+        blocks = found.torus.spectrum(grouped(taps, op.geometry), op.geometry)
+        norm = torch.linalg.vector_norm(blocks.flatten(2), dim=2).amax(0)
+        precision = Precision(found.torus, blocks, request.damp / unit)
+        missing = Missing(op.geometry, found.torus, op.seen, op.device)
+        completion = Completion(precision, missing, found.reach)
+    facts = SpectrumSummary(
+        norm=norm * unit,
+        floor=torch.full_like(norm, request.damp),
+        rank=None,
+        gap=torch.full_like(norm, math.inf),
+        rank_how="not needed: damp > 0",
+    )
+    most = most_steps(found.steps, request)
+    return CompletionInverse(op, completion, unit, request, facts, most)
+
+
+class CompletionInverse(InverseOperator):
+    """A damped inverse, or a Wiener filter, by completion of the data, in double precision.
+
+    unit : (B,) what the weight of each kernel was divided by
+    """
+
+    method = "completion"
+    keeps_double = True
+    iterates = True
+    unit: Tensor
+
+    def __init__(
+        self,
+        op: Convolution,
+        completion: Completion,
+        unit: Tensor,
+        request: Request,
+        facts: SpectrumSummary,
+        maxiter: int,
+    ) -> None:
+        super().__init__(op, request, facts)
+        self.completion, self.transposed = completion, op.transposed
+        self.geometry = op.geometry
+        self.tol, self.maxiter = request.tol, maxiter
+        self.register_buffer("unit", unit)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the factor."""
+        return self.unit.device
+
+    def _solve(self, y: Tensor) -> Tensor:
+        return self._in_slices(y, backward=self.transposed, recorded=False)[0]
+
+    def _solve_adjoint(self, x: Tensor) -> Tensor:
+        return self._in_slices(x, backward=not self.transposed, recorded=False)[0]
+
+    def _solve_recorded(self, y: Tensor) -> tuple[Tensor, Effort]:
+        return self._in_slices(y, backward=self.transposed, recorded=True)
+
+    def _in_slices(self, v: Tensor, *, backward: bool, recorded: bool) -> tuple[Tensor, Effort]:
+        torus = self.completion.precision.torus
+        at_once = len(v) if self.batch_size else images_at_once(self.geometry, torus)
+        work = self._adjoint if backward else self._estimate
+        v, size = in_unit(v)
+        up, down = quotient_in_halves(size, self.unit.expand_as(size))
+        parts, ends, residuals = [], [], []
+        for part in v.split(at_once):
+            x, found, residual = work(part, recorded)
+            parts.append(x)
+            error = ratio(found.error, found.size)
+            ends.append((found.steps, error, found.meets(self.tol)))
+            if residual is not None:
+                residuals.append(residual)
+        each = (-1, *[1] * (v.ndim - 1))
+        x = torch.cat(parts) * up.reshape(each) * down.reshape(each)
+        residual = torch.cat(residuals) * size.reshape(each) if residuals else None
+        steps, error, met = (torch.cat(entries) for entries in zip(*ends, strict=True))
+        effort = Effort(iterations=steps, residual=residual, evidence=error, met=met)
+        advice = self.advice(effort)
+        if advice:
+            warn_of_accuracy(advice)
+        return x, effort
+
+    def _estimate(self, y: Tensor, recorded: bool) -> tuple[Tensor, Completed, Tensor | None]:
+        """(x, what was found, y − Ax) of the convolution."""
+        c, frame = self.completion, self._frame(outputs=True)
+        grid = y.new_zeros(len(y), *c.precision.shape)
+        grid[frame] = y
+        c.put_(grid, y.new_zeros(len(y), len(c.where)))
+        x, found = c.estimate(grid, self.tol, self.maxiter)
+        std = c.precision.std.reshape(-1, *[1] * (y.ndim - 1))
+        residual = None
+        if recorded:
+            residual = std.square() * found.w[frame]
+        return x[self._frame(outputs=False)], found, residual
+
+    def _adjoint(self, x: Tensor, recorded: bool) -> tuple[Tensor, Completed, Tensor | None]:
+        """(w, what was found, x − Aᴴw) of the convolution."""
+        c, frame = self.completion, self._frame(outputs=False)
+        grid = x.new_zeros(len(x), x.shape[1], *c.precision.torus.fine)
+        grid[frame] = x
+        found = c.adjoint(grid, self.tol, self.maxiter)
+        w = found.w[self._frame(outputs=True)]
+        residual = x - c.precision.carried(found.w + found.left)[frame] if recorded else None
+        return w, found, residual
+
+    def _frame(self, *, outputs: bool) -> tuple[slice, ...]:
+        """Where data or domain lie on the grid."""
+        shape = self.domain_shape if outputs != self.transposed else self.range_shape
+        return (slice(None), slice(None), *(slice(n) for n in shape[1:]))
+
+    def advice(self, effort: Effort) -> str | None:
+        """What is to be said of the image that is known least, if one falls short."""
+        if effort.iterated is None:
+            return None
+        iterations, errors, met = effort.iterated
+        if bool((met | errors.isnan()).all()):
+            return None
+        short = torch.where(met | errors.isnan(), -1.0, errors)
+        most, worst = int(iterations.max()), float(short.max())
+        more = "raise maxiter or tol" if most >= self.maxiter else "raise tol"
+        return (
+            f"stopped after {most:,} steps with error_bound {worst:.1e}, above tol={self.tol:g}: "
+            f"use a larger damp, or {more}"
+        )

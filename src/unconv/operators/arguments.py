@@ -1,0 +1,68 @@
+"""What a convolution is given beside its weight, checked: dimensions, a bias, a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..grid.geometry import count_axes
+from ..numerics.checks import check_kind, check_tensor
+
+
+def check_dimensions(weight: Tensor, input_shape: Sequence[int]) -> int:
+    """The number of spatial axes, which the weight and input_shape must agree on."""
+    nd = count_axes(input_shape)
+    if weight.ndim not in (nd + 2, nd + 3):
+        raise ValueError(
+            f"weight has shape {tuple(weight.shape)}; for the {nd} spatial axes of "
+            f"input_shape={tuple(input_shape)} expected {nd + 2} axes (out, in/groups, *kernel), "
+            f"or {nd + 3} with one kernel a sample."
+        )
+    if weight.ndim == nd + 3 and weight.shape[0] == 0:
+        raise ValueError(
+            f"weight has shape {tuple(weight.shape)}: one kernel a sample, of no sample; leave an "
+            "empty batch out."
+        )
+    return nd
+
+
+def checked_bias(bias: Tensor | None, channels: int, weight: Tensor) -> Tensor | None:
+    """A layer's bias, (channels,), that fits its weight."""
+    if bias is not None:
+        check_tensor("bias", bias)
+        if bias.is_complex() and not weight.is_complex():
+            raise ValueError(
+                "a complex bias needs a complex weight, whose layer it is part of; give its "
+                "real part, or weight.to(torch.complex128)."
+            )
+        if tuple(bias.shape) != (channels,):
+            raise ValueError(
+                f"bias must have shape ({channels},), one value an output channel, "
+                f"got {tuple(bias.shape)}."
+            )
+        if bias.device != weight.device:
+            raise ValueError(
+                f"bias is on {bias.device}, weight on {weight.device}; move one with .to(device)."
+            )
+    return bias
+
+
+def checked_mask(mask: object, shape: tuple[int, ...]) -> Tensor:
+    """A mask of outputs as (channels or 1, *sizes) bool.
+
+    shape : (channels, *sizes) of the outputs
+    """
+    mask = check_kind("mask", mask, Tensor, "torch.from_numpy turns an array into one")
+    if mask.dtype != torch.bool:
+        raise TypeError(
+            f"mask must be a bool tensor, True where an output was seen, got {mask.dtype}; compare "
+            "it with something first, as in mask != 0."
+        )
+    if tuple(mask.shape) not in (shape, shape[1:]):
+        raise ValueError(
+            f"mask must have shape {shape[1:]} or {shape}, one value an output, got "
+            f"{tuple(mask.shape)}."
+        )
+    return mask.detach().reshape(-1, *shape[1:])

@@ -1,0 +1,101 @@
+"""Wiener filters of operators that pad nothing, by completion of what was not seen.
+
+The scene x lives on a periodic grid of its own, on which its power spectrum S is defined: the
+domain, or a larger grid of which the domain is a part, so that opposite edges are not neighbours.
+With the outputs that nobody saw on that grid filled in (`unconv.inverse.completion`), the estimate
+is one product per frequency.
+
+Not for: padding that invents pixels, which would be part of the prior; strides; transposed
+operators, whose outputs are the larger side.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ...inverse import InverseOperator, Request
+from ...inverse.completion.completion import Completion
+from ...inverse.completion.missing import Missing
+from ...inverse.completion.precision import Precision
+from ...inverse.completion.sizes import cost_on, grid, memory_of, most_steps, structure
+from ...inverse.completion.system import CompletionInverse
+from ...inverse.facts import CannotServeError, SpectrumSummary
+from ...numerics.norms import in_unit
+from ...operators.convolution import Convolution
+from ...operators.linear_operator import MemoryLimitError, gigabytes
+from .spectra import blocks_of, stored
+
+_FARTHEST_APART = 1e100  # of noise to signal, either way: its square is in range
+_MOST_STEPS = 5_000  # expected, above which iterations on A S^½ are no worse
+
+
+def obstacle(op: Convolution) -> str | None:
+    """Why data of `op` cannot be completed, or None."""
+    if op.transposed or any(a.stride > 1 for a in op.geometry.axes):
+        return "it strides or is transposed"
+    return structure(op)
+
+
+def by_completion(
+    op: Convolution, noise_std: float, signal: Tensor, request: Request
+) -> InverseOperator:
+    """The estimator, its precision and preconditioner made ready; `summary` is that of A S^½.
+
+    signal : S^½ (c or 1, *grid or 1), or (c, c, *grid or 1) for correlated channels
+
+    Raises
+    ------
+    MemoryLimitError
+        If it does not fit the memory that was asked for.
+    CannotServeError
+        If the precision of the missing outputs is not definite to round-off.
+    """
+    nd = op.geometry.nd
+    coupled = signal.ndim == nd + 2
+    geometry = replace(op.geometry, groups=1) if coupled else op.geometry
+    torus = grid(geometry, not op.dtype.is_complex)
+    if math.prod(signal.shape[-nd:]) > 1:
+        torus = replace(torus, coarse=tuple(signal.shape[-nd:]))
+    with torch.no_grad():
+        A = op.in_double()
+        weight, unit = in_unit(A.weight[None])
+        signal, of_signal = in_unit(signal[None])
+        blocks = blocks_of(A.with_weight(weight[0]), torus, merged=coupled)
+        root = stored(signal[0], torus)[:, None]  # (F, 1, c or 1) or (F, 1, c, c)
+        root = root[:, :, None] if coupled else _by_groups(root, blocks)
+        std = noise_std / unit / of_signal
+        if not 1 / _FARTHEST_APART < float(std) < _FARTHEST_APART:
+            raise CannotServeError("signal and noise are too far apart for double precision")
+        precision = Precision(torus, blocks, std, root.to(blocks.dtype))
+        largest = math.sqrt(precision.largest())
+        found = cost_on(torus, geometry, largest / float(std), request)
+        if found.steps > _MOST_STEPS and request.method == "auto":
+            raise CannotServeError(f"some {found.steps:,.0f} steps are expected")
+        need = memory_of(found, op, request)
+        if need > request.memory_limit:
+            raise MemoryLimitError(
+                f"the filter takes {gigabytes(need)}, memory_limit is "
+                f"{gigabytes(request.memory_limit)}; raise it, or use method='krylov'."
+            )
+        missing = Missing(geometry, torus, op.seen, op.device)
+        completion = Completion(precision, missing, found.reach)
+    norm = largest * unit * of_signal
+    facts = SpectrumSummary(
+        norm=norm,
+        floor=torch.full_like(norm, noise_std),
+        rank=None,
+        gap=torch.full_like(norm, math.inf),
+        rank_how="not needed: noise > 0",
+    )
+    most = most_steps(found.steps, request)
+    return CompletionInverse(op, completion, unit, request, facts, most)
+
+
+def _by_groups(root: Tensor, blocks: Tensor) -> Tensor:
+    """(F, 1, c or 1) -> (F, 1, g, c/g)."""
+    _, _, g, _, c = blocks.shape
+    return root.expand(*root.shape[:2], g * c).unflatten(2, (g, c))

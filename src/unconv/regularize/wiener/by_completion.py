@@ -17,6 +17,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ...grid.torus import Torus
 from ...inverse import InverseOperator, Request
 from ...inverse.completion.completion import Completion
 from ...inverse.completion.missing import Missing
@@ -60,27 +61,18 @@ def by_completion(
     torus = grid(geometry, not op.dtype.is_complex)
     if math.prod(signal.shape[-nd:]) > 1:
         torus = replace(torus, coarse=tuple(signal.shape[-nd:]))
+    need = memory_of(cost_on(torus, geometry, 1.0, request), op, request)
+    if need > request.memory_limit:
+        raise MemoryLimitError(
+            f"the filter takes {gigabytes(need)}, memory_limit is "
+            f"{gigabytes(request.memory_limit)}; raise it, or use method='krylov'."
+        )
     with torch.no_grad():
-        A = op.in_double()
-        weight, unit = in_unit(A.weight[None])
-        signal, of_signal = in_unit(signal[None])
-        blocks = blocks_of(A.with_weight(weight[0]), torus, merged=coupled)
-        root = stored(signal[0], torus)[:, None]  # (F, 1, c or 1) or (F, 1, c, c)
-        root = root[:, :, None] if coupled else _by_groups(root, blocks)
-        std = noise_std / unit / of_signal
-        if not 1 / _FARTHEST_APART < float(std) < _FARTHEST_APART:
-            raise CannotServeError("signal and noise are too far apart for double precision")
-        precision = Precision(torus, blocks, std, root.to(blocks.dtype))
+        precision, unit, of_signal = _precision_of(op, noise_std, signal, torus, coupled=coupled)
         largest = math.sqrt(precision.largest())
-        found = cost_on(torus, geometry, largest / float(std), request)
+        found = cost_on(torus, geometry, largest / float(precision.std), request)
         if found.steps > _MOST_STEPS and request.method == "auto":
             raise CannotServeError(f"some {found.steps:,.0f} steps are expected")
-        need = memory_of(found, op, request)
-        if need > request.memory_limit:
-            raise MemoryLimitError(
-                f"the filter takes {gigabytes(need)}, memory_limit is "
-                f"{gigabytes(request.memory_limit)}; raise it, or use method='krylov'."
-            )
         missing = Missing(geometry, torus, op.seen, op.device)
         completion = Completion(precision, missing, found.reach)
     norm = largest * unit * of_signal
@@ -93,6 +85,22 @@ def by_completion(
     )
     most = most_steps(found.steps, request)
     return CompletionInverse(op, completion, unit, request, facts, most)
+
+
+def _precision_of(
+    op: Convolution, noise_std: float, signal: Tensor, torus: Torus, *, coupled: bool
+) -> tuple[Precision, Tensor, Tensor]:
+    """The precision in units of the weight and of S^½, and these units, (1,) each."""
+    A = op.in_double()
+    weight, unit = in_unit(A.weight[None])
+    signal, of_signal = (t[0] for t in in_unit(signal[None]))
+    std = noise_std / unit / of_signal
+    if not 1 / _FARTHEST_APART < float(std) < _FARTHEST_APART:
+        raise CannotServeError("signal and noise are too far apart for double precision")
+    blocks = blocks_of(A.with_weight(weight[0]), torus, merged=coupled)
+    root = stored(signal, torus)[:, None]  # (F, 1, c or 1) or (F, 1, c, c)
+    root = root[:, :, None] if coupled else _by_groups(root, blocks)
+    return Precision(torus, blocks, std, root.to(blocks.dtype)), unit, of_signal.reshape(1)
 
 
 def _by_groups(root: Tensor, blocks: Tensor) -> Tensor:

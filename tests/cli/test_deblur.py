@@ -259,7 +259,7 @@ def test_stopped_above_the_tolerance(tmp_path: Path, as_json):
     result = run("deblur", source, "-o", target, *ITERATED, "--tol", 1e-18, *options)
     assert result.exit_code == 5
     assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith("warning: error_bound ")
+    assert result.stderr.startswith("warning: stopped after ")
     assert "above tol=1e-18" in result.stderr
     assert "Warning" not in result.output
     assert read_picture(target).planes.shape == (3, 160, 150)

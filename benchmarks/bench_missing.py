@@ -94,7 +94,7 @@ def measure(case: Case) -> tuple[list[str], float, float]:
             "again": lambda: inverse(y),
         },
         rounds=9,
-        seconds=6,
+        seconds=2,
     )
     pairs, again = times["both"] / times["pair"], times["again"] / times["pair"]
     shown = "×".join(map(str, case.size))

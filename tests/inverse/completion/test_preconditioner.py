@@ -110,3 +110,35 @@ def test_large_holes_are_cut_into_windows(monkeypatch):
     exact, _ = B.lstsq(y, 0.5, method="dense")
     assert certificate.converged.all()
     assert relative(x, exact) < 1e-8
+
+
+def test_holes_are_grouped_as_they_lie():
+    """Against a flood fill, for every channel; windows and rows beside only for large ones."""
+    torch.manual_seed(1)
+    mask = torch.rand(2, 5, 6) > 0.3
+    _, missing, _ = made(2, mask=mask, reach=None)
+    positions, owner = missing.groups_of_holes()
+    holes = {tuple(p) for p in missing.holes.any(0).any(0).nonzero().tolist()}
+    assert {tuple(p) for p in positions.tolist()} == holes
+    assert bool((owner.diff() >= 0).all())
+    for number in owner.unique().tolist():
+        group = {tuple(p) for p in positions[owner == number].tolist()}
+        reached, border = set(), {min(group)}
+        while border:
+            reached |= border
+            around = {(i + a, j + b) for i, j in border for a in (-1, 0, 1) for b in (-1, 0, 1)}
+            border = (around & holes) - reached
+        assert reached == group
+
+
+def test_a_hole_at_the_frame_is_solved_with_the_rows_beside_it():
+    op = ConvOperator(randn(1, 1, 5, 5), (60, 60))
+    mask = torch.ones(56, 56, dtype=torch.bool)
+    mask[:20, :20] = False
+    B = op.observed(mask)
+    damp = 0.05 * float(op.norm())
+    y = B(randn(1, 1, 60, 60, seed=3))
+    _, whole = op.lstsq(op(randn(1, 1, 60, 60, seed=3)), damp, method="completion", tol=1e-6)
+    _, corner = B.lstsq(y, damp, method="completion", tol=1e-6)
+    assert corner.converged.all()
+    assert int(corner.iterations) <= 2 * int(whole.iterations)

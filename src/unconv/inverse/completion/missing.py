@@ -11,8 +11,6 @@ the same thing, *missing outputs*.  Two arrangements of them can be solved for a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
@@ -82,15 +80,21 @@ class Missing:
             near &= close.reshape([size if a == d else 1 for d in range(len(self.sizes))])
         return near.nonzero()
 
-    def groups_of_holes(self) -> Iterator[Tensor]:
-        """(n, nd) positions of neighbouring holes, the outputs of all channels together."""
+    def rows_beside(self, positions: Tensor, reach: int) -> Tensor:
+        """(n, nd) positions in rows, at most `reach` samples from the box around `positions`."""
+        rows = self._in_rows.any(0).any(0).nonzero()
+        low, high = positions.amin(0), positions.amax(0)
+        sizes = torch.tensor(self.sizes, device=rows.device)
+        return rows[((rows - low + reach) % sizes <= high - low + 2 * reach).all(1)]
+
+    def groups_of_holes(self) -> tuple[Tensor, Tensor]:
+        """(n, nd) positions of holes of any channel, and the ascending number of their group."""
         anywhere = self.holes.any(0).any(0)
         if not bool(anywhere.any()):
-            return
-        labels = _labels(anywhere)
+            return anywhere.nonzero(), self.where.new_zeros(0)
+        labels = _labels(anywhere) - 1
         order = labels.argsort(stable=True)
-        positions = anywhere.nonzero()[order]
-        yield from positions.split(labels.bincount()[1:].tolist())
+        return anywhere.nonzero()[order], labels[order]
 
 
 def sizes_of_holes(observed: Tensor | None) -> list[int]:

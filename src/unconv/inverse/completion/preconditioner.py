@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,9 @@ LARGEST_BLOCK = 1500
 """Unknowns of a dense block: its inverse is read at every step."""
 
 _WINDOW, _OVERLAP = 24, 8  # samples a side, and around it
+# Holes of more outputs are solved for with the rows that are no more than so many samples away, if
+# these are not too many: 40² at a corner of 512² takes 276 steps without, 46 with them.
+_SMALL_HOLE, _BESIDE, _MORE_BESIDE = 40, 12, 1000
 _FILLED_AT_ONCE = 2**21  # of matrices of blocks that are filled and inverted at once
 _STEPS_OF_SIZE = 1.25  # blocks of sizes within this factor are inverted together
 
@@ -198,6 +201,7 @@ class Blocks(nn.Module):
         return (self.inverse[0] @ parts.permute(1, 2, 0)).permute(2, 0, 1).flatten(1)
 
 
+@dataclass
 class _Group:
     """Sets of outputs of one group of channels, padded to one size.
 
@@ -205,16 +209,11 @@ class _Group:
     channel : (count, n); position : (count, n, nd); used : (count, n)
     """
 
-    def __init__(self, group: int, sets: Sequence[tuple[Tensor, Tensor, Tensor]]) -> None:
-        self.group = group
-        columns = (
-            [where for where, _, _ in sets],
-            [channel for _, channel, _ in sets],
-            [position for _, _, position in sets],
-            [torch.ones_like(where, dtype=torch.bool) for where, _, _ in sets],
-        )
-        padded = (torch.nn.utils.rnn.pad_sequence(c, batch_first=True) for c in columns)
-        self.where, self.channel, self.position, self.used = padded
+    group: int
+    where: Tensor
+    channel: Tensor
+    position: Tensor
+    used: Tensor
 
     def reach(self, axis: int, size: int) -> int:
         """Largest distance along an axis, around a grid of `size`, between two outputs of a set."""
@@ -281,24 +280,58 @@ class _Green:
 
 def _blocks_of(missing: Missing, channels: int, reach: int | None) -> list[_Group]:
     """All sets of outputs that are solved for together, those of like sizes in one batch."""
-    sets: list[Tensor] = []
+    positions, owner = _sets(missing, channels, reach)
+    found: list[_Group] = []
+    for group in range(missing.groups if len(owner) else 0):
+        where = missing.of(group, positions).T.flatten()  # the channels of a position together
+        entry = (where >= 0).nonzero()[:, 0]
+        pixel = torch.div(entry, channels, rounding_mode="floor")
+        columns = where[entry], entry % channels, positions[pixel]
+        found += _batches(group, owner[pixel], columns)
+    return found
+
+
+def _sets(missing: Missing, channels: int, reach: int | None) -> tuple[Tensor, Tensor]:
+    """(n, nd) positions, and the ascending (n,) number of the set that each belongs to."""
+    positions, owner = missing.groups_of_holes()
+    counts = owner.bincount() * channels
+    large = counts > _SMALL_HOLE
+    others = []
+    for number in large.nonzero()[:, 0].tolist():
+        for window in _windows(positions[owner == number], channels):
+            beside = missing.rows_beside(window, _BESIDE)
+            fits = (len(window) + len(beside)) * channels <= LARGEST_BLOCK + _MORE_BESIDE
+            others.append(torch.cat([window, beside]) if fits else window)
     if reach is not None:
         corner = missing.crossing(reach)
         if 0 < len(corner) * channels <= LARGEST_BLOCK:
-            sets.append(corner)
-    for found in missing.groups_of_holes():
-        sets += _windows(found, channels)
-    batches = defaultdict(list)
-    for group in range(missing.groups):
-        for positions in sets:
-            where = missing.of(group, positions).T  # (n, r)
-            channel = torch.arange(channels, device=where.device).expand_as(where)
-            used = where >= 0
-            entry = where[used], channel[used], positions[used.nonzero()[:, 0]]
-            if len(entry[0]):
-                size = math.ceil(math.log(len(entry[0])) / math.log(_STEPS_OF_SIZE))
-                batches[group, size].append(entry)
-    return [_Group(group, found) for (group, _), found in batches.items()]
+            others.append(corner)
+    small = ~large[owner]
+    sizes = torch.tensor([len(other) for other in others], dtype=torch.long, device=owner.device)
+    numbers = len(large) + torch.arange(len(others), device=owner.device)
+    owner = torch.cat([owner[small], numbers.repeat_interleave(sizes)])
+    return torch.cat([positions[small], *others]), owner
+
+
+def _batches(group: int, owner: Tensor, columns: tuple[Tensor, Tensor, Tensor]) -> Iterator[_Group]:
+    """Sets of about the same size side by side.
+
+    owner : (n,) ascending, the set of each output; columns : what else is known of it
+    """
+    counts = owner.bincount()
+    rank = torch.arange(len(owner), device=owner.device) - (counts.cumsum(0) - counts)[owner]
+    size = (counts.clamp(min=1).double().log() / math.log(_STEPS_OF_SIZE)).ceil().long()
+    for one in size[counts > 0].unique().tolist():
+        members = (size == one) & (counts > 0)
+        mine = members[owner]
+        at = (members.cumsum(0) - 1)[owner[mine]], rank[mine]
+        shape = int(members.sum()), int(counts[members].max())
+        where, channel, position = (
+            c.new_zeros(*shape, *c.shape[1:]).index_put(at, c[mine]) for c in columns
+        )
+        used = torch.zeros(shape, dtype=torch.bool, device=owner.device)
+        used[at] = True
+        yield _Group(group, where, channel, position, used)
 
 
 def _windows(positions: Tensor, channels: int) -> list[Tensor]:

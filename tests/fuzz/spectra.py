@@ -175,13 +175,16 @@ def _judge_projection(
     a = a / o.unit
     size = float(np.linalg.norm(b))
     best, room = math.inf, 0.0
+    # a float32 weight that has a structure but for its rounding is taken for the nearest that has it
+    structured = exact_rung(q.op, math.inf, 1) in (cosine, separable)
+    missed = MARGIN * EPS + (4 * q.eps if structured else 0.0)
     for rank in o.ranks:
         Q = o.U[:, :rank] if on_range else o.Vh[:rank].conj().T
         kept = Q @ (Q.conj().T @ b)
         error = float(np.linalg.norm(a - (kept if on_range else b - kept)))
         gap = float(o.S[rank - 1]) if rank else 1.0
         gap -= float(o.S[rank]) if rank < o.p and o.S[rank] > o.slack else 0.0
-        allowed = MARGIN * EPS * o.norm / max(gap, 1e-300) if rank else 0.0
+        allowed = missed * o.norm / max(gap, 1e-300) if rank else 0.0
         if error - allowed * size < best:
             best, room = error - allowed * size, allowed
     info = torch.finfo(w.dtype)

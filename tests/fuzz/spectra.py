@@ -175,7 +175,7 @@ def _judge_projection(
     a = a / o.unit
     size = float(np.linalg.norm(b))
     best, room = math.inf, 0.0
-    # a float32 weight that has a structure but for its rounding is taken for the nearest that has it
+    # A float32 weight with a structure but for its rounding is taken for the nearest that has it.
     structured = exact_rung(q.op, math.inf, 1) in (cosine, separable)
     missed = MARGIN * EPS + (4 * q.eps if structured else 0.0)
     for rank in o.ranks:

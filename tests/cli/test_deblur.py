@@ -240,14 +240,14 @@ def test_not_certified(tmp_path: Path, monkeypatch, as_json):
         assert "use float64" in result.stdout
 
 
-ITERATED = "--psf", "disk:4", "--damp", 0.5, "--memory-limit", "20MB"
+ITERATED = "--psf", "disk:4", "--damp", 0.1, "--memory-limit", "20MB"
 
 
 def test_iterations_are_reported(tmp_path: Path):
     source = save(tmp_path / "in.png", 1, 160, 150)
     facts = succeed("deblur", source, "-o", tmp_path / "out.png", *ITERATED)
     assert facts["method"] == "completion"
-    assert 0 < facts["iterations"][0] < 100
+    assert 3 < facts["iterations"][0] < 100
     assert facts["error_bound"][0] <= library.TOL
     assert facts["converged"] is True
 

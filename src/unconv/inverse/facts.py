@@ -22,7 +22,8 @@ class SpectrumSummary:
 
     Attributes
     ----------
-    norm : (B,) lower bound of σ_max, within a few percent of it as a rule, never under half
+    norm : (B,) lower bound of σ_max, within a few percent of it as a rule, never under half;
+        of the rung *completion* an upper bound: that of the grid which holds the domain
     floor : (B,) lower bound of √(σ_r² + damp²) over the kept directions; inf if there are none
     rank : (B,) number of kept singular values, None where damp > 0 made it moot
     gap : (B,) σ_r/σ_{r+1} from below or to a percent, inf when nothing was dropped
@@ -39,6 +40,17 @@ class SpectrumSummary:
     rank_how: str
     dropped: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.long))
     above_zero: Tensor = field(default_factory=lambda: torch.full((1,), math.inf))
+
+    @classmethod
+    def damped(cls, norm: Tensor, floor: float, by: str = "damp") -> SpectrumSummary:
+        """Facts of a map that damping or noise keeps from zero: nothing is cut, no rank sought."""
+        return cls(
+            norm=norm,
+            floor=torch.full_like(norm, floor),
+            rank=None,
+            gap=torch.full_like(norm, math.inf),
+            rank_how=f"not needed: {by} > 0",
+        )
 
 
 def least_above_zero(S: Tensor, cutoff: Tensor) -> Tensor:

@@ -192,13 +192,7 @@ class StackIteration(InverseOperator):
         self.layout = Flat(A, L)
         stack = Stack(A, L, request.damp, self.layout)
         norm = largest_singular_value(stack, 1, A.weight)
-        summary = SpectrumSummary(
-            norm=norm,
-            floor=torch.zeros_like(norm),
-            rank=None,
-            gap=torch.full_like(norm, math.inf),
-            rank_how="not needed: damp > 0",
-        )
+        summary = SpectrumSummary.damped(norm, 0.0)
         super().__init__(op, request, summary)
         self.domain_shape = stack.range_shape
         self.A, self.L, self.maxiter = A, L, request.maxiter or _MOST_STACK_STEPS

@@ -1,6 +1,6 @@
 """The estimate from data of which some were never seen, by completing them.
 
-On a periodic grid complete data have the precision q and the estimate e, one block a frequency
+On a periodic grid complete data have the precision q and the estimate e per frequency
 (precision.py).  Of z + q∗u the part on the missing outputs is made to vanish, u living there alone:
 
     (G q Gᴴ) u = −G z,                       G: the missing outputs, P: those that were seen
@@ -183,9 +183,10 @@ class Completion(nn.Module):
 
     def _round_off(self, z: Tensor, y: Tensor | None, u: Tensor, w: Tensor) -> Tensor:
         """What ε may be of the rounding of r, which is white: of transforms there and back."""
-        p, data = self.precision, _norm(u)
-        data = torch.hypot(data, _norm(z if y is None else y) / (1 if y is not None else p.rms_q))
-        return _EPS * p.rms_of_v * (p.rms_q * data + _norm(w))
+        p = self.precision
+        given = _norm(z) / p.rms_q if y is None else _norm(y)  # z = q∗y
+        complete = torch.hypot(_norm(u), given)
+        return _EPS * p.rms_of_v * (p.rms_q * complete + _norm(w))
 
     def _of_noise(self, w: Tensor) -> Tensor:
         """s·‖w‖."""
@@ -206,5 +207,5 @@ class Completion(nn.Module):
 
 
 def _norm(t: Tensor) -> Tensor:
-    """‖t‖ image by image, (N,)."""
+    """‖t‖ image by image, (N,): plain, for the data come in units of order one."""
     return torch.linalg.vector_norm(t.flatten(1), dim=1)

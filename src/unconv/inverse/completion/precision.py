@@ -1,4 +1,4 @@
-"""What complete data would have, one block a frequency: precision and estimate.
+"""What complete data would have, per frequency: precision and estimate.
 
 For a signal of the power spectrum S and white noise of the variance s², complete data have
 
@@ -8,7 +8,8 @@ For a signal of the power spectrum S and white noise of the variance s², comple
 damping is S = 1, s = damp.  Where there are several channels nothing is squared: with B = C S^½ and
 [Bᴴ; s·I] = [Q₁; Q₂]·R, v is RᴴR, q = R⁻¹R⁻ᴴ and e = S^½ Q₁ R⁻ᴴ, which lose eps·σ_max/s.
 
-Source: as in `unconv.inverse.diagonal.blocks`.
+Source: Rasmussen & Williams, "Gaussian Processes for Machine Learning", MIT Press 2006, A.2; the QR
+of the stack, Björck, "Numerical Methods for Least Squares Problems", SIAM 1996.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ class Precision(nn.Module):
     ----------
     q, q_single
         (B, g, *spectrum) real where a group has one output channel (r = 1), else (F, B, g, r, r)
-    root : (F, B, g, r, r) R with v = RᴴR where r > 1, else None
+    root_of_v : (F, B, g, r, r) R with v = RᴴR where r > 1, else None
     estimate : (F, B, g, c, r)
     rms_q, rms_of_v : what q makes of white noise, and √⟨n, v n⟩ of it, relative to its norm
     """
 
     q: Tensor
     q_single: Tensor
-    root: Tensor | None
+    root_of_v: Tensor | None
     estimate: Tensor
     std: Tensor
 
@@ -65,7 +66,7 @@ class Precision(nn.Module):
         if self.one_channel:
             q = q[..., 0, 0].permute(1, 2, 0).unflatten(-1, torus.spectrum_shape).contiguous()
         self.register_buffer("q", q)
-        self.register_buffer("root", root_of_v)
+        self.register_buffer("root_of_v", root_of_v)
         self.register_buffer(
             "q_single", q.to(torch.float32 if self.one_channel else torch.complex64)
         )
@@ -83,9 +84,9 @@ class Precision(nn.Module):
 
     def largest(self) -> float:
         """The largest eigenvalue of v, from above: at most r times too large."""
-        if self.root is None:
+        if self.root_of_v is None:
             return 1 / float(self.q.amin())
-        return float(self.root.abs().square().sum((-2, -1)).amax())
+        return float(self.root_of_v.abs().square().sum((-2, -1)).amax())
 
     def between(self, b: int, g: int, o: int, i: int) -> Tensor:
         """q between two channels of a group, (*spectrum) complex."""
@@ -114,9 +115,9 @@ class Precision(nn.Module):
 
     def times_v(self, Y: Tensor) -> Tensor:
         """v Y for spectra."""
-        if self.root is None:
+        if self.root_of_v is None:
             return Y / self.q
-        return multiply(self.root, multiply(self.root, Y), adjoint=True)
+        return multiply(self.root_of_v, multiply(self.root_of_v, Y), adjoint=True)
 
     def carried(self, grid: Tensor) -> Tensor:
         """S Cᴴ grid on the fine grid: S Cᴴ is e v."""
@@ -125,10 +126,10 @@ class Precision(nn.Module):
     def energy(self, grid: Tensor) -> Tensor:
         """⟨r, v r⟩ for images r of the grid, (N,)."""
         Y = self.torus.transform(grid)
-        if self.root is None:
+        if self.root_of_v is None:
             power = Y.abs().square_().div_(self.q)
         else:
-            power = multiply(self.root, Y).abs().square_()
+            power = multiply(self.root_of_v, Y).abs().square_()
         count = self.torus.multiplicity(Y.device)
         return (power.flatten(2).sum(1) * count).sum(1) / math.prod(self.torus.coarse)
 

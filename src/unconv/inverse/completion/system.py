@@ -15,8 +15,6 @@ are expected (some 1e-3·σ_max).
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -33,7 +31,6 @@ from .precision import Precision
 from .sizes import cost, images_at_once, memory, most_steps, obstacle, operations, structure
 
 __all__ = ["CompletionInverse", "factor", "memory", "obstacle", "operations"]
-
 
 _FARTHEST_APART = 1e100  # of damp to the weight: its square is in range
 
@@ -60,13 +57,7 @@ def factor(op: Convolution, request: Request) -> InverseOperator:
         precision = Precision(found.torus, blocks, request.damp / unit)
         missing = Missing(op.geometry, found.torus, op.seen, op.device)
         completion = Completion(precision, missing, found.reach)
-    facts = SpectrumSummary(
-        norm=norm * unit,
-        floor=torch.full_like(norm, request.damp),
-        rank=None,
-        gap=torch.full_like(norm, math.inf),
-        rank_how="not needed: damp > 0",
-    )
+    facts = SpectrumSummary.damped(norm * unit, request.damp)
     most = most_steps(found.steps, request)
     return CompletionInverse(op, completion, unit, request, facts, most)
 

@@ -76,13 +76,7 @@ def by_completion(
         missing = Missing(geometry, torus, op.seen, op.device)
         completion = Completion(precision, missing, found.reach)
     norm = largest * unit * of_signal
-    facts = SpectrumSummary(
-        norm=norm,
-        floor=torch.full_like(norm, noise_std),
-        rank=None,
-        gap=torch.full_like(norm, math.inf),
-        rank_how="not needed: noise > 0",
-    )
+    facts = SpectrumSummary.damped(norm, noise_std, by="noise")
     most = most_steps(found.steps, request)
     return CompletionInverse(op, completion, unit, request, facts, most)
 

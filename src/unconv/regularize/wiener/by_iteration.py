@@ -13,8 +13,6 @@ which have a block per frequency (estimator.py), nor what pads nothing (by_compl
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -100,13 +98,7 @@ class WienerIteration(InverseOperator):
         root = signal.to(torch.complex128)
         with torch.no_grad():
             norm = largest_singular_value(Coloured(A, root), 1, A.weight)
-        summary = SpectrumSummary(
-            norm=norm,
-            floor=torch.full_like(norm, noise_std),
-            rank=None,
-            gap=torch.full_like(norm, math.inf),
-            rank_how="not needed: noise > 0",
-        )
+        summary = SpectrumSummary.damped(norm, noise_std, by="noise")
         super().__init__(op, request, summary)
         self.A, self.noise_std = A, noise_std
         self.tol, self.maxiter = request.tol, request.maxiter or _MOST_WIENER_STEPS

@@ -51,3 +51,25 @@ def test_an_iteration_that_is_cut_short_says_so():
     found = largest_eigenpairs(lambda v: d * v, (500,), 2, d, rtol=1e-12, most=3)
     assert not found.converged
     assert (found.values <= d[:2]).all()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_clusters_and_copies_in_spaces_that_end_within_a_block(seed):
+    """Residuals that are claimed are those of the vectors, to what was asked for."""
+    generator = torch.Generator().manual_seed(seed)
+    N, k = (
+        int(torch.randint(low, high, (1,), generator=generator)) for low, high in ((5, 90), (2, 6))
+    )
+    few = torch.rand(int(torch.randint(2, 7, (1,), generator=generator)), generator=generator)
+    d = few.double()[torch.randint(len(few), (N,), generator=generator)]
+    apart = torch.tensor([0.0, 1e-14, 1e-10, 1e-7, 1e-3])[seed % 5]
+    d = d * (1 + apart * torch.rand(N, generator=generator, dtype=F64))
+    Q, _ = torch.linalg.qr(torch.randn(N, N, generator=generator, dtype=F64))
+    T = (Q * d) @ Q.mT
+    T = (T + T.mT) / 2
+    found = largest_eigenpairs(lambda v: v @ T.mT, (N,), k, Q, rtol=5e-12)
+    assert found.converged
+    V = found.vectors
+    left = torch.linalg.vector_norm(V @ T.mT - found.values[:, None] * V, dim=1)
+    assert (left <= 1e-11 * found.values + 2e-14).all()
+    assert relative(found.values, torch.linalg.eigvalsh(T).flip(0)[:k]) < 1e-13

@@ -182,6 +182,26 @@ def test_extremes_of_a_layer_with_zero_padding(dtype):
     assert relative(op.logabsdet(), S.log().sum()) < 1e-12
 
 
+@pytest.mark.parametrize("seed", range(20, 60, 2))
+@undiagonalised()
+def test_vectors_of_values_too_close_for_an_inverse_to_tell_apart(seed):
+    """One tap among small ones: all values nearly alike, and some pairs to 10⁻⁸."""
+    generator = torch.Generator().manual_seed(seed)
+    K = 10.0 ** -(3 + seed % 4) * torch.randn(1, 1, 2, 3, generator=generator, dtype=F64)
+    K[..., 1, 2] = 1
+    op = ConvOperator(
+        K,
+        (10 + seed % 30, 1),
+        stride=(1, 2),
+        padding=((0, 1), (3, 1)),
+        dilation=(2, 1),
+        padding_mode="replicate",
+    )
+    S = torch.linalg.svdvals(dense_twin(op))
+    for which in ENDS:
+        assert_triples(op, S[None], 3, which, 8e-12)
+
+
 # --- bounds and limits ----------------------------------------------------------------------------
 
 
@@ -214,3 +234,12 @@ def test_a_warning_where_lanczos_did_not_settle(monkeypatch):
     op = ConvOperator(randn(1, 1, 3, 3), (24, 24), padding=1)
     with pytest.warns(AccuracyWarning, match="bracket=True"):
         op.norm()
+
+
+@undiagonalised()
+def test_a_warning_where_vectors_did_not_settle(monkeypatch):
+    monkeypatch.setattr(largest_eigenpairs, "__kwdefaults__", {"most": 2})
+    op = ConvOperator(randn(1, 1, 3, 3), (24, 24), padding=1)
+    for which in ENDS:
+        with pytest.warns(AccuracyWarning, match="apart.* larger k"):
+            op.svd(3, which)

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..inverse.boundary.deflation import Triples
+from ..inverse.facts import warn_of_accuracy
 from ..inverse.plan import request_of
 from ..numerics.checks import (
     check_all_finite,
@@ -28,6 +30,7 @@ from ..operators.convolution import Convolution
 from ..operators.linear_operator import LinearOperator, MemoryLimitError, gigabytes
 from . import values
 from .determinant import log_volumes
+from .extremes import Extremes
 from .projectors import projector
 from .triples import exact_triples
 from .values import Bracket, Spectrum, exact_rung
@@ -125,13 +128,22 @@ def svd(op: Convolution, k: int, which: str, memory_limit: float) -> SVD:
         if rung is not None:
             t = exact_triples(rung, op.of_sample(i), k, largest)
         else:
-            ends = Spectrum(op, memory_limit).extremes(i)
-            t = (ends.largest(k, vectors=True) if largest else ends.smallest(k)).triples
+            t = _by_lanczos(Spectrum(op, memory_limit).extremes(i), k, largest)
         flip = (lambda v: v) if rung is not None or largest else (lambda v: v.flip(0))
         found.append(SVD(flip(t.U), flip(t.S), flip(t.V)))
     if op.batch_size is None:
         return found[0]
     return SVD(*(torch.stack(parts) for parts in zip(*found, strict=True)))
+
+
+def _by_lanczos(ends: Extremes, k: int, largest: bool) -> Triples:
+    found = ends.largest(k, vectors=True) if largest else ends.smallest(k, vectors=True)
+    if not found.converged:
+        warn_of_accuracy(
+            f"Lanczos did not settle: A V and S U are up to {found.left:.1e}·σ_max apart, as where "
+            "many singular values lie close together; a larger k may take in all of them."
+        )
+    return found.triples
 
 
 @_outside_autograd

@@ -13,6 +13,8 @@ round-off.
 A Krylov space holds one vector of each eigenspace a vector of the first block.  What multiplicity
 has hidden shows when the converged vectors are locked and a fresh random block starts on the rest:
 it runs until the next eigenvalue is known roughly, and again if it changed one of those wanted.
+A fresh start forgets the residuals of what was locked: a run goes on until they are a share of what
+is asked for.
 
 Cost: a product with T a vector and 8·N·j operations to orthogonalise it; memory: `basis_size(k)`
 vectors.
@@ -34,6 +36,7 @@ from torch import Tensor
 _BLOCK = 4  # vectors at once: eigenvalues of that multiplicity show in the first run
 _MOST_PRODUCTS = 20_000  # block products, whatever the convergence
 _SWEEPS = 4  # fresh starts that look for more of a multiplicity, at most
+_SHARE = 1 / (1 + _SWEEPS)  # of a residual that is allowed: every fresh start forgets one
 _ROUGH = 1e-3  # residual to which the eigenvalue after those wanted is known
 _DEPENDENT = 1e-14  # of the largest eigenvalue: what is left of a vector is round-off
 
@@ -141,7 +144,7 @@ class _Run:
             residual = torch.linalg.vector_norm(self.R @ last, dim=0)
             whole = self.filled == self.N
             self.converged = whole or self._settled(theta, residual, rough)
-            if self.converged or self.products >= self.most:
+            if self.converged or (self.products >= self.most and len(theta) >= self.k):
                 return self._pairs(theta, Y, residual)
             if self.filled + len(self.next) > len(self.V):
                 self._restart(theta, Y)
@@ -167,22 +170,26 @@ class _Run:
         own.copy_((own + own.mH) / 2)
         self.products += 1
         scale = float(self.H[: self.filled, : self.filled].diagonal().real.amax())
-        b = min(b, self.N - self.filled)
-        if b:
-            following, self.R = self._orthonormal(Z, scale)
-            self.next = following[:b]
+        if self.filled < self.N:
+            self.next, self.R = self._orthonormal(Z, scale)
         else:
-            self.R = self.R.new_zeros(1, len(Z))
+            self.R = self.R.new_zeros(1, b)
 
     def _orthonormal(self, Z: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-        """Rows W ⟂ V and R with Z = (W R)ᵀ; where Z has run out, W continues at random."""
+        """Rows W ⟂ V and R with Z = (W R)ᵀ; where Z has run out, W continues at random.
+
+        By the singular values of Z: of a factor R of QR alone a diagonal of round-off may stand
+        before the largest entry of its row.
+        """
         Q, R = torch.linalg.qr(Z.mT)
-        W = Q.mT
+        P, S, Qh = torch.linalg.svd(R)
+        rows = min(len(Z), self.N - self.filled)
+        W, R = (Q @ P[:, :rows]).mT, S[:rows, None] * Qh[:rows]
         V = self.V[: self.filled]
-        small = R.diagonal().abs() <= _DEPENDENT * scale
+        small = (S[:rows] <= _DEPENDENT * scale)[:, None]
         if bool(small.any()):
-            W = torch.where(small[:, None], self._random(len(W)), W)
-            R = torch.where(small[:, None], 0.0, R)
+            W = torch.where(small, self._random(rows), W)
+            R = torch.where(small, 0.0, R)
         for _ in range(2):
             W = W - (W @ V.mH) @ V
             W, S = torch.linalg.qr(W.mT)
@@ -195,11 +202,14 @@ class _Run:
 
     def _settled(self, theta: Tensor, residual: Tensor, rough: bool) -> bool:
         k = self.k
-        # A zero eigenvalue has nothing to be relative to.
-        done = bool((residual[:k] <= self.rtol * theta[:k] + _DEPENDENT * theta[0]).all())
+        done = self._within(_SHARE * self.rtol if k > 1 else self.rtol, theta[:k], residual[:k])
         if not rough or not done:
             return done and len(theta) >= k
         return len(theta) > k and bool(residual[k] <= _ROUGH * theta[k])
+
+    def _within(self, rtol: float, theta: Tensor, residual: Tensor) -> bool:
+        # A zero eigenvalue has nothing to be relative to.
+        return bool((residual <= rtol * theta + _DEPENDENT * theta[0]).all())
 
     def _restart(self, theta: Tensor, Y: Tensor) -> None:
         room = len(self.V) - 2 * self.block

@@ -14,7 +14,7 @@ What is proven, for values s₁ ≥ s₂ ≥ … found:
   smallest, in order.
 - Every s_i has a singular value of its own within ‖R‖ (Kahan, on the eigenpairs ±s_i of
   [0 A; Aᴴ 0]).
-- The number of singular values above τ is known by inertia (deflation.py).  If it equals the number
+- The number of singular values above τ is known by inertia (counting.py).  If it equals the number
   of values found above τ, these are all there are, so each is within ‖R‖ of its σ_i.
 
 Where the ghosts do not fit `memory_limit` the last step is missing, and the bracket is closed by
@@ -31,48 +31,41 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from ..convolve.bounds import extension_norm, kernel_bound
-from ..grid.torus import Torus
 from ..inverse.boundary.candidates import damped_form, regular_form
 from ..inverse.boundary.deflation import (
     Triples,
-    count_above,
     orthonormal,
     project_off,
 )
 from ..inverse.boundary.forms import AugmentedForm
 from ..inverse.boundary.problem import (
-    RESOLUTION,
-    SINGULAR_GRID,
-    SQUARE_RESOLUTION,
     Problem,
     prepare,
 )
-from ..inverse.boundary.sizes import grid_of, sizes_of
 from ..inverse.boundary.sizes import memory as boundary_memory
 from ..inverse.facts import CannotServeError
 from ..inverse.prepared import Prepared, kernel_spectrum, spectrum_bytes
 from ..inverse.request import Request
-from ..numerics.threads import singular_values
 from ..operators.convolution import Convolution
 from ..operators.linear_operator import AdjointOperator, MemoryLimitError, gigabytes
 from .block_lanczos import Eigenpairs, basis_size, largest_eigenpairs
+from .counting import Count
 from .small_end import NearInverse, refined, triples_of
 
 _Map = Callable[[Tensor], Tensor]
 
 _OF_VALUES, _OF_VECTORS = 1e-8, 5e-12  # residuals of eigenpairs (σ², v), relative to σ²
+_OF_TRIPLES = 2e-12  # of σ_max: ‖A v − σ u‖ and ‖Aᴴu − σ v‖
 _RESIDUE = 32 * torch.finfo(torch.float64).eps  # of σ_max: a product with A and small SVDs
 _WIDTHS = (1e-8, 1e-6, 1e-4)  # of τ beyond the last value found, tried until the count agrees
-_PLACES = 4  # tried for a count, of which the one farthest from the grid's own σ is taken
 _RANGE = 1e-3  # of the largest eigenvalue of an inverse: σ up to 30 times the smallest
 _ALIKE = 3.0  # of μ: σ up to that are found together
 _SMALL = 1e-300  # a damp that only asks what the damped factor takes
+_CLUSTER = 100  # vectors beyond those wanted, taken in where values lie too close to each other
 _MOST_FOUND = 256  # values that are found for the sake of a proof: their vectors fill the memory
 _PLAIN_PRODUCTS = 500  # for the small end without a factor: bounds from above, seconds
 
@@ -93,12 +86,14 @@ class Found:
     Attributes
     ----------
     triples : (k, *range), (k,), (k, *domain)
+    left : the largest ‖A v − σ u‖ or ‖Aᴴu − σ v‖ over σ_max, where vectors were asked for
     lower, upper : (k,), None unless a proof was asked for
     how : the proof in a sentence
     """
 
     triples: Triples
     converged: bool
+    left: float = 0.0
     lower: Tensor | None = None
     upper: Tensor | None = None
     how: str = ""
@@ -117,6 +112,7 @@ class Extremes:
         self.op, self.memory_limit = op, memory_limit
         self.request = Request(memory_limit=memory_limit)
         self.p: Problem = prepare(op, self.request, 1)
+        self.count = Count(op, self.p, memory_limit)
         self._inverse: NearInverse | None = None
 
     # --- the large end
@@ -129,19 +125,18 @@ class Extremes:
         pairs = self._eigenpairs(self._gram(), k, strict=vectors or k > 1)
         t = triples_of(self.p, pairs.vectors)
         found = Found(Triples(t.U.flip(0), t.S.flip(0), t.V.flip(0)), pairs.converged)
+        found = self._judged(found, k) if vectors else found
         return self._in_units(self._prove_largest(found) if prove else found)
 
     def _prove_largest(self, found: Found) -> Found:
         S, slack = found.triples.S, _RESIDUE * self.p.norm
         lower, R = (S - slack).clamp(min=0), self._residual(found.triples)
-        bound, name = self._bound()
+        bound, name = self.count.bound_of_norm()
         upper = torch.full_like(S, bound + slack)
         how = f"Ritz values from below, {name} from above"
-        if self._may_count():
+        if self.count.serves:
             for width in _WIDTHS:
-                tau = self._beside(float(S[-1]), 1 + width)
-                tau = max(tau, self._resolution * self.p.norm)
-                above = self._count_above(tau)
+                tau, above = self.count.above(float(S[-1]), 1 + width)
                 if above == int((tau < S).sum()):
                     proven = torch.where(tau < S, S + R + slack, tau)
                     upper = torch.minimum(upper, proven)
@@ -151,7 +146,7 @@ class Extremes:
         return replace(found, lower=lower, upper=upper, how=how)
 
     # --- the small end
-    def smallest(self, k: int, *, prove: bool = False) -> Found:
+    def smallest(self, k: int, *, prove: bool = False, vectors: bool = False) -> Found:
         """The k smallest singular values, ascending, with what is proven about them."""
         if self.p.norm == 0:
             return self._of_zero(k)
@@ -164,6 +159,8 @@ class Extremes:
         inverse = self._near_inverse(prove)
         if inverse is None:
             every = self._smallest_without_factor(k)
+        elif vectors:
+            every = self._vectors_by_inverse(inverse, k)
         else:
             every = self._by_inverse(inverse, k)
         found = replace(every, triples=_first(every.triples, k))
@@ -174,10 +171,9 @@ class Extremes:
         k, total, slack = len(found.triples.S), min(self.p.A.shape), _RESIDUE * self.p.norm
         upper, lower = self._values_from_above(found.triples), torch.zeros_like(found.triples.S)
         how = "Ritz values from above; nothing but zero is known from below"
-        for width in _WIDTHS if self._may_count() and found.converged else ():
-            tau = self._beside(float(found.triples.S[k - 1]), 1 - width)
-            tau = max(tau, self._resolution * self.p.norm)
-            below = total - self._count_above(tau)
+        for width in _WIDTHS if self.count.serves and found.converged else ():
+            tau, above = self.count.above(float(found.triples.S[k - 1]), 1 - width)
+            below = total - above
             if len(every.triples.S) < below <= _MOST_FOUND:
                 every = self._more(below) or every
             S = every.triples.S
@@ -195,9 +191,20 @@ class Extremes:
 
     def _more(self, count: int) -> Found | None:
         inverse = self._near_inverse(True)
-        if inverse is None or self._basis_bytes(count) > self.memory_limit:
+        if inverse is None or self._too_much(count):
             return None
         return self._by_inverse(inverse, count)
+
+    def _vectors_by_inverse(self, inverse: NearInverse, k: int) -> Found:
+        """k vectors or more: of values closer than a solve's round-off tells apart all are found,
+        for A tells them apart.
+        """
+        count, most = k, min(k + _CLUSTER, math.prod(self._short))
+        while True:
+            every = self._judged(self._by_inverse(inverse, count), k)
+            count = min(2 * count + _CLUSTER // 10, most)
+            if every.converged or len(every.triples.S) >= most or self._too_much(count):
+                return every
 
     def _by_inverse(self, inverse: NearInverse, k: int) -> Found:
         """Outermost values first: beside 1/σ₁² the round-off of a solve hides a much smaller 1/σ²,
@@ -205,7 +212,7 @@ class Extremes:
         """
         alike = self._alike(inverse.level)
         wanted = max(k, min(alike, _MOST_FOUND))
-        if self._basis_bytes(wanted) > self.memory_limit:
+        if self._too_much(wanted):
             wanted = k
         locked = self.p.weight.new_zeros(0, *self._short)
         while True:
@@ -225,9 +232,9 @@ class Extremes:
 
     def _alike(self, level: float) -> int:
         """How many singular values (AᴴA + μ²)⁻¹ does not tell apart; 0 if it cannot be known."""
-        if not level or not self._may_count():
+        if not level or not self.count.serves:
             return 0
-        return min(self.p.A.shape) - self._count_above(self._beside(level, _ALIKE))
+        return min(self.p.A.shape) - self.count.above(level, _ALIKE)[1]
 
     def _eigenpairs(self, apply: _Map, k: int, *, strict: bool) -> Eigenpairs:
         rtol = _OF_VECTORS if strict else _OF_VALUES
@@ -266,7 +273,7 @@ class Extremes:
         try:
             return NearInverse(regular_form(self.p), self.p, 0.0)
         except CannotServeError:
-            level = self._resolution * self.p.norm
+            level = self.count.resolution
         form = damped_form(replace(self.p, damp=level))[0]
         assert isinstance(form, AugmentedForm)
         return NearInverse(form, self.p, level)
@@ -278,7 +285,7 @@ class Extremes:
         unit = unit.reshape(k, *self._short)
         U, V = self.p.A._matvec(unit) if self.p.is_tall else unit, unit
         V = V if self.p.is_tall else self.p.A._rmatvec(unit)
-        found = Found(Triples(U, S, V), True, S, S, "the weight is zero")
+        found = Found(Triples(U, S, V), True, lower=S, upper=S, how="the weight is zero")
         return self._in_units(found)
 
     # --- A and its subspaces
@@ -300,6 +307,12 @@ class Extremes:
         """‖[AᴴU − VΣ; AV − UΣ]‖, what the SVD on the subspaces leaves."""
         return torch.cat([part.flatten() for part in self._left_over(t)]).norm()
 
+    def _judged(self, found: Found, k: int) -> Found:
+        """`found` with the residual of the first k triples, and whether it is what `svd` wants."""
+        parts = self._left_over(_first(found.triples, k))
+        left = max(float(part.flatten(1).norm(dim=1).amax()) for part in parts) / self.p.norm
+        return replace(found, left=left, converged=found.converged and left <= _OF_TRIPLES)
+
     def _left_over(self, t: Triples) -> tuple[Tensor, Tensor]:
         sigma = t.S.reshape(-1, *[1] * (t.U.ndim - 1))
         return self.p.A._rmatvec(t.U) - sigma * t.V, self.p.A._matvec(t.V) - sigma * t.U
@@ -309,61 +322,14 @@ class Extremes:
         of_short = self._left_over(t)[1 if self.p.is_tall else 0]
         return t.S + of_short.norm() + _RESIDUE * self.p.norm
 
-    # --- counting
-    @cached_property
-    def _blocks(self) -> tuple[Torus, Tensor]:
-        torus = grid_of(self.p.geometry, self.p.real)
-        return torus, torus.spectrum(self.p.weight, self.p.geometry)
-
-    @cached_property
-    def _grid_values(self) -> Tensor:
-        blocks = self._blocks[1]
-        return singular_values(blocks.reshape(-1, *blocks.shape[-2:])).flatten()
-
-    def _count_above(self, tau: float) -> int:
-        torus, blocks = self._blocks
-        ghosts = self.p.ghosts(torus, all_pixels=False)
-        return count_above(tau, torus, blocks, ghosts)
-
-    def _beside(self, value: float, factor: float) -> float:
-        """value·factor, moved a little further if the grid has a singular value there."""
-        tau = value * (1 + (factor - 1) * torch.arange(1.0, 1 + _PLACES, dtype=torch.float64))
-        apart = (self._grid_values.cpu() - tau[:, None]).abs().amin(1) / value if value else tau
-        return float(tau[int(apart.argmax())])
-
-    @cached_property
-    def _resolution(self) -> float:
-        healthy = float(self._grid_values.amin()) > SINGULAR_GRID * self.p.norm
-        square = sizes_of(self.p.geometry, self.p.real).square
-        return SQUARE_RESOLUTION if square and healthy else RESOLUTION
-
-    def _bound(self) -> tuple[float, str]:
-        """The better upper bound of σ_max that costs next to nothing, and its name."""
-        sums = float(kernel_bound(self.p.weight, self.p.geometry).amax())
-        if self._blocks_bytes() <= self.memory_limit:
-            on_grid = float(self._grid_values.amax()) * extension_norm(self.p.geometry)
-            if on_grid <= sums:
-                return on_grid, "the norms of C and E"
-        return sums, "row and column sums"
-
     # --- memory
-    def _may_count(self) -> bool:
-        """Whether a count serves, and fits memory_limit: S, its LDLᴴ and the blocks."""
-        if self.op.seen is not None:
-            return False
-        s, g = sizes_of(self.p.geometry, self.p.real), self.p.geometry.groups
-        order = s.outputs + s.pixels * (2 if s.copies else 1)
-        need = g * 3 * order**2 * self.p.weight.element_size() + self._blocks_bytes()
-        return need <= self.memory_limit
-
-    def _blocks_bytes(self) -> int:
-        s = sizes_of(self.p.geometry, self.p.real)
-        return self.p.geometry.groups * s.frequencies * 16 * 3 * (s.rows + s.columns) ** 2
-
     def _basis_bytes(self, k: int) -> int:
         entry = self.p.weight.element_size()
         held = basis_size(k, math.prod(self._short)) * math.prod(self._short)
         return entry * (2 * held + 4 * k * sum(self.p.A.shape))
+
+    def _too_much(self, k: int) -> bool:
+        return self._basis_bytes(k) > self.memory_limit
 
     def _check_basis(self, k: int) -> None:
         need = self._basis_bytes(k) + spectrum_bytes(self.op)

@@ -53,15 +53,19 @@ def _timed(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def matrices(case: Case) -> list[tuple[Array, Array]]:
-    """Of every kernel of the case, A as a sum of two float64 matrices: taps add to 100 bits."""
+def matrices(case: Case) -> list[tuple[Array, Array, float]]:
+    """Of every kernel of the case, A as a sum of two float64 matrices: taps add to 100 bits.
+
+    With the largest sum of sizes of taps that an entry adds up: eps times that is what adding them
+    in float64 may lose.
+    """
     op = case.operator()
     weight = op.in_double().weight.numpy()
     weights = weight if op.batch_size else weight[None]
     return [_matrix(w, case) for w in weights]
 
 
-def _matrix(w: Array, case: Case) -> tuple[Array, Array]:
+def _matrix(w: Array, case: Case) -> tuple[Array, Array, float]:
     o = case.options
     nd, transposed = w.ndim - 2, o.get("transposed", False)
     if o.get("flip"):
@@ -86,7 +90,8 @@ def _matrix(w: Array, case: Case) -> tuple[Array, Array]:
     low = np.zeros_like(high)
     for entry, values in terms.items():
         high[entry], low[entry] = _exact_sum(values)
-    return (high.T.copy(), low.T.copy()) if transposed else (high, low)
+    added = max((sum(abs(v) for v in values) for values in terms.values()), default=0.0)
+    return (high.T.copy(), low.T.copy(), added) if transposed else (high, low, added)
 
 
 def _axis(case: Case, i: int, k: int) -> tuple[list[list[int | None]], int]:
@@ -152,7 +157,7 @@ class Oracle:
     """
 
     @_timed
-    def __init__(self, high: Array, low: Array, damp: float, rtol: float) -> None:
+    def __init__(self, high: Array, low: Array, added: float, damp: float, rtol: float) -> None:
         size = float(np.abs(high).max(initial=0.0))
         self.unit = 2.0 ** math.frexp(size)[1] if size else 1.0
         self.A, self.low = high / self.unit, low / self.unit
@@ -161,7 +166,8 @@ class Oracle:
         self.p = min(self.m, self.n)
         self.U, self.S, self.Vh = np.linalg.svd(self.A, full_matrices=False)
         self.norm = float(self.S[0])
-        self.slack = (16 + math.sqrt(max(self.m, self.n))) * EPS * self.norm
+        largest = max(self.norm, added / self.unit)
+        self.slack = (16 + math.sqrt(max(self.m, self.n))) * EPS * largest
         self.tau = 0.0 if damp else rtol * self.norm
         self.rank = self.p if damp else int((self.tau < self.S).sum()) if self.norm else 0
         # A zero that LAPACK shows as round-off stays far below any cut-off.

@@ -71,7 +71,7 @@ class Question:
         self.op = case.operator()
         self.y = case.right_hand_side(self.op)
         self.rtol = default_rtol(self.op) if case.rtol is None else case.rtol
-        self.pairs = matrices(case)
+        self.matrices = matrices(case)
         self._oracles: dict[tuple[float, float], list[Oracle]] = {}
         self.eps = torch.finfo(real_working_dtype(self.op.dtype)).eps
 
@@ -79,14 +79,14 @@ class Question:
         """One a kernel."""
         key = damp, self.rtol if rtol is None else rtol
         if key not in self._oracles:
-            self._oracles[key] = [Oracle(*pair, *key) for pair in self.pairs]
+            self._oracles[key] = [Oracle(*parts, *key) for parts in self.matrices]
         return self._oracles[key]
 
     def is_round_off(self) -> bool:
         """Taps that meet on one sample cancel: what is left of A has no digits."""
         taps = self.op.in_double().weight.abs()
         whole = taps.flatten(2 if self.op.batch_size else 1).sum(-1).amax(-1).reshape(-1).tolist()
-        left = [float(np.abs(high).max(initial=0.0)) for high, _ in self.pairs]
+        left = [float(np.abs(high).max(initial=0.0)) for high, _, _ in self.matrices]
         return any(entry < 1e-10 * total for entry, total in zip(left, whole, strict=True))
 
     def case_vector(self) -> Tensor:

@@ -42,8 +42,8 @@ def test_the_precise_answers_are_those_of_float64(seed):
     """To what conditioning lets float64 know, for both sides and kept ranks."""
     case = draw(seed)
     rtol = default_rtol(case.operator()) if case.rtol is None else case.rtol
-    for high, low in matrices(case):
-        o = Oracle(high, low, case.damp, rtol)
+    for high, low, added in matrices(case):
+        o = Oracle(high, low, added, case.damp, rtol)
         precise = o.precise(o.rank) if o.norm and o.p <= 40 else None
         if precise is None:
             continue
@@ -60,7 +60,7 @@ def test_the_oracle_cuts_where_it_is_told():
     """A⁺ of rank 2 of a matrix with σ = (1, 1e-3, 1e-9), to the last digit."""
     Q = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64))[0].numpy()
     A = Q @ np.diag([1, 1e-3, 1e-9]) @ Q[::-1].T
-    o = Oracle(A, np.zeros_like(A), 0.0, 1e-6)
+    o = Oracle(A, np.zeros_like(A), 0.0, 0.0, 1e-6)
     precise = o.precise(2)
     assert o.rank == 2
     assert precise is not None

@@ -81,7 +81,6 @@ def test_three_axes_and_flip():
 @pytest.mark.parametrize(
     ("shape", "extra"),
     [
-        ((1, 1, 3, 3), {"padding": "valid"}),
         ((2, 1, 3, 3), {"stride": 2, "padding": 1}),
         ((1, 2, 3, 3), {"transposed": True, "padding": 1}),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import torch
@@ -16,29 +15,18 @@ from ..inverse import (
 )
 from ..inverse.autograd import look
 from ..inverse.certificate import Certificate, certify
-from ..inverse.derivative import LeastSquares
-from ..inverse.facts import Effort, SpectrumSummary
+from ..inverse.facts import CannotServeError, Effort
 from ..inverse.plan import check_damp
 from ..numerics.checks import check_all_finite
 from ..numerics.iteration import norms, ratio
-from ..numerics.linear_map import Adjoint, LinearMap
-from ..numerics.lsmr import largest_singular_value
 from ..numerics.plain_values import Values, with_values
 from ..numerics.precision import result_dtype
 from ..operators.convolution import Convolution
-from .by_lsmr import advice_of, by_lsmr
+from .by_lsmr import StackIteration
+from .natural_edges.inverse import StackCompletion
 from .penalty import Penalty, penalty_operator, stacked
-from .stack import (
-    Channels,
-    Flat,
-    Layout,
-    Stack,
-    StackModel,
-)
-
-# Where LSMR has not settled by then, the penalty is too weak for what A loses, and the advice to
-# raise it is worth more than the wait.  `maxiter` overrides it.
-_MOST_STACK_STEPS = 5_000
+from .stack import Channels, Layout
+from .stack_inverse import StackInverse, differentiate_as_a_stack
 
 
 def penalized(
@@ -85,10 +73,10 @@ def penalized(
 
 def _factored(op: Convolution, L: Convolution, request: Request) -> PenalizedInverse:
     method = request.method
-    found = stacked(op, L, request.damp, request.memory_limit)
-    if method == "krylov" or (found is None and method == "auto"):
-        iteration = StackIteration(op, L, request)
-        return PenalizedInverse(op, L, None, iteration, iteration.layout, request)
+    found = None if method == "completion" else stacked(op, L, request.damp, request.memory_limit)
+    if method == "krylov" or (found is None and method in ("auto", "completion")):
+        alone = _without_a_grid(op, L, request)
+        return PenalizedInverse(op, L, None, alone, alone.layout, request)
     if found is None:
         raise ValueError(
             f"method={method!r} cannot serve this operator with this penalty: they share no grid, "
@@ -97,23 +85,22 @@ def _factored(op: Convolution, L: Convolution, request: Request) -> PenalizedInv
     stack, channels = found
     inner = factorize(stack, request.undamped())
     layout = Channels(channels, stack.range_shape[0])
-    _differentiate_as_a_stack(inner, op, L, layout, stack.shape, request.damp)
+    differentiate_as_a_stack(inner, op, L, layout, stack.shape, request.damp)
     return PenalizedInverse(op, L, stack, inner, layout, request)
 
 
-def _differentiate_as_a_stack(
-    inner: InverseOperator,
-    op: Convolution,
-    L: Convolution,
-    layout: Layout,
-    shape: tuple[int, int],
-    damp: float,
-) -> None:
-    """Give an inverse of the stack [A; damp·L] its gradients in both weights and in damp."""
-    model = StackModel(op, L, layout)
-    derivative = LeastSquares(model, shape, Request(), inner.summary)
-    value = torch.tensor(damp, dtype=torch.float64, device=op.device)
-    inner.depends_on(op.weight, L.weight, value, derivative=derivative)
+def _without_a_grid(op: Convolution, L: Convolution, request: Request) -> StackInverse:
+    """By completion where that serves, else by LSMR."""
+    if request.method == "krylov":
+        return StackIteration(op, L, request)
+    try:
+        return StackCompletion(op, L, request)
+    except CannotServeError as why:
+        if request.method == "auto":
+            return StackIteration(op, L, request)
+        raise ValueError(
+            f"method='completion' cannot serve this penalised problem: {why}; use 'auto'."
+        ) from None
 
 
 class PenalizedInverse(InverseOperator):
@@ -169,8 +156,8 @@ class PenalizedInverse(InverseOperator):
 
         The residual alone is that of Ax − y, relative to y.
         """
-        if isinstance(self.inner, StackIteration):
-            return self.inner.certify(x, y, effort)
+        if isinstance(self.inner, StackInverse):
+            return self.inner.certify(x, y, effort, tol)
         (stack,), result = self._stack, torch.promote_types(self.dtype, y.dtype)
         assert stack is not None
         evidence = certify(stack, self.inner, x, self.with_zeros(y), effort, tol, result)
@@ -178,82 +165,6 @@ class PenalizedInverse(InverseOperator):
         r = self.layout.split(stack(x))[0] - y
         residual = ratio(norms(r.flatten(1)), norms(y.flatten(1)))[:, 0]
         return replace(evidence, damp=self.damp, residual=residual)
-
-
-class StackIteration(InverseOperator):
-    """[A; damp·L]⁺ by LSMR, which starts anew for every right-hand side and factors nothing."""
-
-    method = "krylov"
-    keeps_double = True
-    iterates = True
-
-    def __init__(self, op: Convolution, L: Convolution, request: Request) -> None:
-        A, L = op.in_double(), L.in_double()
-        self.layout = Flat(A, L)
-        stack = Stack(A, L, request.damp, self.layout)
-        norm = largest_singular_value(stack, 1, A.weight)
-        summary = SpectrumSummary.damped(norm, 0.0)
-        super().__init__(op, request, summary)
-        self.domain_shape = stack.range_shape
-        self.A, self.L, self.maxiter = A, L, request.maxiter or _MOST_STACK_STEPS
-        shape = stack.range_shape[0], A.shape[1]
-        _differentiate_as_a_stack(self, op, L, self.layout, shape, request.damp)
-
-    @property
-    def device(self) -> torch.device:
-        """Device of both operators."""
-        return self.A.device
-
-    def _solve(self, y: Tensor) -> Tensor:
-        return self._solve_recorded(y)[0]
-
-    def _solve_recorded(self, y: Tensor) -> tuple[Tensor, Effort]:
-        return self._iterated(self._stacked(), y)
-
-    def _solve_adjoint(self, x: Tensor) -> Tensor:
-        return self._iterated(Adjoint(self._stacked()), x)[0]
-
-    def _zero_exactly_(self, x: Tensor, y: Tensor) -> None:
-        super()._zero_exactly_(x, self.layout.split(y)[0])
-
-    def advice(self, effort: Effort) -> str | None:
-        """What the iteration has to say where it did not come to round-off."""
-        return advice_of(effort, 0.0, 1.0)
-
-    def _stacked(self) -> Stack:
-        return Stack(self.A, self.L, self.damp, self.layout)
-
-    def _iterated(self, stack: LinearMap, right: Tensor) -> tuple[Tensor, Effort]:
-        return by_lsmr(stack, right, self.summary.norm, 0.0, 1.0, self.maxiter)
-
-    def certify(self, x: Tensor, y: Tensor, effort: Effort) -> Certificate:
-        """Optimality of the stack; without its smallest singular value nothing bounds the error."""
-        x, y = x.to(self.A.weight.dtype), y.to(self.A.weight.dtype)
-        stack = self._stacked()
-        r = self.layout.join(y, y.new_zeros(len(y), *self.L.range_shape)) - stack.matvec(x)
-        g, norm = norms(stack.rmatvec(r).flatten(1)), self.summary.norm.reshape(1, 1)
-        size = norms(y.flatten(1))
-        optimality = ratio(g, norm * (norm * norms(x.flatten(1)) + size))[:, 0]
-        whole = torch.ones_like(optimality)
-        return Certificate(
-            method=self.method,
-            rank=None,
-            rank_how=self.summary.rank_how,
-            gap=whole * math.inf,
-            damp=self.damp,
-            residual=ratio(norms(r[:, : self.A.shape[0]]), size)[:, 0],
-            optimality=optimality,
-            error_bound=torch.where(size[:, 0] == 0, 0.0, whole * math.inf),
-            tolerance=torch.zeros_like(optimality),
-            tolerance_how="nothing bounds the error of an iterated stack",
-            iterations=effort.iterations,
-            refinements=torch.zeros(len(x), dtype=torch.long),
-            dropped=torch.zeros(len(x), dtype=torch.long),
-            converged=size[:, 0] == 0,
-            advice=self.advice(effort)
-            or "optimal to round-off, but no bound of the error of an iterated penalty is known; "
-            "padding that L shares, such as 'zeros', has a direct method with a bound",
-        )
 
 
 def solve_penalized(

@@ -4,8 +4,10 @@
 
 Where A and L are convolutions on one grid (stride 1, one padding mode, as many outputs), the stack
 is a convolution again, with the output channels of both, and the ladder of `pinv` factors it: no
-normal equations, the minimum-norm x where A and L share a null vector, and a certificate.  Any
-other pair is iterated by LSMR on the stack, which knows its optimality but no error_bound.
+normal equations, the minimum-norm x where A and L share a null vector, and a certificate.  Where A
+pads nothing and the rows of L translate, as differences do, those that do not exist are completed
+on a periodic grid (`natural_edges`), with a proven bound of the error.  Any other pair is iterated
+by LSMR on the stack, which knows its optimality but no error_bound.
 
 Cost: that of a pseudo-inverse with c_out + rows of L output channels.
 Not for: L = I, which damping itself does at less cost.

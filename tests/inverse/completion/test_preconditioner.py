@@ -8,7 +8,7 @@ import torch
 from unconv import ConvOperator
 from unconv.convolve import grouped
 from unconv.grid.torus import Torus
-from unconv.inverse.completion.missing import Missing
+from unconv.inverse.completion.missing import missing_outputs
 from unconv.inverse.completion.precision import Precision
 from unconv.inverse.completion.preconditioner import Blocks, Preconditioner, Rows
 
@@ -25,7 +25,7 @@ def made(channels=1, groups=1, size=(7, 9), kernel=(3, 4), dtype=F64, mask=None,
     torus = Torus(coarse, (1,) * len(size), not dtype.is_complex)
     blocks = torus.spectrum(grouped(op.taps, op.geometry), op.geometry)
     precision = Precision(torus, blocks, torch.tensor([0.3], dtype=F64))
-    missing = Missing(op.geometry, torus, op.seen, op.device)
+    missing = missing_outputs(op.geometry, torus, op.seen, op.device)
     return precision, missing, Preconditioner(precision, missing, reach, F64)
 
 

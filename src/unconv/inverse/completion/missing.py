@@ -11,22 +11,26 @@ the same thing, *missing outputs*.  Two arrangements of them can be solved for a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from ...grid.geometry import Geometry
 from ...grid.torus import Torus
 
+Side = tuple[int, int]  # first and last + 1 along an axis
+
 
 class Missing:
-    """The missing outputs of one operator on a grid, in the order of their vector.
+    """The missing outputs on a grid, in the order of their vector.
 
     Parameters
     ----------
-    geometry : of an operator that pads nothing
-    torus : at least as large as its data
-    observed : (c_out or 1, *m) bool, True where an output was seen; None for all of them
-    device : of what is made of it
+    unseen : (c_out, *coarse) bool, True where an output is missing
+    groups : of channels
+    frames : for each channel, (first, last + 1) along each axis of the outputs that decide whether
+        it has seen nothing at an index of another axis
 
     Attributes
     ----------
@@ -35,24 +39,19 @@ class Missing:
         and an index along the axis at which it has seen nothing
     """
 
-    def __init__(
-        self, geometry: Geometry, torus: Torus, observed: Tensor | None, device: torch.device
-    ) -> None:
-        self.sizes, self.groups = torus.coarse, geometry.groups
-        unseen = torch.ones(geometry.c_out, *torus.coarse, dtype=torch.bool, device=device)
-        frame = tuple(slice(a.m) for a in geometry.axes)
-        unseen[(slice(None), *frame)] = False if observed is None else ~observed.to(device)
+    def __init__(self, unseen: Tensor, groups: int, frames: Sequence[Sequence[Side]]) -> None:
+        self.sizes, self.groups = tuple(unseen.shape[1:]), groups
         self.where = unseen.flatten().nonzero()[:, 0]
-        self._place = torch.full((unseen.numel(),), -1, device=device)
-        self._place[self.where] = torch.arange(len(self.where), device=device)
-        self._place = self._place.reshape(geometry.groups, -1, *torus.coarse)
-        by_group = unseen.unflatten(0, (geometry.groups, -1))
+        self._place = torch.full((unseen.numel(),), -1, device=unseen.device)
+        self._place[self.where] = torch.arange(len(self.where), device=unseen.device)
+        self._place = self._place.reshape(groups, -1, *self.sizes)
+        by_group = unseen.unflatten(0, (groups, -1))
         self._in_rows = torch.zeros_like(by_group)
         self.rows: list[list[Tensor]] = []
-        for a in range(geometry.nd):
-            empty = _along(by_group, a)  # (g, c_out/g, size)
+        for a in range(len(self.sizes)):
+            empty = _along(unseen, a, frames).unflatten(0, (groups, -1))  # (g, c_out/g, size)
             self.rows.append([one.nonzero() for one in empty])
-            shape = [size if a == d else 1 for d, size in enumerate(torus.coarse)]
+            shape = [size if a == d else 1 for d, size in enumerate(self.sizes)]
             self._in_rows |= empty.reshape(*empty.shape[:2], *shape)
         self.holes = by_group & ~self._in_rows
 
@@ -61,13 +60,17 @@ class Missing:
         return len(self.where)
 
     def strip(self, axis: int, group: int) -> Tensor:
-        """Places in the vector of a group's rows along an axis, (s, *other sizes)."""
+        """Places in the vector of a group's rows along an axis, (s, *others); -1 where seen."""
         channel, index = self.rows[axis][group].T
         return self._place[group].movedim(1 + axis, 1)[channel, index]
 
     def of(self, group: int, positions: Tensor) -> Tensor:
         """Places in the vector of all channels of a group at (n, nd) positions; -1 where seen."""
         return self._place[(group, slice(None), *positions.T)]
+
+    def most_at(self, positions: Tensor) -> int:
+        """Missing outputs at (n, nd) positions, in the group that has most."""
+        return max(int((self.of(g, positions) >= 0).sum()) for g in range(self.groups))
 
     def crossing(self, reach: int) -> Tensor:
         """(n, nd) positions in rows, at most `reach` samples from rows of every axis."""
@@ -118,7 +121,30 @@ def _labels(anywhere: Tensor) -> Tensor:
     return torch.from_numpy(labels).to(anywhere.device)[anywhere].long()
 
 
-def _along(unseen: Tensor, axis: int) -> Tensor:
-    """(g, c_out/g, *coarse) -> (g, c_out/g, size): where a channel has seen nothing."""
-    others = [d for d in range(2, unseen.ndim) if d != 2 + axis]
-    return unseen.all(dim=others) if others else unseen
+def _along(unseen: Tensor, axis: int, frames: Sequence[Sequence[Side]]) -> Tensor:
+    """(c_out, *coarse) -> (c_out, size): where a channel has seen nothing of its frame."""
+    empty = []
+    for channel, frame in zip(unseen, frames, strict=True):
+        sides = [slice(None) if d == axis else slice(*side) for d, side in enumerate(frame)]
+        lines = channel[tuple(sides)].movedim(axis, 0)[:, None]
+        empty.append(lines.flatten(1).all(1))
+    return torch.stack(empty)
+
+
+def missing_outputs(
+    geometry: Geometry, torus: Torus, observed: Tensor | None, device: torch.device
+) -> Missing:
+    """Those of an operator that pads nothing.
+
+    Parameters
+    ----------
+    geometry : of the operator
+    torus : at least as large as its data
+    observed : (c_out or 1, *m) bool, True where an output was seen; None for all of them
+    device : of what is made of it
+    """
+    unseen = torch.ones(geometry.c_out, *torus.coarse, dtype=torch.bool, device=device)
+    frame = [(0, a.m) for a in geometry.axes]
+    seen = False if observed is None else ~observed.to(device)
+    unseen[(slice(None), *(slice(*side) for side in frame))] = seen
+    return Missing(unseen, geometry.groups, [frame] * geometry.c_out)

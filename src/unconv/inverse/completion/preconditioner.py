@@ -17,14 +17,15 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from ...grid.torus import Torus
 from ...numerics.threads import ENTRIES_A_SLICE, run_in_slices
 from ..facts import CannotServeError
 from .missing import Missing
-from .precision import Precision
 
 LARGEST_BLOCK = 1500
 """Unknowns of a dense block: its inverse is read at every step."""
@@ -37,6 +38,28 @@ _FILLED_AT_ONCE = 2**21  # of matrices of blocks that are filled and inverted at
 _STEPS_OF_SIZE = 1.25  # blocks of sizes within this factor are inverted together
 
 
+class Circulant(Protocol):
+    """A Hermitian positive map q of images of outputs that is a product per frequency.
+
+    torus : the grid; kernels, groups, channels : B, g and c_out/g; shape : (c_out, *coarse)
+    """
+
+    torus: Torus
+    kernels: int
+    groups: int
+    channels: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of an image."""
+
+    def between(self, b: int, g: int, o: int, i: int) -> Tensor:
+        """q of a kernel between two channels of a group, (*spectrum) complex."""
+
+    def times_q(self, grid: Tensor) -> Tensor:
+        """q∗grid, (N, c_out, *coarse), in the precision of the grid, whose memory it may take."""
+
+
 class Preconditioner(nn.Module):
     """An approximate inverse of q on the missing outputs, symmetric and positive definite.
 
@@ -45,7 +68,7 @@ class Preconditioner(nn.Module):
     """
 
     def __init__(
-        self, precision: Precision, missing: Missing, reach: int | None, working: torch.dtype
+        self, precision: Circulant, missing: Missing, reach: int | None, working: torch.dtype
     ) -> None:
         super().__init__()
         self._working = working
@@ -80,18 +103,22 @@ class Rows(nn.Module):
     The block of a frequency of the other axes is Hermitian; where all rows are of one channel and
     lie evenly, reversal conjugates it, and sums and differences of opposite rows make it real.
 
-    Buffers: where (s·others,), inverse (B, F′, s, s), F′ frequencies of the other axes.
+    Buffers: where (s·others,), used the same, False where something was seen after all, None if
+    nowhere; inverse (B, F′, s, s), F′ frequencies of the other axes.
     """
 
     where: Tensor
+    used: Tensor | None
     inverse: Tensor
 
-    def __init__(self, missing: Missing, axis: int, group: int, precision: Precision) -> None:
+    def __init__(self, missing: Missing, axis: int, group: int, precision: Circulant) -> None:
         super().__init__()
         strip, self.axis, self.group = missing.strip(axis, group), axis, group
         self.count, self.others = len(strip), tuple(strip.shape[1:])
         self.real, self.kernels = precision.torus.real, precision.kernels
-        self.register_buffer("where", strip.flatten())
+        used = strip.flatten() >= 0
+        self.register_buffer("where", strip.flatten().clamp(min=0))
+        self.register_buffer("used", None if bool(used.all()) else used)
         self._channel, index = missing.rows[axis][group].T
         lags = (index[:, None] - index) % precision.torus.coarse[axis]
         self._lags, self._which = torch.unique(lags, return_inverse=True)
@@ -134,8 +161,13 @@ class Rows(nn.Module):
 
     def forward(self, r: Tensor) -> Tensor:
         """(N, K) -> (N, the places of `where`)."""
-        N = len(r)
-        strip = r.index_select(1, self.where).reshape(N, self.count, *self.others)
+        if self.used is None:
+            return self._inverted(r.index_select(1, self.where))
+        return self._inverted(r.index_select(1, self.where) * self.used) * self.used
+
+    def _inverted(self, lines: Tensor) -> Tensor:
+        N = len(lines)
+        strip = lines.reshape(N, self.count, *self.others)
         Z = self._transform(strip) if self.others else strip
         shape = Z.shape
         Z = Z.reshape(N, self.count, -1)
@@ -225,7 +257,7 @@ class _Group:
 class _Green:
     """Γ = 𝓕⁻¹q, an image of the grid for each pair of channels, and what of it blocks need."""
 
-    def __init__(self, precision: Precision, lists: Sequence[_Group]) -> None:
+    def __init__(self, precision: Circulant, lists: Sequence[_Group]) -> None:
         self.precision, self.torus = precision, precision.torus
         self.reach = [
             max((found.reach(a, size) for found in lists), default=0)
@@ -299,12 +331,13 @@ def _sets(missing: Missing, channels: int, reach: int | None) -> tuple[Tensor, T
     others = []
     for number in large.nonzero()[:, 0].tolist():
         for window in _windows(positions[owner == number], channels):
-            beside = missing.rows_beside(window, _BESIDE)
-            fits = (len(window) + len(beside)) * channels <= LARGEST_BLOCK + _MORE_BESIDE
-            others.append(torch.cat([window, beside]) if fits else window)
+            # A position may be a hole of one channel and in a row of another one.
+            joined = torch.cat([window, missing.rows_beside(window, _BESIDE)]).unique(dim=0)
+            fits = missing.most_at(joined) <= LARGEST_BLOCK + _MORE_BESIDE
+            others.append(joined if fits else window)
     if reach is not None:
         corner = missing.crossing(reach)
-        if 0 < len(corner) * channels <= LARGEST_BLOCK:
+        if 0 < missing.most_at(corner) <= LARGEST_BLOCK:
             others.append(corner)
     small = ~large[owner]
     sizes = torch.tensor([len(other) for other in others], dtype=torch.long, device=owner.device)

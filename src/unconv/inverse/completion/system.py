@@ -25,9 +25,10 @@ from ...operators.convolution import Convolution
 from ..facts import CannotServeError, Effort, SpectrumSummary, warn_of_accuracy
 from ..operator import InverseOperator
 from ..request import Request
-from .completion import Completed, Completion
-from .missing import Missing
+from .completion import Completion
+from .missing import missing_outputs
 from .precision import Precision
+from .rounds import Completed
 from .sizes import cost, images_at_once, memory, most_steps, obstacle, operations, structure
 
 __all__ = ["CompletionInverse", "factor", "memory", "obstacle", "operations"]
@@ -55,7 +56,7 @@ def factor(op: Convolution, request: Request) -> InverseOperator:
         blocks = found.torus.spectrum(grouped(taps, op.geometry), op.geometry)
         norm = torch.linalg.vector_norm(blocks.flatten(2), dim=2).amax(0)
         precision = Precision(found.torus, blocks, request.damp / unit)
-        missing = Missing(op.geometry, found.torus, op.seen, op.device)
+        missing = missing_outputs(op.geometry, found.torus, op.seen, op.device)
         completion = Completion(precision, missing, found.reach)
     facts = SpectrumSummary.damped(norm * unit, request.damp)
     most = most_steps(found.steps, request)
@@ -156,15 +157,20 @@ class CompletionInverse(InverseOperator):
 
     def advice(self, effort: Effort) -> str | None:
         """What is to be said of the image that is known least, if one falls short."""
-        if effort.iterated is None:
-            return None
-        iterations, errors, met = effort.iterated
-        if bool((met | errors.isnan()).all()):
-            return None
-        short = torch.where(met | errors.isnan(), -1.0, errors)
-        most, worst = int(iterations.max()), float(short.max())
-        more = "raise maxiter or tol" if most >= self.maxiter else "raise tol"
-        return (
-            f"stopped after {most:,} steps with error_bound {worst:.1e}, above tol={self.tol:g}: "
-            f"use a larger damp, or {more}"
-        )
+        return shortfall(effort, self.maxiter, self.tol)
+
+
+def shortfall(effort: Effort, maxiter: int, tol: float) -> str | None:
+    """What is to be said of the image of an iteration that is known least, if one falls short."""
+    if effort.iterated is None:
+        return None
+    iterations, errors, met = effort.iterated
+    if bool((met | errors.isnan()).all()):
+        return None
+    short = torch.where(met | errors.isnan(), -1.0, errors)
+    most, worst = int(iterations.max()), float(short.max())
+    more = "raise maxiter or tol" if most >= maxiter else "raise tol"
+    return (
+        f"stopped after {most:,} steps with error_bound {worst:.1e}, above tol={tol:g}: "
+        f"use a larger damp, or {more}"
+    )

@@ -20,7 +20,7 @@ from torch import Tensor
 from ...grid.torus import Torus
 from ...inverse import InverseOperator, Request
 from ...inverse.completion.completion import Completion
-from ...inverse.completion.missing import Missing
+from ...inverse.completion.missing import missing_outputs
 from ...inverse.completion.precision import Precision
 from ...inverse.completion.sizes import cost_on, grid, memory_of, most_steps, structure
 from ...inverse.completion.system import CompletionInverse
@@ -73,7 +73,7 @@ def by_completion(
         found = cost_on(torus, geometry, largest / float(precision.std), request)
         if found.steps > _MOST_STEPS and request.method == "auto":
             raise CannotServeError(f"some {found.steps:,.0f} steps are expected")
-        missing = Missing(geometry, torus, op.seen, op.device)
+        missing = missing_outputs(geometry, torus, op.seen, op.device)
         completion = Completion(precision, missing, found.reach)
     norm = largest * unit * of_signal
     facts = SpectrumSummary.damped(norm, noise_std, by="noise")

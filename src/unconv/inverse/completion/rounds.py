@@ -1,0 +1,161 @@
+"""Rounds of conjugate gradients for missing outputs, until an error is proven.
+
+With q a circular convolution, G the missing outputs and z given, u on them is sought with
+
+    (G q Gᴴ) u = −G z.
+
+A round solves for what is left, in single precision as long as that gains, and takes it down by
+some digits; then what is left is computed anew in double precision, and what a subclass proves of
+it.  A step takes one pair of FFTs.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ...numerics.norms import nonzero, ratio
+from .conjugate_gradients import ConjugateGradients
+from .missing import Missing
+from .preconditioner import Circulant, Preconditioner
+
+_AIM = 0.5  # of tol, to which a round goes: it may see less than ε
+_OF_A_ROUND = 1e-5  # of the error that a round begins with, or what single precision leaves of it
+_AT_MOST = 0.1  # of it: a round that sought less could not be told from one that fails
+_LEAST_GAIN = 0.5  # of ε by a round, or it is round-off
+
+
+class Completed(NamedTuple):
+    """What was found for each image.
+
+    Attributes
+    ----------
+    u : (N, K) on the missing outputs
+    w : (N, c_out, *coarse) P(z + q∗u), zero where nothing was seen
+    left : (N, c_out, *coarse) r, zero where something was seen
+    error : (N,) ε
+    size : (N,) what ε was held against
+    vanishes : (N,) bool, whether the answer is next to nothing and ε round-off of the data
+    steps : (N,)
+    """
+
+    u: Tensor
+    w: Tensor
+    left: Tensor
+    error: Tensor
+    size: Tensor
+    vanishes: Tensor
+    steps: Tensor
+
+    def but_for(self, where: Tensor, other: Completed) -> Completed:
+        """This, but for the images `where`, (N,) bool, those of another; the steps remain."""
+        return Completed(
+            *(
+                b.where(where.reshape(-1, *[1] * (a.ndim - 1)), a)
+                for a, b in zip(self, other, strict=True)
+            )
+        )._replace(steps=self.steps)
+
+    def meets(self, tol: float) -> Tensor:
+        """(N,) whether the error is proven to be within tol, or is round-off."""
+        return (self.error <= tol * self.size) | self.vanishes
+
+
+class Rounds(nn.Module):
+    """Solves for the missing outputs of one operator; subclasses prove what is left.
+
+    Images of outputs on the grid are (N, c_out, *coarse).
+    """
+
+    where: Tensor
+
+    def __init__(self, q: Circulant, missing: Missing, reach: int | None) -> None:
+        super().__init__()
+        self.q = q
+        self.preconditioner = Preconditioner(q, missing, reach, torch.float32)
+        self.register_buffer("where", missing.where)
+
+    @abstractmethod
+    def _judged(self, z: Tensor, y: Tensor | None, u: Tensor | None, largest: Tensor) -> Completed:
+        """w, what is left, and ε, from q itself and not from a recurrence; u = 0 if None.
+
+        y : (N, c_out, *coarse) where z = q∗y, None for the adjoint; largest : see `_settle`
+        """
+
+    def _settle(
+        self, z: Tensor, y: Tensor | None, largest: Tensor, tol: float, maxiter: int
+    ) -> Completed:
+        """Rounds of conjugate gradients until ε is proven for every image, or nothing gains.
+
+        A round solves for what is left, in single precision as long as that gains, and takes it
+        down by some digits; then what is left is computed anew in double precision.  A round knows
+        the error as its preconditioner sees it; only `_judged` tells the truth.  Every image goes
+        on or stops by itself, so that none depends on the others.
+
+        largest : (N,) what the answer may at most be for such data, to its order
+        """
+        found = self._judged(z, y, None, largest)
+        going = ~found.meets(tol)
+        single = torch.ones_like(going)
+        while bool(going.any()):
+            low = bool((going & single).any())
+            now = going & single if low else going
+            last, found = found, self._round(z, y, found, now, largest, tol, maxiter, low=low)
+            poor = now & ~(found.error <= _LEAST_GAIN * last.error)
+            found = found.but_for(now & ~(found.error < last.error), last)
+            going &= ~found.meets(tol) & (found.steps < maxiter) & (single | ~poor)
+            single &= ~poor
+        return found
+
+    def _round(
+        self,
+        z: Tensor,
+        y: Tensor | None,
+        found: Completed,
+        now: Tensor,
+        largest: Tensor,
+        tol: float,
+        maxiter: int,
+        *,
+        low: bool,
+    ) -> Completed:
+        """Solve for what is left of the images that are `now`, (N,) bool."""
+        r = -self.on_missing(found.left)
+        unit = nonzero(norm(r))[:, None]
+        r = r / unit
+        if low:
+            r = r.to(torch.complex64 if r.is_complex() else torch.float32)
+        apply = partial(self._restricted, r.new_zeros(len(r), *self.q.shape))
+        run = ConjugateGradients(apply, self.preconditioner, r)
+        aim = ratio(_AIM * tol * found.size, found.error).clamp(_OF_A_ROUND, _AT_MOST)
+        least = run.error() * aim
+        while True:
+            on = now & (run.error() > least) & (found.steps + run.steps < maxiter)
+            if not bool(on.any()):
+                break
+            run.step(on)
+        u = found.u + run.u * unit
+        judged = self._judged(z, y, u, largest)
+        return judged._replace(steps=found.steps + run.steps)
+
+    def _restricted(self, grid: Tensor, u: Tensor) -> Tensor:
+        """G q Gᴴ u; the grid is zero where something was seen, and used again."""
+        return self.on_missing(self.q.times_q(self.put_(grid, u)))
+
+    def put_(self, grid: Tensor, u: Tensor) -> Tensor:
+        """Write u into the missing outputs of a contiguous grid."""
+        grid.view(len(u), -1).scatter_(1, self.where.expand(len(u), -1), u)
+        return grid
+
+    def on_missing(self, grid: Tensor) -> Tensor:
+        """G grid, (N, K)."""
+        return grid.reshape(len(grid), -1).index_select(1, self.where)
+
+
+def norm(t: Tensor) -> Tensor:
+    """‖t‖ image by image, (N,): plain, for the data come in units of order one."""
+    return torch.linalg.vector_norm(t.flatten(1), dim=1)

@@ -1,0 +1,1 @@
+"""Penalised solutions of operators that pad nothing, by completion of the rows of their stack."""

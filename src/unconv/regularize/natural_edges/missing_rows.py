@@ -1,0 +1,103 @@
+"""The penalised solution from rows of which some do not exist, by completing them.
+
+Complete rows z of the stack B on its grid have a solution e∗z per frequency and leave the residual
+q∗z (projection.py).  Rows that do not exist are chosen such that nothing is left of them,
+
+    (G q Gᴴ) u = −G q z,                 G: the missing rows,
+
+so that e∗(z + u) solves the least-squares problem of those that do: the iteration of
+`unconv.inverse.completion`, with another proof.  For w = q∗(z + u) on the rows of A and damp·L
+within the domain, and μ ≤ λ_min(AᴴA + damp²LᴴL),
+
+    ‖x − x*‖ ≤ ‖[A; damp·L]ᴴ w‖/μ,
+
+the gradient over the strong convexity of the problem (tile_bound.py proves a μ).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...inverse.completion.missing import Missing
+from ...inverse.completion.rounds import Completed, Rounds, norm
+from .grid_stack import GridStack
+from .projection import Projection
+
+_REACHES = (16, 8, 4)  # samples around the corners that are solved for with them
+_LARGEST_CORNER = 800  # unknowns: some 30 ms to factor
+_EPS = torch.finfo(torch.float64).eps
+
+
+class PenalizedCompletion(Rounds):
+    """Solves for the missing rows of one stack.
+
+    Parameters
+    ----------
+    stack : on its grid
+    domain : sizes of the domain, a part of the grid
+    proven : μ in the unit of the blocks; where it is 0 the gradient itself, relative to what it may
+        be, takes the place of the bound
+    """
+
+    inside: Tensor
+
+    def __init__(self, stack: GridStack, domain: tuple[int, ...], proven: float) -> None:
+        projection = Projection(stack.torus, stack.blocks)
+        missing = Missing(~stack.seen, stack.groups, stack.frame)
+        super().__init__(projection, missing, _reach_of(missing))
+        self.projection, self.proven = projection, proven
+        self.domain: tuple[Any, ...] = (..., *(slice(n) for n in domain))
+        self.register_buffer("inside", stack.inside)
+        self.largest = float(torch.linalg.vector_norm(stack.blocks.flatten(2), dim=2).amax())
+
+    def estimate(self, y: Tensor, tol: float, maxiter: int) -> tuple[Tensor, Completed]:
+        """x on the grid for rows y, zero where none is; ε is held against ‖x‖ on the domain."""
+        p = self.projection
+        largest = norm(y) / p.least**0.5
+        found = self._settle(p.times_q(y), y, largest, tol, maxiter)
+        complete = self.put_(y.clone(memory_format=torch.contiguous_format), found.u)
+        return p.estimated(p.torus.transform(complete)), found
+
+    def adjoint(self, x: Tensor, tol: float, maxiter: int) -> Completed:
+        """`w` is the adjoint of `estimate` for x on the grid; ε is held against ‖w‖."""
+        largest = norm(x) / self.projection.least**0.5
+        return self._settle(self.projection.estimated_adjoint(x), None, largest, tol, maxiter)
+
+    def _judged(self, z: Tensor, y: Tensor | None, u: Tensor | None, largest: Tensor) -> Completed:
+        """w, what is left, and the bound; for the adjoint, of which it is none, an estimate."""
+        p = self.projection
+        if u is None:
+            u = z.new_zeros(len(z), len(self.where))
+        if y is None:
+            w = z + p.times_q(self.put_(z.new_zeros(z.shape), u))
+            left = self.put_(z.new_zeros(z.shape), self.on_missing(w))
+            w = w - left
+            gradient, size = norm(p.gradient(left)), norm(w)
+            error = torch.hypot(norm(left), gradient / (self.proven**0.5 or self.largest))
+        else:
+            spectrum = p.torus.transform(self.put_(y.clone(), u))
+            size = norm(p.estimated(spectrum)[self.domain])
+            w = p.torus.inverse_transform(p.residual(spectrum))
+            left = self.put_(z.new_zeros(z.shape), self.on_missing(w))
+            w = w * self.inside
+            error, most = (
+                norm(p.gradient(w)[self.domain]),
+                self.largest * (self.largest * size + norm(y)),
+            )
+            if self.proven:
+                error = (error + _EPS * most) / self.proven
+            else:
+                size = most
+        steps = torch.zeros_like(error, dtype=torch.long)
+        return Completed(u, w, left, error, size, size <= 16 * _EPS * largest, steps)
+
+
+def _reach_of(missing: Missing) -> int | None:
+    """The reach of the corners, by what their dense block costs."""
+    for reach in _REACHES:
+        if missing.most_at(missing.crossing(reach)) <= _LARGEST_CORNER:
+            return reach
+    return None

@@ -38,7 +38,7 @@ class Pair(NamedTuple):
 
 _REQUIRED = inspect.Parameter.empty
 _QUESTION = {"self", "op", "y", "weight"}
-_CONV = {"stride", "padding", "dilation", "groups", "padding_mode", "input_shape"}
+_CONV = {"stride", "padding", "dilation", "groups", "padding_mode", "input_shape", "observed"}
 
 
 def options_of(call: Callable[..., Any], *apart: str) -> Options:

@@ -79,3 +79,22 @@ def test_bad_input():
     assert_says(error, "y[None]")
     with pytest.raises(TypeError, match="y must be"):
         unconv.tsvd([1.0], randn(1, 1, 3), 0.1)
+
+
+def test_data_that_were_seen_in_part():
+    weight = randn(2, 2, 3, 3)
+    op = ConvOperator(weight, (8, 9))
+    y = data(op.range_shape, op)
+    seen = torch.rand(op.range_shape[1:], generator=torch.Generator().manual_seed(0)) > 0.2
+    y[..., ~seen] = torch.nan
+    B = op.observed(seen)
+    for found, expected in (
+        (unconv.tikhonov(y, weight, 0.3, observed=seen), B.tikhonov(0.3)(y)),
+        (unconv.lstsq(y, weight, observed=seen).solution, B.lstsq(y).solution),
+        (unconv.conv2d_pinv(y, weight, observed=seen), B.pinv()(y)),
+        (unconv.conv2d_adjoint(y, weight, observed=seen), B.H(y.nan_to_num())),
+    ):
+        assert found.isfinite().all()
+        assert relative(found, expected) < 1e-12
+    with pytest.raises(ValueError, match=r"mask.*\(6, 7\)"):
+        unconv.tikhonov(y, weight, 0.3, observed=seen[1:])

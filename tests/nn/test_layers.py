@@ -67,6 +67,22 @@ def test_undoes_a_convolution(nd, kind, options):
 
 
 @pytest.mark.parametrize(("nd", "kind"), EVERY)
+def test_data_that_were_seen_in_part(nd, kind):
+    conv = conv_of(nd, padding=0)
+    layer = kind.from_conv(conv)
+    op = unconv.ConvOperator.from_module(conv, (8, 7, 6)[:nd])
+    seen = torch.rand(op.range_shape[1:], generator=torch.Generator().manual_seed(nd)) > 0.2
+    y = randn(2, *op.range_shape)
+    bias = conv.bias.reshape(-1, *[1] * nd)
+    x = layer(y.masked_fill(~seen, torch.nan), observed=seen)
+    assert relative(x, expected(layer, op.observed(seen), y - bias)) < 1e-5
+    # Neither another mask nor none is taken for the one whose factor is kept.
+    other = seen.roll(1, 0)
+    assert relative(layer(y, observed=other), expected(layer, op.observed(other), y - bias)) < 1e-5
+    assert relative(layer(y), expected(layer, op, y - bias)) < 1e-5
+
+
+@pytest.mark.parametrize(("nd", "kind"), EVERY)
 def test_made_of_the_arguments_of_a_convolution(nd, kind):
     layer = kind(4, 6, 3, stride=2, padding=1, groups=2, padding_mode="symmetric", dtype=F64)
     assert layer.weight.shape == (6, 2, *[3] * nd)

@@ -31,6 +31,7 @@ class BoundaryOptions(TypedDict, total=False):
 
     padding_mode: str
     input_shape: Sequence[int] | None
+    observed: Tensor | None
 
 
 class ConvOptions(BoundaryOptions, total=False):
@@ -97,10 +98,11 @@ class LstsqOptions(TikhonovOptions, total=False):
     atol: float
 
 
+_OF_THE_DATA = ("input_shape", "observed")
 _CONV = {
     name: p
     for name, p in inspect.signature(ConvOperator).parameters.items()
-    if name in ConvOptions.__annotations__ and name != "input_shape"
+    if name in ConvOptions.__annotations__ and name not in _OF_THE_DATA
 }
 _NOT_OFFERED = ("self", "y", "subtract_bias")
 """No options: what a one-call function has by its nature, and a bias, which it knows nothing of."""
@@ -113,7 +115,10 @@ _TEXTS = {
         As in `ConvOperator`.
     input_shape
         Spatial sizes of x.  Default: the size that torch's transposed convolution with
-        output_padding=0 returns; with stride > 1 several sizes give the same y.""",
+        output_padding=0 returns; with stride > 1 several sizes give the same y.
+    observed
+        Bool, True where y was seen, (*m) or (c_out, *m), as in `ConvOperator.observed`; None where
+        all of it was.""",
     "cutoff": """rtol, atol
         Singular values σ ≤ max(atol, rtol·σ_max) count as zero, as in `ConvOperator.pinv`;
         without effect where damp > 0.""",
@@ -170,8 +175,14 @@ def spelled_out(
 
 def _options_of(method: Callable[..., Any] | None) -> list[inspect.Parameter]:
     """Those of a convolution and of a method, by name alone, with their defaults."""
-    size = inspect.Parameter("input_shape", inspect.Parameter.KEYWORD_ONLY, default=None)
-    found = [*_CONV.values(), size.replace(annotation="Sequence[int] | None")]
+    annotations = "Sequence[int] | None", "Tensor | None"
+    found = [
+        *_CONV.values(),
+        *(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+            for name, kind in zip(_OF_THE_DATA, annotations, strict=True)
+        ),
+    ]
     if method is not None:
         found += [
             p for n, p in inspect.signature(method).parameters.items() if n not in _NOT_OFFERED
@@ -212,7 +223,7 @@ def operator_of(
         input_shape = smallest_domain(y.shape[2:], weight.shape[-nd:], **steps)
     op = ConvOperator(weight, input_shape, **conv)
     op._check(y, op.range_shape)
-    return op
+    return op if options["observed"] is None else op.observed(options["observed"])
 
 
 def question_of(
@@ -220,7 +231,7 @@ def question_of(
 ) -> tuple[ConvOperator, dict[str, Any]]:
     """The operator in the precision of y, and the options of its method."""
     op = in_precision_of(operator_of(y, weight, options, nd), y)
-    solver = {n: v for n, v in options.items() if n not in (*_CONV, "input_shape")}
+    solver = {n: v for n, v in options.items() if n not in (*_CONV, *_OF_THE_DATA)}
     if solver.get("expected_solves", 0) is None:
         solver["expected_solves"] = max(EXPECTED_SOLVES, len(y))
     return op, solver

@@ -257,11 +257,21 @@ class InverseConv(nn.Module):
 
     # --- what a network calls
     @outside_graphs  # whether to factor is decided anew at every call, which no graph can hold
-    def forward(self, y: Tensor, input_shape: Sequence[int] | None = None) -> Tensor:
-        """(N, out_channels, *m) -> (N, in_channels, *n)."""
+    def forward(
+        self,
+        y: Tensor,
+        input_shape: Sequence[int] | None = None,
+        *,
+        observed: Tensor | None = None,
+    ) -> Tensor:
+        """(N, out_channels, *m) -> (N, in_channels, *n).
+
+        observed : bool, True where y was seen, (*m) or (out_channels, *m): `ConvOperator.observed`
+        """
         check_tensor("y", y)
         op = self.operator(self._sizes(y, input_shape))
         op._check(y, op.range_shape)
+        op = op if observed is None else op.observed(observed)
         inverse = self.inverse(op)
         if self.bias is not None:
             y = y - self.bias.reshape(-1, *[1] * self.nd)
@@ -275,8 +285,9 @@ class InverseConv(nn.Module):
         """The factored inverse of `operator(...)`, at hand or made now."""
         stored = {"weight": self.weight, **self._parameters_of_factor()}
         if all(self._is_own(name, t) for name, t in stored.items()):
-            key = op.geometry
-            factor = self._factors.get(key, list(stored.values()), lambda: self._factor(op))
+            key = op.geometry, op.seen is None
+            seen = [] if op.seen is None else [op.seen]
+            factor = self._factors.get(key, [*stored.values(), *seen], lambda: self._factor(op))
         else:  # computed tensors, such as those of torch.func or of a parametrisation
             factor = self._factor(op)
         return factor.bound_to(self.weight, *self._values_of_factor())

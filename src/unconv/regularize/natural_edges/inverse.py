@@ -16,6 +16,7 @@ import math
 import torch
 from torch import Tensor
 
+from ...grid.fft import fast_size
 from ...inverse.completion.rounds import Completed
 from ...inverse.completion.system import shortfall
 from ...inverse.facts import CannotServeError, Effort, warn_of_accuracy
@@ -27,11 +28,12 @@ from ..penalty import in_groups
 from ..stack_inverse import StackInverse
 from .grid_stack import GridStack, grid_stack, wraps
 from .missing_rows import PenalizedCompletion
-from .tile_bound import spread, tile_bound, trimmed
+from .tile_bound import MOST_UNKNOWNS, spread, tile_bound, trimmed
 
 _MOST_STEPS = 1_000  # `maxiter` overrides it
 _OPTIMAL = 1e-13  # of a gradient, where no bound of the error is proven: round-off
-_IMAGES = 12  # of each row on the grid, that set-up and a solve hold at once
+_KEPT, _AT_WORK = 12, 14  # real images of each row that are kept, and that a solve holds
+_COPIES = 8  # of a tile's matrix, while its bound is proven
 _SLICE_BYTES = 32 * 2**20  # of the images of the grid that are solved for at once
 
 
@@ -50,7 +52,7 @@ class StackCompletion(StackInverse):
         A, B = op.in_double(), L.in_double()
         sizes = [float(o.weight.detach().abs().amax()) for o in (A, B)]
         unit = float(unit_of(torch.tensor(max(sizes[0], request.damp * sizes[1]))))
-        need = _IMAGES * 16 * (A.range_shape[0] + B.range_shape[0]) * math.prod(A.domain_shape[1:])
+        need = memory(A, B)
         if need > request.memory_limit:
             raise CannotServeError(f"it takes some {gigabytes(need)}, more than memory_limit")
         with torch.no_grad():
@@ -84,7 +86,7 @@ class StackCompletion(StackInverse):
 
     def _in_slices(self, v: Tensor, *, adjoint: bool) -> tuple[Tensor, Effort]:
         torus = self.grid.torus
-        image = 8 * _IMAGES * len(self.grid.frame) * math.prod(torus.coarse)
+        image = 8 * _AT_WORK * len(self.grid.frame) * math.prod(torus.coarse)
         v, size = in_unit(v)
         found = [
             self._adjoint(part) if adjoint else self._estimate(part)
@@ -118,6 +120,17 @@ class StackCompletion(StackInverse):
         found = self.completion.adjoint(grid, self.aim, self.maxiter)
         rows = found.w * self.grid.inside
         return self.layout.join(*(rows[place] for place in self._places)), found
+
+
+def memory(A: Convolution, L: Convolution) -> int:
+    """Bytes at the peak of the set-up and of a solve of one image, as measured."""
+    axes, real = A.geometry.axes, 1 if not (A.dtype.is_complex or L.dtype.is_complex) else 2
+    pixels = math.prod(fast_size(a.n) for a in axes)
+    images = real * (_KEPT + _AT_WORK) * (A.range_shape[0] + L.range_shape[0])
+    tile = A.geometry.c_in // A.geometry.groups
+    tile *= math.prod(min(a.n, 2 * max(a.extent, 2) - 2) for a in axes)
+    proof = real * _COPIES * tile**2 if tile <= MOST_UNKNOWNS else 0
+    return 8 * max(images * pixels, proof)  # one after the other
 
 
 def _proven(A: Convolution, L: Convolution, damp: float, stack: GridStack) -> float:

@@ -28,7 +28,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_MOST_UNKNOWNS = 3_000  # of a tile: some 0.3 s a factorisation
+MOST_UNKNOWNS = 3_000
+"""Of a tile, above which nothing is proven: a factorisation takes some 0.3 s."""
+
 _SAFE = 0.9  # of an estimate from above, so that a factor proves it
 _LESS = 0.5  # of it, where that failed
 _MOST_TRIALS = 6
@@ -72,7 +74,7 @@ def tile_bound(rows: list[Tensor], domain: tuple[int, ...]) -> float:
     done: set[_Shape] = set()
     for shape in itertools.product(*(_tiles(k, n) for k, n in zip(reach, domain, strict=True))):
         size = tuple(samples for samples, _ in shape)
-        if rows[0].shape[1] * math.prod(size) > _MOST_UNKNOWNS:
+        if rows[0].shape[1] * math.prod(size) > MOST_UNKNOWNS:
             return 0.0
         if any(_turned(shape, axes) in done for axes in turns):
             continue

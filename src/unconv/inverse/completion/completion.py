@@ -203,7 +203,7 @@ class Completion(nn.Module):
 
     def on_missing(self, grid: Tensor) -> Tensor:
         """G grid, (N, K)."""
-        return grid.reshape(len(grid), -1).index_select(1, self.where)
+        return grid.reshape(len(grid), -1).gather(1, self.where.expand(len(grid), -1))
 
 
 def _norm(t: Tensor) -> Tensor:

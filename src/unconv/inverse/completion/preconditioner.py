@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -55,12 +56,13 @@ class Preconditioner(nn.Module):
         cross = len(missing.sizes) == 2 and len({part.axis for part in found}) == 2
         lists = _blocks_of(missing, precision.channels, reach if cross else None)
         green = _Green(precision, lists)
-        greens = [(part, part.tables()) for part in found]
+        greens = [(part, part.lines(precision.channels)) for part in found]
         for place, image in green.images():
-            for part, tables in greens:
-                part.fill(tables, place, image)
-        for part, tables in greens:
-            part.invert(tables, working)
+            for part, lines in greens:
+                part.fill(lines, place, image)
+        while greens:
+            part, lines = greens.pop()
+            part.invert(lines, working)
         self.blocks = nn.ModuleList(Blocks(one, green, working) for one in lists)
 
     def forward(self, r: Tensor) -> Tensor:
@@ -77,10 +79,11 @@ class Preconditioner(nn.Module):
 class Rows(nn.Module):
     """The inverse of q on the rows of one group of channels along one axis.
 
-    The block of a frequency of the other axes is Hermitian; where all rows are of one channel and
-    lie evenly, reversal conjugates it, and sums and differences of opposite rows make it real.
+    The block T of a frequency of the other axes is Hermitian.  Where all rows are of one channel
+    and lie evenly, reversal conjugates it, and in sums and differences of opposite rows, the latter
+    times −i, it is real: T⁻¹ = Q (QᴴTQ)⁻¹ Qᴴ, with columns e + ē and i(e − ē) of Q.
 
-    Buffers: where (s·others,), inverse (B, F′, s, s), F′ frequencies of the other axes.
+    Buffers: where (s·others,), inverse (B, F′, s, s) transposed, F′ frequencies of the other axes.
     """
 
     where: Tensor
@@ -91,75 +94,118 @@ class Rows(nn.Module):
         strip, self.axis, self.group = missing.strip(axis, group), axis, group
         self.count, self.others = len(strip), tuple(strip.shape[1:])
         self.real, self.kernels = precision.torus.real, precision.kernels
-        self.register_buffer("where", strip.flatten())
-        self._channel, index = missing.rows[axis][group].T
-        lags = (index[:, None] - index) % precision.torus.coarse[axis]
-        self._lags, self._which = torch.unique(lags, return_inverse=True)
+        channel, index = missing.rows[axis][group].T
         even = bool((index + index.flip(0) == index[0] + index[-1]).all())
-        self._halved = even and bool((self._channel == self._channel[0]).all()) and self._is_complex
+        halved = even and bool((channel == channel[0]).all()) and self._is_complex
+        self._pairs = self.count // 2 if halved else 0
+        if halved:  # opposite rows at the same places of two halves
+            strip = torch.cat([strip[: -self._pairs], strip[-self._pairs :].flip(0)])
+        self.register_buffer("where", strip.flatten())
+        self._channels, self._apart = channel, index[:, None] - index
+        lags = self._apart.abs() if halved else self._apart % precision.torus.coarse[axis]
+        self._lags, self._which = torch.unique(lags, return_inverse=True)
 
     @property
     def _is_complex(self) -> bool:
         return bool(self.others) or not self.real
 
-    def tables(self) -> Tensor:
-        """Room for the blocks (B, F′, s, s)."""
+    def lines(self, channels: int) -> Tensor:
+        """Room for Γ between channels at all lags of the rows, (B, F′, r, r, L)."""
         others = [*self.others]
         if self.real and others:
             others[-1] = others[-1] // 2 + 1
+        shape = (self.kernels, math.prod(others), channels, channels, len(self._lags))
         dtype = torch.complex128 if self._is_complex else torch.float64
-        shape = (self.kernels, math.prod(others), self.count, self.count)
         return torch.empty(shape, dtype=dtype, device=self.where.device)
 
-    def fill(self, tables: Tensor, place: tuple[int, ...], image: Tensor) -> None:
-        """Enter Γ between two channels, an image of the grid, for all pairs of their rows."""
+    def fill(self, lines: Tensor, place: tuple[int, ...], image: Tensor) -> None:
+        """Enter Γ between two channels, an image of the grid."""
         b, group, o, i = place
-        if group != self.group:
-            return
-        mine, other = ((self._channel == channel).nonzero()[:, 0] for channel in (o, i))
-        if not len(mine) or not len(other):
-            return
-        lines = image.movedim(self.axis, 0).index_select(0, self._lags)
-        lines = self._transform(lines).flatten(1) if self.others else lines[:, None]
-        pairs = lines[self._which[mine[:, None], other]]  # (mine, other, F′)
-        tables[b, :, mine[:, None], other] = pairs.movedim(2, 0)
+        if group == self.group:
+            found = image.movedim(self.axis, 0).index_select(0, self._lags)
+            lines[b, :, o, i] = self._transform(found).flatten(1).T if self.others else found
 
-    def invert(self, tables: Tensor, working: torch.dtype) -> None:
-        """Factor and invert what was entered."""
-        if self._halved:
-            tables = _sums_and_differences(tables.conj(), 3).conj()
-            tables = _sums_and_differences(tables, 2).real.contiguous()
-        inverse = _inverse(tables.flatten(0, 1), working)
-        self.register_buffer("inverse", inverse.reshape(tables.shape))
+    def invert(self, lines: Tensor, working: torch.dtype) -> None:
+        """Factor and invert the blocks, which are made a few at a time."""
+        s, flat = self.count, lines.flatten(2).flatten(0, 1)
+        if self._pairs:
+            flat, kind = torch.view_as_real(flat).flatten(1), working
+            make = partial(_sums, flat, self._real_entries())
+        else:
+            kind = working.to_complex() if flat.is_complex() else working
+            r, L = lines.shape[3:]
+            pair = self._channels[:, None] * r + self._channels
+            make = partial(_picked, flat, (pair * L + self._which).flatten())
+        inverse = flat.new_empty(len(flat), s, s, dtype=kind)
+        _invert(lambda part: make(part).unflatten(1, (s, s)), inverse)
+        self.register_buffer("inverse", inverse.mT.unflatten(0, lines.shape[:2]).contiguous())
+
+    def _real_entries(self) -> tuple[Tensor, ...]:
+        """Of QᴴTQ: two places in the (real, imaginary) parts of a line, and their factors, (s²,).
+
+        With t the entries of 2T between e and f, and m those between ē and f, it is Re(t + m)
+        between two sums, Re(t − m) between two differences, Im(t − m) between a difference and a
+        sum, −Im(t + m) the other way; half of it for the middle row, which is its own opposite.
+        """
+        s, p = self.count, self._pairs
+        e = torch.arange(s - p, device=self.where.device)
+        e = torch.cat([e, e[:p]])
+        is_difference = torch.arange(s, device=e.device) >= s - p
+        imaginary = is_difference[:, None] != is_difference
+        found = []
+        for row, sign in ((e, 2.0), (s - 1 - e, -2.0)):
+            which, apart = self._which[row[:, None], e], self._apart[row[:, None], e]
+            factor = torch.where(is_difference[:, None], sign, 2.0).double().expand(s, s).clone()
+            factor[imaginary] *= apart[imaginary].sign()
+            factor[imaginary & is_difference] *= -1.0
+            factor *= torch.where(2 * e == s - 1, 0.5, 1.0)
+            factor *= torch.where(2 * e == s - 1, 0.5, 1.0)[:, None]
+            found += [(2 * which + imaginary).flatten(), factor.flatten()]
+        return tuple(found)
 
     def forward(self, r: Tensor) -> Tensor:
         """(N, K) -> (N, the places of `where`)."""
         N = len(r)
-        strip = r.index_select(1, self.where).reshape(N, self.count, *self.others)
-        Z = self._transform(strip) if self.others else strip
-        shape = Z.shape
-        Z = Z.reshape(N, self.count, -1)
-        if self._halved:
-            Z = _from_sums_and_differences(self._solved(_sums_and_differences(Z, 1)), 1)
-        else:
-            Z = self._solved(Z)
+        strip = r.gather(1, self.where.expand(N, -1)).reshape(N, self.count, *self.others)
+        self._fold_(strip)
         if not self.others:
-            return Z.reshape(N, -1)
-        dims = tuple(range(-len(self.others), 0))
-        inverse = torch.fft.irfftn if self.real else torch.fft.ifftn
-        return inverse(Z.reshape(shape), s=self.others, dim=dims).reshape(N, -1)
-
-    def _solved(self, Z: Tensor) -> Tensor:
-        """The inverse of each frequency's block on (N, s, F′)."""
-        is_real = Z.is_complex() and not self.inverse.is_complex()
-        V = torch.view_as_real(Z.resolve_conj()) if is_real else Z[..., None]  # (N, s, F′, parts)
-        if self.kernels > 1:
-            V = (self.inverse @ V.transpose(1, 2)).transpose(1, 2)
+            self._solve_(strip[..., None])
         else:
-            N, s, F, parts = V.shape
-            V = self.inverse[0] @ V.permute(2, 1, 0, 3).reshape(F, s, N * parts)
-            V = V.reshape(F, s, N, parts).permute(2, 1, 0, 3)
-        return torch.view_as_complex(V.contiguous()) if is_real else V[..., 0]
+            Z = self._transform(strip).contiguous()
+            self._solve_(Z.flatten(2))
+            dims = tuple(range(-len(self.others), 0))
+            inverse = torch.fft.irfftn if self.real else torch.fft.ifftn
+            strip = inverse(Z, s=self.others, dim=dims)
+        self._fold_(strip)
+        return strip.reshape(N, -1)
+
+    def _fold_(self, strip: Tensor) -> None:
+        """a + b and a − b in the places of opposite rows a and b."""
+        if self._pairs:
+            a, b = strip[:, : self._pairs], strip[:, -self._pairs :]
+            a.add_(b)
+            torch.sub(a, b, alpha=2, out=b)
+
+    def _solve_(self, Z: Tensor) -> None:
+        """The inverse of each frequency's block on (N, s, F′), in place.
+
+        Vectors are rows: two of them times a small matrix take little more than half of what the
+        matrix times two columns does (MKL, 26 rows).
+        """
+        plain = not Z.is_complex() or self.inverse.is_complex()
+        parts = (Z[..., None] if plain else torch.view_as_real(Z)).permute(2, 0, 3, 1)
+        V = torch.empty_like(parts, memory_format=torch.contiguous_format)  # (F′, N, parts, s)
+        sums = self.count - self._pairs
+        V[..., :sums] = parts[..., :sums]
+        if self._pairs:  # of the differences, times −i
+            V[:, :, 0, sums:] = parts[:, :, 1, sums:]
+            torch.neg(parts[:, :, 0, sums:], out=V[:, :, 1, sums:])
+        rows = V.unflatten(1, (self.kernels, -1)).movedim(1, 0)  # (B, F′, N/B, parts, s)
+        V = (rows.flatten(2, 3) @ self.inverse).reshape(rows.shape).movedim(0, 1).flatten(1, 2)
+        parts[..., :sums] = V[..., :sums]
+        if self._pairs:
+            parts[:, :, 1, sums:] = V[:, :, 0, sums:]
+            torch.neg(V[:, :, 1, sums:], out=parts[:, :, 0, sums:])
 
     def _transform(self, lines: Tensor) -> Tensor:
         dims = tuple(range(-len(self.others), 0))
@@ -187,7 +233,8 @@ class Blocks(nn.Module):
             matrices = green.between(found, part)
             eye = torch.eye(n, dtype=matrices.dtype, device=matrices.device)
             filled = torch.where(pair, matrices, eye)
-            inverses = _inverse(filled.flatten(0, 1), working).reshape(filled.shape)
+            inverses = torch.empty_like(filled, dtype=kind)
+            _invert(filled.flatten(0, 1).__getitem__, inverses.flatten(0, 1))
             inverse[:, part] = inverses.where(pair, 0)
         self.register_buffer("where", found.where.flatten())
         self.register_buffer("inverse", inverse)
@@ -195,7 +242,7 @@ class Blocks(nn.Module):
     def forward(self, r: Tensor) -> Tensor:
         """(N, K) -> (N, the places of `where`)."""
         _, count, n, _ = self.inverse.shape
-        parts = r.index_select(1, self.where).reshape(len(r), count, n)
+        parts = r.gather(1, self.where.expand(len(r), -1)).reshape(len(r), count, n)
         if len(self.inverse) > 1:
             return (self.inverse @ parts[..., None])[..., 0].flatten(1)
         return (self.inverse[0] @ parts.permute(1, 2, 0)).permute(2, 0, 1).flatten(1)
@@ -351,42 +398,34 @@ def _windows(positions: Tensor, channels: int) -> list[Tensor]:
     return found
 
 
-def _sums_and_differences(v: Tensor, dim: int) -> Tensor:
-    """Qᴴv along a dimension: with opposite entries a and b, (a + b)/√2 and (a − b)/(√2 i)."""
-    n = v.shape[dim]
-    a, b = v.narrow(dim, 0, n // 2), v.narrow(dim, n - n // 2, n // 2).flip(dim)
-    middle = v.narrow(dim, n // 2, n % 2)
-    return torch.cat([(a + b) / math.sqrt(2), middle, (a - b) * complex(0, -math.sqrt(0.5))], dim)
+def _sums(parts: Tensor, entries: tuple[Tensor, ...], part: slice) -> Tensor:
+    """Sums of two multiples of entries of each line."""
+    first, factor, second, other = entries
+    mine = parts[part]
+    return mine[:, first].mul_(factor).addcmul_(mine[:, second], other)
 
 
-def _from_sums_and_differences(v: Tensor, dim: int) -> Tensor:
-    """Q v, the inverse of `_sums_and_differences`."""
-    n = v.shape[dim]
-    total, half = v.narrow(dim, 0, n // 2) / math.sqrt(2), complex(0, math.sqrt(0.5))
-    difference = v.narrow(dim, n - n // 2, n // 2) * half
-    middle = v.narrow(dim, n // 2, n % 2)
-    return torch.cat([total + difference, middle, (total - difference).flip(dim)], dim)
+def _picked(lines: Tensor, entries: Tensor, part: slice) -> Tensor:
+    """Entries of each line."""
+    return lines[part][:, entries]
 
 
-def _inverse(matrices: Tensor, working: torch.dtype) -> Tensor:
-    """The inverses of Hermitian positive definite matrices (count, n, n), kept in `working`."""
-    count, n, _ = matrices.shape
-    kind = working.to_complex() if matrices.is_complex() else working
-    inverse = torch.empty_like(matrices, dtype=kind)
+def _invert(make: Callable[[slice], Tensor], inverse: Tensor) -> None:
+    """The inverses (count, n, n) of Hermitian positive definite matrices, made slice by slice."""
+    count, n, _ = inverse.shape
     failed = torch.zeros(count, dtype=torch.bool)
 
     def work(part: slice) -> None:
-        factor, info = torch.linalg.cholesky_ex(matrices[part])
+        factor, info = torch.linalg.cholesky_ex(make(part))
         failed[part] = (info != 0).cpu()
         if not bool(failed[part].any()):
             inverse[part] = torch.cholesky_inverse(factor)
 
     step = max(1, ENTRIES_A_SLICE // (n * n))
     if step > 1 or count >= 4 * torch.get_num_threads():
-        run_in_slices(work, count, step, matrices.device)
+        run_in_slices(work, count, step, inverse.device)
     else:  # large ones, on all threads
         for i in range(count):
             work(slice(i, i + 1))
     if bool(failed.any()):
         raise CannotServeError("the precision of its missing outputs is not definite to round-off")
-    return inverse

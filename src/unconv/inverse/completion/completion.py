@@ -54,7 +54,7 @@ class Completed(NamedTuple):
     ----------
     u : (N, K) on the missing outputs
     w : (N, c_out, *coarse) P(z + q∗u), zero where nothing was seen
-    left : (N, c_out, *coarse) r, zero where something was seen
+    left : (N, K) r
     error : (N,) ε
     size : (N,) what ε was held against
     vanishes : (N,) bool, whether the answer is next to nothing and ε round-off of the data
@@ -83,6 +83,31 @@ class Completed(NamedTuple):
         return (self.error <= tol * self.size) | self.vanishes
 
 
+class _Data(NamedTuple):
+    """What is solved for.
+
+    Attributes
+    ----------
+    z : (N, c_out, *coarse) contiguous
+    y : of which z is q∗y, or None
+    given : (N,) ‖y‖, or what of white noise would have z
+    largest : (N,) what the answer may at most be for such data, to its order
+    """
+
+    z: Tensor
+    y: Tensor | None
+    given: Tensor
+    largest: Tensor
+
+
+class _Run(NamedTuple):
+    """Iterations in units (N, 1) of their own, in single precision if `low`."""
+
+    solver: ConjugateGradients
+    unit: Tensor
+    low: bool
+
+
 class Completion(nn.Module):
     """Solves for the missing outputs of one operator.
 
@@ -99,93 +124,94 @@ class Completion(nn.Module):
 
     def estimate(self, y: Tensor, tol: float, maxiter: int) -> tuple[Tensor, Completed]:
         """x on the fine grid for y, zero where nothing was seen; ε is held against ‖S^-½x‖."""
-        p = self.precision
-        found = self._settle(p.times_q(y), y, _norm(y) / p.std, tol, maxiter)
+        p, size = self.precision, _norm(y)
+        found = self._settle(_Data(p.times_q(y).contiguous(), y, size, size / p.std), tol, maxiter)
         complete = self.put_(y.clone(memory_format=torch.contiguous_format), found.u)
         return p.estimated(p.torus.transform(complete)), found
 
     def adjoint(self, x: Tensor, tol: float, maxiter: int) -> Completed:
         """`w` is the adjoint of `estimate` for x on the fine grid; ε is held against s·‖w‖."""
-        return self._settle(self.precision.estimated_adjoint(x), None, _norm(x), tol, maxiter)
+        z = self.precision.estimated_adjoint(x).contiguous()
+        data = _Data(z, None, _norm(z) / self.precision.rms_q, _norm(x))
+        return self._settle(data, tol, maxiter)
 
-    def _settle(
-        self, z: Tensor, y: Tensor | None, largest: Tensor, tol: float, maxiter: int
-    ) -> Completed:
+    def _settle(self, data: _Data, tol: float, maxiter: int) -> Completed:
         """Rounds of conjugate gradients until ε is proven for every image, or nothing gains.
 
         A round solves for what is left, in single precision as long as that gains, and takes it
         down by some digits; then what is left is computed anew in double precision.  A round knows
         the error as its preconditioner sees it; only `_judged` tells the truth.  Every image goes
         on or stops by itself, so that none depends on the others.
-
-        largest : (N,) what the answer may at most be for such data, to its order
         """
-        found = self._judged(z, y, None, largest)
+        found = self._judged(data, None)
         going = ~found.meets(tol)
         single = torch.ones_like(going)
+        run = None
         while bool(going.any()):
             low = bool((going & single).any())
             now = going & single if low else going
-            last, found = found, self._round(z, y, found, now, largest, tol, maxiter, low=low)
+            run = self._begun(found, None if run is None or run.low != low else run, low=low)
+            last, found = found, self._round(data, run, found, now, tol, maxiter)
             poor = now & ~(found.error <= _LEAST_GAIN * last.error)
             found = found.but_for(now & ~(found.error < last.error), last)
             going &= ~found.meets(tol) & (found.steps < maxiter) & (single | ~poor)
             single &= ~poor
         return found
 
-    def _round(
-        self,
-        z: Tensor,
-        y: Tensor | None,
-        found: Completed,
-        now: Tensor,
-        largest: Tensor,
-        tol: float,
-        maxiter: int,
-        *,
-        low: bool,
-    ) -> Completed:
-        """Solve for what is left of the images that are `now`, (N,) bool."""
-        r = -self.on_missing(found.left)
+    def _begun(self, found: Completed, last: _Run | None, *, low: bool) -> _Run:
+        """Iterations for what is left, which carry on from the last ones in the same precision."""
+        r = -found.left
         unit = nonzero(_norm(r))[:, None]
         r = r / unit
         if low:
             r = r.to(torch.complex64 if r.is_complex() else torch.float32)
-        apply = partial(self._restricted, r.new_zeros(len(r), *self.precision.shape))
-        run = ConjugateGradients(apply, self.preconditioner, r)
+        if last is None:
+            grid = r.new_zeros(len(r), *self.precision.shape)
+            solver = ConjugateGradients(partial(self._restricted, grid), self.preconditioner, r)
+        else:
+            solver = last.solver
+            solver.carry_on(r, (unit / last.unit).to(r.dtype))
+        return _Run(solver, unit, low)
+
+    def _round(
+        self, data: _Data, run: _Run, found: Completed, now: Tensor, tol: float, maxiter: int
+    ) -> Completed:
+        """Solve for what is left of the images that are `now`, (N,) bool."""
+        solver = run.solver
         aim = ratio(_AIM * tol * found.size, found.error).clamp(_OF_A_ROUND, _AT_MOST)
-        least = run.error() * aim
+        least = solver.error() * aim
         while True:
-            on = now & (run.error() > least) & (found.steps + run.steps < maxiter)
+            on = now & (solver.error() > least) & (found.steps + solver.steps < maxiter)
             if not bool(on.any()):
                 break
-            run.step(on)
-        u = found.u + run.u * unit
-        judged = self._judged(z, y, u, largest)
-        return judged._replace(steps=found.steps + run.steps)
+            solver.step(on)
+        judged = self._judged(data, found.u + solver.u * run.unit)
+        return judged._replace(steps=found.steps + solver.steps)
 
-    def _judged(self, z: Tensor, y: Tensor | None, u: Tensor | None, largest: Tensor) -> Completed:
+    def _judged(self, data: _Data, u: Tensor | None) -> Completed:
         """w, what is left, and ε, from q itself and not from a recurrence; u = 0 if None."""
-        p, w = self.precision, z
+        p, y = self.precision, data.y
         if u is None:
-            u = z.new_zeros(len(z), len(self.where))
+            w = data.z.clone()
+            u = data.z.new_zeros(len(w), len(self.where))
         else:
-            w = w + p.times_q(self.put_(z.new_zeros(z.shape), u))
-        left = self.put_(z.new_zeros(z.shape), self.on_missing(w))
-        w = w - left
-        error = torch.hypot(p.energy(left).sqrt(), self._round_off(z, y, u, w))
+            w = p.times_q(self.put_(torch.zeros_like(data.z), u)).add_(data.z).contiguous()
+        left = self.on_missing(w)
+        self.put_(w, torch.zeros_like(left))
+        error = p.energy(self.put_(torch.zeros_like(w), left)).sqrt()
+        error = torch.hypot(error, self._round_off(data, u, w))
         size = self._of_noise(w)
         if y is not None:  # ‖S^-½x‖² = ⟨w, y⟩ − s²‖w‖²
             size = (inner(w, y) - size.square()).clamp(min=0).sqrt()
         steps = torch.zeros_like(error, dtype=torch.long)
-        vanishes = (error <= _VANISHES * largest) & (size <= _NEXT_TO_NOTHING * largest)
+        vanishes = error <= _VANISHES * data.largest
+        vanishes &= size <= _NEXT_TO_NOTHING * data.largest
         return Completed(u, w, left, error, size, vanishes, steps)
 
-    def _round_off(self, z: Tensor, y: Tensor | None, u: Tensor, w: Tensor) -> Tensor:
+    def _round_off(self, data: _Data, u: Tensor, w: Tensor) -> Tensor:
         """What ε may be of the rounding of r, which is white: of transforms there and back."""
         p = self.precision
-        given = _norm(z) / p.rms_q if y is None else _norm(y)  # z = q∗y
-        complete = torch.hypot(_norm(u), given)
+        complete = torch.hypot(_norm(u), data.given)
         return _EPS * p.rms_of_v * (p.rms_q * complete + _norm(w))
 
     def _of_noise(self, w: Tensor) -> Tensor:

@@ -83,7 +83,8 @@ class Rows(nn.Module):
     and lie evenly, reversal conjugates it, and in sums and differences of opposite rows, the latter
     times −i, it is real: T⁻¹ = Q (QᴴTQ)⁻¹ Qᴴ, with columns e + ē and i(e − ē) of Q.
 
-    Buffers: where (s·others,), inverse (B, F′, s, s) transposed, F′ frequencies of the other axes.
+    Buffers: where (s·others,), inverse (B, F′, s, s) transposed, with the scale of the inverse
+    transform, F′ frequencies of the other axes.
     """
 
     where: Tensor
@@ -138,6 +139,7 @@ class Rows(nn.Module):
             make = partial(_picked, flat, (pair * L + self._which).flatten())
         inverse = flat.new_empty(len(flat), s, s, dtype=kind)
         _invert(lambda part: make(part).unflatten(1, (s, s)), inverse)
+        inverse /= math.prod(self.others)
         self.register_buffer("inverse", inverse.mT.unflatten(0, lines.shape[:2]).contiguous())
 
     def _real_entries(self) -> tuple[Tensor, ...]:
@@ -175,7 +177,7 @@ class Rows(nn.Module):
             self._solve_(Z.flatten(2))
             dims = tuple(range(-len(self.others), 0))
             inverse = torch.fft.irfftn if self.real else torch.fft.ifftn
-            strip = inverse(Z, s=self.others, dim=dims)
+            strip = inverse(Z, s=self.others, dim=dims, norm="forward")
         self._fold_(strip)
         return strip.reshape(N, -1)
 

@@ -35,6 +35,7 @@ _WINDOW, _OVERLAP = 24, 8  # samples a side, and around it
 # these are not too many: 40² at a corner of 512² takes 276 steps without, 46 with them.
 _SMALL_HOLE, _BESIDE, _MORE_BESIDE = 40, 12, 1000
 _FILLED_AT_ONCE = 2**21  # of matrices of blocks that are filled and inverted at once
+_EVEN = 1e-12  # of its largest, to which q is even
 _STEPS_OF_SIZE = 1.25  # blocks of sizes within this factor are inverted together
 
 
@@ -81,10 +82,11 @@ class Rows(nn.Module):
 
     The block T of a frequency of the other axes is Hermitian.  Where all rows are of one channel
     and lie evenly, reversal conjugates it, and in sums and differences of opposite rows, the latter
-    times −i, it is real: T⁻¹ = Q (QᴴTQ)⁻¹ Qᴴ, with columns e + ē and i(e − ē) of Q.
+    times −i, it is real: T⁻¹ = Q (QᴴTQ)⁻¹ Qᴴ, with columns e + ē and i(e − ē) of Q.  Where q is
+    even along the first of two other axes, opposite frequencies along it share a block.
 
     Buffers: where (s·others,), inverse (B, F′, s, s) transposed, with the scale of the inverse
-    transform, F′ frequencies of the other axes.
+    transform, F′ frequencies of the other axes, of opposite ones the first.
     """
 
     where: Tensor
@@ -128,6 +130,7 @@ class Rows(nn.Module):
 
     def invert(self, lines: Tensor, working: torch.dtype) -> None:
         """Factor and invert the blocks, which are made a few at a time."""
+        lines = self._without_opposites(lines)
         s, flat = self.count, lines.flatten(2).flatten(0, 1)
         if self._pairs:
             flat, kind = torch.view_as_real(flat).flatten(1), working
@@ -141,6 +144,19 @@ class Rows(nn.Module):
         _invert(lambda part: make(part).unflatten(1, (s, s)), inverse)
         inverse /= math.prod(self.others)
         self.register_buffer("inverse", inverse.mT.unflatten(0, lines.shape[:2]).contiguous())
+
+    def _without_opposites(self, lines: Tensor) -> Tensor:
+        """Of two opposite frequencies along the first of two other axes the first, if q is even."""
+        self._half = 0
+        if len(self.others) < 2 or self.others[0] < 2:
+            return lines
+        along = lines.unflatten(1, (self.others[0], -1))
+        half = self.others[0] // 2 + 1
+        first, opposite = along[:, 1:half], along[:, 1 - half :].flip(1)
+        if not bool((first - opposite).abs().amax() <= _EVEN * along.abs().amax()):
+            return lines
+        self._half = half
+        return along[:, :half].flatten(1, 2)
 
     def _real_entries(self) -> tuple[Tensor, ...]:
         """Of QᴴTQ: two places in the (real, imaginary) parts of a line, and their factors, (s²,).
@@ -174,7 +190,7 @@ class Rows(nn.Module):
             self._solve_(strip[..., None])
         else:
             Z = self._transform(strip).contiguous()
-            self._solve_(Z.flatten(2))
+            self._solve_(Z)
             dims = tuple(range(-len(self.others), 0))
             inverse = torch.fft.irfftn if self.real else torch.fft.ifftn
             strip = inverse(Z, s=self.others, dim=dims, norm="forward")
@@ -189,25 +205,34 @@ class Rows(nn.Module):
             torch.sub(a, b, alpha=2, out=b)
 
     def _solve_(self, Z: Tensor) -> None:
-        """The inverse of each frequency's block on (N, s, F′), in place.
+        """The inverse of each frequency's block on (N, s, *F′), in place.
 
         Vectors are rows: two of them times a small matrix take little more than half of what the
         matrix times two columns does (MKL, 26 rows).
         """
         plain = not Z.is_complex() or self.inverse.is_complex()
-        parts = (Z[..., None] if plain else torch.view_as_real(Z)).permute(2, 0, 3, 1)
-        V = torch.empty_like(parts, memory_format=torch.contiguous_format)  # (F′, N, parts, s)
+        parts = Z[..., None] if plain else torch.view_as_real(Z)
+        parts = parts.movedim((0, -1, 1), (-3, -2, -1))  # (*F′, N, parts, s)
+        sides, half = (2, self._half) if self._half else (1, len(parts))
+        V = parts.new_empty(half, *parts.shape[1:-2], sides, *parts.shape[-2:])
+        self._turn(parts[:half], V[..., 0, :, :], 1)
+        if self._half:
+            V[0, ..., 1, :, :] = 0  # it is its own opposite
+            self._turn(parts[1 - half :].flip(0), V[1:, ..., 1, :, :], 1)
+        rows = V.flatten(0, -5).unflatten(1, (self.kernels, -1)).movedim(1, 0)
+        solved = rows.flatten(2, -2) @ self.inverse  # (B, F′, N/B · sides · parts, s)
+        V = solved.reshape(rows.shape).movedim(0, 1).reshape(V.shape)
+        self._turn(V[..., 0, :, :], parts[:half], -1)
+        if self._half:
+            self._turn(V[1:, ..., 1, :, :].flip(0), parts[1 - half :], -1)
+
+    def _turn(self, given: Tensor, out: Tensor, sign: int) -> None:
+        """(…, parts, s), of which the differences are multiplied by −i, or by i if sign is −1."""
         sums = self.count - self._pairs
-        V[..., :sums] = parts[..., :sums]
-        if self._pairs:  # of the differences, times −i
-            V[:, :, 0, sums:] = parts[:, :, 1, sums:]
-            torch.neg(parts[:, :, 0, sums:], out=V[:, :, 1, sums:])
-        rows = V.unflatten(1, (self.kernels, -1)).movedim(1, 0)  # (B, F′, N/B, parts, s)
-        V = (rows.flatten(2, 3) @ self.inverse).reshape(rows.shape).movedim(0, 1).flatten(1, 2)
-        parts[..., :sums] = V[..., :sums]
+        out[..., :sums] = given[..., :sums]
         if self._pairs:
-            parts[:, :, 1, sums:] = V[:, :, 0, sums:]
-            torch.neg(V[:, :, 1, sums:], out=parts[:, :, 0, sums:])
+            torch.mul(given[..., 1, sums:], sign, out=out[..., 0, sums:])
+            torch.mul(given[..., 0, sums:], -sign, out=out[..., 1, sums:])
 
     def _transform(self, lines: Tensor) -> Tensor:
         dims = tuple(range(-len(self.others), 0))
@@ -248,7 +273,6 @@ class Blocks(nn.Module):
         if len(self.inverse) > 1:
             return (self.inverse @ parts[..., None])[..., 0].flatten(1)
         return (self.inverse[0] @ parts.permute(1, 2, 0)).permute(2, 0, 1).flatten(1)
-
 
 @dataclass
 class _Group:

@@ -69,7 +69,9 @@ class Precision(nn.Module):
         self.register_buffer("root_of_v", root_of_v)
         self.register_buffer(
             "q_single",
-            (q / math.prod(torus.coarse)).to(torch.float32 if self.one_channel else torch.complex64),
+            (q / math.prod(torus.coarse)).to(
+                torch.float32 if self.one_channel else torch.complex64
+            ),
         )
         self.register_buffer("estimate", estimate)
         self.register_buffer("std", std)

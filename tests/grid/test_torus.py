@@ -58,6 +58,7 @@ def test_round_trips(torus):
     assert Y.shape[2:] == torus.spectrum_shape
     assert Y[0, 0].numel() == torus.frequencies
     assert relative(torus.inverse_transform(Y), y) < 1e-15
+    assert relative(torus.inverse_transform(Y / math.prod(torus.coarse), scaled=True), y) < 1e-15
     phases = torus.to_phases(x)
     assert phases.shape == (2, 3 * torus.phases, *torus.coarse)
     assert torch.equal(torus.from_phases(phases), x)

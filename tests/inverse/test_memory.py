@@ -147,6 +147,12 @@ PROBLEMS = [
         "memory",
     ),
     (
+        "rand(1, 1, 11, 9, 9), size(74, 136, 136)",
+        {"damp": 50.0, **COMPLETION},
+        "completion",
+        "memory",
+    ),
+    (
         "rand(1, 1, 9, 9, dtype=C128), size(700, 700)",
         {"damp": 5.0, **COMPLETION},
         "completion",

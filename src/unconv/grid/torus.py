@@ -65,11 +65,13 @@ class Torus:
         transform = torch.fft.rfftn if self.real else torch.fft.fftn
         return transform(y, s=self.coarse, dim=dims)
 
-    def inverse_transform(self, spectrum: Tensor) -> Tensor:  # -> (N, C, *coarse)
-        """Inverse of `transform` on the whole grid."""
+    def inverse_transform(
+        self, spectrum: Tensor, *, scaled: bool = False
+    ) -> Tensor:  # -> (N, C, *coarse)
+        """Inverse of `transform` on the whole grid, of a spectrum that may be scaled already."""
         dims = tuple(range(-len(self.coarse), 0))
         transform = torch.fft.irfftn if self.real else torch.fft.ifftn
-        return transform(spectrum, s=self.coarse, dim=dims)
+        return transform(spectrum, s=self.coarse, dim=dims, norm="forward" if scaled else None)
 
     def to_phases(self, x: Tensor) -> Tensor:  # (N, C, *<=fine) -> (N, C·phases, *<=coarse)
         """Deal fine samples into their phases; channels stay outermost."""

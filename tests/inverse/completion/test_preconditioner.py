@@ -10,14 +10,19 @@ from unconv.convolve import grouped
 from unconv.grid.torus import Torus
 from unconv.inverse.completion.missing import missing_outputs
 from unconv.inverse.completion.precision import Precision
-from unconv.inverse.completion.preconditioner import Blocks, Preconditioner, Rows
+from unconv.inverse.completion.preconditioner import Blocks, Preconditioner
+from unconv.inverse.completion.rows import Rows
 
 from ...helpers import C128, DOUBLES, F64, randn, relative
 
 
-def made(channels=1, groups=1, size=(7, 9), kernel=(3, 4), dtype=F64, mask=None, reach=1):
+def made(
+    channels=1, groups=1, size=(7, 9), kernel=(3, 4), dtype=F64, mask=None, reach=1, mirrored=()
+):
     """(precision, missing, preconditioner in double precision) on a grid with spare samples."""
     weight = randn(channels * groups, 2, *kernel, dtype=dtype)
+    for axis in mirrored:
+        weight = weight + weight.flip(2 + axis)
     op = ConvOperator(weight, size, groups=groups)
     if mask is not None:
         op = op.observed(mask)
@@ -60,6 +65,31 @@ def test_parts_invert_the_precision_on_their_outputs(channels, groups, masked, d
         if isinstance(part, Rows):
             expected = torch.linalg.solve(q[kept][:, kept], r[:, kept].mT).mT
             assert relative(values[:, kept], expected) < 1e-10
+
+
+@pytest.mark.parametrize("dtype", DOUBLES)
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("mirrored", [(), (0,), (1, 2), (0, 1, 2)])
+@pytest.mark.parametrize("size", [(3, 4, 5), (4, 3, 4), (1, 2, 3)])
+def test_rows_of_volumes(size, mirrored, channels, dtype):
+    """With and without blocks that opposite frequencies share; even and odd sizes, and one of 2."""
+    kernel = tuple(min(k, n) for k, n in zip((3, 2, 3), size, strict=True))
+    precision, missing, preconditioner = made(
+        channels, 1, size, kernel, dtype, reach=None, mirrored=mirrored
+    )
+    q = dense_precision(precision, missing)
+    r = randn(2, len(missing), dtype=dtype, seed=1)
+    assert len(preconditioner.rows) == 3
+    for part in preconditioner.rows:
+        kept = part.where.unique()
+        values = torch.zeros_like(r).scatter_add_(1, part.where.expand(2, -1), part(r))
+        expected = torch.linalg.solve(q[kept][:, kept], r[:, kept].mT).mT
+        assert relative(values[:, kept], expected) < 1e-10
+        sizes = [n + 1 for a, n in enumerate(size) if a != part.axis]
+        first = next(a for a in range(3) if a != part.axis)
+        last = sizes[1] // 2 + 1 if precision.torus.real else sizes[1]
+        if first in mirrored:
+            assert part.inverse.shape[1] == (sizes[0] // 2 + 1) * last
 
 
 def test_blocks_one_by_one():

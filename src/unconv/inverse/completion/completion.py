@@ -32,7 +32,7 @@ from torch import Tensor
 from .conjugate_gradients import inner
 from .missing import Missing
 from .precision import Precision
-from .rounds import Completed, Rounds, norm
+from .rounds import Completed, Data, Rounds, norm
 
 _EPS = torch.finfo(torch.float64).eps
 _VANISHES = 16 * _EPS  # round-off, of the largest answer that data may have
@@ -51,37 +51,41 @@ class Completion(Rounds):
 
     def estimate(self, y: Tensor, tol: float, maxiter: int) -> tuple[Tensor, Completed]:
         """x on the fine grid for y, zero where nothing was seen; ε is held against ‖S^-½x‖."""
-        p = self.precision
-        found = self._settle(p.times_q(y), y, norm(y) / p.std, tol, maxiter)
+        p, size = self.precision, norm(y)
+        found = self._settle(Data(p.times_q(y).contiguous(), y, size, size / p.std), tol, maxiter)
         complete = self.put_(y.clone(memory_format=torch.contiguous_format), found.u)
         return p.estimated(p.torus.transform(complete)), found
 
     def adjoint(self, x: Tensor, tol: float, maxiter: int) -> Completed:
         """`w` is the adjoint of `estimate` for x on the fine grid; ε is held against s·‖w‖."""
-        return self._settle(self.precision.estimated_adjoint(x), None, norm(x), tol, maxiter)
+        z = self.precision.estimated_adjoint(x).contiguous()
+        data = Data(z, None, norm(z) / self.precision.rms_q, norm(x))
+        return self._settle(data, tol, maxiter)
 
-    def _judged(self, z: Tensor, y: Tensor | None, u: Tensor | None, largest: Tensor) -> Completed:
+    def _judged(self, data: Data, u: Tensor | None) -> Completed:
         """w, what is left, and ε, from q itself and not from a recurrence; u = 0 if None."""
-        p, w = self.precision, z
+        p, y = self.precision, data.y
         if u is None:
-            u = z.new_zeros(len(z), len(self.where))
+            w = data.z.clone()
+            u = data.z.new_zeros(len(w), len(self.where))
         else:
-            w = w + p.times_q(self.put_(z.new_zeros(z.shape), u))
-        left = self.put_(z.new_zeros(z.shape), self.on_missing(w))
-        w = w - left
-        error = torch.hypot(p.energy(left).sqrt(), self._round_off(z, y, u, w))
+            w = p.times_q(self.put_(torch.zeros_like(data.z), u)).add_(data.z).contiguous()
+        left = self.on_missing(w)
+        self.put_(w, torch.zeros_like(left))
+        error = p.energy(self.put_(torch.zeros_like(w), left)).sqrt()
+        error = torch.hypot(error, self._round_off(data, u, w))
         size = self._of_noise(w)
         if y is not None:  # ‖S^-½x‖² = ⟨w, y⟩ − s²‖w‖²
             size = (inner(w, y) - size.square()).clamp(min=0).sqrt()
         steps = torch.zeros_like(error, dtype=torch.long)
-        vanishes = (error <= _VANISHES * largest) & (size <= _NEXT_TO_NOTHING * largest)
+        vanishes = error <= _VANISHES * data.largest
+        vanishes &= size <= _NEXT_TO_NOTHING * data.largest
         return Completed(u, w, left, error, size, vanishes, steps)
 
-    def _round_off(self, z: Tensor, y: Tensor | None, u: Tensor, w: Tensor) -> Tensor:
+    def _round_off(self, data: Data, u: Tensor, w: Tensor) -> Tensor:
         """What ε may be of the rounding of r, which is white: of transforms there and back."""
         p = self.precision
-        given = norm(z) / p.rms_q if y is None else norm(y)  # z = q∗y
-        complete = torch.hypot(norm(u), given)
+        complete = torch.hypot(norm(u), data.given)
         return _EPS * p.rms_of_v * (p.rms_q * complete + norm(w))
 
     def _of_noise(self, w: Tensor) -> Tensor:

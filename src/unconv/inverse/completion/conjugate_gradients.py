@@ -34,8 +34,22 @@ class ConjugateGradients:
         self.apply, self.precondition = apply, precondition
         self.u, self.residual = torch.zeros_like(b), b
         self.steps = torch.zeros(len(b), dtype=torch.long, device=b.device)
-        self.direction = precondition(b)
+        self._z = self.direction = precondition(b)
         self._product = inner(b, self.direction)  # of the residual and what is made of it
+
+    def carry_on(self, residual: Tensor, scale: Tensor) -> None:
+        """Go on from u = 0 with what is truly left, (N, K), and the last direction.
+
+        The next direction stays conjugate to those before, which a start anew would lose; where
+        what is left is much more than was thought, the last one is next to nothing beside it.
+
+        scale : (N, 1) what the residual's unit is of the unit until now
+        """
+        self.residual, self.u = residual, torch.zeros_like(residual)
+        z = self.precondition(residual)
+        self.direction = (self.direction - self._z) / scale + z
+        self._z, self._product = z, inner(residual, z)
+        self.steps = torch.zeros_like(self.steps)
 
     def error(self) -> Tensor:
         """(N,) ‖u − u*‖ in the norm of A, as the preconditioner sees it."""
@@ -53,8 +67,9 @@ class ConjugateGradients:
         beta = ratio(product, self._product)[:, None].to(self.u.dtype)
         direction = torch.addcmul(z, beta, self.direction)
         if not bool(going.all()):
+            z = z.where(going[:, None], self._z)
             direction = direction.where(going[:, None], self.direction)
-        self.direction, self._product = direction, product.where(going, self._product)
+        self._z, self.direction, self._product = z, direction, product.where(going, self._product)
         self.steps = self.steps + going
 
 

@@ -37,8 +37,8 @@ class Precision(nn.Module):
 
     Attributes
     ----------
-    q, q_single
-        (B, g, *spectrum) real where a group has one output channel (r = 1), else (F, B, g, r, r)
+    q : (B, g, *spectrum) real where a group has one output channel (r = 1), else (F, B, g, r, r)
+    q_single : in single precision, with the scale of the inverse transform
     root_of_v : (F, B, g, r, r) R with v = RᴴR where r > 1, else None
     estimate : (F, B, g, c, r)
     rms_q, rms_of_v : what q makes of white noise, and √⟨n, v n⟩ of it, relative to its norm
@@ -68,13 +68,16 @@ class Precision(nn.Module):
         self.register_buffer("q", q)
         self.register_buffer("root_of_v", root_of_v)
         self.register_buffer(
-            "q_single", q.to(torch.float32 if self.one_channel else torch.complex64)
+            "q_single",
+            (q / math.prod(torus.coarse)).to(
+                torch.float32 if self.one_channel else torch.complex64
+            ),
         )
         self.register_buffer("estimate", estimate)
         self.register_buffer("std", std)
-        q_of_all = self.q.abs().square().mean() * self.channels  # of rows of a block, one of each
+        q_of_all = _power(q).mean() * self.channels  # of rows of a block, one of each
         self.rms_q = float(q_of_all.sqrt())
-        v_of_all = 1 / self.q if root_of_v is None else root_of_v.abs().square()
+        v_of_all = 1 / q if root_of_v is None else _power(root_of_v)
         self.rms_of_v = float((v_of_all.mean() * self.channels).sqrt())
 
     @property
@@ -96,12 +99,13 @@ class Precision(nn.Module):
     def times_q(self, grid: Tensor) -> Tensor:
         """q∗grid, (N, g·r, *coarse), in the precision of the grid."""
         Y = self.torus.transform(grid)
-        q = self.q if Y.dtype == torch.complex128 else self.q_single
+        single = Y.dtype == torch.complex64
+        q = self.q_single if single else self.q
         if self.one_channel:
-            torch.view_as_real(Y).mul_(q[..., None])
+            Y.mul_(q)
         else:
             Y = multiply(q, Y)
-        return self.torus.inverse_transform(Y)
+        return self.torus.inverse_transform(Y, scaled=single)
 
     def estimated(self, Y: Tensor) -> Tensor:
         """e Y on the fine grid, from the spectrum of complete data."""
@@ -127,16 +131,23 @@ class Precision(nn.Module):
         """⟨r, v r⟩ for images r of the grid, (N,)."""
         Y = self.torus.transform(grid)
         if self.root_of_v is None:
-            power = Y.abs().square_().div_(self.q)
+            power = _power(Y).div_(self.q)
         else:
-            power = multiply(self.root_of_v, Y).abs().square_()
+            power = _power(multiply(self.root_of_v, Y))
         count = self.torus.multiplicity(Y.device)
         return (power.flatten(2).sum(1) * count).sum(1) / math.prod(self.torus.coarse)
 
 
+def _power(Y: Tensor) -> Tensor:
+    """|Y|², without the care for the range of numbers that costs `abs` as much as an FFT."""
+    if not Y.is_complex():
+        return Y.square()
+    return Y.real.square().addcmul_(Y.imag, Y.imag)
+
+
 def _by_numbers(blocks: Tensor, std: Tensor) -> tuple[Tensor, None, Tensor]:
     """q, None and S^-½e = Bᴴq for rows of one output channel."""
-    v = blocks.abs().square_().sum(-1, keepdim=True) + std.square().reshape(-1, 1, 1, 1)
+    v = _power(blocks).sum(-1, keepdim=True) + std.square().reshape(-1, 1, 1, 1)
     q = v.reciprocal_()
     return q, None, blocks.mH.resolve_conj() * q
 

@@ -17,15 +17,14 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from ...grid.torus import Torus
-from ...numerics.threads import ENTRIES_A_SLICE, run_in_slices
-from ..facts import CannotServeError
+from .circulant import Circulant
+from .definite import invert
 from .missing import Missing
+from .rows import Rows
 
 LARGEST_BLOCK = 1500
 """Unknowns of a dense block: its inverse is read at every step."""
@@ -36,28 +35,6 @@ _WINDOW, _OVERLAP = 24, 8  # samples a side, and around it
 _SMALL_HOLE, _BESIDE, _MORE_BESIDE = 40, 12, 1000
 _FILLED_AT_ONCE = 2**21  # of matrices of blocks that are filled and inverted at once
 _STEPS_OF_SIZE = 1.25  # blocks of sizes within this factor are inverted together
-
-
-class Circulant(Protocol):
-    """A Hermitian positive map q of images of outputs that is a product per frequency.
-
-    torus : the grid; kernels, groups, channels : B, g and c_out/g; shape : (c_out, *coarse)
-    """
-
-    torus: Torus
-    kernels: int
-    groups: int
-    channels: int
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of an image."""
-
-    def between(self, b: int, g: int, o: int, i: int) -> Tensor:
-        """q of a kernel between two channels of a group, (*spectrum) complex."""
-
-    def times_q(self, grid: Tensor) -> Tensor:
-        """q∗grid, (N, c_out, *coarse), in the precision of the grid, whose memory it may take."""
 
 
 class Preconditioner(nn.Module):
@@ -78,12 +55,13 @@ class Preconditioner(nn.Module):
         cross = len(missing.sizes) == 2 and len({part.axis for part in found}) == 2
         lists = _blocks_of(missing, precision.channels, reach if cross else None)
         green = _Green(precision, lists)
-        greens = [(part, part.tables()) for part in found]
+        greens = [(part, part.lines(precision.channels)) for part in found]
         for place, image in green.images():
-            for part, tables in greens:
-                part.fill(tables, place, image)
-        for part, tables in greens:
-            part.invert(tables, working)
+            for part, lines in greens:
+                part.fill(lines, place, image)
+        while greens:
+            part, lines = greens.pop()
+            part.invert(lines, working)
         self.blocks = nn.ModuleList(Blocks(one, green, working) for one in lists)
 
     def forward(self, r: Tensor) -> Tensor:
@@ -95,107 +73,6 @@ class Preconditioner(nn.Module):
             where: Tensor = part.get_buffer("where")
             z.scatter_add_(1, where.expand(len(r), -1), part(r))
         return z.to(kind)
-
-
-class Rows(nn.Module):
-    """The inverse of q on the rows of one group of channels along one axis.
-
-    The block of a frequency of the other axes is Hermitian; where all rows are of one channel and
-    lie evenly, reversal conjugates it, and sums and differences of opposite rows make it real.
-
-    Buffers: where (s·others,), used the same, False where something was seen after all, None if
-    nowhere; inverse (B, F′, s, s), F′ frequencies of the other axes.
-    """
-
-    where: Tensor
-    used: Tensor | None
-    inverse: Tensor
-
-    def __init__(self, missing: Missing, axis: int, group: int, precision: Circulant) -> None:
-        super().__init__()
-        strip, self.axis, self.group = missing.strip(axis, group), axis, group
-        self.count, self.others = len(strip), tuple(strip.shape[1:])
-        self.real, self.kernels = precision.torus.real, precision.kernels
-        used = strip.flatten() >= 0
-        self.register_buffer("where", strip.flatten().clamp(min=0))
-        self.register_buffer("used", None if bool(used.all()) else used)
-        self._channel, index = missing.rows[axis][group].T
-        lags = (index[:, None] - index) % precision.torus.coarse[axis]
-        self._lags, self._which = torch.unique(lags, return_inverse=True)
-        even = bool((index + index.flip(0) == index[0] + index[-1]).all())
-        self._halved = even and bool((self._channel == self._channel[0]).all()) and self._is_complex
-
-    @property
-    def _is_complex(self) -> bool:
-        return bool(self.others) or not self.real
-
-    def tables(self) -> Tensor:
-        """Room for the blocks (B, F′, s, s)."""
-        others = [*self.others]
-        if self.real and others:
-            others[-1] = others[-1] // 2 + 1
-        dtype = torch.complex128 if self._is_complex else torch.float64
-        shape = (self.kernels, math.prod(others), self.count, self.count)
-        return torch.empty(shape, dtype=dtype, device=self.where.device)
-
-    def fill(self, tables: Tensor, place: tuple[int, ...], image: Tensor) -> None:
-        """Enter Γ between two channels, an image of the grid, for all pairs of their rows."""
-        b, group, o, i = place
-        if group != self.group:
-            return
-        mine, other = ((self._channel == channel).nonzero()[:, 0] for channel in (o, i))
-        if not len(mine) or not len(other):
-            return
-        lines = image.movedim(self.axis, 0).index_select(0, self._lags)
-        lines = self._transform(lines).flatten(1) if self.others else lines[:, None]
-        pairs = lines[self._which[mine[:, None], other]]  # (mine, other, F′)
-        tables[b, :, mine[:, None], other] = pairs.movedim(2, 0)
-
-    def invert(self, tables: Tensor, working: torch.dtype) -> None:
-        """Factor and invert what was entered."""
-        if self._halved:
-            tables = _sums_and_differences(tables.conj(), 3).conj()
-            tables = _sums_and_differences(tables, 2).real.contiguous()
-        inverse = _inverse(tables.flatten(0, 1), working)
-        self.register_buffer("inverse", inverse.reshape(tables.shape))
-
-    def forward(self, r: Tensor) -> Tensor:
-        """(N, K) -> (N, the places of `where`)."""
-        if self.used is None:
-            return self._inverted(r.index_select(1, self.where))
-        return self._inverted(r.index_select(1, self.where) * self.used) * self.used
-
-    def _inverted(self, lines: Tensor) -> Tensor:
-        N = len(lines)
-        strip = lines.reshape(N, self.count, *self.others)
-        Z = self._transform(strip) if self.others else strip
-        shape = Z.shape
-        Z = Z.reshape(N, self.count, -1)
-        if self._halved:
-            Z = _from_sums_and_differences(self._solved(_sums_and_differences(Z, 1)), 1)
-        else:
-            Z = self._solved(Z)
-        if not self.others:
-            return Z.reshape(N, -1)
-        dims = tuple(range(-len(self.others), 0))
-        inverse = torch.fft.irfftn if self.real else torch.fft.ifftn
-        return inverse(Z.reshape(shape), s=self.others, dim=dims).reshape(N, -1)
-
-    def _solved(self, Z: Tensor) -> Tensor:
-        """The inverse of each frequency's block on (N, s, F′)."""
-        is_real = Z.is_complex() and not self.inverse.is_complex()
-        V = torch.view_as_real(Z.resolve_conj()) if is_real else Z[..., None]  # (N, s, F′, parts)
-        if self.kernels > 1:
-            V = (self.inverse @ V.transpose(1, 2)).transpose(1, 2)
-        else:
-            N, s, F, parts = V.shape
-            V = self.inverse[0] @ V.permute(2, 1, 0, 3).reshape(F, s, N * parts)
-            V = V.reshape(F, s, N, parts).permute(2, 1, 0, 3)
-        return torch.view_as_complex(V.contiguous()) if is_real else V[..., 0]
-
-    def _transform(self, lines: Tensor) -> Tensor:
-        dims = tuple(range(-len(self.others), 0))
-        return (torch.fft.rfftn if self.real else torch.fft.fftn)(lines, dim=dims)
 
 
 class Blocks(nn.Module):
@@ -219,7 +96,8 @@ class Blocks(nn.Module):
             matrices = green.between(found, part)
             eye = torch.eye(n, dtype=matrices.dtype, device=matrices.device)
             filled = torch.where(pair, matrices, eye)
-            inverses = _inverse(filled.flatten(0, 1), working).reshape(filled.shape)
+            inverses = torch.empty_like(filled, dtype=kind)
+            invert(filled.flatten(0, 1).__getitem__, inverses.flatten(0, 1))
             inverse[:, part] = inverses.where(pair, 0)
         self.register_buffer("where", found.where.flatten())
         self.register_buffer("inverse", inverse)
@@ -227,7 +105,7 @@ class Blocks(nn.Module):
     def forward(self, r: Tensor) -> Tensor:
         """(N, K) -> (N, the places of `where`)."""
         _, count, n, _ = self.inverse.shape
-        parts = r.index_select(1, self.where).reshape(len(r), count, n)
+        parts = r.gather(1, self.where.expand(len(r), -1)).reshape(len(r), count, n)
         if len(self.inverse) > 1:
             return (self.inverse @ parts[..., None])[..., 0].flatten(1)
         return (self.inverse[0] @ parts.permute(1, 2, 0)).permute(2, 0, 1).flatten(1)
@@ -382,44 +260,3 @@ def _windows(positions: Tensor, channels: int) -> list[Tensor]:
         near = (positions >= start - overlap) & (positions < start + core + overlap)
         found.append(positions[near.all(1)])
     return found
-
-
-def _sums_and_differences(v: Tensor, dim: int) -> Tensor:
-    """Qᴴv along a dimension: with opposite entries a and b, (a + b)/√2 and (a − b)/(√2 i)."""
-    n = v.shape[dim]
-    a, b = v.narrow(dim, 0, n // 2), v.narrow(dim, n - n // 2, n // 2).flip(dim)
-    middle = v.narrow(dim, n // 2, n % 2)
-    return torch.cat([(a + b) / math.sqrt(2), middle, (a - b) * complex(0, -math.sqrt(0.5))], dim)
-
-
-def _from_sums_and_differences(v: Tensor, dim: int) -> Tensor:
-    """Q v, the inverse of `_sums_and_differences`."""
-    n = v.shape[dim]
-    total, half = v.narrow(dim, 0, n // 2) / math.sqrt(2), complex(0, math.sqrt(0.5))
-    difference = v.narrow(dim, n - n // 2, n // 2) * half
-    middle = v.narrow(dim, n // 2, n % 2)
-    return torch.cat([total + difference, middle, (total - difference).flip(dim)], dim)
-
-
-def _inverse(matrices: Tensor, working: torch.dtype) -> Tensor:
-    """The inverses of Hermitian positive definite matrices (count, n, n), kept in `working`."""
-    count, n, _ = matrices.shape
-    kind = working.to_complex() if matrices.is_complex() else working
-    inverse = torch.empty_like(matrices, dtype=kind)
-    failed = torch.zeros(count, dtype=torch.bool)
-
-    def work(part: slice) -> None:
-        factor, info = torch.linalg.cholesky_ex(matrices[part])
-        failed[part] = (info != 0).cpu()
-        if not bool(failed[part].any()):
-            inverse[part] = torch.cholesky_inverse(factor)
-
-    step = max(1, ENTRIES_A_SLICE // (n * n))
-    if step > 1 or count >= 4 * torch.get_num_threads():
-        run_in_slices(work, count, step, matrices.device)
-    else:  # large ones, on all threads
-        for i in range(count):
-            work(slice(i, i + 1))
-    if bool(failed.any()):
-        raise CannotServeError("the precision of its missing outputs is not definite to round-off")
-    return inverse

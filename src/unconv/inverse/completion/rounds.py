@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from ...numerics.norms import nonzero, ratio
+from .circulant import Circulant
 from .conjugate_gradients import ConjugateGradients
 from .missing import Missing
-from .preconditioner import Circulant, Preconditioner
+from .preconditioner import Preconditioner
 
 _AIM = 0.5  # of tol, to which a round goes: it may see less than ε
 _OF_A_ROUND = 1e-5  # of the error that a round begins with, or what single precision leaves of it
@@ -36,7 +37,7 @@ class Completed(NamedTuple):
     ----------
     u : (N, K) on the missing outputs
     w : (N, c_out, *coarse) P(z + q∗u), zero where nothing was seen
-    left : (N, c_out, *coarse) r, zero where something was seen
+    left : (N, K) r
     error : (N,) ε
     size : (N,) what ε was held against
     vanishes : (N,) bool, whether the answer is next to nothing and ε round-off of the data
@@ -65,6 +66,31 @@ class Completed(NamedTuple):
         return (self.error <= tol * self.size) | self.vanishes
 
 
+class Data(NamedTuple):
+    """What is solved for.
+
+    Attributes
+    ----------
+    z : (N, c_out, *coarse) contiguous
+    y : of which z is q∗y, or None
+    given : (N,) ‖y‖, or what of white noise would have z
+    largest : (N,) what the answer may at most be for such data, to its order
+    """
+
+    z: Tensor
+    y: Tensor | None
+    given: Tensor
+    largest: Tensor
+
+
+class _Run(NamedTuple):
+    """Iterations in units (N, 1) of their own, in single precision if `low`."""
+
+    solver: ConjugateGradients
+    unit: Tensor
+    low: bool
+
+
 class Rounds(nn.Module):
     """Solves for the missing outputs of one operator; subclasses prove what is left.
 
@@ -80,67 +106,61 @@ class Rounds(nn.Module):
         self.register_buffer("where", missing.where)
 
     @abstractmethod
-    def _judged(self, z: Tensor, y: Tensor | None, u: Tensor | None, largest: Tensor) -> Completed:
-        """w, what is left, and ε, from q itself and not from a recurrence; u = 0 if None.
+    def _judged(self, data: Data, u: Tensor | None) -> Completed:
+        """w, what is left, and ε, from q itself and not from a recurrence; u = 0 if None."""
 
-        y : (N, c_out, *coarse) where z = q∗y, None for the adjoint; largest : see `_settle`
-        """
-
-    def _settle(
-        self, z: Tensor, y: Tensor | None, largest: Tensor, tol: float, maxiter: int
-    ) -> Completed:
+    def _settle(self, data: Data, tol: float, maxiter: int) -> Completed:
         """Rounds of conjugate gradients until ε is proven for every image, or nothing gains.
 
         A round solves for what is left, in single precision as long as that gains, and takes it
         down by some digits; then what is left is computed anew in double precision.  A round knows
         the error as its preconditioner sees it; only `_judged` tells the truth.  Every image goes
         on or stops by itself, so that none depends on the others.
-
-        largest : (N,) what the answer may at most be for such data, to its order
         """
-        found = self._judged(z, y, None, largest)
+        found = self._judged(data, None)
         going = ~found.meets(tol)
         single = torch.ones_like(going)
+        run = None
         while bool(going.any()):
             low = bool((going & single).any())
             now = going & single if low else going
-            last, found = found, self._round(z, y, found, now, largest, tol, maxiter, low=low)
+            run = self._begun(found, None if run is None or run.low != low else run, low=low)
+            last, found = found, self._round(data, run, found, now, tol, maxiter)
             poor = now & ~(found.error <= _LEAST_GAIN * last.error)
             found = found.but_for(now & ~(found.error < last.error), last)
             going &= ~found.meets(tol) & (found.steps < maxiter) & (single | ~poor)
             single &= ~poor
         return found
 
-    def _round(
-        self,
-        z: Tensor,
-        y: Tensor | None,
-        found: Completed,
-        now: Tensor,
-        largest: Tensor,
-        tol: float,
-        maxiter: int,
-        *,
-        low: bool,
-    ) -> Completed:
-        """Solve for what is left of the images that are `now`, (N,) bool."""
-        r = -self.on_missing(found.left)
+    def _begun(self, found: Completed, last: _Run | None, *, low: bool) -> _Run:
+        """Iterations for what is left, which carry on from the last ones in the same precision."""
+        r = -found.left
         unit = nonzero(norm(r))[:, None]
         r = r / unit
         if low:
             r = r.to(torch.complex64 if r.is_complex() else torch.float32)
-        apply = partial(self._restricted, r.new_zeros(len(r), *self.q.shape))
-        run = ConjugateGradients(apply, self.preconditioner, r)
+        if last is None:
+            grid = r.new_zeros(len(r), *self.q.shape)
+            solver = ConjugateGradients(partial(self._restricted, grid), self.preconditioner, r)
+        else:
+            solver = last.solver
+            solver.carry_on(r, (unit / last.unit).to(r.dtype))
+        return _Run(solver, unit, low)
+
+    def _round(
+        self, data: Data, run: _Run, found: Completed, now: Tensor, tol: float, maxiter: int
+    ) -> Completed:
+        """Solve for what is left of the images that are `now`, (N,) bool."""
+        solver = run.solver
         aim = ratio(_AIM * tol * found.size, found.error).clamp(_OF_A_ROUND, _AT_MOST)
-        least = run.error() * aim
+        least = solver.error() * aim
         while True:
-            on = now & (run.error() > least) & (found.steps + run.steps < maxiter)
+            on = now & (solver.error() > least) & (found.steps + solver.steps < maxiter)
             if not bool(on.any()):
                 break
-            run.step(on)
-        u = found.u + run.u * unit
-        judged = self._judged(z, y, u, largest)
-        return judged._replace(steps=found.steps + run.steps)
+            solver.step(on)
+        judged = self._judged(data, found.u + solver.u * run.unit)
+        return judged._replace(steps=found.steps + solver.steps)
 
     def _restricted(self, grid: Tensor, u: Tensor) -> Tensor:
         """G q Gᴴ u; the grid is zero where something was seen, and used again."""
@@ -153,7 +173,7 @@ class Rounds(nn.Module):
 
     def on_missing(self, grid: Tensor) -> Tensor:
         """G grid, (N, K)."""
-        return grid.reshape(len(grid), -1).index_select(1, self.where)
+        return grid.reshape(len(grid), -1).gather(1, self.where.expand(len(grid), -1))
 
 
 def norm(t: Tensor) -> Tensor:

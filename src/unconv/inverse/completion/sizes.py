@@ -186,17 +186,18 @@ def memory_of(c: Cost, op: Convolution, request: Request) -> int:
     item, each = (8 if c.torus.real else 16), kernels * g.groups
     spectrum = 16 * F * each * r * q
     precision = F * each * (12 if r == 1 else 40 * r * r)  # q, in single precision, and R
-    rows = sum(
-        8 * each * F // M * (r * (M - a.m)) ** 2
-        for M, a in zip(c.torus.coarse, g.axes, strict=True)
-    )
+    rows, lines = 0, 0
+    for M, a in zip(c.torus.coarse, g.axes, strict=True):
+        s = M - a.m  # one channel's blocks are real, and its lines one-sided
+        rows += (4 if r == 1 else 8) * each * F // M * (r * s) ** 2
+        lines += 16 * each * F // M * (s if r == 1 else 2 * s * r * r)
     squares = c.corner**2 + (0 if op.seen is None else _squares_of_holes(op, r))
     blocks = each * item // 2 * squares
     kept = spectrum + precision + rows + blocks + 16 * c.missing
     solve = _image_bytes(g, c.torus, _OF_DATA, _OF_DOMAIN)
     images = kernels if op.batch_size else min(request.expected_solves, images_at_once(g, c.torus))
     filling = min(_FILLING, 12 * blocks)
-    setup = spectrum + max(2 * rows, filling) + 4 * item * math.prod(c.torus.coarse)
+    setup = spectrum + max(lines, filling) + 4 * item * math.prod(c.torus.coarse)
     return kept + max(setup, images * solve)
 
 

@@ -147,7 +147,10 @@ class CompletionInverse(InverseOperator):
         grid[frame] = x
         found = c.adjoint(grid, self.tol, self.maxiter)
         w = found.w[self._frame(outputs=True)]
-        residual = x - c.precision.carried(found.w + found.left)[frame] if recorded else None
+        residual = None
+        if recorded:
+            complete = c.put_(found.w.clone(), found.left)
+            residual = x - c.precision.carried(complete)[frame]
         return w, found, residual
 
     def _frame(self, *, outputs: bool) -> tuple[slice, ...]:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ...inverse.completion.missing import Missing
-from ...inverse.completion.rounds import Completed, Rounds, norm
+from ...inverse.completion.rounds import Completed, Data, Rounds, norm
 from .grid_stack import GridStack
 from .projection import Projection
 
@@ -55,44 +55,43 @@ class PenalizedCompletion(Rounds):
 
     def estimate(self, y: Tensor, tol: float, maxiter: int) -> tuple[Tensor, Completed]:
         """x on the grid for rows y, zero where none is; ε is held against ‖x‖ on the domain."""
-        p = self.projection
-        largest = norm(y) / p.least**0.5
-        found = self._settle(p.times_q(y), y, largest, tol, maxiter)
+        p, size = self.projection, norm(y)
+        data = Data(p.times_q(y).contiguous(), y, size, size / p.least**0.5)
+        found = self._settle(data, tol, maxiter)
         complete = self.put_(y.clone(memory_format=torch.contiguous_format), found.u)
         return p.estimated(p.torus.transform(complete)), found
 
     def adjoint(self, x: Tensor, tol: float, maxiter: int) -> Completed:
         """`w` is the adjoint of `estimate` for x on the grid; ε is held against ‖w‖."""
-        largest = norm(x) / self.projection.least**0.5
-        return self._settle(self.projection.estimated_adjoint(x), None, largest, tol, maxiter)
+        z = self.projection.estimated_adjoint(x).contiguous()
+        data = Data(z, None, norm(z), norm(x) / self.projection.least**0.5)
+        return self._settle(data, tol, maxiter)
 
-    def _judged(self, z: Tensor, y: Tensor | None, u: Tensor | None, largest: Tensor) -> Completed:
+    def _judged(self, data: Data, u: Tensor | None) -> Completed:
         """w, what is left, and the bound; for the adjoint, of which it is none, an estimate."""
-        p = self.projection
+        p, z, y = self.projection, data.z, data.y
         if u is None:
             u = z.new_zeros(len(z), len(self.where))
         if y is None:
-            w = z + p.times_q(self.put_(z.new_zeros(z.shape), u))
-            left = self.put_(z.new_zeros(z.shape), self.on_missing(w))
-            w = w - left
-            gradient, size = norm(p.gradient(left)), norm(w)
+            w = p.times_q(self.put_(torch.zeros_like(z), u)).add_(z).contiguous()
+            left = self.on_missing(w)
+            self.put_(w, torch.zeros_like(left))
+            gradient = norm(p.gradient(self.put_(torch.zeros_like(w), left)))
+            size = norm(w)
             error = torch.hypot(norm(left), gradient / (self.proven**0.5 or self.largest))
         else:
             spectrum = p.torus.transform(self.put_(y.clone(), u))
             size = norm(p.estimated(spectrum)[self.domain])
             w = p.torus.inverse_transform(p.residual(spectrum))
-            left = self.put_(z.new_zeros(z.shape), self.on_missing(w))
-            w = w * self.inside
-            error, most = (
-                norm(p.gradient(w)[self.domain]),
-                self.largest * (self.largest * size + norm(y)),
-            )
+            left, w = self.on_missing(w), w * self.inside
+            error = norm(p.gradient(w)[self.domain])
+            most = self.largest * (self.largest * size + data.given)
             if self.proven:
                 error = (error + _EPS * most) / self.proven
             else:
                 size = most
         steps = torch.zeros_like(error, dtype=torch.long)
-        return Completed(u, w, left, error, size, size <= 16 * _EPS * largest, steps)
+        return Completed(u, w, left, error, size, size <= 16 * _EPS * data.largest, steps)
 
 
 def _reach_of(missing: Missing) -> int | None:

@@ -36,7 +36,7 @@ from torch import Tensor
 _BLOCK = 4  # vectors at once: eigenvalues of that multiplicity show in the first run
 _MOST_PRODUCTS = 20_000  # block products, whatever the convergence
 _SWEEPS = 4  # fresh starts that look for more of a multiplicity, at most
-_SHARE = 1 / (1 + _SWEEPS)  # of a residual that is allowed: every fresh start forgets one
+_KEPT_RESIDUAL = 1 / (1 + _SWEEPS)  # of a residual that is allowed: every fresh start forgets one
 _ROUGH = 1e-3  # residual to which the eigenvalue after those wanted is known
 _DEPENDENT = 1e-14  # of the largest eigenvalue: what is left of a vector is round-off
 
@@ -202,7 +202,9 @@ class _Run:
 
     def _settled(self, theta: Tensor, residual: Tensor, rough: bool) -> bool:
         k = self.k
-        done = self._within(_SHARE * self.rtol if k > 1 else self.rtol, theta[:k], residual[:k])
+        done = self._within(
+            _KEPT_RESIDUAL * self.rtol if k > 1 else self.rtol, theta[:k], residual[:k]
+        )
         if not rough or not done:
             return done and len(theta) >= k
         return len(theta) > k and bool(residual[k] <= _ROUGH * theta[k])

@@ -17,6 +17,7 @@ product.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -122,6 +123,17 @@ def _last_zero(s: Tensor) -> float:
     return float(ordered[last])
 
 
+class Solver(Protocol):
+    """S⁻¹, or what stands in its place."""
+
+    @property
+    def singular(self) -> bool:
+        """Whether the factorisation met a zero pivot."""
+
+    def __call__(self, values: Tensor, adjoint: bool) -> Tensor:
+        """Sources (N, g, n) from values on the ghosts."""
+
+
 class GhostSystem(nn.Module):
     """K⁻¹ on the grid, corrected on the ghosts.
 
@@ -140,7 +152,7 @@ class GhostSystem(nn.Module):
         blocks: Tensor,
         constraints: Sequence[Strip],
         sources: Sequence[Strip],
-        ghosts: LuSolver | MatrixSolver,
+        ghosts: Solver,
     ) -> None:
         super().__init__()
         self.torus, self.constraints, self.sources = torus, tuple(constraints), tuple(sources)

@@ -257,21 +257,19 @@ def find_ghosts(
     """
     r, c = geometry.c_out // geometry.groups, geometry.c_in // geometry.groups
     nd = len(torus.coarse)
-    outside, out_axis = _outside_box(torus.coarse, tuple(a.m for a in geometry.axes))
-    one = torch.ones(len(outside))
-    out = Points(torch.zeros(len(outside), dtype=torch.long), outside, one)
-    fine, axis = _outside_box(torus.fine, tuple(a.n for a in geometry.axes))
+    outside, out_axis = outside_box(torus.coarse, tuple(a.m for a in geometry.axes))
+    out = split(outside, replace(torus, stride=(1,) * nd))
+    fine, axis = outside_box(torus.fine, tuple(a.n for a in geometry.axes))
     tables = [_sources(a, N) for a, N in zip(geometry.axes, torus.fine, strict=True)]
     source = torch.stack([tables[a][fine[:, a]] for a in range(nd)], 1)
     read = (source != _UNREAD).all(1)
     if not all_pixels:
         fine, source, axis, read = fine[read], source[read], axis[read], read[read]
     copies = geometry.axes[0].mode != "zeros" and bool(read.any())
-    one = torch.ones(len(fine))
-    ghosts = _split(fine, torus, one)
+    ghosts = split(fine, torus)
     terms = [ghosts]
     if copies:
-        terms.append(_split(source.clamp(min=0), torus, -one * read))
+        terms.append(split(source.clamp(min=0), torus, -1.0 * read))
     offset = r if outputs_first else 0
 
     def strip(channels: int, phases: int, first: int, points: list[Points], side: Tensor) -> Strip:
@@ -286,7 +284,7 @@ def find_ghosts(
     )
 
 
-def _outside_box(grid: tuple[int, ...], box: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def outside_box(grid: tuple[int, ...], box: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """(g, nd) samples of the grid outside [0, box), and (g,) the first axis that is outside."""
     parts = []
     for a, (N, n) in enumerate(zip(grid, box, strict=True)):  # inside up to axis a, then outside
@@ -317,7 +315,8 @@ def _sources(axis: Axis, N: int) -> Tensor:
     return source
 
 
-def _split(fine: Tensor, torus: Torus, factor: Tensor) -> Points:
+def split(fine: Tensor, torus: Torus, factor: Tensor | float = 1.0) -> Points:
     """Fine samples (g, nd) as phases and coarse positions."""
     stride = torch.tensor(torus.stride)
-    return Points(flatten(fine % stride, torus.stride), fine // stride, factor)
+    factors = torch.ones(len(fine)) * factor
+    return Points(flatten(fine % stride, torus.stride), fine // stride, factors)

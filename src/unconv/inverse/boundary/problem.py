@@ -199,11 +199,12 @@ def augmented_by_rings(p: Problem, corners: Corners) -> AugmentedForm:
     assert first is not None
     geometry = with_axis_first(p.geometry, first)
     torus = ring_grid(geometry, p.real)
-    C = torus.spectrum(p.weight.movedim(4 + first, 4), geometry)
+    weight = p.weight.movedim(4 + first, 4)
+    C = torus.spectrum(weight, geometry)
     blocks = augmented_inverse(C, corners.alpha, corners.beta)
     del C  # before S' is allocated
     return_freed_memory(p.needs.kept)
-    system = RingSystem(geometry, torus, blocks, corners.beta)
+    system = RingSystem(geometry, torus, blocks, weight)
     rows = geometry.c_out // geometry.groups
     embedding = Embedding(geometry, torus, first)
     return AugmentedForm(p.A, embedding, system, rows, corners, corners, p.norm)

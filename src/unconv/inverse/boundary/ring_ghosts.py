@@ -7,10 +7,11 @@ full rings H.  What is left, V, lies inside along the first axis.  Both are prod
     V = the box along the first axis    ×  ghosts of the convolution along the other axes
 
 Along the other axes everything about H commutes with translations, so it is block-diagonal in
-their frequencies ω'.  For that the constraint of a ring must be the same at every position: ghost
-(t, j) copies (s, j) for every j, ghosts and samples that no output reads included.  Together with
-the copies of V, (i, j) from (i, s'), this is the same set of constraints as every ghost copying its
-sample of the domain.  A sample that no output reads comes out zero, constrained or not.
+their frequencies ω'.
+
+Where padding is zeros they are ghost outputs and ghost pixels (ghosts.py).  Padding that copies has
+a seam instead (grid/seam.py): edges beside the ghost outputs, pads in the place of ghost pixels;
+what couples them is in ring_coupling.py.
 
 Fine samples are addressed as (phase, coarse position), as in torus.py; the phase of the first axis
 is the slowest.
@@ -28,8 +29,9 @@ import torch
 from torch import Tensor
 
 from ...grid.geometry import Geometry
+from ...grid.seam import Seam, find_seam
 from ...grid.torus import Torus
-from .ghosts import Points, Strip, find_ghosts
+from .ghosts import Points, Strip, find_ghosts, outside_box, split
 
 
 class Places(NamedTuple):
@@ -47,23 +49,21 @@ class Ring:
     Attributes
     ----------
     components : that they know, of the vector of a frequency's block
-    terms : one `Places` for the ghosts, one more for their sources (factor 0 where there is none)
-    diagonal : (h,) of D
+    terms : one `Places`; for pads two, what they hold and what the grid holds there
     """
 
     components: slice
     terms: tuple[Places, ...]
-    diagonal: Tensor
 
     def to(self, device: torch.device) -> Ring:
         """This ring on a device."""
         terms = tuple(Places(*(t.to(device) for t in place)) for place in self.terms)
-        return replace(self, terms=terms, diagonal=self.diagonal.to(device))
+        return replace(self, terms=terms)
 
     @property
     def size(self) -> int:
         """Number of functionals."""
-        return len(self.diagonal)
+        return len(self.terms[0].position)
 
     @cached_property
     def kept(self) -> Tensor:
@@ -75,7 +75,7 @@ class Ring:
         """For each term where it lies among (components · T)."""
         first, T = self.components.start, len(self.kept)
         return tuple(
-            (p.component - first) * T + torch.searchsorted(self.kept, p.position)
+            (p.component - first) * T + torch.searchsorted(self.kept, p.position.contiguous())
             for p in self.terms
         )
 
@@ -107,13 +107,11 @@ class Kind(NamedTuple):
     Attributes
     ----------
     family : 0 for outputs, 1 for pixels
-    terms : phase, position (v, nd − 1) and factor along the other axes of ghosts and sources
-    diagonal : of D
+    terms : phase, position (v, nd − 1) and factor along the other axes
     """
 
     family: int
     terms: tuple[Points, ...]
-    diagonal: float
 
     @property
     def ghosts(self) -> int:
@@ -144,93 +142,115 @@ class RingGhosts:
     rings : H, the outputs and the pixels apart
     kinds, families : V as products
     strips : V on the grid, ordered (ghost along the other axes, channel, sample)
+    first, others : what the first axis and the others leave over
     """
 
     rings: tuple[Ring, ...]
     kinds: tuple[Kind, ...]
     families: tuple[Family, Family]
     strips: tuple[Strip, ...]
+    first: Side
+    others: Side
 
 
-def find_rings(
-    geometry: Geometry, torus: Torus, penalty: float, device: torch.device
-) -> RingGhosts:
-    """The ghosts of one group of a geometry whose rings run around the other axes.
+class Part(NamedTuple):
+    """Functionals of one kind that some of the axes leave over.
 
-    Parameters
+    Attributes
     ----------
-    penalty : β, which D = 1/β takes off the ghosts that copy
+    terms : `Points`, one or two
+    axis : (v,) an axis along which all that a functional reads lies on few samples
     """
+
+    terms: tuple[Points, ...]
+    axis: Tensor
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return len(self.axis)
+
+
+class Side(NamedTuple):
+    """What some of the axes leave over: ghost outputs, then edges; ghost pixels or pads."""
+
+    outputs: Part
+    pixels: Part
+    seam: Seam | None
+
+
+def find_rings(geometry: Geometry, torus: Torus, device: torch.device) -> RingGhosts:
+    """The ghosts of one group of a geometry whose rings run around the other axes."""
     r, c = geometry.c_out // geometry.groups, geometry.c_in // geometry.groups
-    rings = _rings(geometry, torus, penalty, device)
+    line = Torus(torus.coarse[:1], torus.stride[:1], torus.real)
+    grid = Torus(torus.coarse[1:], torus.stride[1:], torus.real)
+    mine = _side(replace(geometry, axes=geometry.axes[:1]), line, device)
+    others = _side(replace(geometry, axes=geometry.axes[1:]), grid, device)
+    rings = _rings(mine, (r, c), torus)
     families = (
         _family(geometry.axes[0].m, r, 1, 1, 0, device),
         _family(geometry.axes[0].n, c, torus.stride[0], torus.phases, r, device),
     )
-    rest = replace(geometry, axes=geometry.axes[1:])
-    grid = Torus(torus.coarse[1:], torus.stride[1:], torus.real)
     kinds, strips = [], []
-    for family, strip, diagonal in _strips(rest, grid, penalty, device):
-        if strip.ghosts:
-            kinds.append(Kind(family, strip.terms, diagonal))
-            strips.append(_inside(strip, families[family], torus, (r, c * torus.phases)[family]))
-    return RingGhosts(rings, tuple(kinds), families, tuple(strips))
+    for family, part in enumerate((others.outputs, others.pixels)):
+        if part.size:
+            kinds.append(Kind(family, part.terms))
+            components = (r, c * torus.phases)[family]
+            strips.append(_inside(part, families[family], torus, (0, r)[family], components))
+    return RingGhosts(rings, tuple(kinds), families, tuple(strips), mine, others)
 
 
-def _strips(
-    geometry: Geometry, torus: Torus, penalty: float, device: torch.device
-) -> list[tuple[int, Strip, float]]:
-    """(family, strip, diagonal) of the augmented system along some of the axes."""
-    ghosts = find_ghosts(geometry, torus, all_pixels=False, outputs_first=True, device=device)
-    strips = [(0, ghosts.outputs, 0.0), (1, ghosts.constraints, 0.0)]
-    if ghosts.copies:
-        strips.append((1, ghosts.pixels, 1 / penalty))
-    return strips
+def _side(geometry: Geometry, torus: Torus, device: torch.device) -> Side:
+    """What the axes of a geometry leave over on their grid."""
+    if geometry.axes[0].mode == "zeros":
+        ghosts = find_ghosts(geometry, torus, all_pixels=False, outputs_first=True, device=device)
+        outputs, pixels = ghosts.outputs, ghosts.pixels
+        return Side(Part(outputs.terms, outputs.axis), Part(pixels.terms, pixels.axis), None)
+    seam = find_seam(geometry.axes, torus.fine)
+    outside, axis = outside_box(torus.coarse, tuple(a.m for a in geometry.axes))
+    unphased = replace(torus, stride=(1,) * geometry.nd)
+    places = split(torch.cat([outside, seam.edges]), unphased)
+    held = split(seam.sources, torus)
+    on_grid = split(seam.pads % torch.tensor(torus.fine), torus, -1.0)
+    return Side(
+        Part((places.to(device),), torch.cat([axis, seam.edge_axis]).to(device)),
+        Part((held.to(device), on_grid.to(device)), seam.pad_axis.to(device)),
+        seam,
+    )
 
 
-def _rings(
-    geometry: Geometry, torus: Torus, penalty: float, device: torch.device
-) -> tuple[Ring, ...]:
+def _rings(side: Side, channels: tuple[int, int], torus: Torus) -> tuple[Ring, ...]:
     """H, the outputs and the pixels apart."""
-    axis = replace(geometry, axes=geometry.axes[:1])
-    line = Torus(torus.coarse[:1], torus.stride[:1], torus.real)
     others = math.prod(torus.stride[1:])
-    parts = _strips(axis, line, penalty, device)
     rings = []
-    for family in (0, 1):
-        mine = [(strip, d) for which, strip, d in parts if which == family and strip.ghosts]
-        if mine:
-            phases = 1 if family == 0 else others
-            terms = joined([_repeated(strip, phases) for strip, _ in mine])
-            d = [torch.full((strip.size * phases,), d, dtype=torch.float64) for strip, d in mine]
-            first, channels, own = mine[0][0].offset, mine[0][0].channels, mine[0][0].phases
-            components = slice(first, first + channels * own * phases)
-            rings.append(Ring(components, terms, torch.cat(d).to(device)))
+    r, c = channels
+    parts = (side.outputs, r, 1, 1, 0), (side.pixels, c, torus.stride[0], others, r)
+    for part, count, own, phases, first in parts:
+        if part.size:
+            components = slice(first, first + count * own * phases)
+            places = tuple(_repeated(p, count, own, phases, first) for p in part.terms)
+            rings.append(Ring(components, places))
     return tuple(rings)
 
 
-def _repeated(strip: Strip, phases: int) -> list[Places]:
-    """A strip of the first axis for every channel and every phase of the other axes."""
-    channel = torch.arange(strip.channels, device=strip.axis.device)[:, None, None]
-    phase = torch.arange(phases, device=strip.axis.device)
-    found = []
-    for p in strip.terms:
-        own = channel * strip.phases + p.phase[:, None]
-        component = strip.offset + own * phases + phase
-        position = p.position.expand(strip.channels, -1, phases)
-        factor = p.factor[:, None].expand(strip.channels, -1, phases)
-        found.append(Places(component.flatten(), position.flatten(), factor.flatten().double()))
-    return found
+def _repeated(p: Points, channels: int, own: int, phases: int, first: int) -> Places:
+    """Points of the first axis for every channel and every phase of the other axes."""
+    channel = torch.arange(channels, device=p.phase.device)[:, None, None]
+    phase = torch.arange(phases, device=p.phase.device)
+    component = first + (channel * own + p.phase[:, None]) * phases + phase
+    position = p.position.expand(channels, -1, phases)
+    factor = p.factor[:, None].expand(channels, -1, phases)
+    return Places(component.flatten(), position.flatten(), factor.flatten().double())
 
 
-def joined(lists: Sequence[list[Places]]) -> tuple[Places, ...]:
-    """Functionals of several strips in one list; a strip without sources gets factors 0."""
+def joined(rings: Sequence[Ring]) -> tuple[Places, ...]:
+    """Functionals of all rings in one list; where one has no second term its factors are 0."""
     found = []
-    for i in range(max(map(len, lists))):
+    for i in range(max(len(ring.terms) for ring in rings)):
         parts = []
-        for places in lists:
-            own = places[min(i, len(places) - 1)]
-            parts.append(own if i < len(places) else own._replace(factor=0 * own.factor))
+        for ring in rings:
+            own = ring.terms[min(i, len(ring.terms) - 1)]
+            parts.append(own if i < len(ring.terms) else own._replace(factor=0 * own.factor))
         found.append(Places(*(torch.cat(t) for t in zip(*parts, strict=True))))
     return tuple(found)
 
@@ -245,21 +265,21 @@ def _family(
     return Family(component.flatten(), position.flatten(), phases // stride)
 
 
-def _inside(strip: Strip, family: Family, torus: Torus, components: int) -> Strip:
-    """A strip of the other axes at every channel and sample of the box along the first axis.
+def _inside(part: Part, family: Family, torus: Torus, first: int, components: int) -> Strip:
+    """A part of the other axes at every channel and sample of the box along the first axis.
 
     Channels count as phases, so that they come after the ghosts of the other axes.
     """
     terms = []
-    for p in strip.terms:
-        phase = family.component - strip.offset + p.phase[:, None]
+    for p in part.terms:
+        phase = family.component - first + p.phase[:, None]
         pairs = phase.shape  # (v, AI)
         others = p.position[:, None].expand(*pairs, -1)
         position = torch.cat([family.position[:, None].expand(*pairs, 1), others], 2)
         factor = p.factor[:, None].expand(pairs)
         terms.append(Points(phase.flatten(), position.flatten(0, 1), factor.flatten()))
-    axis = (strip.axis[:, None] + 1).expand(-1, len(family.component)).flatten()
-    return Strip(torus, 1, components, strip.offset, tuple(terms), axis)
+    axis = (part.axis[:, None] + 1).expand(-1, len(family.component)).flatten()
+    return Strip(torus, 1, components, first, tuple(terms), axis)
 
 
 def roots(positions: Tensor, frequencies: Tensor, M: int) -> Tensor:

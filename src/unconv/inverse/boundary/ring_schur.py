@@ -1,20 +1,21 @@
 """The Schur complement of the rings in the ghost system.
 
-With the ghosts in the order (H, V) of ring_ghosts.py,
+With the ghosts in the order (H, V) of ring_ghosts.py, G the values that sources on them make there
+and Z_H what turns values of the rings into sources (ring_coupling.py; S_HH⁻¹ without a seam),
 
-    S = [S_HH  S_HV]        S' = S_VV − S_VH S_HH⁻¹ S_HV.
-        [S_VH  S_VV]
+    G = [G_HH  G_HV]        G' = G_VV − G_VH Z_H G_HV.
+        [G_VH  G_VV]
 
-S_HH is block-circulant along the other axes: one block of order h for each of their frequencies ω'.
-S' is never computed by dense products: it is the matrix of another Green's function, that of the
-convolution with the boundary of the first axis alone,
+G_HH and Z_H are block-circulant along the other axes: one block of order h for each of their
+frequencies ω'.  G' is never computed by dense products: it is the matrix of another Green's
+function, that of the convolution with the boundary of the first axis alone,
 
-    G'(i, i'; ω') = G(i − i'; ω') − Q(i; ω') S_HH(ω')⁻¹ Q(i'; ω')ᴴ,     Q = G between V and H,
+    G'(i, i'; ω') = G(i − i'; ω') − Q(i; ω') Z_H(ω') Q(i'; ω')ᴴ,     Q = G between V and H,
 
 which depends on two positions along the first axis, but only on the difference along the others.
-So S' is filled slice by slice of i': batched products of order h, an inverse transform along the
+So G' is filled slice by slice of i': batched products of order h, an inverse transform along the
 other axes (by columns of the DFT matrix where few differences occur), and a table look-up.  It is
-Hermitian: half of it is computed and mirrored.
+Hermitian: half of it is computed and mirrored.  S' is G', or N + G' Θ where there is a seam.
 
 Cost: 4 F' X² h flops for X components and samples inside along the first axis, and about as much
 for the transforms: 6/t² of the factorisation of S' for strips of thickness t on a square picture.
@@ -72,17 +73,23 @@ class Green:
         return (apart * self.b + rows.component[:, None]) * self.b + columns.component
 
 
-def ring_blocks(green: Green, terms: tuple[Places, ...], diagonal: Tensor) -> Tensor:
-    """S_HH(ω')⁻¹, (F', h, h)."""
+def ring_blocks(
+    green: Green, terms: tuple[Places, ...], theta: Tensor | None, on_seam: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Z_H(ω') and N (N + G Θ)⁻¹ of the rings, (F', h, h); without a seam G⁻¹ and (F', 0, h)."""
     S = green.between(terms, terms)
-    S.diagonal(dim1=1, dim2=2).add_(diagonal)
+    if theta is not None and on_seam is not None:
+        S = S @ theta
+        S.diagonal(dim1=1, dim2=2).add_(on_seam)
     inverse = torch.empty_like(S)
 
     def invert(part: slice) -> None:
         inverse[part] = torch.linalg.inv_ex(S[part])[0]
 
     run_in_slices(invert, len(S), max(1, 2**18 // S.shape[-1] ** 2), S.device)
-    return inverse
+    if theta is None or on_seam is None:
+        return inverse, inverse[:, :0]
+    return theta @ inverse, on_seam[:, None] * inverse
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,17 @@ class Differences:
             R = R.unflatten(0, self.torus.spectrum_shape)
             V = inverse(R, s=self.torus.coarse, dim=dims).flatten(0, len(dims) - 1)
         return V.unflatten(1, shape)
+
+    @property
+    def takes_parts(self) -> bool:
+        """Whether `values_of_parts` serves: a real grid by its DFT columns."""
+        return self.torus.real and self.matrix is not None
+
+    def values_of_parts(self, R: Tensor) -> Tensor:  # (F', 2, ...) -> (D, ...)
+        """`values` of R whose real and imaginary parts lie apart: half of the products."""
+        assert self.matrix is not None
+        parts = torch.view_as_real(self.matrix.conj().resolve_conj()).flatten(1)  # (D, 2F')
+        return (parts @ R.flatten(2).flatten(0, 1)).unflatten(1, R.shape[2:])
 
     def index(self, rows: Points, columns: Points) -> Tensor:
         """Number of each difference row − column, (columns, rows)."""
@@ -164,14 +182,14 @@ def _columns(torus: Torus, positions: Tensor) -> Tensor:
 
 
 class SchurComplement:
-    """S' of one group, filled slice by slice.
+    """G' of one group, filled slice by slice.
 
     Parameters
     ----------
     green : K⁻¹
     ghosts : H and V
     terms : of all rings in one list
-    inverse : (F', h, h), S_HH⁻¹
+    inverse : (F', h, h), Z_H
     """
 
     def __init__(
@@ -187,9 +205,12 @@ class SchurComplement:
         self.phases = {f: ghosts.families[f].phases for f in used}
         # (F', AI·P', h) for each family
         self.Q = {f: green.between((places,), terms) for f, places in self.families.items()}
+        if self.differences.takes_parts:  # (F', AI·P', 2h)
+            self.parts = {f: torch.cat([Q.real, Q.imag], 2) for f, Q in self.Q.items()}
+            self.product = inverse.real.new_empty(0)
 
     def fill_(self, transposed: Tensor) -> None:
-        """Into S'ᵀ, (n, n) contiguous."""
+        """Into G'ᵀ, (n, n) contiguous."""
         blocks = self._blocks(transposed)
         for f in self.families:
             step, P = self._step(f), self.phases[f]
@@ -202,12 +223,9 @@ class SchurComplement:
                     if g >= f:
                         first = start if g == f else 0
                         self._fill_slice(blocks, f, part, Y, g, first)
-        for i, kind in enumerate(self.kinds):
-            if kind.diagonal:
-                blocks[i, i].flatten(2).flatten(0, 1).diagonal().add_(kind.diagonal)
 
     def _blocks(self, transposed: Tensor) -> dict[tuple[int, int], Tensor]:
-        """Views of S'ᵀ between two kinds, (v', AI', v, AI)."""
+        """Views of G'ᵀ between two kinds, (v', AI', v, AI)."""
         shapes = []
         for kind in self.kinds:
             inside = len(self.families[kind.family].position) // self.phases[kind.family]
@@ -246,7 +264,7 @@ class SchurComplement:
                     blocks[j, i][:, first:, :, part] = values.permute(1, 3, 0, 2).conj()
 
     def _values(self, table: Tensor, row: Kind, column: Kind) -> Tensor:  # (v', v, s, AI)
-        """Entries of S' from the values of G' at all differences."""
+        """Entries from the values of G' at all differences."""
         values = None
         for p in row.terms:
             for q in column.terms:
@@ -265,12 +283,28 @@ class SchurComplement:
         P, R = self.phases[f], self.phases[g]
         rows = Places(*(t[first * R :] for t in self.families[g]))
         columns = Places(*(t[part.start * P : part.stop * P] for t in self.families[f]))
-        table = self.differences.values(Y @ self.Q[g][:, first * R :].mT)  # (D, s·P', AI·P)
+        table = self._products(Y, g, first * R)
         index = self.green.index(rows, columns).mT
         space = self.space.index_select(1, index.flatten()).unflatten(1, index.shape)
         table = torch.sub(space, table, out=space)
         table = table.unflatten(2, (-1, R)).unflatten(1, (-1, P))  # (D, s, P', AI, P)
         return table.permute(0, 4, 2, 1, 3).flatten(0, 2)
+
+    def _products(self, Y: Tensor, g: int, first: int) -> Tensor:  # (D, s·P', AI·P)
+        """Q Z_H Qᴴ at all differences, rows of family g from `first` on."""
+        if not self.differences.takes_parts:
+            return self.differences.values(Y @ self.Q[g][:, first:].mT)
+        real, imaginary = torch.cat([Y.real, -Y.imag], 2), torch.cat([Y.imag, Y.real], 2)
+        Y, Q = torch.stack([real, imaginary], 1).flatten(1, 2), self.parts[g][:, first:]
+        R = self._room(len(Y), Y.shape[1], Q.shape[1])
+        torch.bmm(Y, Q.mT, out=R)
+        return self.differences.values_of_parts(R.unflatten(1, (2, -1)))
+
+    def _room(self, *shape: int) -> Tensor:
+        """The memory of the last product, again: new pages cost as much as the product."""
+        if self.product.numel() < math.prod(shape):
+            self.product = self.product.new_empty(math.prod(shape))
+        return self.product[: math.prod(shape)].view(shape)
 
 
 def _with_phases(family: Family) -> Places:

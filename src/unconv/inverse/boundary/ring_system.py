@@ -13,10 +13,13 @@ memory and an eighth of the factorisation; with one padded axis nothing dense is
 
 The off-diagonal blocks are applied, never formed.  With the source F of K u = F a solve is
 
-    F ← F − put_H z_H,    z_H = S_HH⁻¹ read_H K⁻¹F                    the boundary of the first axis
-    F ← F − put_V z_V,    z_V = S'⁻¹ read_V K⁻¹F                      that of the others
-    F ← F − put_H δ_H,    δ_H = S_HH⁻¹ (read_H K⁻¹F − D z_H)          what V changed on the rings
+    F ← F − put_H z_H,    z_H = S_HH⁻¹ read_H K⁻¹F            the boundary of the first axis
+    F ← F − put_V z_V,    z_V = S'⁻¹ read_V K⁻¹F              that of the others
+    F ← F − put_H δ_H,    δ_H = S_HH⁻¹ read_H K⁻¹F            what V changed on the rings
     u = K⁻¹F
+
+Where padding copies, Z of ring_coupling.py takes the place of S_HH⁻¹ and S'⁻¹, and what was left on
+the seam of the first axis is taken off before the third line.
 
 Along the first axis partial transforms of the thin strip suffice, along the others none is needed.
 
@@ -43,13 +46,8 @@ from ...grid.geometry import Geometry
 from ...grid.torus import Torus
 from .ghost_system import GhostSystem, LuSolver
 from .ghosts import Strip
-from .ring_ghosts import (
-    Places,
-    Ring,
-    RingGhosts,
-    find_rings,
-    joined,
-)
+from .ring_coupling import CoupledSolver, Coupling, RingCoupling, couple_rings, couplings
+from .ring_ghosts import RingGhosts, find_rings, joined
 from .ring_schur import Green, SchurComplement, ring_blocks
 
 _THIN_AXES = 32  # samples along the other axes up to which partial transforms serve V
@@ -62,20 +60,22 @@ class RingSystem(GhostSystem):
     ----------
     blocks : (F, 1, g, b, b), complex128, the blocks of K⁻¹
     geometry, torus : with the axis first whose ghosts are the rings
-    penalty : β, taken off the ghosts that copy
+    weight : (1, g, r, c, *k) double
     """
 
     ring_inverse: Tensor
-    ring_diagonal: Tensor
+    ring_values: Tensor
 
-    def __init__(self, geometry: Geometry, torus: Torus, blocks: Tensor, penalty: float) -> None:
-        ghosts = find_rings(geometry, torus, penalty, blocks.device)
-        inverse, S = _eliminated(torus, blocks, ghosts)
-        super().__init__(torus, blocks, ghosts.strips, ghosts.strips, LuSolver(S))
+    def __init__(self, geometry: Geometry, torus: Torus, blocks: Tensor, weight: Tensor) -> None:
+        ghosts = find_rings(geometry, torus, blocks.device)
+        on_rings = couple_rings(geometry, torus, weight, ghosts)
+        others = couplings(geometry, weight, ghosts)
+        inverse, values, S = _eliminated(torus, blocks, ghosts, on_rings, others)
+        solver = CoupledSolver(S, others) if others else LuSolver(S)
+        super().__init__(torus, blocks, ghosts.strips, ghosts.strips, solver)
         self.rings = ghosts.rings
-        self.register_buffer("ring_inverse", inverse)  # (F', g, h, h), of S_HH
-        diagonal = torch.cat([ring.diagonal for ring in ghosts.rings])
-        self.register_buffer("ring_diagonal", diagonal[:, None])  # (h, 1), of D
+        self.register_buffer("ring_inverse", inverse)  # (F', g, h, h), Z_H
+        self.register_buffer("ring_values", values)  # (F', g, h or 0, h), N (N + G Θ)⁻¹
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RingSystem:
         super()._apply(fn, recurse)
@@ -91,47 +91,56 @@ class RingSystem(GhostSystem):
     ) -> None:
         """The rings, the other ghosts, the rings again.
 
-        K, S_HH and S' are Hermitian: `adjoint` changes nothing.
+        K, Z_H and Z are Hermitian: `adjoint` changes nothing.
         """
         first = [self._balance_rings_(F) for F in slices]
         if self.size:
             super()._balance_(slices, read, put, adjoint)
-            for F, z in zip(slices, first, strict=True):
-                self._balance_rings_(F, z)
+            for F, known in zip(slices, first, strict=True):
+                self._balance_rings_(F, known)
 
     def _balance_rings_(self, F: Tensor, known: Tensor | None = None) -> Tensor:
-        """Subtract from a spectrum the sources that make the constraints of the rings hold.
+        """Subtract from a spectrum the sources that make the equations of the rings hold.
 
-        Sources that are `known` (N, g, h, F') were subtracted before; returned are the others.
+        Returned are the values N q (N, g, h or 0, F') that are left on the seam; `known` are those
+        that an earlier call left there.
         """
         M, groups = self.torus.coarse[0], self.blocks.shape[2]
         lines = (len(F), groups, -1, M, self.ring_inverse.shape[0])  # first axis, frequencies ω'
         U = self._product(F, adjoint=False).reshape(lines)
         v = torch.cat([ring.read(U, M) for ring in self.rings], 2)
-        if known is not None:
-            v -= self.ring_diagonal * known
-        z = (self.ring_inverse @ v.permute(3, 1, 2, 0)).permute(3, 1, 2, 0)
+        if known is not None and known.shape[2]:
+            v -= known
+        v = v.permute(3, 1, 2, 0)
+        z = (self.ring_inverse @ v).permute(3, 1, 2, 0)
         parts = z.neg().split([ring.size for ring in self.rings], 2)
         for ring, part in zip(self.rings, parts, strict=True):
             ring.put_(F.view(lines), part, M)
-        return z
+        return (self.ring_values @ v).permute(3, 1, 2, 0)
 
 
-def _eliminated(torus: Torus, blocks: Tensor, ghosts: RingGhosts) -> tuple[Tensor, Tensor]:
-    """(S_HH⁻¹ (F', g, h, h), S' (g, n, n) with contiguous columns)."""
-    terms, diagonal = _every_ring(ghosts.rings)
+def _eliminated(
+    torus: Torus,
+    blocks: Tensor,
+    ghosts: RingGhosts,
+    on_rings: RingCoupling | None,
+    others: list[Coupling],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(Z_H, N (N + G Θ)⁻¹ on the rings, S' (g, n, n) with contiguous columns)."""
+    terms = joined(ghosts.rings)
     n, groups = sum(strip.size for strip in ghosts.strips), blocks.shape[2]
     dtype = torch.float64 if torus.real else torch.complex128
     S = torch.empty(groups, n, n, dtype=dtype, device=blocks.device).mT
-    inverses = []
+    inverses, values = [], []
     for g in range(groups):
         green = Green(torus, blocks[:, 0, g])
-        inverses.append(ring_blocks(green, terms, diagonal))
+        theta = None if on_rings is None else on_rings.theta[:, g]
+        on_seam = None if on_rings is None else on_rings.on_seam
+        inverse, left = ring_blocks(green, terms, theta, on_seam)
+        inverses.append(inverse)
+        values.append(left)
         if n:
-            SchurComplement(green, ghosts, terms, inverses[-1]).fill_(S[g].mT)
-    return torch.stack(inverses, 1), S
-
-
-def _every_ring(rings: tuple[Ring, ...]) -> tuple[tuple[Places, ...], Tensor]:
-    """Terms and diagonal of all rings in one list; factors are 0 where a term is missing."""
-    return joined([list(ring.terms) for ring in rings]), torch.cat([r.diagonal for r in rings])
+            SchurComplement(green, ghosts, terms, inverse).fill_(S[g].mT)
+            if others:
+                others[g].complete_(S[g].mT)
+    return torch.stack(inverses, 1), torch.stack(values, 1), S

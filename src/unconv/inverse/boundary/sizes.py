@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from ...grid.fft import largest_prime_factor
 from ...grid.geometry import Axis, Geometry
+from ...grid.seam import seam_counts
 from ...grid.torus import Torus
 from ...numerics.memory import LARGEST_KEPT
 from ...operators.convolution import Convolution
@@ -112,6 +113,7 @@ class RingSizes:
     order : h, of a block of S_HH
     frequencies : F, of the grid
     others : F', of the other axes
+    taps : entries of the sparse T (ring_coupling.py), 0 without a seam
     """
 
     unknowns: int
@@ -119,6 +121,7 @@ class RingSizes:
     order: int
     frequencies: int
     others: int
+    taps: int
 
     @property
     def setup(self) -> float:
@@ -151,18 +154,28 @@ def ring_sizes(geometry: Geometry, real: bool) -> RingSizes | None:
     torus = ring_grid(geometry, real)
     axis, others = geometry.axes[0], geometry.axes[1:]
     r, c = geometry.c_out // geometry.groups, geometry.c_in // geometry.groups
-    kinds = 2 if axis.mode != "zeros" else 1
-    read = math.prod(_read(a, N) for a, N in zip(others, torus.fine[1:], strict=True))
-    outputs = math.prod(torus.coarse[1:]) - math.prod(a.m for a in others)
-    pixels = read - math.prod(a.n for a in others)
+    outputs, pixels, taps = _left_over(others, torus.coarse[1:], torus.fine[1:])
     phases = torus.phases // torus.stride[0]
     return RingSizes(
-        unknowns=r * axis.m * outputs + kinds * c * axis.n * pixels,
+        unknowns=r * axis.m * outputs + c * axis.n * pixels,
         inside=(r * axis.m if outputs else 0) + (c * phases * axis.n if pixels else 0),
         order=sum(_ring_order(geometry, torus, 0)),
         frequencies=torus.frequencies,
         others=torus.frequencies // torus.coarse[0],
+        taps=r * c * axis.k * axis.m * taps,
     )
+
+
+def _left_over(
+    axes: tuple[Axis, ...], coarse: tuple[int, ...], fine: tuple[int, ...]
+) -> tuple[int, int, int]:
+    """Counts a channel: ghost outputs and edges; ghost pixels or pads; taps from pads to edges."""
+    outputs = math.prod(coarse) - math.prod(a.m for a in axes)
+    if axes[0].mode != "zeros":
+        seam = seam_counts(axes, fine)
+        return outputs + seam.edges, seam.pads, seam.taps
+    read = math.prod(_read(a, N) for a, N in zip(axes, fine, strict=True))
+    return outputs, read - math.prod(a.n for a in axes), 0
 
 
 @dataclass(frozen=True)
@@ -251,10 +264,11 @@ def needs(op: Convolution, request: Request) -> Needs:
 def _bytes_of_rings(r: RingSizes, s: Sizes, groups: int, entry: int) -> tuple[int, int]:
     """(kept, beside it while S' is filled) of a system with its rings eliminated."""
     h, blocks = r.order, 16 * r.frequencies * groups * s.block(1.0) ** 2
-    kept = groups * (r.unknowns**2 * entry + 16 * r.others * h**2) + blocks
+    tables = 16 * r.others * h**2 * (2 if r.taps else 1)
+    kept = groups * (r.unknowns**2 * entry + tables + 2 * (16 + entry) * r.taps) + blocks
     ghosts = r.unknowns // max(1, r.inside)
     table = entry * (r.inside // 2) ** 2 * (3 * r.others + 2 * ghosts**2)
-    columns = 16 * r.others * h * (r.inside + h)
+    columns = 16 * r.others * h * (2 * r.inside + h)
     return kept, blocks // groups + columns + min(SCRATCH_BYTES, table)
 
 
@@ -291,7 +305,7 @@ def ring_axis(geometry: Geometry, real: bool) -> int | None:
 
     None in one dimension, where there is nothing to run around, and without ghosts.
     """
-    torus = grid_of(geometry, real)
+    torus = _smallest_ring_grid(geometry, real)
     counts = []
     for a in range(geometry.nd):
         others = math.prod(torus.coarse) // torus.coarse[a]
@@ -299,25 +313,34 @@ def ring_axis(geometry: Geometry, real: bool) -> int | None:
     return counts.index(max(counts)) if geometry.nd > 1 and any(counts) else None
 
 
+def _smallest_ring_grid(geometry: Geometry, real: bool) -> Torus:
+    """Across a seam outputs may wrap: the grid only holds domain and data (grid/seam.py)."""
+    torus = grid_of(geometry, real)
+    if geometry.axes[0].mode == "zeros":
+        return torus
+    return replace(torus, coarse=tuple(max(-(-a.n // a.stride), a.m) for a in geometry.axes))
+
+
 def ring_grid(geometry: Geometry, real: bool) -> Torus:
     """The smallest grid, or one with a faster FFT along the first axis.
 
     More samples there only make the rings a little thicker, along the others S' larger.
     """
-    torus = grid_of(geometry, real)
-    smallest = torus.coarse[0]
-    most = smallest + (smallest - geometry.axes[0].m) // 4
+    torus = _smallest_ring_grid(geometry, real)
+    axis, smallest = geometry.axes[0], torus.coarse[0]
+    most = smallest
+    if not axis.on_torus:
+        most += _left_over((axis,), torus.coarse[:1], torus.fine[:1])[0] // 4
     fast = min(range(smallest, most + 1), key=lambda M: (max(13, largest_prime_factor(M)), M))
     return replace(torus, coarse=(fast, *torus.coarse[1:]))
 
 
 def _ring_order(geometry: Geometry, torus: Torus, a: int) -> tuple[int, int]:
     """Functionals of the rings along an axis, on outputs and on pixels, a group."""
-    axis, N = geometry.axes[a], torus.fine[a]
     r, c = geometry.c_out // geometry.groups, geometry.c_in // geometry.groups
-    kinds = 2 if axis.mode != "zeros" else 1
-    phases = torus.phases // torus.stride[a]
-    return r * (torus.coarse[a] - axis.m), kinds * c * phases * (_read(axis, N) - axis.n)
+    mine = slice(a, a + 1)
+    outputs, pixels, _ = _left_over(geometry.axes[mine], torus.coarse[mine], torus.fine[mine])
+    return r * outputs, c * torus.phases // torus.stride[a] * pixels
 
 
 def with_axis_first(geometry: Geometry, first: int) -> Geometry:

@@ -12,9 +12,10 @@ the sources such that the constraints there hold (ghosts.py, bordered.py):
     rank-deficient      the damped system with a small μ, σ ≤ 10 μ taken out (deflation.py)
 
 Unknowns: c_in·|ghost pixels| + c_out·|ghost outputs|, half of that for the square form, and
-c_in·|ghost pixels| more where ghosts copy samples; without the rings, those of the other axes.
-Set-up: their cube.  Apply: FFTs and one triangular solve, refined with A itself until round-off
-where that is not shown to change nothing.
+c_in·|ghost pixels| more where ghosts copy samples; without the rings, those of the other axes, and
+where these copy c_out·|edges| + c_in·|pads| there (ring_coupling.py).  Set-up: their cube.  Apply:
+FFTs and one triangular solve, refined with A itself until round-off where that is not shown to
+change nothing.
 
 Full rank is known from a Lanczos bound of the smallest singular value, a smaller rank by inertia.
 """

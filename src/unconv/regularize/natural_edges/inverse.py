@@ -30,9 +30,9 @@ from .grid_stack import GridStack, grid_stack, wraps
 from .missing_rows import PenalizedCompletion
 from .tile_bound import MOST_UNKNOWNS, spread, tile_bound, trimmed
 
-_MOST_STEPS = 1_000  # `maxiter` overrides it
+_LONGEST = 1_000  # `maxiter` overrides it
 _OPTIMAL = 1e-13  # of a gradient, where no bound of the error is proven: round-off
-_KEPT, _AT_WORK = 12, 14  # real images of each row that are kept, and that a solve holds
+_AT_REST, _AT_WORK = 12, 14  # real images of each row that are kept, and that a solve holds
 _COPIES = 8  # of a tile's matrix, while its bound is proven
 _SLICE_BYTES = 32 * 2**20  # of the images of the grid that are solved for at once
 
@@ -68,7 +68,7 @@ class StackCompletion(StackInverse):
         super().__init__(op, L, request, norm, proven * unit**2)
         self.completion, self.grid, self.unit = completion, found, unit
         self._places = found.places(self.layout.shapes)
-        self.maxiter = request.maxiter or _MOST_STEPS
+        self.maxiter = request.maxiter or _LONGEST
         self.aim = request.tol if proven else _OPTIMAL
 
     def _solve(self, y: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ def memory(A: Convolution, L: Convolution) -> int:
     """Bytes at the peak of the set-up and of a solve of one image, as measured."""
     axes, real = A.geometry.axes, 1 if not (A.dtype.is_complex or L.dtype.is_complex) else 2
     pixels = math.prod(fast_size(a.n) for a in axes)
-    images = real * (_KEPT + _AT_WORK) * (A.range_shape[0] + L.range_shape[0])
+    images = real * (_AT_REST + _AT_WORK) * (A.range_shape[0] + L.range_shape[0])
     tile = A.geometry.c_in // A.geometry.groups
     tile *= math.prod(min(a.n, 2 * max(a.extent, 2) - 2) for a in axes)
     proof = real * _COPIES * tile**2 if tile <= MOST_UNKNOWNS else 0

@@ -20,7 +20,7 @@ from ...grid.torus import Torus, multiply
 from ...inverse.facts import CannotServeError
 from ...numerics.threads import ENTRIES_A_SLICE, run_in_slices
 
-_DEPENDENT = 1e-12  # of the largest singular value: the stack does not see some direction
+_SHARED_NULL = 1e-12  # of the largest singular value: the stack does not see some direction
 
 
 class Projection(nn.Module):
@@ -129,6 +129,6 @@ def _of_blocks(blocks: Tensor) -> tuple[Tensor, Tensor, float]:
 
 def _least(small: Tensor, large: Tensor) -> float:
     least = float(small.amin())
-    if not least > _DEPENDENT * float(large.amax()):
+    if not least > _SHARED_NULL * float(large.amax()):
         raise CannotServeError("the operator and its penalty share a null vector")
     return least

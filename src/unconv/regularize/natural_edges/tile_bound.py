@@ -34,9 +34,9 @@ MOST_UNKNOWNS = 3_000
 _SAFE = 0.9  # of an estimate from above, so that a factor proves it
 _LESS = 0.5  # of it, where that failed
 _MOST_TRIALS = 6
-_ROUND_OFF = 4 * torch.finfo(torch.float64).eps  # of n·‖N‖: backward error of a factorisation
+_OF_CHOLESKY = 4 * torch.finfo(torch.float64).eps  # of n·‖N‖: backward error of a factorisation
 _FEW_TAPS = 8  # whose squares are entered one by one: differences
-_STEPS = 6  # of inverse iteration: it only has to come near
+_POWERS = 6  # of inverse iteration: it only has to come near
 
 _Tile = tuple[int, tuple[bool, bool]]  # samples, and whether there is a neighbour before and after
 _Shape = tuple[_Tile, ...]
@@ -167,7 +167,7 @@ def _gram(taps: Tensor, size: Sequence[int], shares: Tensor) -> Tensor:
 def _at_most(N: Tensor, known: float) -> float:
     """The smaller one of `known` and a proven lower bound of the eigenvalues of N ≥ 0."""
     eye = torch.eye(len(N), dtype=N.dtype)
-    slack = _ROUND_OFF * len(N) * float(torch.linalg.matrix_norm(N))
+    slack = _OF_CHOLESKY * len(N) * float(torch.linalg.matrix_norm(N))
 
     def proves(mu: float) -> bool:
         return not bool(torch.linalg.cholesky_ex(N - (mu + slack) * eye)[1])
@@ -178,7 +178,7 @@ def _at_most(N: Tensor, known: float) -> float:
     if bool(info):
         return 0.0
     v = torch.ones(len(N), 1, dtype=N.dtype)
-    for _ in range(_STEPS):
+    for _ in range(_POWERS):
         v = torch.cholesky_solve(v / torch.linalg.vector_norm(v), factor)
     mu = _SAFE / float(torch.linalg.vector_norm(v))
     for _ in range(_MOST_TRIALS):

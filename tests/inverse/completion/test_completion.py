@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
 
 from unconv import AccuracyWarning, ConvOperator, psf
 from unconv.inverse import request_of
+from unconv.inverse.completion.sizes import structure
 from unconv.inverse.completion.system import CompletionInverse, factor
 
 from ...helpers import F64, randn, relative
@@ -30,6 +32,24 @@ def damped(A: torch.Tensor, damp: float) -> torch.Tensor:
     return Vh.mH @ ((S / (S.square() + damp**2))[..., None] * U.mH)
 
 
+def in_more_digits(A: torch.Tensor, damp: float, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """x = (AᴴA + damp²)⁻¹Aᴴy for rows of y and x, refined with residuals in extended precision.
+
+    That of an SVD is off by 1e-12 where the bounds are 1e-13.
+    """
+    found = []
+    for matrix, data, start in zip(A.expand(len(y), -1, -1), y, x, strict=True):
+        gram = matrix.mH @ matrix + damp**2 * torch.eye(matrix.shape[1], dtype=A.dtype)
+        wide = np.clongdouble if A.is_complex() else np.longdouble
+        M, b, z = (t.resolve_conj().numpy().astype(wide) for t in (matrix, data, start))
+        for _ in range(3):
+            left = M.conj().T @ (b - M @ z) - wide(damp) ** 2 * z
+            step = torch.linalg.solve(gram, torch.from_numpy(left.astype(start.numpy().dtype)))
+            z = z + step.numpy().astype(wide)
+        found.append(torch.from_numpy(z.astype(start.numpy().dtype)))
+    return torch.stack(found)
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_against_a_dense_solve(seed):
     case = drawn(seed)
@@ -47,14 +67,16 @@ def test_transposed(seed):
 def test_a_thousand_draws(first):
     for seed in range(first, first + 50):
         case = drawn(seed)
-        check(case.op, case.damp, case)
+        if structure(case.op) is None:  # else nothing is missing
+            check(case.op, case.damp, case)
 
 
 def check(op, damp, case):
     """Solution, adjoint, certificate; a bound is loose or right, never false."""
     y, v = case.images(op.range_shape), case.images(op.domain_shape, seed=1)
     X = damped(case.matrices(), damp)
-    exact = (X @ y.flatten(1)[..., None])[..., 0].reshape(v.shape)
+    exact = (X @ y.flatten(1)[..., None])[..., 0]
+    exact = in_more_digits(case.matrices(), damp, y.flatten(1), exact).reshape(v.shape)
     back = (X.mH @ v.flatten(1)[..., None])[..., 0].reshape(y.shape)
     found = inverse_of(op, damp)
     assert relative(found(y), exact) < 1e-10

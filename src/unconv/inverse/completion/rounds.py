@@ -75,12 +75,14 @@ class Data(NamedTuple):
     y : of which z is q∗y, or None
     given : (N,) ‖y‖, or what of white noise would have z
     largest : (N,) what the answer may at most be for such data, to its order
+    start : (N,) the size of the answer for u = 0, where it is at hand
     """
 
     z: Tensor
     y: Tensor | None
     given: Tensor
     largest: Tensor
+    start: Tensor | None = None
 
 
 class _Run(NamedTuple):

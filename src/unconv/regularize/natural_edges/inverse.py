@@ -109,8 +109,7 @@ class StackCompletion(StackInverse):
         for part, place in zip(self.layout.split(y), self._places, strict=True):
             grid[place] = part
         grid *= self.grid.inside
-        x, found = self.completion.estimate(grid, self.aim, self.maxiter)
-        return x[self.completion.domain], found
+        return self.completion.estimate(grid, self.aim, self.maxiter)
 
     def _adjoint(self, x: Tensor) -> tuple[Tensor, Completed]:
         """(rows of the stack laid flat, what was found) for an image of the domain."""

@@ -51,15 +51,17 @@ class PenalizedCompletion(Rounds):
         self.projection, self.proven = projection, proven
         self.domain: tuple[Any, ...] = (..., *(slice(n) for n in domain))
         self.register_buffer("inside", stack.inside)
-        self.largest = float(torch.linalg.vector_norm(stack.blocks.flatten(2), dim=2).amax())
+        self.largest = projection.factor.largest
 
     def estimate(self, y: Tensor, tol: float, maxiter: int) -> tuple[Tensor, Completed]:
-        """x on the grid for rows y, zero where none is; ε is held against ‖x‖ on the domain."""
-        p, size = self.projection, norm(y)
-        data = Data(p.times_q(y).contiguous(), y, size, size / p.least**0.5)
+        """x on the domain for rows y, zero where none is; ε is held against its size."""
+        p, given = self.projection, norm(y)
+        Y = p.torus.transform(y)
+        start = norm(p.estimated(Y)[self.domain])
+        z = p.residual(Y).contiguous()
+        data = Data(z, y, given, given / p.least**0.5, start)
         found = self._settle(data, tol, maxiter)
-        complete = self.put_(y.clone(memory_format=torch.contiguous_format), found.u)
-        return p.estimated(p.torus.transform(complete)), found
+        return p.estimated(p.torus.transform(self._complete(y, found.u)))[self.domain], found
 
     def adjoint(self, x: Tensor, tol: float, maxiter: int) -> Completed:
         """`w` is the adjoint of `estimate` for x on the grid; ε is held against ‖w‖."""
@@ -69,29 +71,38 @@ class PenalizedCompletion(Rounds):
 
     def _judged(self, data: Data, u: Tensor | None) -> Completed:
         """w, what is left, and the bound; for the adjoint, of which it is none, an estimate."""
-        p, z, y = self.projection, data.z, data.y
-        if u is None:
-            u = z.new_zeros(len(z), len(self.where))
-        if y is None:
-            w = p.times_q(self.put_(torch.zeros_like(z), u)).add_(z).contiguous()
-            left = self.on_missing(w)
-            self.put_(w, torch.zeros_like(left))
-            gradient = norm(p.gradient(self.put_(torch.zeros_like(w), left)))
-            size = norm(w)
-            error = torch.hypot(norm(left), gradient / (self.proven**0.5 or self.largest))
-        else:
-            spectrum = p.torus.transform(self.put_(y.clone(), u))
-            size = norm(p.estimated(spectrum)[self.domain])
-            w = p.torus.inverse_transform(p.residual(spectrum))
-            left, w = self.on_missing(w), w * self.inside
-            error = norm(p.gradient(w)[self.domain])
-            most = self.largest * (self.largest * size + data.given)
-            if self.proven:
-                error = (error + _EPS * most) / self.proven
-            else:
-                size = most
+        judge = self._judged_adjoint if data.y is None else self._judged_solution
+        w, left, error, size = judge(data, u)
+        u = data.z.new_zeros(left.shape) if u is None else u
         steps = torch.zeros_like(error, dtype=torch.long)
         return Completed(u, w, left, error, size, size <= 16 * _EPS * data.largest, steps)
+
+    def _judged_solution(self, data: Data, u: Tensor | None) -> tuple[Tensor, ...]:
+        p, w, size = self.projection, data.z, data.start
+        assert data.y is not None
+        if u is not None or size is None:
+            Y = p.torus.transform(data.y if u is None else self._complete(data.y, u))
+            size = norm(p.estimated(Y)[self.domain])
+            w = p.residual(Y)
+        left, w = self.on_missing(w), w * self.inside
+        error = norm(p.gradient(w)[self.domain])
+        most = self.largest * (self.largest * size + data.given)
+        if not self.proven:
+            return w, left, error, most
+        return w, left, (error + _EPS * most) / self.proven, size
+
+    def _judged_adjoint(self, data: Data, u: Tensor | None) -> tuple[Tensor, ...]:
+        p, w = self.projection, data.z.clone()
+        if u is not None:
+            w = p.times_q(self.put_(torch.zeros_like(w), u)).add_(w).contiguous()
+        left = self.on_missing(w)
+        self.put_(w, torch.zeros_like(left))
+        gradient = norm(p.gradient(self.put_(torch.zeros_like(w), left)))
+        error = torch.hypot(norm(left), gradient / (self.proven**0.5 or self.largest))
+        return w, left, error, norm(w)
+
+    def _complete(self, y: Tensor, u: Tensor) -> Tensor:
+        return self.put_(y.clone(memory_format=torch.contiguous_format), u)
 
 
 def _reach_of(missing: Missing) -> int | None:

@@ -16,7 +16,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable
-from functools import cached_property, wraps
+from functools import wraps
 from typing import Any
 
 import flint
@@ -235,15 +235,18 @@ class Oracle:
         if rank < self.p and self.gap(rank) < 3:
             return None
         if rank not in self._precise:
-            self._precise[rank] = Precise(self, rank)
+            try:
+                self._precise[rank] = Precise(self, rank, BITS)
+            except ArithmeticError:  # elimination in intervals may lose as much
+                self._precise[rank] = Precise(self, rank, 4 * BITS)
         return self._precise[rank]
 
 
 class Precise:
     """A⁺ of one rank, or a damped inverse, in 190 digits."""
 
-    def __init__(self, oracle: Oracle, rank: int) -> None:
-        flint.ctx.prec = BITS
+    def __init__(self, oracle: Oracle, rank: int, bits: int) -> None:
+        flint.ctx.prec = bits
         self.complex = np.iscomplexobj(oracle.A)
         self.rank, self.oracle = rank, oracle
         self.A = self._flint(oracle.A) + self._flint(oracle.low)
@@ -257,6 +260,10 @@ class Precise:
         else:
             self.P0 = self._cut(G, p)
             self.G = G + self.P0 * self._scalar(float(oracle.S[rank - 1]) ** 2)
+        self._inverse = self.G.inv()
+        size = self._size(self._inverse)
+        if not all(float(e.rad()) < 1e-40 * size for e in self._parts(self._inverse)):
+            raise ArithmeticError("the intervals of the oracle have grown without bound")
 
     def _cut(self, G: Any, p: int) -> Any:
         """The projector on what is cut, by inverse iteration from the float64 vectors."""
@@ -278,10 +285,6 @@ class Precise:
             raise ArithmeticError("the inverse iteration of the oracle did not settle")
         VH = self._adjoint_of(V)
         return V * (VH * V).inv() * VH
-
-    @cached_property
-    def _inverse(self) -> Any:
-        return self.G.inv()
 
     @_timed
     def pinv(self, y: Array) -> Array:
@@ -332,11 +335,15 @@ class Precise:
         kind = flint.acb_mat if self.complex else flint.arb_mat
         return kind(p, p, [value if i == j else 0 for i in range(p) for j in range(p)])
 
+    def _parts(self, M: Any) -> list[Any]:
+        """Real and imaginary parts of the entries."""
+        if not self.complex:
+            return list(M.entries())
+        return [part for e in M.entries() for part in (e.real, e.imag)]
+
     def _numpy(self, M: Any) -> Array:
-        """(rows,) in double precision; refuses to if the intervals have grown."""
+        """(rows,) in double precision."""
         entries = M.entries()
-        if any(not e.is_finite() for e in entries):
-            raise ArithmeticError("the intervals of the oracle have grown without bound")
         if self.complex:
             return np.array([complex(float(e.real.mid()), float(e.imag.mid())) for e in entries])
         return np.array([float(e.mid()) for e in entries])

@@ -40,6 +40,8 @@ class Inverse:
     tol : how far the answers of an iteration may be from it; the direct ones are exact to round-off
     says : every answer comes with a warning that nothing bounds its error
     checks : data that are not finite are refused
+    apart : how far the answer for one image may be from that in a batch, where products in single
+        precision round by the number of images
     """
 
     operator: Build
@@ -48,6 +50,7 @@ class Inverse:
     tol: float = 1e-12
     says: bool = False
     checks: bool = True
+    apart: float = 1e-13
 
     def heard(self) -> AbstractContextManager:
         """A context for answers."""
@@ -155,8 +158,8 @@ def filtered_matrix(A: ConvOperator) -> Tensor:
     return (Vh.mH * gain(S)[..., None, :]) @ U.mH
 
 
-def penalised(A: ConvOperator) -> LinearOperator:
-    return A.tikhonov(DAMP, penalty="gradient", maxiter=3000)
+def penalised(A: ConvOperator, method: str = "auto") -> LinearOperator:
+    return A.tikhonov(DAMP, penalty="gradient", maxiter=3000, tol=1e-10, method=method)
 
 
 def penalised_matrix(A: ConvOperator) -> Tensor:
@@ -164,9 +167,13 @@ def penalised_matrix(A: ConvOperator) -> Tensor:
     return torch.linalg.solve(M.mH @ M + DAMP**2 * (L.mH @ L), M.mH)
 
 
-def stacked(A: ConvOperator) -> LinearOperator:
+def stacked(A: ConvOperator, method: str = "auto") -> LinearOperator:
     """[A; damp·L]⁺ itself, whose first columns answer a penalised problem."""
-    return penalised(A).inner
+    return penalised(A, method).inner
+
+
+def by_lsmr(make: Callable[..., LinearOperator]) -> Callable[..., LinearOperator]:
+    return partial(make, method="krylov")
 
 
 def stacked_matrix(A: ConvOperator) -> Tensor:
@@ -344,8 +351,10 @@ REGULARISED = {
     "filtered, separable": Inverse(axes, filtered, filtered_matrix),
     "filtered, dense": Inverse(replicate, filtered, filtered_matrix),
     "penalised": Inverse(zeros, penalised, penalised_matrix),
-    "penalised, iterated": Inverse(of(*SQUARE), penalised, penalised_matrix, _LOOSE),
-    "stacked, iterated": Inverse(of(*SQUARE), stacked, stacked_matrix, _LOOSE),
+    "penalised, completed": Inverse(of(*SQUARE), penalised, penalised_matrix, 1e-8, apart=1e-9),
+    "stacked, completed": Inverse(of(*SQUARE), stacked, stacked_matrix, 1e-8, apart=1e-9),
+    "penalised, iterated": Inverse(of(*SQUARE), by_lsmr(penalised), penalised_matrix, _LOOSE),
+    "stacked, iterated": Inverse(of(*SQUARE), by_lsmr(stacked), stacked_matrix, _LOOSE),
     "Wiener, by frequency": Inverse(circular, wiener, wiener_matrix_of),
     "Wiener, channels": Inverse(
         circular, partial(wiener, R=covariance), partial(wiener_matrix_of, R=covariance)

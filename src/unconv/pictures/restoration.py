@@ -39,6 +39,8 @@ from ..numerics.checks import (
 from ..numerics.compiled import outside_graphs
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from ..parameter_choice import DampChoice, choose_damp
+from .missing import data_of
+from .saturated import solve_with_saturated
 
 BOUNDARIES = ("circular", "zeros", "reflect", "replicate", "symmetric", "valid")
 
@@ -54,7 +56,7 @@ class Restored(NamedTuple):
     planes : (C, H, W)
     damp : as given or chosen
     choice : how it was chosen, None where it was given or the picture is even
-    residual : (C, H, W), what x does not explain of the picture, y − Ax
+    residual : (C, H, W), what x does not explain of the picture, y − Ax; 0 where nothing was seen
     plan, certificate : of the solve, one entry a plane
     """
 
@@ -98,6 +100,8 @@ def blur_operator(psf: Tensor, size: tuple[int, int], boundary: str = "circular"
     if not is_sequence(size) or len(size) != 2 or not all(isinstance(n, int) for n in size):
         raise TypeError(f"size={shown(size)} must be (height, width), such as (128, 128).")
     kernel = psf[None, None]
+    if boundary == "circular" and (h > size[0] or w > size[1]):
+        kernel = _wrapped(psf, size)[None, None]
     if boundary == "valid":
         larger = size[0] + h - 1, size[1] + w - 1
         return ConvOperator(kernel, larger, padding="valid", flip=True)
@@ -166,6 +170,8 @@ def deblur(
     damp: float | str = "risk",
     boundary: str = "valid",
     noise_std: float | None = None,
+    observed: Tensor | None = None,
+    saturated: Tensor | None = None,
     tol: float = TOL,
     memory_limit: float = DEFAULT_MEMORY_LIMIT,
     progress: Callable[[str], None] | None = None,
@@ -185,6 +191,13 @@ def deblur(
         ('reflect', 'symmetric'), its edge ('replicate'), or a larger scene that is restored too
         ('valid', as a photograph's).
     noise_std : standard deviation of the noise in the unit of the planes, if known
+    observed
+        (H, W) bool, True where a pixel was seen; None where all were.  What stands elsewhere, NaN
+        too, is without effect on the answer, which is restored there as well.  Masks of files and
+        of astropy are the other way round: `observed=~bad`.
+    saturated
+        (C, H, W) bool, True where a sample only says that there was at least so much light
+        (`unconv.pictures.find_missing`); such a pixel is not `observed`.
     tol : error_bound to reach, and above which the certificate does not count as converged
     progress : is told what begins
 
@@ -206,31 +219,39 @@ def deblur(
     >>> bool(torch.allclose(deblur(y, gaussian(0.6), damp=1e-9, boundary="circular").planes, x))
     True
     """
-    size = _check_sizes(planes, psf)
+    size = _check_sizes(planes, psf, any_psf=boundary == "valid")
     if noise_std is not None:
         check_number("noise_std", noise_std)
     if not isinstance(damp, str):
         damp = damp_value(damp)
     if progress is not None:
         check_function("progress", progress)
-    check_all_finite("the picture", planes, "remove them first")
+    planes, y, observed = data_of(planes, observed, saturated)
+    check_all_finite("the picture", y, "give observed=, True where a pixel was seen")
     say = progress or (lambda step: None)
-    y, kernel = planes[:, None], psf.to(planes)
+    kernel = psf.to(planes)
     op = blur_operator(kernel, size, boundary)
     choice = None
     if isinstance(damp, str):
         say("choosing the damp")
         circular = blur_operator(kernel, size, "circular")
-        faded = faded_out(y)
+        faded = faded_out(planes[:, None])
         if faded.any():
             choice = choose_damp(circular, faded, damp, noise_std=noise_std)
         damp = 1.0 if choice is None else choice.damp  # an even picture comes back by any damp
     limits: dict[str, Any] = {"memory_limit": memory_limit, "expected_solves": len(y), "tol": tol}
     say(f"restoring, damp {damp:.3g}")
-    mean = y.mean((-2, -1), keepdim=True).expand(-1, *op.domain_shape)
-    detail, certificate = op.lstsq(y - op(mean), damp, **limits)
-    x = mean + detail
+    mean = planes.mean((-2, -1), keepdim=True)[:, None].expand(-1, *op.domain_shape)
+    detail_of_y = y - op(mean)
+
+    def solve(seen: Tensor | None) -> tuple[Tensor, Certificate]:
+        known = op if seen is None else op.observed(seen)
+        detail, certificate = known.lstsq(detail_of_y, damp, **limits)
+        return mean + detail, certificate
+
+    x, certificate, seen = solve_with_saturated(solve, op, y, observed, saturated)
     residual, planes = (y - op(x))[:, 0], x[:, 0]
+    residual = residual if seen is None else residual.where(seen, 0)
     planes = frame(planes, psf) if boundary == "valid" else planes
     return Restored(planes, damp, choice, residual, certificate.plan, certificate)
 
@@ -303,8 +324,19 @@ def faded_out(y: Tensor) -> Tensor:
     return y
 
 
-def _check_sizes(planes: Tensor, psf: Tensor) -> tuple[int, int]:
-    """(H, W) of a picture that is at least as large as the psf."""
+def _wrapped(psf: Tensor, size: tuple[int, int]) -> Tensor:
+    """The psf that blurs periodic pictures (H, W) = `size` as a larger one does."""
+    for dim, n in enumerate(size):
+        k = psf.shape[dim]
+        place = (torch.arange(k, device=psf.device) - k // 2 + n // 2) % n
+        shape = [*psf.shape]
+        shape[dim] = n
+        psf = psf.new_zeros(shape).index_add(dim, place, psf)
+    return psf
+
+
+def _check_sizes(planes: Tensor, psf: Tensor, *, any_psf: bool = False) -> tuple[int, int]:
+    """(H, W) of a picture that is at least as large as the psf, unless that may be any."""
     check_real_tensor("planes", planes)
     check_values("planes", planes)
     if planes.ndim != 3 or planes.numel() == 0:
@@ -313,10 +345,10 @@ def _check_sizes(planes: Tensor, psf: Tensor) -> tuple[int, int]:
             "of a grey one with planes[None]."
         )
     (h, w), (H, W) = _psf_size(psf), planes.shape[1:]
-    if h > H or w > W:
+    if not any_psf and (h > H or w > W):
         raise ValueError(
-            f"the psf ({h} × {w}) is larger than the picture ({H} × {W}); crop the psf or check "
-            "its unit."
+            f"the psf ({h} × {w}) is larger than the picture ({H} × {W}); crop the psf, check its "
+            "unit, or restore with boundary='valid'."
         )
     return H, W
 

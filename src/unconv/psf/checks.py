@@ -3,7 +3,7 @@
 A psf cut from a picture of a point brings its surroundings along.  Of N samples an offset b makes
 the sum b·N larger, and scaled to sum 1 the psf is a point on a pedestal, which blurs with the whole
 window: an offset of 100 under a peak of 4,000 counts costs more than 14 dB.  A psf whose centroid
-is not its centre shifts the picture; one whose peak lies between samples by a fraction of one.
+is not its centre shifts the picture, by a fraction of a sample if it lies between samples.
 
 The remedies: `without_background` takes off the median of the rim, and `centred` moves the centroid
 onto the centre (h//2, w//2), whole samples by padding and the fraction by the shift theorem.
@@ -25,8 +25,10 @@ from torch import Tensor
 from ..numerics.checks import check_all_finite, check_dense, check_number
 
 _RIM_OF_PEAK = 0.5  # a rim so bright belongs to the shape, as a box's
-_LEAST_SHARE = 0.01  # of the sum, that a rim spread over the array must have to matter
-_APART = 0.25  # samples, by which centroid or peak may be off
+_LEAST_SHARE = 0.02  # of the sum, that a rim spread over the array must have to matter
+_LOW = 0.25  # of the rim's samples may lie below what is taken for a pedestal
+_NOISE_OF_PEAK = 0.05  # at most, that counts as noise of the rim
+_APART = 0.25  # samples, by which the centroid may be off
 
 
 class Examined(NamedTuple):
@@ -35,16 +37,14 @@ class Examined(NamedTuple):
     Attributes
     ----------
     rim : median of its outermost samples, as a part of the peak
-    pedestal : what this median, spread over the array, is of the sum
+    pedestal : what hardly any of them is below, spread over the array, as a part of the sum
     centroid : (rows, columns) of the centre of mass from the centre (h//2, w//2), the rim taken off
-    peak : likewise the top of a parabola through the largest sample and its neighbours
     doubts : sentences about what is wrong, without remedies
     """
 
     rim: float
     pedestal: float
     centroid: tuple[float, float]
-    peak: tuple[float, float]
     doubts: tuple[str, ...]
 
 
@@ -73,22 +73,23 @@ def examine(values: Tensor) -> Examined:
     'its rim is 2.8 % of its peak and, spread over the array, 25.3 % of its sum'
     """
     values = _checked(values)
-    top = float(values.max())
-    rim = float(_rim(values).median())
-    pedestal = rim * values.numel() / float(values.sum().clamp(min=1e-300))
-    shape = (values - rim if 0 < rim < _RIM_OF_PEAK * top else values).clamp(min=0)
-    centroid, peak = _centroid(shape), _peak(shape)
+    rim, top = _rim(values), float(values.max())
+    level = float(rim.median())
+    pedestal = 0.0
+    if 2 * rim.numel() < values.numel() and 0 < level < _RIM_OF_PEAK * top:
+        total = float(values.sum().clamp(min=1e-300))
+        pedestal = max(0.0, float(rim.quantile(_LOW))) * values.numel() / total
+    shape = _above(values, level) if level < _RIM_OF_PEAK * top else values.clamp(min=0)
+    centroid = _centroid(shape)
     doubts = []
-    if 0 < rim < _RIM_OF_PEAK * top and pedestal > _LEAST_SHARE:
+    if pedestal > _LEAST_SHARE:
         doubts.append(
-            f"its rim is {100 * rim / top:.2g} % of its peak and, spread over the array, "
+            f"its rim is {100 * level / top:.2g} % of its peak and, spread over the array, "
             f"{100 * pedestal:.1f} % of its sum"
         )
     if max(map(abs, centroid)) > _APART:
-        doubts.append(f"its centroid is {_offset(centroid)} off its centre")
-    if max(map(abs, centroid)) <= _APART < max(abs(p - round(p)) for p in peak):
-        doubts.append(f"its peak lies between samples, {_offset(peak)} off its centre")
-    return Examined(rim / top, pedestal, centroid, peak, tuple(doubts))
+        doubts.append(f"its centroid lies {_offset(centroid)} of its centre")
+    return Examined(level / top, pedestal, centroid, tuple(doubts))
 
 
 def without_background(values: Tensor, level: float | None = None) -> Tensor:
@@ -117,14 +118,11 @@ def without_background(values: Tensor, level: float | None = None) -> Tensor:
     True
     """
     values = _checked(values)
-    rim = _rim(values)
     if level is None:
-        level = float(rim.median())
+        level = float(_rim(values).median())
     else:
         check_number("level", level, least=-float("inf"))
-    spread = 1.4826 * float((rim - rim.median()).abs().median())
-    left = values - level
-    left = torch.where(left > 3 * spread, left, 0.0).clamp(min=0)
+    left = _above(values, level)
     if not left.any():
         raise ValueError(
             f"no sample of the psf is above its background of {level:.4g}; give a lower one."
@@ -140,7 +138,7 @@ def centred(values: Tensor) -> Tensor:
 
     Parameters
     ----------
-    values : (h, w), real, of positive sum
+    values : (h, w), real
 
     Returns
     -------
@@ -149,20 +147,20 @@ def centred(values: Tensor) -> Tensor:
     Raises
     ------
     ValueError, TypeError
-        If values is not a finite real 2-D array of positive sum.
+        If values is not a finite real 2-D array with a positive sample.
 
     Examples
     --------
     >>> import torch
     >>> from unconv import psf
-    >>> corner = torch.nn.functional.pad(psf.gaussian(1.5), (3, 0, 0, 2))
-    >>> examine(corner).centroid, examine(centred(corner)).doubts
-    ((-1.0, 2.0), ())
+    >>> corner = torch.nn.functional.pad(psf.gaussian(1.5), (4, 0, 0, 2))
+    >>> examine(corner).doubts, examine(centred(corner)).doubts
+    (('its centroid lies 1.00 samples above and 2.00 samples right of its centre',), ())
     """
     values = _checked(values)
-    if float(values.sum()) <= 0:
-        raise ValueError("a psf of no positive sum has no centroid; take off its background first.")
-    off = _centroid(values.clamp(min=0))
+    level = float(_rim(values).median())
+    bright = level >= _RIM_OF_PEAK * float(values.max())
+    off = _centroid(values.clamp(min=0) if bright else _above(values, level))
     for dim, move in enumerate(off):
         n = values.shape[dim]
         middle = n // 2 + round(move)  # the sample that becomes the centre
@@ -194,25 +192,19 @@ def _centroid(shape: Tensor) -> tuple[float, float]:
     return rows, columns
 
 
-def _peak(shape: Tensor) -> tuple[float, float]:
-    """The top of a parabola along each axis through the largest sample."""
-    at = divmod(int(shape.argmax()), shape.shape[1])
-    found = []
-    for dim, i in enumerate(at):
-        line = shape.select(1 - dim, at[1 - dim])
-        before, here, after = (
-            float(line[j]) if 0 <= j < len(line) else 0.0 for j in (i - 1, i, i + 1)
-        )
-        bend = before - 2 * here + after
-        found.append(i - len(line) // 2 + (0.5 * (before - after) / bend if bend < 0 else 0.0))
-    return found[0], found[1]
-
-
 def _offset(where: tuple[float, float]) -> str:
-    rows, columns = where
-    down = f"{abs(rows):.2f} samples {'down' if rows > 0 else 'up'}"
-    right = f"{abs(columns):.2f} {'right' if columns > 0 else 'left'}"
-    return f"{down} and {right}"
+    sides = zip(where, (("above", "below"), ("left", "right")), strict=True)
+    parts = [f"{abs(d):.2f} samples {side[d > 0]}" for d, side in sides if abs(d) > _APART]
+    return " and ".join(parts)
+
+
+def _above(values: Tensor, level: float) -> Tensor:
+    """What stands out of a background by more than three deviations of the rim, zero elsewhere."""
+    rim = _rim(values)
+    spread = 1.4826 * float((rim - rim.median()).abs().median())
+    left = values - level
+    noise = min(3 * spread, _NOISE_OF_PEAK * float(left.max()))  # a shape may cross the rim
+    return torch.where(left > noise, left, 0.0).clamp(min=0)
 
 
 def _rim(values: Tensor) -> Tensor:

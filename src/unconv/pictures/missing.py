@@ -1,0 +1,271 @@
+"""Pixels that nobody saw: which they are, and what stands there for the estimates.
+
+Not finite, marked as bad, transparent, or saturated: a sensor that is full says no more than that.
+Clipped lights show as a plateau, many samples of exactly the largest value.  Taken at its word, 0.8
+% of them costs more than 10 dB, for the blur of what was really there is missing at its rim; so a
+plateau counts as not seen, with the samples around it, which are half full.
+
+A pixel is seen if all of its channels are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from ..numerics.checks import check_kind, check_number, check_real_tensor, check_values
+
+_LEAST_PLATEAU = 0.001  # of the samples: fewer at the largest value are chance
+_LARGEST_PLATEAU = 0.2  # of them: more are a drawing, or a white sky that is part of the picture
+_PROMINENT = 2.0  # times the samples at the next value below, where the largest is not the dtype's
+_SMOOTHINGS = 30  # of what is filled in: the noise of a hole's rim must not become its texture
+
+
+class Missing(NamedTuple):
+    """What was not seen of a picture.
+
+    Attributes
+    ----------
+    observed : (H, W) bool, True where a pixel was seen; None where all were
+    saturated : (C, H, W) bool, where a sample is but a lower bound; None where none is
+    counts : why -> number of pixels, of 'not finite', 'saturated', 'masked' and 'transparent' those
+        that occur; a pixel may stand under several
+    level : at which samples count as saturated, None where none does
+    notes : sentences about what was left alone
+    """
+
+    observed: Tensor | None
+    saturated: Tensor | None
+    counts: Mapping[str, int]
+    level: float | None
+    notes: tuple[str, ...]
+
+
+def find_missing(
+    planes: Tensor,
+    *,
+    saturation: float | str = "auto",
+    white: float | None = None,
+    bad: Tensor | None = None,
+    transparent: Tensor | None = None,
+) -> Missing:
+    """Find the pixels that nobody saw.
+
+    Parameters
+    ----------
+    planes : (C, H, W), floating point; NaN and infinities count as not seen
+    saturation
+        A number, at and above which a sample is saturated; 'auto': the largest value of the
+        picture, if more than 0.1 % and at most 20 % of a channel have it and, unless it is `white`,
+        stand out of its histogram; 'off'.  The samples around a saturated one count too.
+    white : the largest value that can be stored, None if nothing ends there
+    bad, transparent : (H, W) bool, True where a pixel is to be ignored
+
+    Returns
+    -------
+    Missing
+
+    Raises
+    ------
+    ValueError, TypeError
+        If no pixel is left, or an argument is of another kind or shape.
+
+    Examples
+    --------
+    >>> import torch
+    >>> picture = torch.linspace(0, 1.2, 400).reshape(1, 20, 20).clamp(max=1)
+    >>> found = find_missing(picture, white=1.0)
+    >>> dict(found.counts), found.level
+    ({'saturated': 88}, 1.0)
+    """
+    check_values("planes", check_real_tensor("planes", planes))
+    if planes.ndim != 3 or planes.numel() == 0:
+        raise ValueError(f"a picture must have shape (C, H, W), got {tuple(planes.shape)}.")
+    hidden = {"not finite": ~planes.isfinite().all(0)}
+    full, level, notes = _saturated(planes, saturation, white)
+    hidden["saturated"] = _grown(full) if bool(full.any()) else full[0]
+    for name, marked in (("masked", bad), ("transparent", transparent)):
+        if marked is not None:
+            hidden[name] = _mask(name, marked, planes)
+    unseen = torch.stack([*hidden.values()]).any(0)
+    counts = {name: int(where.sum()) for name, where in hidden.items() if bool(where.any())}
+    if bool(unseen.all()):
+        raise ValueError(
+            f"no pixel of the picture was seen ({', '.join(counts)}); check the mask and the "
+            "saturation."
+        )
+    ignored = torch.stack([where for name, where in hidden.items() if name != "saturated"]).any(0)
+    bounds = full & ~ignored
+    return Missing(
+        ~unseen if counts else None, bounds if bool(bounds.any()) else None, counts, level, notes
+    )
+
+
+def _mask(name: str, marked: Tensor, planes: Tensor) -> Tensor:
+    if check_kind(name, marked, Tensor, "give a bool tensor (H, W)").dtype != torch.bool:
+        raise TypeError(f"{name} must be a bool tensor, got {marked.dtype}; compare it with 0.")
+    if marked.shape != planes.shape[1:]:
+        raise ValueError(
+            f"the pixels that are {name} have shape {tuple(marked.shape)}, the picture "
+            f"{tuple(planes.shape[1:])}; they must be the same."
+        )
+    return marked.to(planes.device)
+
+
+def _saturated(
+    planes: Tensor, saturation: float | str, white: float | None
+) -> tuple[Tensor, float | None, tuple[str, ...]]:
+    """(C, H, W) bool, the level, and what is to be said."""
+    if saturation == "auto":
+        levels, notes = _plateaus(planes, white)
+    elif saturation == "off":
+        levels, notes = [None] * len(planes), ()
+    elif isinstance(saturation, str):
+        raise ValueError(f"saturation={saturation!r} must be 'auto', 'off' or a number.")
+    else:
+        levels, notes = [check_number("saturation", saturation, least=-float("inf"))], ()
+        levels *= len(planes)
+    full = torch.zeros(planes.shape, dtype=torch.bool, device=planes.device)
+    for i, level in enumerate(levels):
+        if level is not None:
+            full[i] = planes[i].isfinite() & (planes[i] >= level)
+    known = [level for level in levels if level is not None]
+    return full, min(known) if bool(full.any()) else None, notes
+
+
+def _grown(full: Tensor) -> Tensor:
+    """(C, H, W) -> (H, W): any channel, and the samples around it, which are half full."""
+    grown = ndimage.binary_dilation(full.any(0).cpu().numpy(), np.ones((3, 3)))
+    return torch.from_numpy(grown).to(full.device)
+
+
+def _plateaus(planes: Tensor, white: float | None) -> tuple[list[float | None], tuple[str, ...]]:
+    """For each channel the value at which it is clipped, None where it is not."""
+    levels: list[float | None] = []
+    shares = []
+    for plane in planes:
+        values = plane[plane.isfinite()]
+        levels.append(None)
+        if values.numel() == 0:
+            continue
+        top = float(values.max())
+        count = int((values == top).sum())
+        below = values[values < top]
+        if count <= _LEAST_PLATEAU * values.numel() or below.numel() == 0:
+            continue
+        next_count = int((below == below.max()).sum())
+        if top != white and count < _PROMINENT * next_count:
+            continue
+        if count > _LARGEST_PLATEAU * values.numel():
+            shares.append(count / values.numel())
+        else:
+            levels[-1] = top
+    notes = ()
+    if shares:
+        notes = (
+            f"{100 * max(shares):.0f} % of the picture have its largest value: taken for its "
+            "white, not for saturated",
+        )
+    return levels, notes
+
+
+def filled(planes: Tensor, observed: Tensor) -> Tensor:
+    """A picture with something plausible where it was not seen, for what reads statistics from it.
+
+    The nearest pixel that was seen, smoothed as by heat that flows inside the holes only.  It is no
+    restoration, and what solves for missing pixels does not look at it.
+
+    Parameters
+    ----------
+    planes : (..., H, W), floating point, anything where nothing was seen
+    observed : (H, W) bool, True where a pixel was seen
+
+    Returns
+    -------
+    (..., H, W), finite if what was seen is
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the shapes differ, nothing was seen, or a tensor is of another kind.
+
+    Examples
+    --------
+    >>> import torch
+    >>> row = torch.tensor([[[1.0, float("nan"), 3.0]]])
+    >>> filled(row, row[0].isfinite())
+    tensor([[[1., 2., 3.]]])
+    """
+    check_values("planes", check_real_tensor("planes", planes))
+    observed = checked_observed(observed, planes.shape[-2:])
+    unseen = ~observed.cpu().numpy()
+    if not unseen.any():
+        return planes
+    nearest = ndimage.distance_transform_edt(
+        unseen, return_distances=False, return_indices=True
+    )  # (2, H, W)
+    rows, columns = (torch.from_numpy(i).to(planes.device) for i in nearest)
+    found = planes[..., rows, columns]
+    holes = ~observed.to(planes.device)
+    for _ in range(_SMOOTHINGS):
+        padded = torch.nn.functional.pad(
+            found.reshape(-1, *found.shape[-2:]), (1, 1, 1, 1), mode="replicate"
+        )
+        mean = (
+            padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
+        ) / 4
+        found = torch.where(holes, mean.reshape(found.shape), found)
+    return found
+
+
+def data_of(
+    planes: Tensor, observed: Tensor | None, saturated: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What a picture (C, H, W) offers, with what was seen of it.
+
+    Returns
+    -------
+    the planes without holes, for estimates; y (C, 1, H, W), the same with saturated samples as they
+    stand; what was observed, None where all was
+    """
+    if observed is not None:
+        observed = checked_observed(observed, planes.shape[1:]).to(planes.device)
+    if saturated is None:
+        if observed is None or bool(observed.all()):
+            return planes, planes[:, None], None
+        planes = filled(planes, observed)
+        return planes, planes[:, None], observed
+    full = check_kind("saturated", saturated, Tensor, "give a bool tensor (C, H, W)")
+    if full.dtype != torch.bool or full.shape != planes.shape:
+        raise ValueError(
+            f"saturated must be a bool tensor of the picture's shape {tuple(planes.shape)}, got "
+            f"{full.dtype} {tuple(full.shape)}."
+        )
+    check_values("saturated", full)
+    pixels = full.to(planes.device).any(0)
+    if observed is not None and bool((pixels & observed).any()):
+        raise ValueError("a pixel is both observed and saturated; take one of the marks off it.")
+    observed = ~pixels if observed is None else observed
+    whole = filled(planes, checked_observed(observed, planes.shape[1:]))
+    return whole, torch.where(pixels, planes, whole)[:, None], observed
+
+
+def checked_observed(observed: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Refuse a mask that is none of a picture (H, W) = `size`, or has seen nothing."""
+    kind = check_kind("observed", observed, Tensor, "give a bool tensor (H, W)")
+    if kind.dtype != torch.bool:
+        raise TypeError(f"observed must be a bool tensor, got {observed.dtype}; compare it with 0.")
+    if tuple(observed.shape) != tuple(size):
+        raise ValueError(
+            f"observed has shape {tuple(observed.shape)}, the picture {tuple(size)}; they must be "
+            "the same, one mask for all channels."
+        )
+    check_values("observed", observed)
+    if not bool(observed.any()):
+        raise ValueError("observed has seen no pixel at all; give True where one was seen.")
+    return observed

@@ -259,9 +259,35 @@ SENTENCE = r"^[^\n]+\.$"
 @pytest.mark.parametrize("size", [(9, 3), (3, 8), (20, 20)])
 @pytest.mark.parametrize("function", [blur, deblur])
 def test_psf_larger_than_the_picture(function, size, boundary):
+    if function is deblur and boundary == "valid":  # nothing is known of what lies outside
+        return
     with pytest.raises(ValueError, match=SENTENCE) as error:
         function(randn(1, 8, 7), torch.ones(*size).double(), boundary=boundary)
     assert_says(error, f"{size[0]} × {size[1]}", "8 × 7", "crop")
+
+
+@pytest.mark.parametrize("size", [(9, 3), (3, 8), (20, 21)])
+@pytest.mark.parametrize("damp", [0.3, "risk"])
+def test_unknown_surroundings_allow_any_psf(size, damp):
+    y, k = randn(2, 8, 7), any_psf(*size)
+    restored = deblur(y, k, damp=damp)
+    A = dense_twin(blur_operator(k, (8, 7), "valid"))
+    mean = y.mean((1, 2))
+    tall = torch.cat([A, restored.damp * torch.eye(A.shape[1], dtype=F64)])
+    ones = torch.ones(A.shape[1], dtype=F64)
+    data = torch.cat([y.flatten(1), restored.damp * mean[:, None] * ones], 1)
+    expected = torch.linalg.lstsq(tall, data.T).solution.T.reshape(2, *(7 + size[0], 6 + size[1]))
+    assert restored.planes.shape == y.shape
+    assert relative(restored.planes, frame(expected, k)) < 1e-3
+
+
+def test_a_larger_psf_is_wrapped_on_a_circle():
+    y, k = randn(1, 8, 7), any_psf(11, 18)
+    found = blur_operator(k, (8, 7), "circular")(y[:, None])[0, 0]
+    tiled = torch.from_numpy(np.tile(y[0].numpy(), (5, 7)))
+    full = convolve2d(tiled.numpy(), k.numpy(), mode="full")
+    expected = full[16 + 11 // 2 :, 21 + 18 // 2 :][:8, :7]
+    assert relative(found, torch.from_numpy(expected)) < 1e-12
 
 
 @pytest.mark.parametrize("size", [(9, 3), (20, 20)])

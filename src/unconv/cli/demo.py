@@ -22,11 +22,11 @@ from .common import (
     UNCERTIFIED,
     JsonOption,
     friendly,
-    parse_psf,
     progress,
     report,
 )
 from .figure import Trial, comparison, overview
+from .psf_option import parse_psf
 
 PICTURES = ("astronaut", "camera", "chelsea", "coffee")
 ALL_PICTURES = ("astronaut", "camera", "coffee")

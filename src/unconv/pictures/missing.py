@@ -10,6 +10,7 @@ A pixel is seen if all of its channels are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from ..numerics.checks import check_kind, check_number, check_real_tensor, check
 
 _LEAST_PLATEAU = 0.001  # of the samples: fewer at the largest value are chance
 _LARGEST_PLATEAU = 0.2  # of them: more are a drawing, or a white sky that is part of the picture
-_PROMINENT = 2.0  # times the samples at the next value below, where the largest is not the dtype's
+_PROMINENT = 2  # times the samples at the values beside it
 _SMOOTHINGS = 30  # of what is filled in: the noise of a hole's rim must not become its texture
 
 
@@ -60,9 +61,9 @@ def find_missing(
     ----------
     planes : (C, H, W), floating point; NaN and infinities count as not seen
     saturation
-        A number, at and above which a sample is saturated; 'auto': the largest value of the
-        picture, if more than 0.1 % and at most 20 % of a channel have it and, unless it is `white`,
-        stand out of its histogram; 'off'.  The samples around a saturated one count too.
+        A number, at and above which a sample is saturated; 'auto': the largest value of a channel,
+        if more than 0.1 % and at most 20 % of its samples have it and, unless it is `white`, no
+        other value stands out so; 'off'.  The samples around a saturated one count too.
     white : the largest value that can be stored, None if nothing ends there
     bad, transparent : (H, W) bool, True where a pixel is to be ignored
 
@@ -121,15 +122,16 @@ def _saturated(
     planes: Tensor, saturation: float | str, white: float | None
 ) -> tuple[Tensor, float | None, tuple[str, ...]]:
     """(C, H, W) bool, the level, and what is to be said."""
+    notes: tuple[str, ...] = ()
+    levels: list[float | None]
     if saturation == "auto":
         levels, notes = _plateaus(planes, white)
     elif saturation == "off":
-        levels, notes = [None] * len(planes), ()
+        levels = [None] * len(planes)
     elif isinstance(saturation, str):
         raise ValueError(f"saturation={saturation!r} must be 'auto', 'off' or a number.")
     else:
-        levels, notes = [check_number("saturation", saturation, least=-float("inf"))], ()
-        levels *= len(planes)
+        levels = [check_number("saturation", saturation, least=-math.inf)] * len(planes)
     full = torch.zeros(planes.shape, dtype=torch.bool, device=planes.device)
     for i, level in enumerate(levels):
         if level is not None:
@@ -155,23 +157,33 @@ def _plateaus(planes: Tensor, white: float | None) -> tuple[list[float | None], 
             continue
         top = float(values.max())
         count = int((values == top).sum())
-        below = values[values < top]
-        if count <= _LEAST_PLATEAU * values.numel() or below.numel() == 0:
+        if count <= _LEAST_PLATEAU * values.numel():
             continue
-        next_count = int((below == below.max()).sum())
-        if top != white and count < _PROMINENT * next_count:
+        if top != white and not _is_only_spike(values):
             continue
         if count > _LARGEST_PLATEAU * values.numel():
             shares.append(count / values.numel())
         else:
             levels[-1] = top
-    notes = ()
+    notes: tuple[str, ...] = ()
     if shares:
         notes = (
             f"{100 * max(shares):.0f} % of the picture have its largest value: taken for its "
             "white, not for saturated",
         )
     return levels, notes
+
+
+def _is_only_spike(values: Tensor) -> bool:
+    """Whether the largest value, and no other but the least, stands out of the histogram.
+
+    A drawing has many such values, all of them meant.
+    """
+    counts = values.unique(return_counts=True)[1]
+    least = _LEAST_PLATEAU * values.numel()
+    beside = torch.nn.functional.pad(counts, (1, 1))
+    spikes = counts > torch.maximum(beside[:-2], beside[2:]).mul(_PROMINENT).clamp(min=least)
+    return bool(spikes[-1]) and not bool(spikes[1:-1].any())
 
 
 def filled(planes: Tensor, observed: Tensor) -> Tensor:

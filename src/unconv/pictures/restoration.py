@@ -15,6 +15,7 @@ rings from its edges through the whole picture.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -39,10 +40,12 @@ from ..numerics.checks import (
 from ..numerics.compiled import outside_graphs
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from ..parameter_choice import DampChoice, choose_damp
-from .missing import data_of
+from .missing import checked_observed, data_of
 from .saturated import solve_with_saturated
 
 BOUNDARIES = ("circular", "zeros", "reflect", "replicate", "symmetric", "valid")
+
+_USUAL_DAMP = 0.03  # of photographs, for what memory will be needed
 
 TOL = 1e-4
 """Relative error at which an iteration stops: about 0.01 of 255 grey levels, 1e-5 dB of PSNR."""
@@ -101,7 +104,7 @@ def blur_operator(psf: Tensor, size: tuple[int, int], boundary: str = "circular"
         raise TypeError(f"size={shown(size)} must be (height, width), such as (128, 128).")
     kernel = psf[None, None]
     if boundary == "circular" and (h > size[0] or w > size[1]):
-        kernel = _wrapped(psf, size)[None, None]
+        kernel = _wrapped(psf, (size[0], size[1]))[None, None]
     if boundary == "valid":
         larger = size[0] + h - 1, size[1] + w - 1
         return ConvOperator(kernel, larger, padding="valid", flip=True)
@@ -219,7 +222,7 @@ def deblur(
     >>> bool(torch.allclose(deblur(y, gaussian(0.6), damp=1e-9, boundary="circular").planes, x))
     True
     """
-    size = _check_sizes(planes, psf, any_psf=boundary == "valid")
+    size = _check_restorable(planes, psf, boundary)
     if noise_std is not None:
         check_number("noise_std", noise_std)
     if not isinstance(damp, str):
@@ -231,6 +234,10 @@ def deblur(
     say = progress or (lambda step: None)
     kernel = psf.to(planes)
     op = blur_operator(kernel, size, boundary)
+    limits: dict[str, Any] = {"memory_limit": memory_limit, "expected_solves": len(y), "tol": tol}
+    op.plan(
+        damp=damp if isinstance(damp, float) else _USUAL_DAMP, **limits
+    )  # refused before any work
     choice = None
     if isinstance(damp, str):
         say("choosing the damp")
@@ -239,7 +246,6 @@ def deblur(
         if faded.any():
             choice = choose_damp(circular, faded, damp, noise_std=noise_std)
         damp = 1.0 if choice is None else choice.damp  # an even picture comes back by any damp
-    limits: dict[str, Any] = {"memory_limit": memory_limit, "expected_solves": len(y), "tol": tol}
     say(f"restoring, damp {damp:.3g}")
     mean = planes.mean((-2, -1), keepdim=True)[:, None].expand(-1, *op.domain_shape)
     detail_of_y = y - op(mean)
@@ -254,6 +260,48 @@ def deblur(
     residual = residual if seen is None else residual.where(seen, 0)
     planes = frame(planes, psf) if boundary == "valid" else planes
     return Restored(planes, damp, choice, residual, certificate.plan, certificate)
+
+
+def memory_needed(
+    planes: Tensor,
+    psf: Tensor,
+    *,
+    boundary: str = "valid",
+    observed: Tensor | None = None,
+    tol: float = TOL,
+) -> int:
+    """Bytes with which `deblur` restores a picture: the `memory_limit` to give it at least.
+
+    Parameters
+    ----------
+    planes, psf, boundary, observed, tol : as of `deblur`; only shapes and the mask matter
+
+    Returns
+    -------
+    bytes of the solve, of the method that takes least; nothing is computed
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `deblur` raises them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unconv.psf import disk
+    >>> 1e8 < memory_needed(torch.zeros(1, 1000, 1000), disk(4)) < 2e8
+    True
+    """
+    op = blur_operator(psf, _check_restorable(planes, psf, boundary), boundary)
+    if observed is not None:
+        op = op.observed(checked_observed(observed, planes.shape[1:]))
+    needs = []
+    for method in ("auto", "completion", "krylov"):
+        with contextlib.suppress(ValueError):  # completion is not for every boundary
+            options: dict[str, Any] = {"expected_solves": len(planes), "tol": tol}
+            plan = op.plan(damp=_USUAL_DAMP, method=method, memory_limit=math.inf, **options)
+            needs.append(plan.memory)
+    return min(needs)
 
 
 def frame(planes: Tensor, psf: Tensor) -> Tensor:
@@ -335,8 +383,27 @@ def _wrapped(psf: Tensor, size: tuple[int, int]) -> Tensor:
     return psf
 
 
-def _check_sizes(planes: Tensor, psf: Tensor, *, any_psf: bool = False) -> tuple[int, int]:
-    """(H, W) of a picture that is at least as large as the psf, unless that may be any."""
+def _check_restorable(planes: Tensor, psf: Tensor, boundary: str) -> tuple[int, int]:
+    """(H, W) of a picture to restore: unknown surroundings may be of any size."""
+    if boundary == "valid":
+        _psf_size(psf)
+        return _check_picture(planes)
+    return _check_sizes(planes, psf, ", or say boundary='valid' if nothing outside is known")
+
+
+def _check_sizes(planes: Tensor, psf: Tensor, remedy: str = "") -> tuple[int, int]:
+    """(H, W) of a picture that is at least as large as the psf."""
+    H, W = _check_picture(planes)
+    h, w = _psf_size(psf)
+    if h > H or w > W:
+        raise ValueError(
+            f"the psf ({h} × {w}) is larger than the picture ({H} × {W}); crop the psf or check "
+            f"its unit{remedy}."
+        )
+    return H, W
+
+
+def _check_picture(planes: Tensor) -> tuple[int, int]:
     check_real_tensor("planes", planes)
     check_values("planes", planes)
     if planes.ndim != 3 or planes.numel() == 0:
@@ -344,13 +411,7 @@ def _check_sizes(planes: Tensor, psf: Tensor, *, any_psf: bool = False) -> tuple
             f"a picture must have shape (C, H, W), got {tuple(planes.shape)}; add the channel axis "
             "of a grey one with planes[None]."
         )
-    (h, w), (H, W) = _psf_size(psf), planes.shape[1:]
-    if not any_psf and (h > H or w > W):
-        raise ValueError(
-            f"the psf ({h} × {w}) is larger than the picture ({H} × {W}); crop the psf, check its "
-            "unit, or restore with boundary='valid'."
-        )
-    return H, W
+    return planes.shape[1], planes.shape[2]
 
 
 def _psf_size(psf: Tensor) -> tuple[int, int]:

@@ -17,6 +17,7 @@ Cambridge 2006, §5.1.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -39,13 +40,13 @@ class Examined(NamedTuple):
     rim : median of its outermost samples, as a part of the peak
     pedestal : what hardly any of them is below, spread over the array, as a part of the sum
     centroid : (rows, columns) of the centre of mass from the centre (h//2, w//2), the rim taken off
-    doubts : sentences about what is wrong, without remedies
+    doubts : sentences about what is wrong, under 'background' and 'centre'
     """
 
     rim: float
     pedestal: float
     centroid: tuple[float, float]
-    doubts: tuple[str, ...]
+    doubts: Mapping[str, str]
 
 
 def examine(values: Tensor) -> Examined:
@@ -68,8 +69,8 @@ def examine(values: Tensor) -> Examined:
     --------
     >>> from unconv import psf
     >>> examine(psf.gaussian(1.5)).doubts
-    ()
-    >>> examine(psf.gaussian(1.5) + 0.002).doubts[0]
+    {}
+    >>> examine(psf.gaussian(1.5) + 0.002).doubts["background"]
     'its rim is 2.8 % of its peak and, spread over the array, 25.3 % of its sum'
     """
     values = _checked(values)
@@ -81,15 +82,15 @@ def examine(values: Tensor) -> Examined:
         pedestal = max(0.0, float(rim.quantile(_LOW))) * values.numel() / total
     shape = _above(values, level) if level < _RIM_OF_PEAK * top else values.clamp(min=0)
     centroid = _centroid(shape)
-    doubts = []
+    doubts = {}
     if pedestal > _LEAST_SHARE:
-        doubts.append(
+        doubts["background"] = (
             f"its rim is {100 * level / top:.2g} % of its peak and, spread over the array, "
             f"{100 * pedestal:.1f} % of its sum"
         )
     if max(map(abs, centroid)) > _APART:
-        doubts.append(f"its centroid lies {_offset(centroid)} of its centre")
-    return Examined(level / top, pedestal, centroid, tuple(doubts))
+        doubts["centre"] = f"its centroid lies {_offset(centroid)} of its centre"
+    return Examined(level / top, pedestal, centroid, doubts)
 
 
 def without_background(values: Tensor, level: float | None = None) -> Tensor:
@@ -155,7 +156,7 @@ def centred(values: Tensor) -> Tensor:
     >>> from unconv import psf
     >>> corner = torch.nn.functional.pad(psf.gaussian(1.5), (4, 0, 0, 2))
     >>> examine(corner).doubts, examine(centred(corner)).doubts
-    (('its centroid lies 1.00 samples above and 2.00 samples right of its centre',), ())
+    ({'centre': 'its centroid lies 1.00 samples above and 2.00 samples right of its centre'}, {})
     """
     values = _checked(values)
     level = float(_rim(values).median())

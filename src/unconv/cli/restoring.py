@@ -1,0 +1,203 @@
+"""One picture of `unconv deblur`, from file to file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..operators.linear_operator import MemoryLimitError, gigabytes
+from ..pictures import restoration as library
+from ..pictures.formats import check_suitable, read_picture, write_picture
+from ..pictures.formats.atomic import replacing
+from ..pictures.light import srgb_from_linear
+from ..pictures.missing import Missing, find_missing
+from .common import collected_doubts
+from .picture_options import (
+    check_finite,
+    fitting_mask,
+    in_light,
+    level_of,
+    notes_on,
+    question_noise,
+    transparent,
+)
+from .report_page import drawn_page
+
+_ROOM = 1.05  # more than is needed, in the advice
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The options of `deblur`, read and checked.
+
+    Attributes
+    ----------
+    psf, psf_text : (h, w), and as it was typed
+    damp : a number or the name of a rule
+    light : 'linear' or 'as-is'
+    saturation : 'auto', 'off' or a level as typed
+    bad, mask : (H, W) bool or None, and its file
+    """
+
+    psf: Tensor
+    psf_text: str
+    damp: float | str
+    noise_std: float | None
+    boundary: str
+    light: str
+    saturation: str
+    bad: Tensor | None
+    mask: Path | None
+    tol: float
+    memory_limit: float
+    max_pixels: int
+    force: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is to be said of one picture.
+
+    Attributes
+    ----------
+    facts : name -> value, in order
+    doubts, notes : sentences
+    proven : whether the solve is within tol
+    """
+
+    facts: dict[str, Any]
+    doubts: list[str]
+    notes: list[str]
+    proven: bool
+
+
+def restore_file(
+    picture: Path, output: Path, page: Path | None, wanted: Wanted, step: Callable[[str], None]
+) -> Outcome:
+    """Read, restore, write, and tell."""
+    step(f"reading {picture.name}")
+    source = read_picture(picture, max_pixels=wanted.max_pixels)
+    check_suitable(output, source)
+    question_noise(wanted.noise_std, source, force=wanted.force)
+    found = find_missing(
+        in_light(source, "as-is"),
+        saturation=level_of(wanted.saturation, source),
+        white=1.0 if source.dtype.kind == "u" else None,
+        bad=fitting_mask(wanted.bad, source, wanted.mask),
+        transparent=transparent(source),
+    )
+    planes = in_light(source, wanted.light)
+    with collected_doubts() as doubts:
+        restored = _restored(planes, found, wanted, step)
+    answer = check_finite(restored.planes)
+    answer = srgb_from_linear(answer) if wanted.light == "linear" else answer
+    notes = [*notes_on(source), *found.notes]
+    proven = bool((restored.certificate.error_bound <= wanted.tol).all())
+    facts = _facts(picture, output, planes, restored, found, wanted) | {"converged": proven}
+    facts |= _evidence(restored)
+    drawn = None
+    if page is not None:
+        step(f"drawing {page.name}")
+        facts["report"] = str(page)
+        before = in_light(source, "as-is")
+        shown = facts | {"psf": wanted.psf_text}
+        drawn = drawn_page(picture.name, before, answer, restored, shown, found.observed)
+    step(f"writing {output.name}")
+    write_picture(output, source.replace(answer.numpy()))
+    if page is not None and drawn is not None:
+        with replacing(page) as file:
+            file.write(drawn)
+    if notes:
+        facts["notes"] = notes
+    return Outcome(facts, [*doubts, *_doubts_of(restored)], notes, proven)
+
+
+def _restored(
+    planes: Tensor, found: Missing, wanted: Wanted, step: Callable[[str], None]
+) -> library.Restored:
+    """The library's answer; what does not fit the memory is said in the words of the command."""
+    try:
+        return library.deblur(
+            planes,
+            wanted.psf,
+            damp=wanted.damp,
+            boundary=wanted.boundary,
+            noise_std=wanted.noise_std,
+            observed=found.observed,
+            saturated=found.saturated,
+            tol=wanted.tol,
+            memory_limit=wanted.memory_limit,
+            progress=step,
+        )
+    except MemoryLimitError as error:
+        need = library.memory_needed(
+            planes, wanted.psf, boundary=wanted.boundary, observed=found.observed, tol=wanted.tol
+        )
+        H, W = planes.shape[1:]
+        raise MemoryLimitError(
+            f"restoring {W} x {H} pixels takes {gigabytes(need)}, --memory-limit is "
+            f"{gigabytes(wanted.memory_limit)}; give --memory-limit {_advised(need)}, or crop the "
+            "picture."
+        ) from error
+
+
+def _advised(need: float) -> str:
+    """A size to type that is a little larger."""
+    unit, name = (1e9, "GB") if need > 1e9 else (1e6, "MB")
+    return f"{math.ceil(10 * _ROOM * need / unit) / 10:g}{name}"
+
+
+def _facts(
+    picture: Path,
+    output: Path,
+    planes: Tensor,
+    restored: library.Restored,
+    found: Missing,
+    wanted: Wanted,
+) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "input": str(picture),
+        "output": str(output),
+        "size": list(planes.shape[::-1]),
+        "psf": list(wanted.psf.shape),
+        "boundary": wanted.boundary,
+        "light": wanted.light,
+    }
+    if found.counts:
+        facts["missing"] = dict(found.counts)
+    if found.level is not None:
+        facts["saturation"] = found.level
+    return facts | {"damp_chosen": _how(restored, wanted.damp)}
+
+
+def _how(restored: library.Restored, wanted: float | str) -> str:
+    if not isinstance(wanted, str):
+        return "given"
+    if restored.choice is None:
+        return "any, the picture is even"
+    return restored.choice.decided_by
+
+
+def _doubts_of(restored: library.Restored) -> list[str]:
+    """What is to be said of a rule that found no minimum."""
+    choice = restored.choice
+    failed = choice is not None and f"{choice.rule} is decided inside" not in choice.advice
+    return [choice.advice] if choice is not None and failed else []
+
+
+def _evidence(restored: library.Restored) -> dict[str, Any]:
+    certificate = restored.certificate
+    return {
+        "damp": restored.damp,
+        "method": certificate.method,
+        "iterations": certificate.iterations.tolist(),
+        "residual": certificate.residual.tolist(),
+        "optimality": certificate.optimality.tolist(),
+        "error_bound": certificate.error_bound.tolist(),
+        "advice": certificate.advice,
+    }

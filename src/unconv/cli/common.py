@@ -207,8 +207,10 @@ def collected_doubts() -> Iterator[list[str]]:
             )
 
 
-def tell(doubts: Sequence[str]) -> None:
-    """Print each once, to stderr."""
+def tell(doubts: Sequence[str], notes: Sequence[str] = ()) -> None:
+    """Print each once, to stderr: what is doubtful, and what was taken for granted."""
+    for note in notes:
+        print(f"note: {note}.", file=sys.stderr)
     for doubt in dict.fromkeys(doubts):
         print(f"warning: {doubt.removesuffix('.')}.", file=sys.stderr)
 

@@ -104,7 +104,7 @@ def deblur(
     if page is not None:
         _check_page(page)
     inputs = {"picture": picture, "psf": [Path(psf)], "mask": [mask] if mask else []}
-    check_names({"-o": output, "--report": page}, inputs, force=force)
+    check_names({"-o": None if many else output, "--report": page}, inputs, force=force)
     kernel, doubts = prepared_psf(psf, psf_background, center=psf_center)
     wanted = Wanted(
         psf=kernel,
@@ -127,7 +127,7 @@ def deblur(
     with progress() as step:
         outcome = restore_file(picture[0], output, page, wanted, step)
     report("restored", outcome.facts, as_json)
-    tell([*doubts, *outcome.doubts])
+    tell([*doubts, *outcome.doubts], outcome.notes)
     if not outcome.proven:
         raise typer.Exit(UNCERTIFIED)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,6 @@ def restore_many(
 ) -> None:
     """Restore each picture into the folder; the exit code is that of the first that failed."""
     targets = targets_of(pictures, folder)
-    check_names({"-o": folder}, {"picture": []}, force=wanted.force)
     entries: list[dict[str, Any]] = []
     code = 0
     if not as_json:
@@ -67,7 +66,8 @@ def restore_many(
         task = bar.add_task("starting", total=len(pictures))
         for picture, target in zip(pictures, targets, strict=True):
             step = _Step(bar, task, picture.name)
-            entry, own = _one(picture, target, wanted, step)
+            inputs = {"picture": pictures, **wanted.other_inputs}
+            entry, own = _one(picture, target, inputs, wanted, step)
             code = code or own
             entries.append(entry)
             if not as_json:
@@ -90,10 +90,16 @@ class _Step:
         self.bar.update(self.task, description=f"{self.name}: {step}")
 
 
-def _one(picture: Path, target: Path, wanted: Wanted, step: _Step) -> tuple[dict[str, Any], int]:
+def _one(
+    picture: Path,
+    target: Path,
+    inputs: Mapping[str, Sequence[Path]],
+    wanted: Wanted,
+    step: _Step,
+) -> tuple[dict[str, Any], int]:
     """What is to be said of one picture, and its exit code."""
     try:
-        check_names({"-o": target}, {"picture": [picture]}, force=wanted.force)
+        check_names({"-o": target}, inputs, force=wanted.force)
         target.parent.mkdir(exist_ok=True)
         check_writable(target)
         outcome: Outcome = restore_file(picture, target, None, wanted, step)

@@ -58,6 +58,11 @@ class Wanted:
     max_pixels: int
     force: bool
 
+    @property
+    def other_inputs(self) -> dict[str, list[Path]]:
+        """Files beside the pictures that are read."""
+        return {"psf": [Path(self.psf_text)], "mask": [self.mask] if self.mask else []}
+
 
 @dataclass(frozen=True)
 class Outcome:

@@ -1,5 +1,28 @@
 """Pictures: blurred and restored, read from files and written to them."""
 
-from .restoration import Restored, blur, blur_operator, deblur, faded_out, frame
+from .light import linear_from_srgb, srgb_from_linear
+from .missing import Missing, filled, find_missing
+from .restoration import (
+    Restored,
+    blur,
+    blur_operator,
+    deblur,
+    faded_out,
+    frame,
+    memory_needed,
+)
 
-__all__ = ["Restored", "blur", "blur_operator", "deblur", "faded_out", "frame"]
+__all__ = [
+    "Missing",
+    "Restored",
+    "blur",
+    "blur_operator",
+    "deblur",
+    "faded_out",
+    "filled",
+    "find_missing",
+    "frame",
+    "linear_from_srgb",
+    "memory_needed",
+    "srgb_from_linear",
+]

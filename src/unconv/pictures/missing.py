@@ -23,7 +23,7 @@ from ..numerics.checks import check_kind, check_number, check_real_tensor, check
 
 _LEAST_PLATEAU = 0.001  # of the samples: fewer at the largest value are chance
 _LARGEST_PLATEAU = 0.2  # of them: more are a drawing, or a white sky that is part of the picture
-_PROMINENT = 2  # times the samples at the values beside it
+_PROMINENT, _CHANCE = 2, 5  # times the samples at the values beside it, and their deviations
 _SMOOTHINGS = 30  # of what is filled in: the noise of a hole's rim must not become its texture
 
 
@@ -179,10 +179,11 @@ def _is_only_spike(values: Tensor) -> bool:
 
     A drawing has many such values, all of them meant.
     """
-    counts = values.unique(return_counts=True)[1]
+    counts = values.unique(return_counts=True)[1].double()
     least = _LEAST_PLATEAU * values.numel()
     beside = torch.nn.functional.pad(counts, (1, 1))
-    spikes = counts > torch.maximum(beside[:-2], beside[2:]).mul(_PROMINENT).clamp(min=least)
+    usual = torch.maximum(beside[:-2], beside[2:])
+    spikes = counts > (_PROMINENT * usual + _CHANCE * usual.sqrt()).clamp(min=least)
     return bool(spikes[-1]) and not bool(spikes[1:-1].any())
 
 

@@ -6,7 +6,6 @@ are those of the file, integers too.
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 from pathlib import Path
@@ -77,14 +76,16 @@ def _from_text(path: Path) -> npt.NDArray[np.float64]:
         delimiter = next((d for d in (";", ",", "\t") if d in sample), None)
         if delimiter == ";" and "," in sample:  # as spreadsheets write where the comma is decimal
             text = text.replace(",", ".")
+        if not lines:
+            raise PictureError(f"{path} holds no numbers; write one row of the psf a line")
         values = np.loadtxt(io.StringIO(text), delimiter=delimiter, ndmin=2)
-    except (ValueError, csv.Error) as exc:
+    except PictureError:
+        raise
+    except ValueError as exc:
         raise PictureError(
             f"{path} is no table of numbers ({' '.join(str(exc).split())[:150]}); write one row of "
             "the psf a line, without names"
         ) from exc
-    if values.size == 0:
-        raise PictureError(f"{path} holds no numbers; write one row of the psf a line")
     return values
 
 

@@ -83,7 +83,7 @@ MODULES = [
     "unconv", "unconv.functional", "unconv.linalg", "unconv.nn", "unconv.regularize",
     "unconv.parameter_choice", "unconv.adapters", "unconv.psf",
     "unconv.fir", "unconv.operators.matrix", "unconv.inspection", "unconv.testing",
-    "unconv.pictures.restoration",
+    "unconv.pictures", "unconv.pictures.restoration",
 ]  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from ..pictures import restoration as library
 from ..pictures.formats import check_suitable, read_picture, write_picture
 from ..pictures.formats.atomic import replacing
 from ..pictures.light import srgb_from_linear
+from ..pictures.memory import memory_needed
 from ..pictures.missing import Missing, find_missing
 from .common import collected_doubts
 from .picture_options import (
@@ -140,7 +141,7 @@ def _restored(
             progress=step,
         )
     except MemoryLimitError as error:
-        need = library.memory_needed(
+        need = memory_needed(
             planes, wanted.psf, boundary=wanted.boundary, observed=found.observed, tol=wanted.tol
         )
         H, W = planes.shape[1:]

@@ -1,6 +1,7 @@
 """Pictures: blurred and restored, read from files and written to them."""
 
 from .light import linear_from_srgb, srgb_from_linear
+from .memory import memory_needed
 from .missing import Missing, filled, find_missing
 from .restoration import (
     Restored,
@@ -9,7 +10,6 @@ from .restoration import (
     deblur,
     faded_out,
     frame,
-    memory_needed,
 )
 
 __all__ = [

@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from ..numerics.checks import check_kind, check_number, check_real_tensor, check_values
@@ -142,6 +141,8 @@ def _saturated(
 
 def _grown(full: Tensor) -> Tensor:
     """(C, H, W) -> (H, W): any channel, and the samples around it, which are half full."""
+    from scipy import ndimage
+
     grown = ndimage.binary_dilation(full.any(0).cpu().numpy(), np.ones((3, 3)))
     return torch.from_numpy(grown).to(full.device)
 
@@ -214,6 +215,8 @@ def filled(planes: Tensor, observed: Tensor) -> Tensor:
     >>> filled(row, row[0].isfinite())
     tensor([[[1., 2., 3.]]])
     """
+    from scipy import ndimage
+
     check_values("planes", check_real_tensor("planes", planes))
     observed = checked_observed(observed, planes.shape[-2:])
     unseen = ~observed.cpu().numpy()

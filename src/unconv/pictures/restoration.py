@@ -15,7 +15,6 @@ rings from its edges through the whole picture.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -40,12 +39,24 @@ from ..numerics.checks import (
 from ..numerics.compiled import outside_graphs
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from ..parameter_choice import DampChoice, choose_damp
-from .missing import checked_observed, data_of
+from .missing import data_of
 from .saturated import solve_with_saturated
+
+__all__ = [
+    "BOUNDARIES",
+    "TOL",
+    "Restored",
+    "blur",
+    "blur_operator",
+    "deblur",
+    "faded_out",
+    "frame",
+]
 
 BOUNDARIES = ("circular", "zeros", "reflect", "replicate", "symmetric", "valid")
 
-_USUAL_DAMP = 0.03  # of photographs, for what memory will be needed
+USUAL_DAMP = 0.03
+"""Of photographs, for what memory will be needed."""
 
 TOL = 1e-4
 """Relative error at which an iteration stops: about 0.01 of 255 grey levels, 1e-5 dB of PSNR."""
@@ -222,7 +233,7 @@ def deblur(
     >>> bool(torch.allclose(deblur(y, gaussian(0.6), damp=1e-9, boundary="circular").planes, x))
     True
     """
-    size = _check_restorable(planes, psf, boundary)
+    size = check_restorable(planes, psf, boundary)
     if noise_std is not None:
         check_number("noise_std", noise_std)
     if not isinstance(damp, str):
@@ -236,7 +247,7 @@ def deblur(
     op = blur_operator(kernel, size, boundary)
     limits: dict[str, Any] = {"memory_limit": memory_limit, "expected_solves": len(y), "tol": tol}
     op.plan(
-        damp=damp if isinstance(damp, float) else _USUAL_DAMP, **limits
+        damp=damp if isinstance(damp, float) else USUAL_DAMP, **limits
     )  # refused before any work
     choice = None
     if isinstance(damp, str):
@@ -260,48 +271,6 @@ def deblur(
     residual = residual if seen is None else residual.where(seen, 0)
     planes = frame(planes, psf) if boundary == "valid" else planes
     return Restored(planes, damp, choice, residual, certificate.plan, certificate)
-
-
-def memory_needed(
-    planes: Tensor,
-    psf: Tensor,
-    *,
-    boundary: str = "valid",
-    observed: Tensor | None = None,
-    tol: float = TOL,
-) -> int:
-    """Bytes with which `deblur` restores a picture: the `memory_limit` to give it at least.
-
-    Parameters
-    ----------
-    planes, psf, boundary, observed, tol : as of `deblur`; only shapes and the mask matter
-
-    Returns
-    -------
-    bytes of the solve, of the method that takes least; nothing is computed
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `deblur` raises them.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from unconv.psf import disk
-    >>> 1e8 < memory_needed(torch.zeros(1, 1000, 1000), disk(4)) < 2e8
-    True
-    """
-    op = blur_operator(psf, _check_restorable(planes, psf, boundary), boundary)
-    if observed is not None:
-        op = op.observed(checked_observed(observed, planes.shape[1:]))
-    needs = []
-    for method in ("auto", "completion", "krylov"):
-        with contextlib.suppress(ValueError):  # completion is not for every boundary
-            options: dict[str, Any] = {"expected_solves": len(planes), "tol": tol}
-            plan = op.plan(damp=_USUAL_DAMP, method=method, memory_limit=math.inf, **options)
-            needs.append(plan.memory)
-    return min(needs)
 
 
 def frame(planes: Tensor, psf: Tensor) -> Tensor:
@@ -383,8 +352,9 @@ def _wrapped(psf: Tensor, size: tuple[int, int]) -> Tensor:
     return psf
 
 
-def _check_restorable(planes: Tensor, psf: Tensor, boundary: str) -> tuple[int, int]:
+def check_restorable(planes: Tensor, psf: Tensor, boundary: str) -> tuple[int, int]:
     """(H, W) of a picture to restore: unknown surroundings may be of any size."""
+    check_choice("boundary", boundary, BOUNDARIES)
     if boundary == "valid":
         _psf_size(psf)
         return _check_picture(planes)

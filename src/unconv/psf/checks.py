@@ -26,7 +26,7 @@ from torch import Tensor
 from ..numerics.checks import check_all_finite, check_dense, check_number
 
 _RIM_OF_PEAK = 0.5  # a rim so bright belongs to the shape, as a box's
-_LEAST_SHARE = 0.02  # of the sum, that a rim spread over the array must have to matter
+_LEAST_PEDESTAL = 0.02  # of the sum, that a rim spread over the array must have to matter
 _LOW = 0.25  # of the rim's samples may lie below what is taken for a pedestal
 _NOISE_OF_PEAK = 0.05  # at most, that counts as noise of the rim
 _APART = 0.25  # samples, by which the centroid may be off
@@ -83,7 +83,7 @@ def examine(values: Tensor) -> Examined:
     shape = _above(values, level) if level < _RIM_OF_PEAK * top else values.clamp(min=0)
     centroid = _centroid(shape)
     doubts = {}
-    if pedestal > _LEAST_SHARE:
+    if pedestal > _LEAST_PEDESTAL:
         doubts["background"] = (
             f"its rim is {100 * level / top:.2g} % of its peak and, spread over the array, "
             f"{100 * pedestal:.1f} % of its sum"

@@ -15,6 +15,7 @@ from skimage import data
 
 from unconv import MemoryLimitError
 from unconv.parameter_choice import estimate_spectra
+from unconv.pictures import Series
 from unconv.pictures.restoration import (
     BOUNDARIES,
     TOL,
@@ -453,6 +454,24 @@ def test_the_residual_is_what_x_does_not_explain(boundary):
     if boundary != "zeros":
         scale = torch.linalg.vector_norm(y - mean, dim=(1, 2))
         assert torch.allclose(size / scale, restored.certificate.residual, rtol=1e-6)
+
+
+def test_a_series_makes_one_factor_for_a_size_and_a_damp():
+    series, k = Series(), psf.disk(2)
+    pictures = [picture(c, h, 60) for c, h in ((1, 64), (3, 64), (1, 64), (1, 50))]
+    for y in pictures:
+        found, alone = deblur(y, k, damp=0.1, series=series), deblur(y, k, damp=0.1)
+        assert relative(found.planes, alone.planes) < 2 * TOL  # which may take another rung
+        assert found.certificate.converged.all()
+    assert series.made == 2
+    deblur(pictures[0], k, damp=0.2, series=series)
+    seen = torch.ones(64, 60, dtype=torch.bool)
+    seen[3, 4] = False
+    deblur(pictures[0], k, damp=0.2, observed=seen, series=series)
+    deblur(pictures[2], k, damp=0.2, observed=seen, series=series)
+    seen[7, 4] = False
+    deblur(pictures[2], k, damp=0.2, observed=seen, series=series)
+    assert series.made == 5
 
 
 def test_progress_is_told():

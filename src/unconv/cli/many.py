@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..pictures.formats import PictureError, check_writable
+from ..pictures.series import Series
 from .common import CODES, UNCERTIFIED, finite, shown, tell
 from .picture_options import check_names
 from .restoring import Outcome, Wanted, restore_file
@@ -64,10 +65,11 @@ def restore_many(
     )
     with bar:
         task = bar.add_task("starting", total=len(pictures))
+        series = Series()
         for picture, target in zip(pictures, targets, strict=True):
             step = _Step(bar, task, picture.name)
             inputs = {"picture": pictures, **wanted.other_inputs}
-            entry, own = _one(picture, target, inputs, wanted, step)
+            entry, own = _one(picture, target, inputs, wanted, series, step)
             code = code or own
             entries.append(entry)
             if not as_json:
@@ -95,6 +97,7 @@ def _one(
     target: Path,
     inputs: Mapping[str, Sequence[Path]],
     wanted: Wanted,
+    series: Series,
     step: _Step,
 ) -> tuple[dict[str, Any], int]:
     """What is to be said of one picture, and its exit code."""
@@ -102,7 +105,7 @@ def _one(
         check_names({"-o": target}, inputs, force=wanted.force)
         target.parent.mkdir(exist_ok=True)
         check_writable(target)
-        outcome: Outcome = restore_file(picture, target, None, wanted, step)
+        outcome: Outcome = restore_file(picture, target, None, wanted, step, series)
     except KeyboardInterrupt:
         raise
     except tuple(CODES) as error:

@@ -17,6 +17,7 @@ from ..pictures.formats.atomic import replacing
 from ..pictures.light import srgb_from_linear
 from ..pictures.memory import memory_needed
 from ..pictures.missing import Missing, find_missing
+from ..pictures.series import Series
 from .common import collected_doubts
 from .picture_options import (
     check_finite,
@@ -83,7 +84,12 @@ class Outcome:
 
 
 def restore_file(
-    picture: Path, output: Path, page: Path | None, wanted: Wanted, step: Callable[[str], None]
+    picture: Path,
+    output: Path,
+    page: Path | None,
+    wanted: Wanted,
+    step: Callable[[str], None],
+    series: Series | None = None,
 ) -> Outcome:
     """Read, restore, write, and tell."""
     step(f"reading {picture.name}")
@@ -99,7 +105,7 @@ def restore_file(
     )
     planes = in_light(source, wanted.light)
     with collected_doubts() as doubts:
-        restored = _restored(planes, found, wanted, step)
+        restored = _restored(planes, found, wanted, step, series)
     answer = check_finite(restored.planes)
     answer = srgb_from_linear(answer) if wanted.light == "linear" else answer
     notes = [*notes_on(source), *found.notes]
@@ -124,7 +130,11 @@ def restore_file(
 
 
 def _restored(
-    planes: Tensor, found: Missing, wanted: Wanted, step: Callable[[str], None]
+    planes: Tensor,
+    found: Missing,
+    wanted: Wanted,
+    step: Callable[[str], None],
+    series: Series | None,
 ) -> library.Restored:
     """The library's answer; what does not fit the memory is said in the words of the command."""
     try:
@@ -136,6 +146,7 @@ def _restored(
             noise_std=wanted.noise_std,
             observed=found.observed,
             saturated=found.saturated,
+            series=series,
             tol=wanted.tol,
             memory_limit=wanted.memory_limit,
             progress=step,

@@ -11,10 +11,12 @@ from .restoration import (
     faded_out,
     frame,
 )
+from .series import Series
 
 __all__ = [
     "Missing",
     "Restored",
+    "Series",
     "blur",
     "blur_operator",
     "deblur",

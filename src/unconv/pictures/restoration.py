@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -30,6 +31,7 @@ from ..numerics.checks import (
     check_choice,
     check_count,
     check_function,
+    check_kind,
     check_number,
     check_real_tensor,
     check_values,
@@ -41,6 +43,7 @@ from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from ..parameter_choice import DampChoice, choose_damp
 from .missing import data_of
 from .saturated import solve_with_saturated
+from .series import Series
 
 __all__ = [
     "BOUNDARIES",
@@ -186,6 +189,7 @@ def deblur(
     noise_std: float | None = None,
     observed: Tensor | None = None,
     saturated: Tensor | None = None,
+    series: Series | None = None,
     tol: float = TOL,
     memory_limit: float = DEFAULT_MEMORY_LIMIT,
     progress: Callable[[str], None] | None = None,
@@ -212,6 +216,7 @@ def deblur(
     saturated
         (C, H, W) bool, True where a sample only says that there was at least so much light
         (`unconv.pictures.find_missing`); such a pixel is not `observed`.
+    series : where factors are kept from one picture to the next, if they are of one size and damp
     tol : error_bound to reach, and above which the certificate does not count as converged
     progress : is told what begins
 
@@ -240,6 +245,8 @@ def deblur(
         damp = damp_value(damp)
     if progress is not None:
         check_function("progress", progress)
+    if series is not None:
+        check_kind("series", series, Series, "make one with unconv.pictures.Series()")
     planes, y, observed = data_of(planes, observed, saturated)
     check_all_finite("the picture", y, "give observed=, True where a pixel was seen")
     say = progress or (lambda step: None)
@@ -263,7 +270,8 @@ def deblur(
 
     def solve(seen: Tensor | None) -> tuple[Tensor, Certificate]:
         known = op if seen is None else op.observed(seen)
-        detail, certificate = known.lstsq(detail_of_y, damp, **limits)
+        lstsq = partial(series.lstsq, known) if series else known.lstsq
+        detail, certificate = lstsq(detail_of_y, damp, **limits)
         return mean + detail, certificate
 
     x, certificate, seen = solve_with_saturated(solve, op, y, observed, saturated)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from unconv.pictures.formats import read_picture, write_picture
+from unconv.pictures.formats import PictureError, read_picture, write_picture
 
 from .samples import make_picture, make_pixels, refused, same
 
@@ -102,3 +103,35 @@ def test_refused(tmp_path: Path) -> None:
     refused(path, "damaged, cut short")
     path.write_bytes(b"SIMPLE  = not really")
     refused(path, "damaged")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damage_is_refused_or_read_as_astropy_reads_it(tmp_path: Path, seed: int, capfd) -> None:
+    """Cut anywhere, bytes changed, mostly in the header: a sentence, or what is there."""
+    rng = np.random.default_rng(seed)
+    path, stored = tmp_path / "a.fits", rng.normal(size=(24, 31)).astype(np.float32)
+    fits.PrimaryHDU(stored, header=fits.Header({"OBJECT": "M 31"})).writeto(path)
+    whole = path.read_bytes()
+    sentences = []
+    for turn in range(60):
+        broken = bytearray(whole)
+        if turn % 3 == 0:
+            del broken[int(rng.integers(len(whole))) :]
+        for at in rng.integers(0, 700 if turn % 2 else len(broken) or 1, 3):
+            if at < len(broken):
+                broken[at] = int(rng.choice([*b" 019=T-'", 255]))
+        path.write_bytes(broken)
+        try:
+            found = read_picture(path, max_pixels=100_000)
+        except PictureError as error:
+            sentences.append(str(error))
+            continue
+        finally:
+            assert capfd.readouterr() == ("", "")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with fits.open(path) as f:
+                theirs = np.asarray(next(hdu.data for hdu in f if hdu.data is not None))
+        np.testing.assert_array_equal(found.planes[0], np.squeeze(theirs)[::-1])
+    assert 15 < len(sentences) < 60
+    assert all(str(path) in said and "\n" not in said for said in sentences)

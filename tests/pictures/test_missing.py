@@ -104,6 +104,11 @@ def test_black_clipped_too():
     assert find_missing(y).level == 1.0
 
 
+def test_a_mask_the_wrong_way_round_is_told():
+    found = find_missing(randn(1, 8, 7), bad=holes((8, 7), 0.1))
+    assert "% of the pixels were seen; check the mask" in found.notes[0]
+
+
 def test_a_level_and_off():
     y = torch.linspace(0, 1, 400).reshape(1, 20, 20)
     found = find_missing(y, saturation=0.9)

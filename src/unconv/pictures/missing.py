@@ -23,6 +23,7 @@ from ..numerics.checks import check_kind, check_number, check_real_tensor, check
 _LEAST_PLATEAU = 0.001  # of the samples: fewer at the largest value are chance
 _LARGEST_PLATEAU = 0.2  # of them: more are a drawing, or a white sky that is part of the picture
 _PROMINENT, _CHANCE = 2, 5  # times the samples at the values beside it, and their deviations
+_MOST_MISSING = 0.5  # of the pixels: more are a mask the wrong way round
 _SMOOTHINGS = 30  # of what is filled in: the noise of a hole's rim must not become its texture
 
 
@@ -99,6 +100,9 @@ def find_missing(
             f"no pixel of the picture was seen ({', '.join(counts)}); check the mask and the "
             "saturation."
         )
+    share = float(unseen.double().mean())
+    if share > _MOST_MISSING:
+        notes = (*notes, f"only {100 * (1 - share):.2g} % of the pixels were seen; check the mask")
     ignored = torch.stack([where for name, where in hidden.items() if name != "saturated"]).any(0)
     bounds = full & ~ignored
     return Missing(

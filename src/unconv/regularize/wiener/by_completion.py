@@ -66,7 +66,7 @@ def by_completion(
             "noise_psd and signal_psd must be numbers or given on one grid, got "
             f"{' and '.join(map(str, sorted(sizes)))}."
         )
-    if any(M < a.smallest_grid for s in sizes for M, a in zip(s, geometry.axes, strict=True)):
+    if any(a.smallest_grid > M for s in sizes for M, a in zip(s, geometry.axes, strict=True)):
         raise ValueError(
             f"noise_psd must be a number or given on a grid as large as the domain, "
             f"{op.domain_shape[1:]}, got {sizes.pop()}; coloured noise goes on beyond the data."

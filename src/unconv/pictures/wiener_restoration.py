@@ -1,0 +1,331 @@
+"""A picture by the Wiener filter whose spectra are read from it, and what that says of the data.
+
+    x = E[scene | y]    for a scene of the spectrum c·|ω|^(−p), noise of the spectrum N, and
+                        surroundings and bad pixels that nobody saw
+
+c, p and N by the likelihood of the picture's periodogram (parameter_choice/whittle.py).  The filter
+is exact for missing data, so that what is no datum is not used: pixels that the caller excludes or
+that are not finite, clipped lights, a constant frame around the picture, and pixels that no scene
+explains, which the residual of a first answer shows (parameter_choice/outliers.py).  Missing pixels
+come out restored; a frame stays as it is.
+
+A JPEG in colour is restored as its luminance and chrominances, which have a noise of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..doors import ConvOperator
+from ..grid.fft import fast_size
+from ..inverse import Certificate
+from ..inverse.facts import Effort
+from ..parameter_choice import model_check
+from ..parameter_choice.noise_models import JpegRounding
+from ..parameter_choice.outliers import agreeing, disagreeing
+from ..parameter_choice.whittle import Periodogram, PictureSpectra
+from .bad_pixels import clipped, filled, frame_around
+from .operators import blur_operator, frame
+from .wiener_certificate import certificate_of, error_of_circular
+
+_MARGIN = 16  # samples of the grid beyond the scene: opposite edges are no neighbours
+_ROUNDS = 8  # of looking for bad pixels
+_MOST_BAD = 0.05  # of the pixels: if no scene explains more, it is the psf that is wrong
+
+# Luminance and chrominances of JFIF (ITU-T T.871) from red, green and blue
+_YCC = (
+    (0.299, 0.587, 0.114),
+    (-0.168735892, -0.331264108, 0.5),
+    (0.5, -0.418687589, -0.081312411),
+)
+
+
+class DataReport(NamedTuple):
+    """What was concluded about the data.
+
+    Attributes
+    ----------
+    noise : of each component, in words
+    white : whether the residual looks like that noise within the seen part
+    distance : of its whitened cumulative periodogram from a line, the largest of the components
+    psf_plausible : whether the picture looks blurred by the psf
+    observed : (H, W) bool, False where a pixel was not taken for a datum
+    sentence : all of it
+    doubts : what is to be said when an assumption fails
+    """
+
+    noise: tuple[str, ...]
+    white: bool
+    distance: float
+    psf_plausible: bool
+    observed: Tensor
+    sentence: str
+    doubts: tuple[str, ...]
+
+
+class Answer(NamedTuple):
+    """Planes (C, H, W), residual (C, H, W), 0 where nothing was seen, and the evidence."""
+
+    planes: Tensor
+    residual: Tensor
+    spectra: tuple[PictureSpectra, ...]
+    certificate: Certificate
+    report: DataReport
+
+
+@dataclass(frozen=True)
+class Question:
+    """How a picture is to be restored.
+
+    Attributes
+    ----------
+    psf : (h, w) float64
+    boundary : 'valid' or 'circular'
+    jpeg : the rounding of the grey plane, or of luminance and chrominances
+    noise_std : of white noise, if it is known
+    tol, memory_limit : of the solves
+    say : is told what begins
+    """
+
+    psf: Tensor
+    boundary: str
+    jpeg: Sequence[JpegRounding] | None
+    noise_std: float | None
+    tol: float
+    memory_limit: float
+    say: Callable[[str], None]
+
+
+def restore(planes: Tensor, observed: Tensor | None, question: Question) -> Answer:
+    """Restore a picture; see the module.
+
+    Parameters
+    ----------
+    planes : (C, H, W) float64
+    observed : (H, W) bool, False where a pixel is no datum; None: all are
+    """
+    notes: list[str] = []
+    inner, border = planes, (0, 0, 0, 0)
+    if question.boundary == "valid" and observed is None:
+        inner, border = _without_frame(planes, question.psf, notes)
+    found, seen = _settled(inner, _first_seen(inner, observed, notes), question, notes)
+    return _answer(planes, border, seen, found, question, notes)
+
+
+def _without_frame(
+    planes: Tensor, psf: Tensor, notes: list[str]
+) -> tuple[Tensor, tuple[int, int, int, int]]:
+    """The picture inside a constant frame, and the widths of that."""
+    border = top, bottom, left, right = frame_around(planes)
+    H, W = planes.shape[1:]
+    inner = planes[:, top : H - bottom, left : W - right]
+    if not any(border) or min(inner.shape[1:]) < 2 * max(psf.shape):
+        return planes, (0, 0, 0, 0)
+    notes.append(
+        f"a constant frame (rows {top} above, {bottom} below, columns {left} left, {right} right) "
+        "is no part of the picture and left as it is"
+    )
+    return inner, border
+
+
+def _first_seen(planes: Tensor, observed: Tensor | None, notes: list[str]) -> Tensor:
+    """Which samples are data, by the caller and by their values."""
+    seen = planes.isfinite().all(0)
+    if observed is not None:
+        seen = seen & observed
+    if not bool(seen.any()):
+        raise ValueError("no pixel of the picture is a datum; check the mask.")
+    bright, share = clipped(torch.where(seen, planes, planes[:, seen].amin()))
+    if bool(bright.any()) and bool((seen & ~bright).any()):
+        notes.append(f"{share:.2%} of the samples are clipped at the largest value and restored")
+        return seen & ~bright
+    if share:
+        notes.append(f"{share:.0%} of the samples have the largest value, which is left alone")
+    return seen
+
+
+class _Component(NamedTuple):
+    """Planes that share their spectra, restored."""
+
+    data: Periodogram
+    spectra: PictureSpectra
+    x: Tensor  # (c, *domain)
+    residual: Tensor  # (c, H, W)
+    fitted: Tensor  # (c, H, W), A x
+    effort: Effort
+    error: Tensor  # (c,) of x, in the norm of its spectrum
+    method: str
+    distance: float
+    limit: float
+
+
+def _settled(
+    planes: Tensor, seen: Tensor, q: Question, notes: list[str]
+) -> tuple[list[_Component], Tensor]:
+    """Restore, exclude what no scene explains, and again until nothing is left of it."""
+    start, first, settled = seen, None, False
+    whole = filled(planes, seen)
+    for turn in range(_ROUNDS):
+        q.say("reading the spectra" if turn == 0 else "restoring without bad pixels")
+        found = [_restored(part, rounding, seen, q) for part, rounding in _parts(whole, q.jpeg)]
+        first = first or found
+        bad = disagreeing(torch.cat([c.residual for c in found]), seen, tuple(q.psf.shape))
+        if not bool(bad.any()) and (settled or bool(seen.all())):
+            break
+        fitted = _together([c.fitted for c in found], q.jpeg)
+        if not bool(bad.any()):  # shadows of outliers were none; what is filled in counts once more
+            settled = True
+            seen = seen | (start & agreeing(planes - fitted, seen))
+        seen = seen & ~bad
+        if float((start & ~seen).double().mean()) > _MOST_BAD:
+            notes.append(
+                f"more than {_MOST_BAD:.0%} of the pixels disagree with psf and noise and were "
+                "kept as data"
+            )
+            return first, start
+        whole = torch.where(seen, planes, fitted)
+    count = int((start & ~seen).sum())
+    if count:
+        notes.append(f"{count:,} pixels that no scene explains were taken for missing and restored")
+    return found, seen
+
+
+def _restored(
+    planes: Tensor, rounding: JpegRounding | None, seen: Tensor, q: Question
+) -> _Component:
+    """Read the spectra of complete planes and restore them from what was seen."""
+    data = Periodogram(planes, q.psf)
+    spectra = data.fit(rounding, q.noise_std)
+    op = blur_operator(q.psf, tuple(planes.shape[-2:]), q.boundary)
+    found = _filtered(planes, seen, data, spectra, op, q)
+    if found.distance <= found.limit:
+        return found
+    grid = _grid(op, q)
+    more = model_check.excess(data, spectra, q.psf, grid)
+    return found if more is None else _filtered(planes, seen, data, spectra, op, q, more)
+
+
+def _filtered(
+    planes: Tensor,
+    seen: Tensor,
+    data: Periodogram,
+    spectra: PictureSpectra,
+    op: ConvOperator,
+    q: Question,
+    more: Tensor | None = None,
+) -> _Component:
+    """The Wiener filter; `more` multiplies the noise where it is stronger than the model."""
+    grid, device = _grid(op, q), planes.device
+    noise = spectra.noise_psd(grid, device)
+    noise = noise if more is None else noise * more
+    seen_op = op if bool(seen.all()) else op.observed(seen)
+    filter_ = seen_op.wiener(
+        noise, spectra.signal_psd(grid, device), tol=q.tol, memory_limit=q.memory_limit
+    )
+    y = planes[:, None]
+    mean = planes[:, seen].mean(1).reshape(-1, 1, 1, 1)
+    detail, effort = filter_.solution(torch.where(seen, y - mean, 0.0))
+    x = detail + mean
+    fitted = op(x)[:, 0]
+    residual = torch.where(seen, planes - fitted, 0.0)
+    judged = model_check.distance_from_white(residual, data, spectra, q.psf)
+    error = effort.evidence
+    if error is None:  # no iteration: by the equations themselves
+        signal = spectra.signal_psd(grid, device)
+        error = error_of_circular(detail, residual[:, None], q.psf, noise, signal)
+    how = effort, error, filter_.method
+    return _Component(data, spectra, x[:, 0], residual, fitted, *how, *judged)
+
+
+def _grid(op: ConvOperator, q: Question) -> list[int]:
+    """The periodic grid on which the scene is stationary."""
+    margin = _MARGIN if q.boundary == "valid" else 0
+    sizes = op.domain_shape[1:]
+    return [fast_size(n + margin) if margin else n for n in sizes]
+
+
+def _parts(
+    planes: Tensor, jpeg: Sequence[JpegRounding] | None
+) -> list[tuple[Tensor, JpegRounding | None]]:
+    """Planes with one noise each."""
+    if jpeg is None:
+        return [(planes, None)]
+    if len(jpeg) != len(planes):
+        raise ValueError(
+            f"jpeg has the rounding of {len(jpeg)} components and the picture {len(planes)} planes."
+        )
+    if len(planes) == 1:
+        return [(planes, jpeg[0])]
+    ycc = torch.tensordot(planes.new_tensor(_YCC), planes, 1)
+    return [(ycc[i : i + 1], rounding) for i, rounding in enumerate(jpeg)]
+
+
+def _together(parts: Sequence[Tensor], jpeg: Sequence[JpegRounding] | None) -> Tensor:
+    """Planes of the picture from those of its components."""
+    planes = torch.cat(list(parts))
+    if jpeg is None or len(planes) == 1:
+        return planes
+    return torch.tensordot(torch.linalg.inv(planes.new_tensor(_YCC)), planes, 1)
+
+
+def _answer(
+    planes: Tensor,
+    border: tuple[int, int, int, int],
+    seen: Tensor,
+    found: list[_Component],
+    q: Question,
+    notes: list[str],
+) -> Answer:
+    """Planes of the whole picture, with its frame, and all that is to be said."""
+    x = _together([c.x for c in found], q.jpeg)
+    x = frame(x, q.psf) if q.boundary == "valid" else x
+    inside = _inside(planes, border)
+    residual = torch.zeros_like(planes)
+    residual[inside] = _together([c.residual for c in found], q.jpeg)
+    whole, observed = planes.clone(), torch.zeros_like(planes[0], dtype=torch.bool)
+    whole[inside], observed[inside[1:]] = x, seen
+    data = torch.cat([torch.where(seen, c.residual + c.fitted, 0.0) for c in found])
+    certificate = certificate_of(found, data, q.tol)
+    report = _report(found, observed, q, notes)
+    return Answer(whole, residual, tuple(c.spectra for c in found), certificate, report)
+
+
+def _inside(planes: Tensor, border: tuple[int, int, int, int]) -> tuple[slice, slice, slice]:
+    top, bottom, left, right = border
+    H, W = planes.shape[1:]
+    return slice(None), slice(top, H - bottom), slice(left, W - right)
+
+
+def _report(
+    found: list[_Component], observed: Tensor, q: Question, notes: list[str]
+) -> DataReport:
+    """The conclusions, and what fails of the assumptions."""
+    doubts = []
+    distance = max(c.distance for c in found)
+    white = all(c.distance <= c.limit for c in found)
+    if not white:
+        doubts.append(
+            f"the residual does not look like the noise that was read (distance {distance:.2f}); "
+            "where the data are stronger than signal and noise, that was taken for noise"
+        )
+    first = found[0]
+    q.say("judging the psf")
+    sharp = Periodogram(first.residual + first.fitted, q.psf.new_ones(1, 1))
+    plausible = q.psf.numel() == 1 or model_check.looks_blurred(first.data, sharp, first.spectra)
+    if not plausible:
+        doubts.append(
+            "the picture looks as if this psf had not blurred it: check the psf and its size"
+        )
+    noise = tuple(str(c.spectra.noise) for c in found)
+    parts = [
+        noise[0],
+        f"residual {'white' if white else 'not white'} within the seen part",
+        f"psf {'plausible' if plausible else 'not plausible'}",
+        *notes,
+    ]
+    return DataReport(noise, white, distance, plausible, observed, "; ".join(parts), tuple(doubts))

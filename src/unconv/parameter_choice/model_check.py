@@ -21,6 +21,8 @@ _LIMIT = 1.36  # of D·√q, 5 %
 _PRACTICAL = 0.05  # a distance that costs a filter nothing
 _OF_EDGES = 0.1  # more, for residuals near unseen surroundings, which are smaller than inside
 _EXCESS = 1.5  # chance leaves 1.4 in a cell of frequencies
+_SOME = 0.2  # noise, of the power in a cell
+_FAR_TOO_MUCH = 3.0  # of edges along few directions there is more than the law says
 _DECISIVE = 10.0  # natural units of the likelihood
 
 
@@ -70,25 +72,27 @@ def distance_from_white(
 def excess(
     data: Periodogram, spectra: PictureSpectra, psf: Tensor, sizes: Sequence[int]
 ) -> Tensor | None:
-    """By what to multiply N on a grid, (*sizes), at least one everywhere; None for nowhere.
+    """Noise beside N on a grid, (*sizes): by what the data exceed the model; None for nowhere.
 
-    The data over the model, in cells of frequencies in which the model has more noise than signal.
+    In cells of frequencies in which the model has mostly noise, or in which the filter amplifies
+    and the data are several times what the model allows.
     """
     v, noise = spectrum_of(data, spectra, psf)
     width = data.sizes[1]
-    mean = smoothed(data.mean_of(v), width)
-    over = smoothed(data.power, width) / mean
-    mostly_noise = smoothed(data.mean_of(noise), width) > 0.5 * mean
-    over = torch.where(mostly_noise & (over > _EXCESS), over, 1.0)
-    if not bool((over > 1).any()):
+    mean, power = smoothed(data.mean_of(v), width), smoothed(data.power, width)
+    share = smoothed(data.mean_of(noise), width) / mean
+    over = power / mean
+    wrong = ((share > 0.5) & (over > _EXCESS)) | ((share > _SOME) & (over > _FAR_TOO_MUCH))
+    if not bool(wrong.any()):
         return None
+    more = torch.where(wrong, power - mean, 0.0)
     # The nearest frequency of the tile; those below zero are mirrored.
     h, w = data.sizes
     row, column = (torch.fft.fftfreq(n, dtype=torch.float64) for n in sizes)
     rows = (row * h).round().long() % h
-    columns = (column.abs() * w).round().long().clamp(max=over.shape[1] - 1)
+    columns = (column.abs() * w).round().long().clamp(max=more.shape[1] - 1)
     mirrored = torch.where((column < 0)[None], (-rows[:, None]) % h, rows[:, None])
-    found = over[mirrored.to(over.device), columns.expand(mirrored.shape).to(over.device)]
+    found = more[mirrored.to(more.device), columns.expand(mirrored.shape).to(more.device)]
     return torch.maximum(found, found.flip(0, 1).roll((1, 1), (0, 1)))  # even to the last digit
 
 

@@ -3,9 +3,9 @@
     N(ω) = s² exp(−4π²ρ²|ω|²)  +  J(ω)
 
 s² is the power of the noise where a low-pass of radius ρ leaves it alone (ρ = 0: white), such as
-the interpolation of a sensor's colours or a change of size.  J is the error of a JPEG: a coefficient
-of the discrete cosine transform of 8×8 blocks is rounded to a multiple of its step q_uv, which
-leaves an error of variance q_uv²/12, spread over the frequencies of its wave b_u b_v,
+the interpolation of a sensor's colours or a change of size.  J is the error of a JPEG: a
+coefficient of the discrete cosine transform of 8×8 blocks is rounded to a multiple of its step
+q_uv, which leaves an error of variance q_uv²/12, spread over the frequencies of its wave b_u b_v,
 
     J(ω) = Σ_uv (q_uv²/12) |b_u(ω_y)|² |b_v(ω_x)|² / 64  +  the rounding to whole grey levels.
 
@@ -26,7 +26,7 @@ from torch import Tensor
 
 _BLOCK = 8
 _GREY = 1 / 255  # a grey level, where white is 1
-_DEEPEST = 1e-4  # of the largest power of noise: no low-pass leaves less, for all is rounded at last
+_DEEPEST = 1e-4  # of the largest power of noise: all is rounded, and nothing quite smooth
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,16 +1,16 @@
 """Pixels that disagree with a restored picture: hot and dead ones, whole rows, dirt.
 
-What the restored scene, blurred again, leaves of the data is noise where the model is right, however
-sharp the scene: a blur has no single bright pixel.  A sample whose residual is `_FAR` times the
+What the restored scene, blurred again, leaves of the data is noise where the model is right,
+however sharp the scene: a blur has no single bright pixel.  A sample whose residual is `_FAR` times the
 noise around it cannot be explained and is no datum.  The noise around it, the mean of the residual
 over a neighbourhood, follows a sensor whose noise grows with the light; large residuals are cut
 before, so that outliers do not hide each other.
 
-An outlier throws its shadow over the residuals of its neighbours, as far as the psf reaches, so only
-the worst of a neighbourhood count at a time: solve again without them, and look again.
+An outlier throws its shadow over the residuals of its neighbours, as far as the psf reaches, so
+only the worst of a neighbourhood count at a time: solve again without them, and look again.
 
-Source: the residual that a sample leaves when it is predicted from all others, Rasmussen & Williams,
-"Gaussian Processes for Machine Learning", MIT Press 2006, §5.4.2.
+Source: the residual that a sample leaves when it is predicted from all others, Rasmussen &
+Williams, "Gaussian Processes for Machine Learning", MIT Press 2006, §5.4.2.
 """
 
 from __future__ import annotations

@@ -46,8 +46,9 @@ _TILE, _TILES = 512, 3  # samples of a tile, and tiles along an axis, at most
 _LOWEST = 2.5  # periods in the picture; below, exposure and the window dominate
 _FREQUENCIES = 40_000  # that are looked at, at most
 _NU = 3.0
-_RADII = (0.0, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7)
-_LEAST_EXPONENT, _LARGEST_EXPONENT, _OF_EXPONENT = 0.5, 5.0, 0.05
+_RADII = (0.0, 0.3, 0.45, 0.6, 0.8, 1.0)
+_LEAST_EXPONENT, _LARGEST_EXPONENT, _OF_EXPONENT = 1.0, 4.5, 0.05
+_LEVELS = (0.02, 0.25, 0.6)  # quantiles of the power at which the noise may be: starts
 _USUAL_EXPONENT = 2.5
 _NOTHING_LEFT = 0.5  # of a JPEG's error: frequencies with less power were rounded to zero
 _CELL = 9  # frequencies along each axis over which power is averaged
@@ -74,10 +75,10 @@ class PictureSpectra:
     frequencies: float
 
     def signal_psd(self, sizes: Sequence[int], device: torch.device | None = None) -> Tensor:
-        """S on a grid, (*sizes) in the order of torch.fft.fftn; the mean as the lowest frequency."""
+        """S on a grid, (*sizes) in the order of torch.fft.fftn; even below what was fitted."""
         fy, fx = (torch.fft.fftfreq(n, dtype=torch.float64, device=device) for n in sizes)
         radius = torch.hypot(fy[:, None], fx[None])
-        return self.scale * radius.clamp(min=1 / max(sizes)) ** -self.exponent
+        return self.scale * radius.clamp(min=_LOWEST / max(sizes)) ** -self.exponent
 
     def noise_psd(self, sizes: Sequence[int], device: torch.device | None = None) -> Tensor:
         """N on a grid, (*sizes), or () where it is white."""
@@ -191,8 +192,9 @@ class _Fit:
         self.kappa = _unbiased(data.degrees)
         self._signals: dict[float, Tensor] = {}
         self._found: dict[tuple[float, float], tuple[float, list[float]]] = {}
-        floor = max(float(self.power.quantile(0.25)), 1e-30)
-        self.start = [math.log(max(float(self.power.mean()) * 1e-3, 1e-30)), math.log(3 * floor)]
+        scale = math.log(max(float(self.power.mean()) * 1e-3, 1e-30))
+        levels = self.power.quantile(self.power.new_tensor(_LEVELS)).clamp(min=1e-30).log()
+        self.starts = [[scale, level] for level in levels.tolist()]
 
     def _taken(self, values: Tensor) -> Tensor:
         return values.flatten()[self.usable]
@@ -217,8 +219,10 @@ class _Fit:
         """The best exponent for a radius, by steps that halve."""
         step = 0.4
         while step > 0.8 * _OF_EXPONENT:
-            near = [round(min(max(q, _LEAST_EXPONENT), _LARGEST_EXPONENT), 2) for q in
-                    (p - step, p, p + step)]
+            near = [
+                round(min(max(q, _LEAST_EXPONENT), _LARGEST_EXPONENT), 2)
+                for q in (p - step, p, p + step)
+            ]
             best = min(near, key=lambda q: self._at(q, radius)[0])
             if best == round(p, 2):
                 step /= 2
@@ -229,8 +233,11 @@ class _Fit:
         """(loss, [log c, log s²]) for an exponent and a radius."""
         key = (round(exponent, 2), radius)
         if key not in self._found:
-            start = next(reversed(self._found.values()))[1] if self._found else self.start
-            self._found[key] = self._solved(*key, start)
+            known = [
+                (abs(p - exponent), x) for (p, r), (_, x) in self._found.items() if r == radius
+            ]
+            starts = [min(known)[1]] if known else self.starts
+            self._found[key] = min(self._solved(*key, start) for start in starts)
         return self._found[key]
 
     def _solved(

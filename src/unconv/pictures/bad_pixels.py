@@ -101,9 +101,8 @@ def filled(planes: Tensor, seen: Tensor) -> Tensor:
     reach = 1
     while not bool((known > 0).all()):
         size = 2 * reach + 1
-        options = {"stride": 1, "padding": reach, "count_include_pad": True}
-        weight = avg_pool2d(known[None], size, **options)[0]
-        mean = avg_pool2d(values[None], size, **options)[0] / weight.clamp(min=1e-12)
+        weight = avg_pool2d(known[None], size, stride=1, padding=reach)[0]
+        mean = avg_pool2d(values[None], size, stride=1, padding=reach)[0] / weight.clamp(min=1e-12)
         new = (known == 0) & (weight > 1e-9)
         values = torch.where(new, mean, values)
         known = torch.where(new, 1.0, known)

@@ -12,7 +12,7 @@ are a batch of grey ones that share the psf and its factor.
 What lies outside a photograph is unknown, and light from there has reached its edges.  So the
 default, 'valid', takes x for a larger scene that the psf and the frame of the camera reduce to y,
 and returns the part that lies in the frame.  Taken for circular or black outside, a photograph
-rings from its edges through the whole picture.  Pixels that are no data are missing in the same way.
+rings from its edges through the whole picture.  Pixels that are no data are missing likewise.
 """
 
 from __future__ import annotations
@@ -46,7 +46,16 @@ from .bad_pixels import filled
 from .operators import BOUNDARIES, blur_operator, check_sizes, frame
 from .wiener_restoration import DataReport, Question, restore
 
-__all__ = ["BOUNDARIES", "PRIORS", "Restored", "blur", "blur_operator", "deblur", "faded_out", "frame"]
+__all__ = [
+    "BOUNDARIES",
+    "PRIORS",
+    "Restored",
+    "blur",
+    "blur_operator",
+    "deblur",
+    "faded_out",
+    "frame",
+]
 
 PRIORS = ("wiener", "damp")
 DAMP_RULES = ("risk", *(rule for rule in RULES if rule != "lcurve"))
@@ -254,8 +263,8 @@ def _checked_seen(planes: Tensor, observed: Tensor | None) -> Tensor:
     mask = check_tensor("observed", observed)
     if mask.dtype != torch.bool or mask.shape != planes.shape[1:]:
         raise ValueError(
-            f"observed must be a bool tensor of shape {tuple(planes.shape[1:])}, True where a pixel "
-            f"was seen, got {mask.dtype} of shape {tuple(mask.shape)}."
+            f"observed must be a bool tensor of shape {tuple(planes.shape[1:])}, True where a "
+            f"pixel was seen, got {mask.dtype} of shape {tuple(mask.shape)}."
         )
     seen = seen & mask.to(seen.device)
     if not bool(seen.any()):
@@ -314,9 +323,7 @@ def _damped(
     return Restored(planes, "damp", rule, choice, residual, certificate.plan, certificate)
 
 
-def _choice(
-    y: Tensor, kernel: Tensor, rule: str, noise_std: float | None
-) -> DampChoice | None:
+def _choice(y: Tensor, kernel: Tensor, rule: str, noise_std: float | None) -> DampChoice | None:
     """The damp by a rule; None for an even picture.
 
     Fading changes what a median says of the noise, so its level is read from the picture as it is.

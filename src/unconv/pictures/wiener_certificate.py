@@ -21,16 +21,16 @@ from torch import Tensor
 
 from ..inverse import Certificate
 from ..inverse.facts import Effort
-from ..numerics.norms import norms, ratio
+from ..numerics.norms import ratio
 from ..parameter_choice.whittle import transfer
 
 
 class Solved(Protocol):
-    """What is judged: planes that were restored together."""
+    """How planes were restored."""
 
     @property
-    def residual(self) -> Tensor:
-        """(c, H, W) y − Ax."""
+    def method(self) -> str:
+        """The way in which the filter was made."""
 
     @property
     def effort(self) -> Effort:
@@ -38,11 +38,7 @@ class Solved(Protocol):
 
     @property
     def error(self) -> Tensor:
-        """(c,) at most the relative error of x, in the norm of the prior."""
-
-    @property
-    def method(self) -> str:
-        """The way in which the filter was made."""
+        """(c,) at most the relative error of x, in the norm of its spectrum."""
 
 
 def error_of_circular(
@@ -67,8 +63,11 @@ def error_of_circular(
     return ratio(error, size)
 
 
-def certificate_of(found: Sequence[Solved], data: Tensor, tol: float) -> Certificate:
-    """The certificate of planes (C, H, W), one entry a plane."""
+def certificate_of(found: Sequence[Solved], residual: Tensor, tol: float) -> Certificate:
+    """The certificate of planes, one entry a plane.
+
+    residual : (C,) ‖y − Ax‖/‖y‖
+    """
     error = torch.cat([c.error for c in found])
     steps = torch.cat(
         [
@@ -78,7 +77,6 @@ def certificate_of(found: Sequence[Solved], data: Tensor, tol: float) -> Certifi
             for c in found
         ]
     )
-    residual = torch.cat([c.residual for c in found])
     converged = error <= tol
     worst = float(error.max())
     advice = f"x is known to {worst:.1e} in the norm of its spectrum, within tol={tol:g}"
@@ -93,7 +91,7 @@ def certificate_of(found: Sequence[Solved], data: Tensor, tol: float) -> Certifi
         rank_how="not asked: noise decides",
         gap=torch.full_like(error, math.inf),
         damp=math.nan,
-        residual=ratio(norms(residual), norms(data)),
+        residual=residual,
         optimality=error,
         error_bound=error,
         tolerance=torch.full_like(error, tol),

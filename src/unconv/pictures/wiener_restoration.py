@@ -14,6 +14,7 @@ A JPEG in colour is restored as its luminance and chrominances, which have a noi
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -23,8 +24,10 @@ from torch import Tensor
 
 from ..doors import ConvOperator
 from ..grid.fft import fast_size
-from ..inverse import Certificate
+from ..inverse import AccuracyWarning, Certificate
 from ..inverse.facts import Effort
+from ..numerics.norms import norms, ratio
+from ..operators.linear_operator import MemoryLimitError
 from ..parameter_choice import model_check
 from ..parameter_choice.noise_models import JpegRounding
 from ..parameter_choice.outliers import agreeing, disagreeing
@@ -34,6 +37,9 @@ from .operators import blur_operator, frame
 from .wiener_certificate import certificate_of, error_of_circular
 
 _MARGIN = 16  # samples of the grid beyond the scene: opposite edges are no neighbours
+_LEAST_NOISE = 1e-3  # of the largest power of noise: fewer steps, and nothing lost
+_RAISED = (1.0, 100.0, 100.0)  # times the noise, where its filter cannot be solved for
+_SHORT = 0.1  # error up to which a filter counts as solved for
 _ROUNDS = 8  # of looking for bad pixels
 _MOST_BAD = 0.05  # of the pixels: if no scene explains more, it is the psf that is wrong
 
@@ -114,6 +120,7 @@ def restore(planes: Tensor, observed: Tensor | None, question: Question) -> Answ
     if question.boundary == "valid" and observed is None:
         inner, border = _without_frame(planes, question.psf, notes)
     found, seen = _settled(inner, _first_seen(inner, observed, notes), question, notes)
+    found = [_made_safe(component, seen, question) for component in found]
     return _answer(planes, border, seen, found, question, notes)
 
 
@@ -149,17 +156,25 @@ def _first_seen(planes: Tensor, observed: Tensor | None, notes: list[str]) -> Te
     return seen
 
 
+class _How(NamedTuple):
+    """How a filter was made, what it took, and (c,) the error of x in the norm of its spectrum."""
+
+    method: str
+    effort: Effort
+    error: Tensor
+    noise: float  # the standard deviation that it assumed
+
+
 class _Component(NamedTuple):
     """Planes that share their spectra, restored."""
 
+    planes: Tensor  # (c, H, W), complete
     data: Periodogram
     spectra: PictureSpectra
     x: Tensor  # (c, *domain)
     residual: Tensor  # (c, H, W)
     fitted: Tensor  # (c, H, W), A x
-    effort: Effort
-    error: Tensor  # (c,) of x, in the norm of its spectrum
-    method: str
+    how: _How
     distance: float
     limit: float
 
@@ -174,7 +189,8 @@ def _settled(
         q.say("reading the spectra" if turn == 0 else "restoring without bad pixels")
         found = [_restored(part, rounding, seen, q) for part, rounding in _parts(whole, q.jpeg)]
         first = first or found
-        bad = disagreeing(torch.cat([c.residual for c in found]), seen, tuple(q.psf.shape))
+        residual = torch.cat([c.residual for c in found])
+        bad = disagreeing(residual, seen, (q.psf.shape[0], q.psf.shape[1]))
         if not bool(bad.any()) and (settled or bool(seen.all())):
             break
         fitted = _together([c.fitted for c in found], q.jpeg)
@@ -201,13 +217,19 @@ def _restored(
     """Read the spectra of complete planes and restore them from what was seen."""
     data = Periodogram(planes, q.psf)
     spectra = data.fit(rounding, q.noise_std)
-    op = blur_operator(q.psf, tuple(planes.shape[-2:]), q.boundary)
-    found = _filtered(planes, seen, data, spectra, op, q)
+    return _filtered(planes, seen, data, spectra, q)
+
+
+def _made_safe(found: _Component, seen: Tensor, q: Question) -> _Component:
+    """Again, with more noise where the data do not look like the model."""
     if found.distance <= found.limit:
         return found
-    grid = _grid(op, q)
-    more = model_check.excess(data, spectra, q.psf, grid)
-    return found if more is None else _filtered(planes, seen, data, spectra, op, q, more)
+    op = blur_operator(q.psf, (found.planes.shape[-2], found.planes.shape[-1]), q.boundary)
+    more = model_check.excess(found.data, found.spectra, q.psf, _grid(op, q))
+    if more is None:
+        return found
+    safe = _filtered(found.planes, seen, found.data, found.spectra, q, more)
+    return safe._replace(distance=found.distance)  # what was found, not what was made of it
 
 
 def _filtered(
@@ -215,31 +237,50 @@ def _filtered(
     seen: Tensor,
     data: Periodogram,
     spectra: PictureSpectra,
-    op: ConvOperator,
     q: Question,
     more: Tensor | None = None,
 ) -> _Component:
-    """The Wiener filter; `more` multiplies the noise where it is stronger than the model."""
+    """The Wiener filter; `more` is the noise beside the model's."""
+    op = blur_operator(q.psf, (planes.shape[-2], planes.shape[-1]), q.boundary)
     grid, device = _grid(op, q), planes.device
-    noise = spectra.noise_psd(grid, device)
-    noise = noise if more is None else noise * more
-    seen_op = op if bool(seen.all()) else op.observed(seen)
-    filter_ = seen_op.wiener(
-        noise, spectra.signal_psd(grid, device), tol=q.tol, memory_limit=q.memory_limit
-    )
+    signal, noise = spectra.signal_psd(grid, device), spectra.noise_psd(grid, device)
+    noise = noise if more is None else noise + more
+    noise = noise.clamp(min=_LEAST_NOISE * float(noise.max()))
     y = planes[:, None]
     mean = planes[:, seen].mean(1).reshape(-1, 1, 1, 1)
-    detail, effort = filter_.solution(torch.where(seen, y - mean, 0.0))
-    x = detail + mean
+    detail = torch.where(seen, y - mean, 0.0)
+    seen_op = op if bool(seen.all()) else op.observed(seen)
+    for raised in _RAISED:
+        noise = raised * noise
+        solved = _solved(seen_op, detail, noise, signal, q)
+        if solved is not None and bool((solved[1].error <= _SHORT).all()):
+            break
+    if solved is None:
+        raise MemoryLimitError("the filter cannot be solved for; use prior='damp'.")
+    x, how = solved
+    x = x + mean
     fitted = op(x)[:, 0]
     residual = torch.where(seen, planes - fitted, 0.0)
     judged = model_check.distance_from_white(residual, data, spectra, q.psf)
+    return _Component(planes, data, spectra, x[:, 0], residual, fitted, how, *judged)
+
+
+def _solved(
+    op: ConvOperator, detail: Tensor, noise: Tensor, signal: Tensor, q: Question
+) -> tuple[Tensor, _How] | None:
+    """x without the mean; None where completion would take too many steps."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AccuracyWarning)  # the certificate says it
+        try:
+            filter_ = op.wiener(noise, signal, tol=q.tol, memory_limit=q.memory_limit)
+        except NotImplementedError:
+            return None
+        x, effort = filter_.solution(detail)
     error = effort.evidence
     if error is None:  # no iteration: by the equations themselves
-        signal = spectra.signal_psd(grid, device)
-        error = error_of_circular(detail, residual[:, None], q.psf, noise, signal)
-    how = effort, error, filter_.method
-    return _Component(data, spectra, x[:, 0], residual, fitted, *how, *judged)
+        residual = detail - op(x)
+        error = error_of_circular(x, residual, q.psf, noise, signal)
+    return x, _How(filter_.method, effort, error, float(noise.mean().sqrt()))
 
 
 def _grid(op: ConvOperator, q: Question) -> list[int]:
@@ -289,8 +330,9 @@ def _answer(
     residual[inside] = _together([c.residual for c in found], q.jpeg)
     whole, observed = planes.clone(), torch.zeros_like(planes[0], dtype=torch.bool)
     whole[inside], observed[inside[1:]] = x, seen
-    data = torch.cat([torch.where(seen, c.residual + c.fitted, 0.0) for c in found])
-    certificate = certificate_of(found, data, q.tol)
+    parts = torch.cat([torch.where(seen, c.residual + c.fitted, 0.0) for c in found])
+    residuals = ratio(norms(torch.cat([c.residual for c in found])), norms(parts))
+    certificate = certificate_of([c.how for c in found], residuals, q.tol)
     report = _report(found, observed, q, notes)
     return Answer(whole, residual, tuple(c.spectra for c in found), certificate, report)
 
@@ -301,9 +343,7 @@ def _inside(planes: Tensor, border: tuple[int, int, int, int]) -> tuple[slice, s
     return slice(None), slice(top, H - bottom), slice(left, W - right)
 
 
-def _report(
-    found: list[_Component], observed: Tensor, q: Question, notes: list[str]
-) -> DataReport:
+def _report(found: list[_Component], observed: Tensor, q: Question, notes: list[str]) -> DataReport:
     """The conclusions, and what fails of the assumptions."""
     doubts = []
     distance = max(c.distance for c in found)

@@ -1,8 +1,8 @@
 """Pixels that disagree with a restored picture: hot and dead ones, whole rows, dirt.
 
 What the restored scene, blurred again, leaves of the data is noise where the model is right,
-however sharp the scene: a blur has no single bright pixel.  A sample whose residual is `_FAR` times the
-noise around it cannot be explained and is no datum.  The noise around it, the mean of the residual
+however sharp the scene: a blur has no single bright pixel.  A sample whose residual is `_FAR`
+times the noise around it cannot be explained and is no datum.  That noise, the mean of the residual
 over a neighbourhood, follows a sensor whose noise grows with the light; large residuals are cut
 before, so that outliers do not hide each other.
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, max_pool2d, pad
 
 _FAR = 8.0  # standard deviations; photographs with sharp edges leave 5
+_GAP = 2  # samples between bad ones that cannot be judged
 _NEAR = 4.0  # standard deviations that what was not used may be off
 _CUT = 3.0  # standard deviations at which a residual counts for the noise around it
 _AROUND = 15  # samples along each axis, of the neighbourhood
@@ -52,10 +53,22 @@ def disagreeing(residual: Tensor, seen: Tensor, reach: tuple[int, int]) -> Tenso
     size = [min(2 * r + 1, 2 * ((n - 1) // 2) + 1) for r, n in zip(reach, far.shape, strict=True)]
     worst = max_pool2d(far[None], size, stride=1, padding=[n // 2 for n in size])[0]
     bad = (far > _FAR) & (far > _OF_THE_WORST * worst)
-    for axis in (0, 1):  # a line most of which is bad is a bad line
-        lines = bad.sum(axis, keepdim=True) > _MOST_OF_A_LINE * seen.sum(axis, keepdim=True)
-        bad = bad | (lines & bad.any(axis, keepdim=True))
     return bad & seen
+
+
+def completed(bad: Tensor) -> Tensor:
+    """With what cannot be judged beside bad samples, (H, W) bool.
+
+    What lies between two, such as a dead row among dead rows, looks right; a line most of which is
+    bad is a bad line.
+    """
+    size, margin = 2 * _GAP + 1, _GAP
+    grown = max_pool2d(bad[None].float(), size, stride=1, padding=margin)
+    bad = -max_pool2d(-grown, size, stride=1, padding=margin)[0] > 0
+    for axis in (0, 1):
+        lines = bad.double().mean(axis, keepdim=True) > _MOST_OF_A_LINE
+        bad = bad | lines
+    return bad
 
 
 def agreeing(residual: Tensor, seen: Tensor) -> Tensor:

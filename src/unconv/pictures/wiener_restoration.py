@@ -30,7 +30,7 @@ from ..numerics.norms import norms, ratio
 from ..operators.linear_operator import MemoryLimitError
 from ..parameter_choice import model_check
 from ..parameter_choice.noise_models import JpegRounding
-from ..parameter_choice.outliers import agreeing, disagreeing
+from ..parameter_choice.outliers import agreeing, completed, disagreeing
 from ..parameter_choice.whittle import Periodogram, PictureSpectra
 from .bad_pixels import clipped, filled, frame_around
 from .operators import blur_operator, frame
@@ -41,6 +41,7 @@ _LEAST_NOISE = 1e-3  # of the largest power of noise: fewer steps, and nothing l
 _RAISED = (1.0, 100.0, 100.0)  # times the noise, where its filter cannot be solved for
 _SHORT = 0.1  # error up to which a filter counts as solved for
 _ROUNDS = 8  # of looking for bad pixels
+_FEW = 1e-4  # of the pixels: so few do not change what was read
 _MOST_BAD = 0.05  # of the pixels: if no scene explains more, it is the psf that is wrong
 
 # Luminance and chrominances of JFIF (ITU-T T.871) from red, green and blue
@@ -184,20 +185,24 @@ def _settled(
 ) -> tuple[list[_Component], Tensor]:
     """Restore, exclude what no scene explains, and again until nothing is left of it."""
     start, first, settled = seen, None, False
-    whole = filled(planes, seen)
+    whole, known = filled(planes, seen), None
     for turn in range(_ROUNDS):
         q.say("reading the spectra" if turn == 0 else "restoring without bad pixels")
-        found = [_restored(part, rounding, seen, q) for part, rounding in _parts(whole, q.jpeg)]
+        parts = _parts(whole, q.jpeg)
+        known = known or [_fitted(part, rounding, q) for part, rounding in parts]
+        found = [_filtered(part, seen, *k, q) for (part, _), k in zip(parts, known, strict=True)]
         first = first or found
         residual = torch.cat([c.residual for c in found])
         bad = disagreeing(residual, seen, (q.psf.shape[0], q.psf.shape[1]))
         if not bool(bad.any()) and (settled or bool(seen.all())):
             break
         fitted = _together([c.fitted for c in found], q.jpeg)
-        if not bool(bad.any()):  # shadows of outliers were none; what is filled in counts once more
-            settled = True
-            seen = seen | (start & agreeing(planes - fitted, seen))
-        seen = seen & ~bad
+        settled = float(bad.double().mean()) <= _FEW
+        if settled:  # what only lay in the shadow of an outlier is a datum again
+            seen = seen & ~bad | (start & agreeing(planes - fitted, seen))
+            known = None  # spectra are read anew, from what was filled in without outliers
+        else:
+            seen = seen & ~completed(bad | (start & ~seen))
         if float((start & ~seen).double().mean()) > _MOST_BAD:
             notes.append(
                 f"more than {_MOST_BAD:.0%} of the pixels disagree with psf and noise and were "
@@ -211,13 +216,12 @@ def _settled(
     return found, seen
 
 
-def _restored(
-    planes: Tensor, rounding: JpegRounding | None, seen: Tensor, q: Question
-) -> _Component:
-    """Read the spectra of complete planes and restore them from what was seen."""
+def _fitted(
+    planes: Tensor, rounding: JpegRounding | None, q: Question
+) -> tuple[Periodogram, PictureSpectra]:
+    """The spectra of complete planes."""
     data = Periodogram(planes, q.psf)
-    spectra = data.fit(rounding, q.noise_std)
-    return _filtered(planes, seen, data, spectra, q)
+    return data, data.fit(rounding, q.noise_std)
 
 
 def _made_safe(found: _Component, seen: Tensor, q: Question) -> _Component:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from ..parameter_choice.rules import RULES
+from ..pictures import jpeg_rounding
 from ..pictures import restoration as library
 from ..pictures.formats import (
     PictureError,
@@ -37,25 +37,30 @@ from .common import (
 )
 from .report_page import drawn_page
 
-_RULES = ("risk", *RULES)
-
 
 @friendly
 def deblur(
     picture: Annotated[Path, typer.Argument(help="PNG, JPEG, TIFF or NPY.")],
     output: OutputOption,
     psf: PsfOption,
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            help="wiener (least expected error, with the spectra of scene and noise read from the "
+            "picture) or damp; by default wiener unless a damp or an invented boundary is given."
+        ),
+    ] = None,
     damp: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="How much to damp: a number, or the rule that chooses it: risk (least expected "
             "error for white noise and a picture whose power falls as a power of frequency), gcv, "
-            "lcurve, discrepancy or sure."
+            "discrepancy or sure."
         ),
-    ] = "risk",
+    ] = None,
     noise_std: Annotated[
         float | None,
-        typer.Option(help="Standard deviation of the noise, white = 1; else it is estimated."),
+        typer.Option(help="Standard deviation of white noise, white = 1; else it is estimated."),
     ] = None,
     boundary: BoundaryOption = "valid",
     tol: Annotated[
@@ -69,11 +74,11 @@ def deblur(
     max_pixels: MaxPixelsOption = 100_000_000,
     as_json: JsonOption = False,
 ) -> None:
-    """Restore a blurred picture: x = argmin ‖psf ∗ x − y‖² + damp²‖x − mean‖².
+    """Restore a blurred picture: x = E[scene | y], or argmin ‖psf ∗ x − y‖² + damp²‖x − mean‖².
 
     Example: unconv deblur blurred.png -o sharp.png --psf motion:15,30
     """
-    wanted, most_bytes = _damp(damp), parse_memory(memory_limit)
+    wanted, most_bytes = None if damp is None else _damp(damp), parse_memory(memory_limit)
     check_writable(output)
     if page is not None:
         _check_page(page)
@@ -86,7 +91,9 @@ def deblur(
             restored = library.deblur(
                 planes,
                 kernel,
+                prior=prior,
                 damp=wanted,
+                jpeg=jpeg_rounding(source.metadata, len(planes)),
                 boundary=boundary,
                 noise_std=noise_std,
                 tol=tol,
@@ -100,7 +107,8 @@ def deblur(
             "size": list(planes.shape[::-1]),
             "psf": list(kernel.shape),
             "boundary": boundary,
-            "damp_chosen": _how(restored, wanted),
+            "prior": restored.prior,
+            **_conclusions(restored, wanted),
             "converged": proven,
             **_evidence(restored),
         }
@@ -127,8 +135,15 @@ def _check_page(page: Path) -> None:
     check_replaceable(page)
 
 
-def _how(restored: library.Restored, wanted: float | str) -> str:
-    if not isinstance(wanted, str):
+def _conclusions(restored: library.Restored, wanted: float | str | None) -> dict[str, Any]:
+    """What was read from the data: one line, or the damp and how it was chosen."""
+    if restored.data is not None:
+        return {"data": restored.data.sentence}
+    return {"damp": restored.damp, "damp_chosen": _how(restored, wanted)}
+
+
+def _how(restored: library.Restored, wanted: float | str | None) -> str:
+    if wanted is not None and not isinstance(wanted, str):
         return "given"
     if restored.choice is None:
         return "any, the picture is even"
@@ -136,7 +151,9 @@ def _how(restored: library.Restored, wanted: float | str) -> str:
 
 
 def _doubts_of(restored: library.Restored) -> list[str]:
-    """What is to be said of a rule that found no minimum."""
+    """What fails of the assumptions, and a rule that found no minimum."""
+    if restored.data is not None:
+        return list(restored.data.doubts)
     choice = restored.choice
     failed = choice is not None and f"{choice.rule} is decided inside" not in choice.advice
     return [choice.advice] if choice is not None and failed else []
@@ -145,7 +162,6 @@ def _doubts_of(restored: library.Restored) -> list[str]:
 def _evidence(restored: library.Restored) -> dict[str, Any]:
     certificate = restored.certificate
     return {
-        "damp": restored.damp,
         "method": certificate.method,
         "iterations": certificate.iterations.tolist(),
         "residual": certificate.residual.tolist(),
@@ -156,11 +172,11 @@ def _evidence(restored: library.Restored) -> dict[str, Any]:
 
 
 def _damp(text: str) -> float | str:
-    if text in _RULES:
+    if text in (*library.DAMP_RULES, "lcurve"):  # which the library refuses, with its reason
         return text
     try:
         return float(text)
     except ValueError:
         raise ValueError(
-            f"--damp {text!r} must be a number >= 0 or one of {', '.join(_RULES)}."
+            f"--damp {text!r} must be a number >= 0 or one of {', '.join(library.DAMP_RULES)}."
         ) from None

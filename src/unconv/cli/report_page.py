@@ -50,8 +50,8 @@ class Page:
 
 
 _SHOWN = (
-    "input", "output", "size", "psf", "boundary", "damp", "damp_chosen", "method", "iterations",
-    "residual", "optimality", "error_bound", "converged",
+    "input", "output", "size", "psf", "boundary", "prior", "damp", "damp_chosen", "data", "method",
+    "iterations", "residual", "optimality", "error_bound", "converged",
 )  # fmt: skip
 
 
@@ -73,13 +73,21 @@ def drawn_page(name: str, before: Tensor, restored: Restored, facts: Mapping[str
         before=before,
         after=restored.planes,
         residual=residual,
-        whiteness=whiteness(residual) if residual[0].numel() >= 4 else None,
-        facts={key.replace("_", " "): shown(facts[key]) for key in _SHOWN},
-        plan=str(restored.plan),
+        whiteness=_whiteness_of(restored),
+        facts={key.replace("_", " "): shown(facts[key]) for key in _SHOWN if key in facts},
+        plan=f"by {restored.certificate.method}" if restored.plan is None else str(restored.plan),
         curve=None if choice is None else _curve_of(choice),
         advice=advice if choice is None else f"{choice.advice[:-1]}. The solve: {advice}.",
     )
     return _text(page).encode()
+
+
+def _whiteness_of(restored: Restored) -> Whiteness | None:
+    """That of the residual; a Wiener filter's is judged against what its spectra expect."""
+    if restored.data is not None:
+        return restored.data.whiteness
+    residual = restored.residual
+    return whiteness(residual) if residual[0].numel() >= 4 else None
 
 
 def _curve_of(choice: DampChoice) -> tuple[list[float], list[float], str, float]:
@@ -215,7 +223,7 @@ def _whiteness_words(w: Whiteness) -> str:
     )
     return (
         f"{verdict} The cumulative periodogram is {w.distance:.3f} away from a straight line; "
-        f"white noise exceeds {w.limit:.3f} once in twenty."
+        f"{w.limit:.3f} is usual."
     )
 
 

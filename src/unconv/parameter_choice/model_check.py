@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .residual_whiteness import Whiteness
 from .whittle import Periodogram, PictureSpectra, smoothed, transfer
 
 _LIMIT = 1.36  # of D·√q, 5 %
@@ -37,10 +38,10 @@ def spectrum_of(data: Periodogram, spectra: PictureSpectra, psf: Tensor) -> tupl
     return signal * transfer(psf, (h, w)).abs().square() + noise, noise
 
 
-def distance_from_white(
+def whitened(
     residual: Tensor, data: Periodogram, spectra: PictureSpectra, psf: Tensor
-) -> tuple[float, float]:
-    """The largest distance of the whitened residual's cumulative periodogram from a line; a limit.
+) -> Whiteness:
+    """How white the residual is once it is divided by what the model expects of it.
 
     Parameters
     ----------
@@ -55,18 +56,19 @@ def distance_from_white(
         left = smoothed(data.power, width) > 0.5 * smoothed(data.mean_of(noise), width)
         known = known & left
     if not bool(known.any()):
-        return 0.0, 1.0
+        return Whiteness(0.0, 1.0, torch.ones(1, dtype=torch.float64))
     ratio, counts = (found.power / expected)[known], data.counts[known]
     order = torch.hypot(data.fy[:, None], data.fx[None])[known].argsort(stable=True)
     ratio, counts = (ratio * counts)[order].cumsum(0), counts[order].cumsum(0)
-    if not float(ratio[-1]) > 0:
-        return 0.0, 1.0
-    distance = float((ratio / ratio[-1] - counts / counts[-1]).abs().max())
+    line = counts / counts[-1]
+    cumulative = ratio / ratio[-1] if float(ratio[-1]) > 0 else line
+    distance = float((cumulative - line).abs().max())
     chance = _LIMIT / math.sqrt(max(spectra.frequencies, 1.0) / 2)
     inside = math.prod(
         max(0, n - k + 1) / n for n, k in zip(residual.shape[-2:], psf.shape, strict=True)
     )
-    return distance, max(chance, _PRACTICAL + _OF_EDGES * (1 - inside))
+    limit = max(chance, _PRACTICAL + _OF_EDGES * (1 - inside))
+    return Whiteness(distance, limit, cumulative)
 
 
 def excess(

@@ -35,6 +35,8 @@ from ..numerics.checks import (
     check_real_tensor,
     check_tensor,
     check_values,
+    is_sequence,
+    shown,
 )
 from ..numerics.compiled import outside_graphs
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
@@ -205,12 +207,14 @@ def deblur(
     >>> bool(torch.allclose(deblur(y, gaussian(0.6), damp=1e-9, boundary="circular").planes, x))
     True
     """
-    size = check_sizes(planes, psf, larger_psf=boundary == "valid")
     check_choice("boundary", boundary, BOUNDARIES)
+    size = check_sizes(planes, psf, larger_psf=boundary == "valid")
     if noise_std is not None:
         check_number("noise_std", noise_std)
     if progress is not None:
         check_function("progress", progress)
+    if jpeg is not None:
+        _check_jpeg(jpeg, len(planes))
     damp = _checked_damp(damp)
     seen = _checked_seen(planes, observed)
     if _prior(prior, damp, boundary, planes, seen) == "damp":
@@ -241,13 +245,26 @@ def deblur(
     )
 
 
-def _checked_damp(damp: float | str | None) -> float | str | None:
-    if damp == "lcurve":
-        raise ValueError(
-            "damp='lcurve' does not serve pictures, whose L-curve has no corner: it damps them to "
-            f"less than they were; use one of {', '.join(DAMP_RULES)}."
+def _check_jpeg(jpeg: Sequence[JpegRounding], planes: int) -> None:
+    """Refuse what is not the rounding of every component."""
+    if not is_sequence(jpeg) or not all(isinstance(r, JpegRounding) for r in jpeg):
+        raise TypeError(
+            f"jpeg={shown(jpeg)} must be a sequence of roundings; take it from jpeg_rounding()."
         )
+    if len(jpeg) != planes or planes not in (1, 3):
+        raise ValueError(
+            f"jpeg has the rounding of {len(jpeg)} components and the picture {planes} planes; a "
+            "JPEG has 1 or 3 of both."
+        )
+
+
+def _checked_damp(damp: float | str | None) -> float | str | None:
     if isinstance(damp, str):
+        if damp == "lcurve":
+            raise ValueError(
+                "damp='lcurve' does not serve pictures, whose L-curve has no corner; use one of "
+                f"{', '.join(DAMP_RULES)}."
+            )
         check_choice("damp", damp, DAMP_RULES)
         return damp
     return damp if damp is None else damp_value(damp)

@@ -31,6 +31,7 @@ from ..operators.linear_operator import MemoryLimitError
 from ..parameter_choice import model_check
 from ..parameter_choice.noise_models import JpegRounding
 from ..parameter_choice.outliers import agreeing, completed, disagreeing
+from ..parameter_choice.residual_whiteness import Whiteness
 from ..parameter_choice.whittle import Periodogram, PictureSpectra
 from .bad_pixels import clipped, filled, frame_around
 from .operators import blur_operator, frame
@@ -58,8 +59,8 @@ class DataReport(NamedTuple):
     Attributes
     ----------
     noise : of each component, in words
-    white : whether the residual looks like that noise within the seen part
-    distance : of its whitened cumulative periodogram from a line, the largest of the components
+    whiteness : of the residual within the seen part, divided by what the model expects of it; of
+        the component that is worst
     psf_plausible : whether the picture looks blurred by the psf
     observed : (H, W) bool, False where a pixel was not taken for a datum
     sentence : all of it
@@ -67,8 +68,7 @@ class DataReport(NamedTuple):
     """
 
     noise: tuple[str, ...]
-    white: bool
-    distance: float
+    whiteness: Whiteness
     psf_plausible: bool
     observed: Tensor
     sentence: str
@@ -176,8 +176,7 @@ class _Component(NamedTuple):
     residual: Tensor  # (c, H, W)
     fitted: Tensor  # (c, H, W), A x
     how: _How
-    distance: float
-    limit: float
+    whiteness: Whiteness
 
 
 def _settled(
@@ -226,14 +225,14 @@ def _fitted(
 
 def _made_safe(found: _Component, seen: Tensor, q: Question) -> _Component:
     """Again, with more noise where the data do not look like the model."""
-    if found.distance <= found.limit:
+    if found.whiteness.is_white:
         return found
     op = blur_operator(q.psf, (found.planes.shape[-2], found.planes.shape[-1]), q.boundary)
     more = model_check.excess(found.data, found.spectra, q.psf, _grid(op, q))
     if more is None:
         return found
     safe = _filtered(found.planes, seen, found.data, found.spectra, q, more)
-    return safe._replace(distance=found.distance)  # what was found, not what was made of it
+    return safe._replace(whiteness=found.whiteness)  # what was found, not what was made of it
 
 
 def _filtered(
@@ -265,8 +264,8 @@ def _filtered(
     x = x + mean
     fitted = op(x)[:, 0]
     residual = torch.where(seen, planes - fitted, 0.0)
-    judged = model_check.distance_from_white(residual, data, spectra, q.psf)
-    return _Component(planes, data, spectra, x[:, 0], residual, fitted, how, *judged)
+    white = model_check.whitened(residual, data, spectra, q.psf)
+    return _Component(planes, data, spectra, x[:, 0], residual, fitted, how, white)
 
 
 def _solved(
@@ -300,10 +299,6 @@ def _parts(
     """Planes with one noise each."""
     if jpeg is None:
         return [(planes, None)]
-    if len(jpeg) != len(planes):
-        raise ValueError(
-            f"jpeg has the rounding of {len(jpeg)} components and the picture {len(planes)} planes."
-        )
     if len(planes) == 1:
         return [(planes, jpeg[0])]
     ycc = torch.tensordot(planes.new_tensor(_YCC), planes, 1)
@@ -350,11 +345,11 @@ def _inside(planes: Tensor, border: tuple[int, int, int, int]) -> tuple[slice, s
 def _report(found: list[_Component], observed: Tensor, q: Question, notes: list[str]) -> DataReport:
     """The conclusions, and what fails of the assumptions."""
     doubts = []
-    distance = max(c.distance for c in found)
-    white = all(c.distance <= c.limit for c in found)
-    if not white:
+    worst = max((c.whiteness for c in found), key=lambda w: w.distance / w.limit)
+    if not worst.is_white:
         doubts.append(
-            f"the residual does not look like the noise that was read (distance {distance:.2f}); "
+            f"the residual does not look like the noise that was read (distance "
+            f"{worst.distance:.2f}, {worst.limit:.2f} is usual); "
             "where the data are stronger than signal and noise, that was taken for noise"
         )
     first = found[0]
@@ -368,8 +363,8 @@ def _report(found: list[_Component], observed: Tensor, q: Question, notes: list[
     noise = tuple(str(c.spectra.noise) for c in found)
     parts = [
         noise[0],
-        f"residual {'white' if white else 'not white'} within the seen part",
+        f"residual {'white' if worst.is_white else 'not white'} within the seen part",
         f"psf {'plausible' if plausible else 'not plausible'}",
         *notes,
     ]
-    return DataReport(noise, white, distance, plausible, observed, "; ".join(parts), tuple(doubts))
+    return DataReport(noise, worst, plausible, observed, "; ".join(parts), tuple(doubts))

@@ -123,7 +123,6 @@ def _functions() -> dict[Callable[..., Any], dict[str, Any]]:
         deblur.faded_out: {"y": plane},
         pictures.memory_needed: {"planes": plane, "psf": spread},
         pictures.find_missing: {"planes": plane},
-        pictures.filled: {"planes": plane, "observed": plane[0] > 0},
         pictures.linear_from_srgb: {"planes": plane},
         pictures.srgb_from_linear: {"light": plane},
     }

@@ -191,20 +191,21 @@ def test_colours_are_a_batch_of_greys(boundary):
 def test_one_damp_is_chosen_for_all_colours():
     sharp = picture(1, 64, 64).expand(3, -1, -1)
     y = blur(sharp, psf.disk(2), noise_std=0.01)
-    colour, grey = (deblur(p, psf.disk(2), boundary="circular") for p in (y, y[:1]))
+    options = {"prior": "damp", "boundary": "circular"}
+    colour, grey = (deblur(p, psf.disk(2), **options) for p in (y, y[:1]))
     assert isinstance(colour.damp, float)
     assert colour.damp == pytest.approx(grey.damp, rel=0.3)
     for restored in (colour, grey):
         assert relative(restored.planes[:1], sharp[:1]) < 0.8 * relative(y[:1], sharp[:1])
-    known = deblur(y, psf.disk(2), noise_std=0.01, boundary="circular")
+    known = deblur(y, psf.disk(2), noise_std=0.01, **options)
     assert known.damp == pytest.approx(colour.damp, rel=0.1)
-    louder = deblur(y, psf.disk(2), noise_std=0.1, boundary="circular")
+    louder = deblur(y, psf.disk(2), noise_std=0.1, **options)
     assert louder.damp > 2 * known.damp
 
 
 def test_brightness_does_not_choose_the_damp():
     y = blur(picture(1, 64, 64), psf.disk(2), noise_std=0.01)
-    bright, dim = deblur(y + 100, psf.disk(2)), deblur(y, psf.disk(2))
+    bright, dim = (deblur(p, psf.disk(2), prior="damp") for p in (y + 100, y))
     assert bright.damp == pytest.approx(dim.damp, rel=1e-3)
     assert relative(bright.planes - 100, dim.planes) < 1e-3
 
@@ -363,19 +364,36 @@ def test_damp(damp):
     assert_says(error, f"damp={damp}", "finite number >= 0")
 
 
-@pytest.mark.parametrize("damp", ["risk", 0.1])
+@pytest.mark.parametrize("boundary", ["valid", "circular", "reflect"])
+@pytest.mark.parametrize("damp", [None, "risk", 0.1])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_pixels_that_are_no_numbers(bad, damp):
-    y = randn(1, 8, 7)
-    y[0, 3, 2] = bad
-    with pytest.raises(ValueError, match="NaN or infinite"):
-        deblur(y, SMALL, damp=damp)
+def test_pixels_that_are_no_numbers_are_missing(bad, damp, boundary):
+    y = blur(picture(1, 24, 20), SMALL, noise_std=0.01)
+    holes, seen = y.clone(), torch.ones(24, 20, dtype=torch.bool)
+    holes[0, 3, 2], holes[0, 12, 9], seen[3, 2], seen[12, 9] = bad, bad, False, False
+    restored = deblur(holes, SMALL, damp=damp, boundary=boundary)
+    masked = deblur(y, SMALL, damp=damp, boundary=boundary, observed=seen)
+    assert torch.equal(restored.planes, masked.planes)
+    assert bool(restored.planes.isfinite().all())
+    assert not restored.residual[0, ~seen].any()
 
 
-def test_remedy_for_pixels_that_are_no_numbers():
-    with pytest.raises(ValueError, match="NaN") as error:
+def test_a_picture_without_a_number():
+    with pytest.raises(ValueError, match="no finite pixel"):
         deblur(torch.full((1, 8, 7), math.nan, dtype=F64), SMALL)
-    assert "check_finite" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("observed", "says"),
+    [
+        (torch.ones(8, 8), "bool tensor of shape"),
+        (torch.ones(8, 7, dtype=torch.bool), "bool tensor of shape"),
+        (torch.zeros(8, 8, dtype=torch.bool), "excludes every"),
+    ],
+)
+def test_wrong_masks(observed, says):
+    with pytest.raises(ValueError, match=says):
+        deblur(randn(1, 8, 8), SMALL, observed=observed)
 
 
 def test_memory_limit():
@@ -477,6 +495,9 @@ def test_a_series_makes_one_factor_for_a_size_and_a_damp():
 def test_progress_is_told():
     said: list[str] = []
     deblur(picture(1, 24, 20), SMALL, progress=said.append)
+    assert said[0] == "reading the spectra"
+    said.clear()
+    deblur(picture(1, 24, 20), SMALL, prior="damp", progress=said.append)
     assert said[0] == "choosing the damp"
     assert said[1].startswith("restoring, damp ")
     said.clear()
@@ -517,13 +538,13 @@ def test_the_chosen_damp_is_near_the_best(name, noise_std):
     """The jump where opposite edges meet must not be taken for noise (20 dB, once)."""
     k = PHOTOGRAPHED[name]
     y, truth = photograph(k, noise_std)
-    chosen = deblur(y, k, tol=1e-2)
+    chosen = deblur(y, k, prior="damp", tol=1e-2)
     nearby = [chosen.damp * factor for factor in (0.3, 0.6, 1.7, 3.0)]
     best = min(relative(deblur(y, k, damp=d, tol=1e-2).planes, truth) for d in nearby)
     assert 20 * math.log10(relative(chosen.planes, truth) / best) < 0.4  # dB
 
 
-def test_a_photograph_by_wiener():
+def test_a_photograph_by_the_spectra_of_a_circular_operator():
     """Spectra from the faded picture, the scene by completion: better than any one damp."""
     k = psf.motion(15, 30)
     y, truth = photograph(k, 0.01)
@@ -535,5 +556,5 @@ def test_a_photograph_by_wiener():
     wiener = scene.wiener(*spectra)
     assert wiener.method == "completion"
     restored = frame((wiener((y - mean)[:, None]) + mean)[:, 0], k)
-    damped = deblur(y, k).planes
+    damped = deblur(y, k, prior="damp").planes
     assert (restored - truth).norm() < 0.9 * (damped - truth).norm()

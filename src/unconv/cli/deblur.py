@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from ..parameter_choice.rules import RULES
 from ..pictures import restoration as library
 from ..pictures.formats import PictureError, check_writable
 from ..pictures.formats.files import check_replaceable
@@ -35,8 +34,6 @@ from .picture_options import (
 from .psf_option import BackgroundOption, CenterOption, PsfOption, prepared_psf
 from .restoring import Wanted, restore_file
 
-_RULES = ("risk", *RULES)
-
 
 @friendly
 def deblur(
@@ -52,17 +49,24 @@ def deblur(
     psf: PsfOption,
     psf_background: BackgroundOption = "off",
     psf_center: CenterOption = False,
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            help="wiener (least expected error, with the spectra of scene and noise read from the "
+            "picture) or damp; by default wiener unless a damp or an invented boundary is given."
+        ),
+    ] = None,
     damp: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="How much to damp: a number, or the rule that chooses it: risk (least expected "
             "error for white noise and a picture whose power falls as a power of frequency), gcv, "
-            "lcurve, discrepancy or sure."
+            "discrepancy or sure."
         ),
-    ] = "risk",
+    ] = None,
     noise_std: Annotated[
         float | None,
-        typer.Option(help="Standard deviation of the noise, white = 1; else it is estimated."),
+        typer.Option(help="Standard deviation of white noise, white = 1; else it is estimated."),
     ] = None,
     boundary: BoundaryOption = "valid",
     light: LightOption = "auto",
@@ -89,13 +93,13 @@ def deblur(
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Restore a blurred picture: x = argmin ‖psf ∗ x − y‖² + damp²‖x − mean‖².
+    """Restore a blurred picture: x = E[scene | y], or argmin ‖psf ∗ x − y‖² + damp²‖x − mean‖².
 
     NaN, bad and saturated pixels are missing data and come out restored.
 
     Example: unconv deblur blurred.png -o sharp.png --psf motion:15,30
     """
-    wanted_damp, most_bytes = _damp(damp), parse_memory(memory_limit)
+    wanted_damp, most_bytes = None if damp is None else _damp(damp), parse_memory(memory_limit)
     many = len(picture) > 1 or is_folder(output)
     if many and page is not None:
         raise ValueError("--report is for one picture; leave it out, or restore one at a time.")
@@ -109,6 +113,7 @@ def deblur(
     wanted = Wanted(
         psf=kernel,
         psf_text=psf,
+        prior=prior,
         damp=wanted_damp,
         noise_std=noise_std,
         boundary=boundary,
@@ -140,11 +145,11 @@ def _check_page(page: Path) -> None:
 
 
 def _damp(text: str) -> float | str:
-    if text in _RULES:
+    if text in (*library.DAMP_RULES, "lcurve"):  # which the library refuses, with its reason
         return text
     try:
         return float(text)
     except ValueError:
         raise ValueError(
-            f"--damp {text!r} must be a number >= 0 or one of {', '.join(_RULES)}."
+            f"--damp {text!r} must be a number >= 0 or one of {', '.join(library.DAMP_RULES)}."
         ) from None

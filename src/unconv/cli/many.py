@@ -124,7 +124,8 @@ def _say(entry: dict[str, Any]) -> None:
         return
     size = " x ".join(str(n) for n in entry["size"])
     bound = shown(max(entry["error_bound"]))
-    parts = [f"{size}, damp {shown(entry['damp'])}, error bound {bound}"]
+    how = entry["data"] if "data" in entry else f"damp {shown(entry['damp'])}"
+    parts = [f"{size}, {how}, error bound {bound}"]
     if "missing" in entry:
         parts.append(f"missing: {shown(entry['missing'])}")
     parts += entry.get("notes", []) + entry.get("doubts", [])

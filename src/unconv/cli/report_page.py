@@ -52,8 +52,9 @@ class Page:
 
 
 _SHOWN = (
-    "input", "output", "size", "psf", "boundary", "light", "missing", "saturation", "damp",
-    "damp_chosen", "method", "iterations", "residual", "optimality", "error_bound", "converged",
+    "input", "output", "size", "psf", "boundary", "light", "missing", "saturation", "prior", "damp",
+    "damp_chosen", "data", "method", "iterations", "residual", "optimality", "error_bound",
+    "converged",
 )  # fmt: skip
 
 
@@ -83,13 +84,21 @@ def drawn_page(
         after=after,
         observed=observed,
         residual=residual,
-        whiteness=whiteness(residual) if residual[0].numel() >= 4 else None,
+        whiteness=_whiteness_of(restored),
         facts={key.replace("_", " "): shown(facts[key]) for key in _SHOWN if key in facts},
-        plan=str(restored.plan),
+        plan=f"by {restored.certificate.method}" if restored.plan is None else str(restored.plan),
         curve=None if choice is None else _curve_of(choice),
         advice=advice if choice is None else f"{choice.advice[:-1]}. The solve: {advice}.",
     )
     return _text(page).encode()
+
+
+def _whiteness_of(restored: Restored) -> Whiteness | None:
+    """That of the residual; a Wiener filter's is judged against what its spectra expect."""
+    if restored.data is not None:
+        return restored.data.whiteness
+    residual = restored.residual
+    return whiteness(residual) if residual[0].numel() >= 4 else None
 
 
 def _curve_of(choice: DampChoice) -> tuple[list[float], list[float], str, float]:
@@ -248,7 +257,7 @@ def _whiteness_words(w: Whiteness) -> str:
     )
     return (
         f"{verdict} The cumulative periodogram is {w.distance:.3f} away from a straight line; "
-        f"white noise exceeds {w.limit:.3f} once in twenty."
+        f"{w.limit:.3f} is usual."
     )
 
 

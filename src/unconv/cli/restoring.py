@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..operators.linear_operator import MemoryLimitError, gigabytes
+from ..pictures import jpeg_rounding
 from ..pictures import restoration as library
-from ..pictures.formats import check_suitable, read_picture, write_picture
+from ..pictures.formats import Picture, check_suitable, read_picture, write_picture
 from ..pictures.formats.atomic import replacing
-from ..pictures.light import srgb_from_linear
+from ..pictures.light import linear_from_srgb, srgb_from_linear
 from ..pictures.memory import memory_needed
 from ..pictures.missing import Missing, find_missing
 from ..pictures.series import Series
@@ -40,7 +42,7 @@ class Wanted:
     Attributes
     ----------
     psf, psf_text : (h, w), and as it was typed
-    damp : a number or the name of a rule
+    prior, damp : 'wiener' or 'damp', a number or the name of a rule; None for the library's choice
     light : 'linear' or 'as-is'
     saturation : 'auto', 'off' or a level as typed
     bad, mask : (H, W) bool or None, and its file
@@ -48,7 +50,8 @@ class Wanted:
 
     psf: Tensor
     psf_text: str
-    damp: float | str
+    prior: str | None
+    damp: float | str | None
     noise_std: float | None
     boundary: str
     light: str
@@ -99,16 +102,16 @@ def restore_file(
     found = find_missing(
         in_light(source, "as-is"),
         saturation=level_of(wanted.saturation, source),
-        white=1.0 if source.dtype.kind == "u" else None,
+        white=1.0,
         bad=fitting_mask(wanted.bad, source, wanted.mask),
         transparent=transparent(source),
     )
-    planes = in_light(source, wanted.light)
     with collected_doubts() as doubts:
-        restored = _restored(planes, found, wanted, step, series)
+        restored = _restored(source, found, wanted, step, series)
+    planes = in_light(source, wanted.light)
     answer = check_finite(restored.planes)
     answer = srgb_from_linear(answer) if wanted.light == "linear" else answer
-    notes = [*notes_on(source), *found.notes]
+    notes = [*notes_on(source), *(found.notes if restored.data is None else ())]
     proven = bool((restored.certificate.error_bound <= wanted.tol).all())
     facts = _facts(picture, output, planes, restored, found, wanted) | {"converged": proven}
     facts |= _evidence(restored)
@@ -130,30 +133,45 @@ def restore_file(
 
 
 def _restored(
-    planes: Tensor,
+    source: Picture,
     found: Missing,
     wanted: Wanted,
     step: Callable[[str], None],
     series: Series | None,
 ) -> library.Restored:
     """The library's answer; what does not fit the memory is said in the words of the command."""
+    planes, linear = in_light(source, wanted.light), wanted.light == "linear"
+    hidden = [m for m in (wanted.bad, transparent(source)) if m is not None]
+    seen = ~torch.stack(hidden).any(0) if hidden else None
+    level = level_of(wanted.saturation, source)
+    if linear and not isinstance(level, str):
+        level = float(linear_from_srgb(torch.tensor(level, dtype=torch.float64)))
+    jpeg = None if linear else jpeg_rounding(source.metadata, len(planes))  # of stored values
     try:
         return library.deblur(
             planes,
             wanted.psf,
+            prior=wanted.prior,
             damp=wanted.damp,
             boundary=wanted.boundary,
             noise_std=wanted.noise_std,
-            observed=found.observed,
-            saturated=found.saturated,
+            observed=seen,
+            saturation=level,
+            jpeg=jpeg,
             series=series,
             tol=wanted.tol,
             memory_limit=wanted.memory_limit,
             progress=step,
         )
     except MemoryLimitError as error:
+        prior = "damp" if wanted.prior is None and wanted.damp is not None else "wiener"
         need = memory_needed(
-            planes, wanted.psf, boundary=wanted.boundary, observed=found.observed, tol=wanted.tol
+            planes,
+            wanted.psf,
+            boundary=wanted.boundary,
+            observed=found.observed,
+            prior=wanted.prior or prior,
+            tol=wanted.tol,
         )
         H, W = planes.shape[1:]
         raise MemoryLimitError(
@@ -189,11 +207,18 @@ def _facts(
         facts["missing"] = dict(found.counts)
     if found.level is not None:
         facts["saturation"] = found.level
-    return facts | {"damp_chosen": _how(restored, wanted.damp)}
+    return facts | {"prior": restored.prior, **_conclusions(restored, wanted.damp)}
 
 
-def _how(restored: library.Restored, wanted: float | str) -> str:
-    if not isinstance(wanted, str):
+def _conclusions(restored: library.Restored, wanted: float | str | None) -> dict[str, Any]:
+    """What was read from the data: one line, or the damp and how it was chosen."""
+    if restored.data is not None:
+        return {"data": restored.data.sentence}
+    return {"damp": restored.damp, "damp_chosen": _how(restored, wanted)}
+
+
+def _how(restored: library.Restored, wanted: float | str | None) -> str:
+    if wanted is not None and not isinstance(wanted, str):
         return "given"
     if restored.choice is None:
         return "any, the picture is even"
@@ -201,7 +226,9 @@ def _how(restored: library.Restored, wanted: float | str) -> str:
 
 
 def _doubts_of(restored: library.Restored) -> list[str]:
-    """What is to be said of a rule that found no minimum."""
+    """What fails of the assumptions, and a rule that found no minimum."""
+    if restored.data is not None:
+        return list(restored.data.doubts)
     choice = restored.choice
     failed = choice is not None and f"{choice.rule} is decided inside" not in choice.advice
     return [choice.advice] if choice is not None and failed else []
@@ -210,7 +237,6 @@ def _doubts_of(restored: library.Restored) -> list[str]:
 def _evidence(restored: library.Restored) -> dict[str, Any]:
     certificate = restored.certificate
     return {
-        "damp": restored.damp,
         "method": certificate.method,
         "iterations": certificate.iterations.tolist(),
         "residual": certificate.residual.tolist(),

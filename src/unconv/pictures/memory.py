@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import math
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
+from ..doors import ConvOperator
+from ..grid.fft import fast_size
+from ..inverse import request_of
+from ..inverse.completion.sizes import cost_on, grid, memory_of
+from ..operators.linear_operator import MemoryLimitError, gigabytes
 from .missing import checked_observed
-from .restoration import TOL, USUAL_DAMP, blur_operator, check_restorable
+from .operators import blur_operator, check_sizes
+
+MARGIN = 16
+"""Samples of the grid of a Wiener filter beyond the scene: opposite edges are no neighbours."""
+
+_USUAL_DAMP = 0.03  # of photographs
 
 
 def memory_needed(
@@ -18,17 +29,19 @@ def memory_needed(
     *,
     boundary: str = "valid",
     observed: Tensor | None = None,
-    tol: float = TOL,
+    prior: str = "wiener",
+    tol: float = 1e-4,
 ) -> int:
     """Bytes with which `deblur` restores a picture: the `memory_limit` to give it at least.
 
     Parameters
     ----------
-    planes, psf, boundary, observed, tol : as of `deblur`; only shapes and the mask matter
+    planes, psf, boundary, observed, prior, tol
+        As of `deblur`; of the planes only the shape matters, of the mask where it is False.
 
     Returns
     -------
-    bytes of the solve, of the method that takes least; nothing is computed
+    bytes of one solve, of the method that takes least; nothing is computed
 
     Raises
     ------
@@ -42,12 +55,31 @@ def memory_needed(
     >>> 1e8 < memory_needed(torch.zeros(1, 1000, 1000), disk(4)) < 2e8
     True
     """
-    op = blur_operator(psf, check_restorable(planes, psf, boundary), boundary)
+    op = blur_operator(psf, check_sizes(planes, psf, larger_psf=boundary == "valid"), boundary)
     if observed is not None:
         op = op.observed(checked_observed(observed, planes.shape[1:]))
+    if prior == "wiener" and boundary == "valid":
+        return _of_wiener(op, tol)
     options: dict[str, Any] = {"expected_solves": len(planes), "tol": tol, "memory_limit": math.inf}
-    needs = [op.plan(damp=USUAL_DAMP, **options).memory]
+    needs = [op.plan(damp=_USUAL_DAMP, **options).memory]
     for method in ("completion", "krylov"):
         with contextlib.suppress(ValueError):  # completion is not for every boundary
-            needs.append(op.plan(damp=USUAL_DAMP, method=method, **options).memory)
+            needs.append(op.plan(damp=_USUAL_DAMP, method=method, **options).memory)
     return min(needs)
+
+
+def _of_wiener(op: ConvOperator, tol: float) -> int:
+    """Of a filter on the larger grid of its spectra, whose noise may have a colour."""
+    sizes = tuple(fast_size(n + MARGIN) for n in op.domain_shape[1:])
+    torus = replace(grid(op.geometry, True), coarse=sizes)
+    request = request_of(1.0, None, 0.0, math.inf, 1, tol)
+    return memory_of(cost_on(torus, op.geometry, 1.0, request), op, request)
+
+
+def check_memory(need: int, memory_limit: float) -> None:
+    """Refuse what will not fit, before any work."""
+    if need > memory_limit:
+        raise MemoryLimitError(
+            f"restoring the picture takes {gigabytes(need)}, memory_limit={gigabytes(memory_limit)}"
+            "; raise memory_limit or restore it in parts."
+        )

@@ -1,4 +1,4 @@
-"""Pixels that nobody saw: which they are, and what stands there for the estimates.
+"""Pixels that nobody saw: which they are.
 
 Not finite, marked as bad, transparent, or saturated: a sensor that is full says no more than that.
 Clipped lights show as a plateau, many samples of exactly the largest value.  Taken at its word, 0.8
@@ -18,13 +18,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..numerics.checks import check_kind, check_number, check_real_tensor, check_values
+from ..numerics.checks import (
+    check_choice,
+    check_kind,
+    check_number,
+    check_real_tensor,
+    check_values,
+)
 
 _LEAST_PLATEAU = 0.001  # of the samples: fewer at the largest value are chance
 _LARGEST_PLATEAU = 0.2  # of them: more are a drawing, or a white sky that is part of the picture
 _PROMINENT, _CHANCE = 2, 5  # times the samples at the values beside it, and their deviations
 _MOST_MISSING = 0.5  # of the pixels: more are a mask the wrong way round
-_SMOOTHINGS = 30  # of what is filled in: the noise of a hole's rim must not become its texture
 
 
 class Missing(NamedTuple):
@@ -88,11 +93,12 @@ def find_missing(
     if planes.ndim != 3 or planes.numel() == 0:
         raise ValueError(f"a picture must have shape (C, H, W), got {tuple(planes.shape)}.")
     hidden = {"not finite": ~planes.isfinite().all(0)}
-    full, level, notes = _saturated(planes, saturation, white)
-    hidden["saturated"] = _grown(full) if bool(full.any()) else full[0]
     for name, marked in (("masked", bad), ("transparent", transparent)):
         if marked is not None:
             hidden[name] = _mask(name, marked, planes)
+    ignored = torch.stack([*hidden.values()]).any(0)
+    full, level, notes = _saturated(planes.where(~ignored, math.nan), saturation, white)
+    hidden["saturated"] = _grown(full) if bool(full.any()) else full[0]
     unseen = torch.stack([*hidden.values()]).any(0)
     counts = {name: int(where.sum()) for name, where in hidden.items() if bool(where.any())}
     if bool(unseen.all()):
@@ -103,11 +109,8 @@ def find_missing(
     share = float(unseen.double().mean())
     if share > _MOST_MISSING:
         notes = (*notes, f"only {100 * (1 - share):.2g} % of the pixels were seen; check the mask")
-    ignored = torch.stack([where for name, where in hidden.items() if name != "saturated"]).any(0)
-    bounds = full & ~ignored
-    return Missing(
-        ~unseen if counts else None, bounds if bool(bounds.any()) else None, counts, level, notes
-    )
+    bounds = full if bool(full.any()) else None
+    return Missing(~unseen if counts else None, bounds, counts, level, notes)
 
 
 def _mask(name: str, marked: Tensor, planes: Tensor) -> Tensor:
@@ -121,20 +124,25 @@ def _mask(name: str, marked: Tensor, planes: Tensor) -> Tensor:
     return marked.to(planes.device)
 
 
+def check_saturation(saturation: float | str) -> float | str:
+    """Refuse what is neither a level nor the name of a way to find it."""
+    if isinstance(saturation, str):
+        check_choice("saturation", saturation, ("auto", "off"), "; or give a number")
+        return saturation
+    return check_number("saturation", saturation, least=-math.inf)
+
+
 def _saturated(
     planes: Tensor, saturation: float | str, white: float | None
 ) -> tuple[Tensor, float | None, tuple[str, ...]]:
     """(C, H, W) bool, the level, and what is to be said."""
     notes: tuple[str, ...] = ()
     levels: list[float | None]
+    saturation = check_saturation(saturation)
     if saturation == "auto":
         levels, notes = _plateaus(planes, white)
-    elif saturation == "off":
-        levels = [None] * len(planes)
-    elif isinstance(saturation, str):
-        raise ValueError(f"saturation={saturation!r} must be 'auto', 'off' or a number.")
     else:
-        levels = [check_number("saturation", saturation, least=-math.inf)] * len(planes)
+        levels = [None if isinstance(saturation, str) else saturation] * len(planes)
     full = torch.zeros(planes.shape, dtype=torch.bool, device=planes.device)
     for i, level in enumerate(levels):
         if level is not None:
@@ -161,10 +169,12 @@ def _plateaus(planes: Tensor, white: float | None) -> tuple[list[float | None], 
         if values.numel() == 0:
             continue
         top = float(values.max())
+        if top == float(values.min()):  # an even picture
+            continue
         count = int((values == top).sum())
         if count <= _LEAST_PLATEAU * values.numel():
             continue
-        if top != white and not _is_only_spike(values):
+        if not _is_spike(values, alone=top != white):
             continue
         if count > _LARGEST_PLATEAU * values.numel():
             shares.append(count / values.numel())
@@ -179,8 +189,8 @@ def _plateaus(planes: Tensor, white: float | None) -> tuple[list[float | None], 
     return levels, notes
 
 
-def _is_only_spike(values: Tensor) -> bool:
-    """Whether the largest value, and no other but the least, stands out of the histogram.
+def _is_spike(values: Tensor, *, alone: bool) -> bool:
+    """Whether the largest value stands out of the histogram, and, `alone`, no other but the least.
 
     A drawing has many such values, all of them meant.
     """
@@ -189,90 +199,7 @@ def _is_only_spike(values: Tensor) -> bool:
     beside = torch.nn.functional.pad(counts, (1, 1))
     usual = torch.maximum(beside[:-2], beside[2:])
     spikes = counts > (_PROMINENT * usual + _CHANCE * usual.sqrt()).clamp(min=least)
-    return bool(spikes[-1]) and not bool(spikes[1:-1].any())
-
-
-def filled(planes: Tensor, observed: Tensor) -> Tensor:
-    """A picture with something plausible where it was not seen, for what reads statistics from it.
-
-    The nearest pixel that was seen, smoothed as by heat that flows inside the holes only.  It is no
-    restoration, and what solves for missing pixels does not look at it.
-
-    Parameters
-    ----------
-    planes : (..., H, W), floating point, anything where nothing was seen
-    observed : (H, W) bool, True where a pixel was seen
-
-    Returns
-    -------
-    (..., H, W), finite if what was seen is
-
-    Raises
-    ------
-    ValueError, TypeError
-        If the shapes differ, nothing was seen, or a tensor is of another kind.
-
-    Examples
-    --------
-    >>> import torch
-    >>> row = torch.tensor([[[1.0, float("nan"), 3.0]]])
-    >>> filled(row, row[0].isfinite())
-    tensor([[[1., 2., 3.]]])
-    """
-    from scipy import ndimage
-
-    check_values("planes", check_real_tensor("planes", planes))
-    observed = checked_observed(observed, planes.shape[-2:])
-    unseen = ~observed.cpu().numpy()
-    if not unseen.any():
-        return planes
-    nearest = ndimage.distance_transform_edt(
-        unseen, return_distances=False, return_indices=True
-    )  # (2, H, W)
-    rows, columns = (torch.from_numpy(i).to(planes.device) for i in nearest)
-    found = planes[..., rows, columns]
-    holes = ~observed.to(planes.device)
-    for _ in range(_SMOOTHINGS):
-        padded = torch.nn.functional.pad(
-            found.reshape(-1, *found.shape[-2:]), (1, 1, 1, 1), mode="replicate"
-        )
-        mean = (
-            padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
-        ) / 4
-        found = torch.where(holes, mean.reshape(found.shape), found)
-    return found
-
-
-def data_of(
-    planes: Tensor, observed: Tensor | None, saturated: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """What a picture (C, H, W) offers, with what was seen of it.
-
-    Returns
-    -------
-    the planes without holes, for estimates; y (C, 1, H, W), the same with saturated samples as they
-    stand; what was observed, None where all was
-    """
-    if observed is not None:
-        observed = checked_observed(observed, planes.shape[1:]).to(planes.device)
-    if saturated is None:
-        if observed is None or bool(observed.all()):
-            return planes, planes[:, None], None
-        planes = filled(planes, observed)
-        return planes, planes[:, None], observed
-    full = check_kind("saturated", saturated, Tensor, "give a bool tensor (C, H, W)")
-    if full.dtype != torch.bool or full.shape != planes.shape:
-        raise ValueError(
-            f"saturated must be a bool tensor of the picture's shape {tuple(planes.shape)}, got "
-            f"{full.dtype} {tuple(full.shape)}."
-        )
-    check_values("saturated", full)
-    pixels = full.to(planes.device).any(0)
-    if observed is not None and bool((pixels & observed).any()):
-        raise ValueError("a pixel is both observed and saturated; take one of the marks off it.")
-    observed = ~pixels if observed is None else observed
-    whole = filled(planes, checked_observed(observed, planes.shape[1:]))
-    return whole, torch.where(pixels, planes, whole)[:, None], observed
+    return bool(spikes[-1]) and not (alone and bool(spikes[1:-1].any()))
 
 
 def checked_observed(observed: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -14,7 +14,7 @@ The preconditioner (preconditioner.py) keeps their number from growing with the 
 
 Proof.  With r = G(z + q∗u), what is left for any u, and the signal's spectrum S
 
-    ‖S^-½ δx‖² ≤ ⟨r, v r⟩ = ε²,        ‖δ P(z + q∗u)‖ ≤ ε/s,
+    ‖S^-½ δx‖² ≤ ⟨r, v r⟩ = ε²,        ‖δ P(z + q∗u)‖ ≤ ε/s,      s² = min N,
 
 since q∗δu, with G q δu = r, has the energy ⟨δu, G q δu⟩ = ⟨r, (G q Gᴴ)⁻¹ r⟩ ≤ ⟨r, G v Gᴴ r⟩.  That
 costs one pair of FFTs.  A residual proves less: relative to it the error may be larger by
@@ -174,9 +174,10 @@ class Completion(nn.Module):
         left = self.put_(z.new_zeros(z.shape), self.on_missing(w))
         w = w - left
         error = torch.hypot(p.energy(left).sqrt(), self._round_off(z, y, u, w))
-        size = self._of_noise(w)
-        if y is not None:  # ‖S^-½x‖² = ⟨w, y⟩ − s²‖w‖²
-            size = (inner(w, y) - size.square()).clamp(min=0).sqrt()
+        if y is None:
+            size = p.std * _norm(w)
+        else:  # ‖S^-½x‖² = ⟨w, y⟩ − ‖N^½w‖²
+            size = (inner(w, y) - inner(w, p.of_noise(w))).clamp(min=0).sqrt()
         steps = torch.zeros_like(error, dtype=torch.long)
         vanishes = (error <= _VANISHES * largest) & (size <= _NEXT_TO_NOTHING * largest)
         return Completed(u, w, left, error, size, vanishes, steps)
@@ -187,10 +188,6 @@ class Completion(nn.Module):
         given = _norm(z) / p.rms_q if y is None else _norm(y)  # z = q∗y
         complete = torch.hypot(_norm(u), given)
         return _EPS * p.rms_of_v * (p.rms_q * complete + _norm(w))
-
-    def _of_noise(self, w: Tensor) -> Tensor:
-        """s·‖w‖."""
-        return self.precision.std * _norm(w)
 
     def _restricted(self, grid: Tensor, u: Tensor) -> Tensor:
         """G q Gᴴ u; the grid is zero where something was seen, and used again."""

@@ -31,9 +31,9 @@ from ..numerics.checks import (
     check_choice,
     check_count,
     check_function,
+    check_memory_limit,
     check_number,
     check_real_tensor,
-    check_tensor,
     check_values,
     is_sequence,
     shown,
@@ -211,6 +211,8 @@ def deblur(
     size = check_sizes(planes, psf, larger_psf=boundary == "valid")
     if noise_std is not None:
         check_number("noise_std", noise_std)
+    check_number("tol", tol, positive=True)
+    check_memory_limit(memory_limit)
     if progress is not None:
         check_function("progress", progress)
     if jpeg is not None:
@@ -277,7 +279,9 @@ def _checked_seen(planes: Tensor, observed: Tensor | None) -> Tensor:
         if not bool(seen.any()):
             raise ValueError("the picture holds no finite pixel; check how it was read.")
         return seen
-    mask = check_tensor("observed", observed)
+    mask = observed
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"observed={shown(observed)} must be a torch.Tensor of bool.")
     if mask.dtype != torch.bool or mask.shape != planes.shape[1:]:
         raise ValueError(
             f"observed must be a bool tensor of shape {tuple(planes.shape[1:])}, True where a "

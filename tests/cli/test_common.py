@@ -144,7 +144,7 @@ def test_psf_larger_than_the_picture(tmp_path: Path):
     save(tmp_path / "in.png", 1, 20, 24)
     arguments = tmp_path / "in.png", "-o", tmp_path / "out.png", "--psf", "disk:15"
     fail(tmp_path, 2, "blur", *arguments, says=("31 × 31", "20 × 24", "crop"))
-    says = "31 × 31", "20 × 24", "or say boundary='valid'"
+    says = "31 × 31", "20 × 24", "boundary='valid'"
     fail(tmp_path, 2, "deblur", *arguments, "--boundary", "reflect", says=says)
     facts = succeed("deblur", *arguments, "--damp", 0.1)
     assert facts["psf"] == [31, 31]

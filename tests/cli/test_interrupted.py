@@ -73,7 +73,7 @@ def test_output_with_a_name_that_is_too_long(tmp_path: Path):
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-@pytest.mark.parametrize(("command", "method"), [("blur", "forward"), ("deblur", "lstsq")])
+@pytest.mark.parametrize(("command", "method"), [("blur", "forward"), ("deblur", "wiener")])
 def test_interrupted(tmp_path: Path, monkeypatch, command, method, as_json):
     def interrupt(*_, **__):
         raise KeyboardInterrupt

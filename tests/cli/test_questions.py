@@ -130,7 +130,10 @@ def test_psfs_of_every_file(tmp_path: Path):
 
 
 def test_the_memory_that_is_advised_is_enough(tmp_path: Path):
-    source, target = save(tmp_path / "a.png", 3, 160, 150), tmp_path / "b.png"
+    source, target = tmp_path / "a.png", tmp_path / "b.png"
+    sharp = save(tmp_path / "sharp.png", 3, 160, 150)
+    options = "--psf", "motion:15,30", "--noise-std", 0.01
+    succeed("blur", sharp, "-o", source, *options)
     arguments = "deblur", source, "-o", target, "--psf", "motion:15,30", "--memory-limit"
     result = run(*arguments, "2MB")
     assert result.exit_code == 4

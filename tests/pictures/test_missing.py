@@ -194,9 +194,10 @@ def test_missing_pixels_cost_little(kind):
     assert found.certificate.converged.all()
     assert 0.7 < found.damp / whole.damp < 1.4
     assert decibels(found.planes, truth) > decibels(whole.planes, truth) - 0.7
-    assert (
-        decibels(found.planes, truth) > decibels(deblur(y.where(seen, 1.0), DISK).planes, truth) + 2
-    )
+    naive = deblur(y.where(seen, 1.0), DISK, prior="damp", saturation="off").planes
+    assert decibels(found.planes, truth) > decibels(naive, truth) + 2
+    wiener = deblur(y.where(seen, 1.0), DISK, observed=seen).planes
+    assert decibels(wiener, truth) > decibels(found.planes, truth) - 0.1
 
 
 def exposed(scene: torch.Tensor, noise_std: float = 0.004) -> tuple[torch.Tensor, torch.Tensor]:
@@ -248,11 +249,10 @@ def test_saturated_is_a_lower_bound_and_solved_for():
 
 def test_refused_by_deblur():
     y, seen, k = randn(1, 8, 7), torch.ones(8, 7, dtype=torch.bool), DISK[1:6, 1:6]
-    with pytest.raises(ValueError, match=r"\(7, 8\), the picture \(8, 7\)"):
-        deblur(y, k, damp=0.1, observed=torch.ones(7, 8, dtype=torch.bool))
-    with pytest.raises(TypeError, match="observed must be a bool tensor"):
-        deblur(y, k, damp=0.1, observed=torch.ones(8, 7))
-    with pytest.raises(ValueError, match="seen no pixel"):
+    for bad in (torch.ones(7, 8, dtype=torch.bool), torch.ones(8, 7)):
+        with pytest.raises(ValueError, match=r"observed must be a bool tensor of shape \(8, 7\)"):
+            deblur(y, k, damp=0.1, observed=bad)
+    with pytest.raises(ValueError, match="excludes every finite pixel"):
         deblur(y, k, damp=0.1, observed=~seen)
     for bad in ("hot", None, math.nan):
         with pytest.raises((ValueError, TypeError), match="saturation"):

@@ -173,6 +173,9 @@ def _restored(
             prior=wanted.prior or prior,
             tol=wanted.tol,
         )
+        if need <= wanted.memory_limit:  # pixels that were found bad take more
+            said = str(error).replace("memory_limit=", "--memory-limit ")
+            raise MemoryLimitError(said.replace(" memory_limit", " --memory-limit")) from error
         H, W = planes.shape[1:]
         raise MemoryLimitError(
             f"restoring {W} x {H} pixels takes {gigabytes(need)}, --memory-limit is "

@@ -21,6 +21,7 @@ from .whittle import Periodogram, PictureSpectra, smoothed, transfer
 _LIMIT = 1.36  # of D·√q, 5 %
 _PRACTICAL = 0.05  # a distance that costs a filter nothing
 _OF_EDGES = 0.1  # more, for residuals near unseen surroundings, which are smaller than inside
+_OF_ROUNDING = 0.1  # more, for a JPEG's, which leaves less where it leaves next to nothing
 _EXCESS = 1.5  # chance leaves 1.4 in a cell of frequencies
 _SOME = 0.2  # noise, of the power in a cell
 _FAR_TOO_MUCH = 3.0  # of edges along few directions there is more than the law says
@@ -67,7 +68,10 @@ def whitened(
     inside = math.prod(
         max(0, n - k + 1) / n for n, k in zip(residual.shape[-2:], psf.shape, strict=True)
     )
-    limit = max(chance, _PRACTICAL + _OF_EDGES * (1 - inside))
+    practical = _PRACTICAL + _OF_EDGES * (1 - inside)
+    if spectra.noise.rounding is not None:
+        practical += _OF_ROUNDING
+    limit = max(chance, practical)
     return Whiteness(distance, limit, cumulative)
 
 

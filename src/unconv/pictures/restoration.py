@@ -48,7 +48,7 @@ from ..parameter_choice.rules import RULES
 from ..parameter_choice.whittle import Periodogram, PictureSpectra
 from .bad_pixels import filled
 from .memory import check_memory, memory_needed
-from .missing import Missing, check_saturation, checked_observed, find_missing
+from .missing import Missing, check_saturation, find_missing
 from .operators import BOUNDARIES, blur_operator, check_sizes, frame
 from .saturated import solve_with_saturated
 from .series import Series
@@ -226,6 +226,8 @@ def deblur(
     size = check_sizes(planes, psf, larger_psf=boundary == "valid")
     if noise_std is not None:
         check_number("noise_std", noise_std)
+    check_number("tol", tol, positive=True)
+    check_memory_limit(memory_limit)
     if progress is not None:
         check_function("progress", progress)
     if jpeg is not None:
@@ -301,7 +303,14 @@ def _checked_seen(planes: Tensor, observed: Tensor | None) -> Tensor:
         if not bool(seen.any()):
             raise ValueError("the picture holds no finite pixel; check how it was read.")
         return seen
-    mask = checked_observed(observed, planes.shape[1:])
+    mask = observed
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"observed={shown(observed)} must be a torch.Tensor of bool.")
+    if mask.dtype != torch.bool or mask.shape != planes.shape[1:]:
+        raise ValueError(
+            f"observed must be a bool tensor of shape {tuple(planes.shape[1:])}, True where a "
+            f"pixel was seen, got {mask.dtype} of shape {tuple(mask.shape)}."
+        )
     seen = seen & mask.to(seen.device)
     if not bool(seen.any()):
         raise ValueError("observed excludes every finite pixel; it must be True where seen.")

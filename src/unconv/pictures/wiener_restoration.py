@@ -17,7 +17,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -166,7 +166,6 @@ class _How(NamedTuple):
     method: str
     effort: Effort
     error: Tensor
-    noise: float  # the standard deviation that it assumed
 
 
 class _Component(NamedTuple):
@@ -262,7 +261,7 @@ def _filtered(
         if solved is not None and bool((solved[1].error <= _SHORT).all()):
             break
     if solved is None:
-        raise MemoryLimitError("the filter cannot be solved for; use prior='damp'.")
+        raise ValueError("no Wiener filter can be solved for here; use prior='damp'.")
     x, how = solved
     x = x + mean
     fitted = op(x)[:, 0]
@@ -275,25 +274,36 @@ def _solved(
     op: ConvOperator, detail: Tensor, noise: Tensor, signal: Tensor, q: Question
 ) -> tuple[Tensor, _How] | None:
     """x without the mean; None where completion would take too many steps."""
+    complete = op.seen is None and not _has_surroundings(q)
+    method = "fourier" if complete else "completion"
+    limits: dict[str, Any] = {"tol": q.tol, "memory_limit": q.memory_limit}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AccuracyWarning)  # the certificate says it
         try:
-            filter_ = op.wiener(noise, signal, tol=q.tol, memory_limit=q.memory_limit)
-        except NotImplementedError:
+            filter_ = op.wiener(noise, signal, method=method, **limits)
+        except MemoryLimitError as failed:
+            sentence = str(failed).replace("use method='krylov'", "crop the picture")
+            raise MemoryLimitError(sentence) from failed
+        except ValueError:  # too many steps, or not definite to round-off
+            if method == "fourier":
+                raise
             return None
         x, effort = filter_.solution(detail)
     error = effort.evidence
     if error is None:  # no iteration: by the equations themselves
-        residual = detail - op(x)
-        error = error_of_circular(x, residual, q.psf, noise, signal)
-    return x, _How(filter_.method, effort, error, float(noise.mean().sqrt()))
+        error = error_of_circular(x, detail - op(x), q.psf, noise, signal)
+    return x, _How(filter_.method, effort, error)
 
 
 def _grid(op: ConvOperator, q: Question) -> list[int]:
     """The periodic grid on which the scene is stationary."""
-    margin = MARGIN if q.boundary == "valid" else 0
-    sizes = op.domain_shape[1:]
+    margin, sizes = MARGIN if _has_surroundings(q) else 0, op.domain_shape[1:]
     return [fast_size(n + margin) if margin else n for n in sizes]
+
+
+def _has_surroundings(q: Question) -> bool:
+    """Whether light from outside the picture has reached it."""
+    return q.boundary == "valid" and q.psf.numel() > 1
 
 
 def _parts(

@@ -76,8 +76,8 @@ def by_completion(
     need = memory_of(cost_on(torus, geometry, 1.0, request), op, request)
     if need > request.memory_limit:
         raise MemoryLimitError(
-            f"the filter takes {gigabytes(need)}, memory_limit is "
-            f"{gigabytes(request.memory_limit)}; raise it, or use method='krylov'."
+            f"the filter takes {gigabytes(need)}, above memory_limit="
+            f"{gigabytes(request.memory_limit)}; raise memory_limit, or use method='krylov'."
         )
     with torch.no_grad():
         precision, unit, of_signal = _precision_of(op, noise, signal, torus, coupled=coupled)

@@ -158,6 +158,8 @@ def _factored(
         try:
             return wiener_completion.by_completion(op, noise, signal, request)
         except (*GIVES_UP, MemoryLimitError) as error:
+            if method == "completion" and isinstance(error, MemoryLimitError):
+                raise
             why = str(error).rstrip(".")
     if method == "completion":
         raise ValueError(f"method='completion' cannot serve this operator ({why}); use 'auto'.")

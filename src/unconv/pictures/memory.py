@@ -69,7 +69,7 @@ def memory_needed(
 
 
 def _of_wiener(op: ConvOperator, tol: float) -> int:
-    """Of a filter on the larger grid of its spectra, whose noise may have a colour."""
+    """Bytes of a Wiener filter on the larger grid of its spectra."""
     sizes = tuple(fast_size(n + MARGIN) for n in op.domain_shape[1:])
     torus = replace(grid(op.geometry, True), coarse=sizes)
     request = request_of(1.0, None, 0.0, math.inf, 1, tol)

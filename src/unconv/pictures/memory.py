@@ -13,9 +13,10 @@ from ..doors import ConvOperator
 from ..grid.fft import fast_size
 from ..inverse import request_of
 from ..inverse.completion.sizes import cost_on, grid, memory_of
+from ..numerics.checks import check_choice
 from ..operators.linear_operator import MemoryLimitError, gigabytes
 from .missing import checked_observed
-from .operators import blur_operator, check_sizes
+from .operators import BOUNDARIES, blur_operator, check_sizes
 
 MARGIN = 16
 """Samples of the grid of a Wiener filter beyond the scene: opposite edges are no neighbours."""
@@ -55,6 +56,8 @@ def memory_needed(
     >>> 1e8 < memory_needed(torch.zeros(1, 1000, 1000), disk(4)) < 2e8
     True
     """
+    check_choice("boundary", boundary, BOUNDARIES)
+    check_choice("prior", prior, ("wiener", "damp"))
     op = blur_operator(psf, check_sizes(planes, psf, larger_psf=boundary == "valid"), boundary)
     if observed is not None:
         op = op.observed(checked_observed(observed, planes.shape[1:]))

@@ -6,7 +6,7 @@
 c, p and N by the likelihood of the picture's periodogram (parameter_choice/whittle.py).  The filter
 is exact for missing data, so that what is no datum is not used: pixels that the caller excludes or
 that are not finite, clipped lights, a constant frame around the picture, and pixels that no scene
-explains, which the residual of a first answer shows (parameter_choice/outliers.py).  Missing pixels
+explains, which the residual of a first answer shows (outliers.py).  Missing pixels
 come out restored; a frame stays as it is.
 
 A JPEG in colour is restored as its luminance and chrominances, which have a noise of their own.
@@ -30,11 +30,11 @@ from ..numerics.norms import norms, ratio
 from ..operators.linear_operator import MemoryLimitError
 from ..parameter_choice import model_check
 from ..parameter_choice.noise_models import JpegRounding
-from ..parameter_choice.outliers import agreeing, completed, disagreeing
 from ..parameter_choice.residual_whiteness import Whiteness
 from ..parameter_choice.whittle import Periodogram, PictureSpectra
 from .bad_pixels import clipped, filled, frame_around
 from .operators import blur_operator, frame
+from .outliers import agreeing, completed, disagreeing
 from .wiener_certificate import certificate_of, error_of_circular
 
 _MARGIN = 16  # samples of the grid beyond the scene: opposite edges are no neighbours

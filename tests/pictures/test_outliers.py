@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from unconv.parameter_choice.outliers import agreeing, completed, disagreeing
+from unconv.pictures.outliers import agreeing, completed, disagreeing
 
 SEEN = torch.ones(60, 70, dtype=torch.bool)
 

@@ -76,6 +76,23 @@ def test_the_error_is_bounded_by_the_certificate():
     assert decibels(circular.planes) > decibels(CLEAN.planes)  # these data are circular
 
 
+def test_units_do_not_matter():
+    """Of the picture and of the psf, whose sum scales the scene."""
+    counts = deblur(4000 * Y + 100, K)
+    assert float((counts.planes - 100 - 4000 * CLEAN.planes).abs().max()) < 4000 * 1e-3
+    brighter = deblur(2 * Y, 2 * K)
+    assert decibels(brighter.planes) > decibels(CLEAN.planes) - 0.1
+
+
+def test_a_psf_larger_than_the_picture():
+    y = blur(
+        torch.from_numpy(data.camera()[None, ::2, ::2] / 255.0), psf.disk(12), boundary="valid"
+    )
+    part = y[:, 100:122, 80:104] + 0.002 * noise()[:, :22, :24]
+    restored = of_wiener(deblur(part, psf.disk(12)))
+    assert restored.planes.shape == part.shape
+
+
 def test_noise_that_is_known():
     known = of_wiener(deblur(Y, K, noise_std=STD))
     assert known.spectra[0].noise.std == pytest.approx(STD)
@@ -193,12 +210,13 @@ def test_discrepancy_reads_the_noise_before_the_picture_is_faded():
         ({"prior": "wiener", "boundary": "zeros"}, ("'zeros' invents", "prior='damp'")),
         ({"prior": "tv"}, ("wiener", "damp")),
         ({"damp": "lcurve"}, ("no corner", "risk")),
+        ({"psf": torch.zeros(3, 3)}, ("zero everywhere",)),
         ({"jpeg": [JpegRounding(torch.ones(8, 8))] * 3}, ("3 components", "1 planes")),
     ],
 )
 def test_refused(options, says):
     with pytest.raises(ValueError, match=r"\.$") as error:
-        deblur(Y, K, **options)
+        deblur(**{"planes": Y, "psf": K} | options)
     assert_says(error, *says)
 
 

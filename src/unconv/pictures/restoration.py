@@ -220,6 +220,8 @@ def deblur(
         x = restore_damped(planes, kernel, size, damp, boundary, noise_std, seen, limits, say)
         plan = x.certificate.plan
         return Restored(x.planes, "damp", x.damp, x.choice, x.residual, plan, x.certificate)
+    if not psf.detach().any():
+        raise ValueError("the psf is zero everywhere; check how it was made.")
     question = Question(
         psf.to(device=planes.device, dtype=torch.float64),
         boundary,

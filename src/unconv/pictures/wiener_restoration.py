@@ -248,9 +248,8 @@ def _filtered(
     signal, noise = spectra.signal_psd(grid, device), spectra.noise_psd(grid, device)
     noise = noise if more is None else noise + more
     noise = noise.clamp(min=_LEAST_NOISE * float(noise.max()))
-    y = planes[:, None]
-    mean = planes[:, seen].mean(1).reshape(-1, 1, 1, 1)
-    detail = torch.where(seen, y - mean, 0.0)
+    mean = planes[:, seen].mean(1).reshape(-1, 1, 1, 1).expand(-1, *op.domain_shape)
+    detail = torch.where(seen, planes[:, None] - op(mean), 0.0)
     seen_op = op if bool(seen.all()) else op.observed(seen)
     for raised in _RAISED:
         noise = raised * noise

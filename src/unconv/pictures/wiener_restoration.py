@@ -277,13 +277,14 @@ def _solved(
         warnings.simplefilter("ignore", AccuracyWarning)  # the certificate says it
         try:
             filter_ = op.wiener(noise, signal, method=method, **limits)
-        except MemoryLimitError as failed:
-            sentence = str(failed).replace("use method='krylov'", "crop the picture")
-            raise MemoryLimitError(sentence) from failed
-        except ValueError:  # too many steps, or not definite to round-off
+        except (ValueError, MemoryLimitError) as failed:
+            need = failed if isinstance(failed, MemoryLimitError) else failed.__cause__
+            if isinstance(need, MemoryLimitError):
+                sentence = str(need).replace("use method='krylov'", "crop the picture")
+                raise MemoryLimitError(sentence) from failed
             if method == "fourier":
                 raise
-            return None
+            return None  # too many steps, or not definite to round-off
         x, effort = filter_.solution(detail)
     error = effort.evidence
     if error is None:  # no iteration: by the equations themselves

@@ -18,6 +18,7 @@ pytest.importorskip("typer")
 
 import unconv.pictures.restoration as library
 from unconv import psf
+from unconv.pictures import damped_restoration
 from unconv.pictures.formats import read_picture
 
 from .commands import (
@@ -323,13 +324,13 @@ def test_report(tmp_path: Path, damp, channels):
 
 
 def test_the_rule_that_decided_is_told(tmp_path: Path, monkeypatch):
-    choose = library.choose_damp
+    choose = damped_restoration.choose_damp
 
     def undecided(*args, **kwargs):
         instead = "gcv falls to its end; the damp is that of 'risk'."
         return dataclasses.replace(choose(*args, **kwargs), decided_by="risk", advice=instead)
 
-    monkeypatch.setattr(library, "choose_damp", undecided)
+    monkeypatch.setattr(damped_restoration, "choose_damp", undecided)
     source, page = save(tmp_path / "in.png", 1, 40, 36), tmp_path / "page.html"
     options = "--psf", PSF, "--damp", "gcv", "--report", page, "--json"
     result = run("deblur", source, "-o", tmp_path / "out.png", *options)

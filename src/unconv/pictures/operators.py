@@ -16,6 +16,9 @@ from ..numerics.checks import (
 
 BOUNDARIES = ("circular", "zeros", "reflect", "replicate", "symmetric", "valid")
 
+LEAST_SIZE = 12
+"""Samples along each axis from which spectra can be read."""
+
 
 def blur_operator(psf: Tensor, size: tuple[int, int], boundary: str = "circular") -> ConvOperator:
     """The operator that blurs grey pictures into (H, W) = `size`.

@@ -17,10 +17,7 @@ rings from its edges through the whole picture.  Pixels that are no data are mis
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -35,22 +32,19 @@ from ..numerics.checks import (
     check_kind,
     check_memory_limit,
     check_number,
-    check_real_tensor,
-    check_values,
     is_sequence,
     shown,
 )
 from ..numerics.compiled import outside_graphs
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
-from ..parameter_choice import DampChoice, choose_damp
+from ..parameter_choice import DampChoice
 from ..parameter_choice.noise_models import JpegRounding
 from ..parameter_choice.rules import RULES
-from ..parameter_choice.whittle import Periodogram, PictureSpectra
-from .bad_pixels import filled
+from ..parameter_choice.whittle import PictureSpectra
+from .damped_restoration import faded_out, restore_damped
 from .memory import check_memory, memory_needed
-from .missing import Missing, check_saturation, find_missing
-from .operators import BOUNDARIES, blur_operator, check_sizes, frame
-from .saturated import solve_with_saturated
+from .missing import check_saturation, find_missing
+from .operators import BOUNDARIES, LEAST_SIZE, blur_operator, check_sizes, frame
 from .series import Series
 from .wiener_restoration import DataReport, Question, restore
 
@@ -72,8 +66,6 @@ DAMP_RULES = ("risk", *(rule for rule in RULES if rule != "lcurve"))
 
 TOL = 1e-4
 """Relative error at which an iteration stops: about 0.01 of 255 grey levels, 1e-5 dB of PSNR."""
-
-_LEAST_SIZE = 12  # samples along each axis from which spectra can be read
 
 
 class Restored(NamedTuple):
@@ -237,15 +229,18 @@ def deblur(
     damp = _checked_damp(damp)
     check_saturation(saturation)
     seen = _checked_seen(planes, observed)
-    limits: dict[str, Any] = {"memory_limit": memory_limit, "tol": tol}
     kernel, say = psf.to(planes), progress or (lambda step: None)
     chosen = _prior(prior, damp, boundary, planes, seen)
     need = memory_needed(planes, kernel, boundary=boundary, prior=chosen, tol=tol)
     check_memory(need, check_memory_limit(memory_limit))
     if chosen == "damp":
+        limits: dict[str, Any] = {"memory_limit": memory_limit, "tol": tol, "series": series}
         full = find_missing(planes, saturation=saturation, white=1.0, bad=~seen)
-        limits["series"] = series
-        return _damped(planes, kernel, size, damp, boundary, noise_std, full, limits, say)
+        x = restore_damped(planes, kernel, size, damp, boundary, noise_std, full, limits, say)
+        plan = x.certificate.plan
+        return Restored(x.planes, "damp", x.damp, x.choice, x.residual, plan, x.certificate)
+    if not psf.detach().any():
+        raise ValueError("the psf is zero everywhere; check how it was made.")
     question = Question(
         psf.to(device=planes.device, dtype=torch.float64),
         boundary,
@@ -327,8 +322,8 @@ def _prior(
     data = planes.detach()[:, seen]
     if boundary not in ("valid", "circular"):
         why = f"boundary={boundary!r} invents what lies outside, which is no part of its scene"
-    elif min(planes.shape[1:]) < _LEAST_SIZE:
-        why = f"no spectrum can be read from fewer than {_LEAST_SIZE} samples along an axis"
+    elif min(planes.shape[1:]) < LEAST_SIZE:
+        why = f"no spectrum can be read from fewer than {LEAST_SIZE} samples along an axis"
     elif bool((data.amax(1) == data.amin(1)).all()):
         why = "the picture is even"
     if prior == "wiener" and damp is not None:
@@ -336,99 +331,3 @@ def _prior(
     if prior == "wiener" and why is not None:
         raise ValueError(f"prior='wiener' does not serve: {why}; use prior='damp'.")
     return prior or ("wiener" if damp is None and why is None else "damp")
-
-
-def _damped(
-    planes: Tensor,
-    kernel: Tensor,
-    size: tuple[int, int],
-    damp: float | str | None,
-    boundary: str,
-    noise_std: float | None,
-    missing: Missing,
-    limits: dict[str, Any],
-    say: Callable[[str], None],
-) -> Restored:
-    """Restore by damping towards the mean."""
-    rule = "risk" if damp is None else damp
-    op, seen = blur_operator(kernel, size, boundary), missing.observed
-    whole = planes if seen is None else filled(planes, seen)
-    y, choice = whole[:, None], None
-    if isinstance(rule, str):
-        say("choosing the damp")
-        choice = _choice(y, kernel, rule, noise_std)
-        rule = 1.0 if choice is None else choice.damp  # an even picture comes back by any damp
-    say(f"restoring, damp {rule:.3g}")
-    mean = y.mean((-2, -1), keepdim=True).expand(-1, *op.domain_shape)
-    if missing.saturated is not None:
-        y = torch.where(missing.saturated.any(0), planes, whole)[:, None]
-    detail_of_y, series = y - op(mean), limits.pop("series")
-
-    def solve(known: Tensor | None) -> tuple[Tensor, Certificate]:
-        solver = op if known is None else op.observed(known)
-        lstsq = partial(series.lstsq, solver) if series else solver.lstsq
-        detail, certificate = lstsq(detail_of_y, rule, expected_solves=len(y), **limits)
-        return mean + detail, certificate
-
-    x, certificate, used = solve_with_saturated(solve, op, y, seen, missing.saturated)
-    residual, planes = (y - op(x))[:, 0], x[:, 0]
-    residual = residual if used is None else residual.where(used, 0.0)
-    planes = frame(planes, kernel) if boundary == "valid" else planes
-    return Restored(planes, "damp", rule, choice, residual, certificate.plan, certificate)
-
-
-def _choice(y: Tensor, kernel: Tensor, rule: str, noise_std: float | None) -> DampChoice | None:
-    """The damp by a rule; None for an even picture.
-
-    Fading changes what a median says of the noise, so its level is read from the picture as it is.
-    """
-    size = y.shape[-2], y.shape[-1]
-    faded = faded_out(y)
-    if not faded.any():
-        return None
-    how = "given"
-    if noise_std is None and rule != "gcv" and min(size) >= _LEAST_SIZE:
-        spectra = Periodogram(y[:, 0].double(), kernel.double()).fit()
-        noise_std = float(spectra.noise_psd(size).mean().sqrt())
-        how = "likelihood of the periodogram of y"
-    choice = choose_damp(blur_operator(kernel, size, "circular"), faded, rule, noise_std=noise_std)
-    return choice if noise_std is None else replace(choice, noise_how=how)
-
-
-def faded_out(y: Tensor) -> Tensor:
-    """y without its mean, faded out towards its edges by a Hann window of unit power.
-
-    What reads noise and signal from a periodic spectrum needs it for photographs: the jump where
-    opposite edges meet would drown both.  White noise keeps its power.
-
-    Parameters
-    ----------
-    y : (..., H, W), real
-
-    Returns
-    -------
-    (..., H, W) float64
-
-    Raises
-    ------
-    ValueError, TypeError
-        If y is complex, empty or has fewer than two axes.
-
-    Examples
-    --------
-    >>> import torch
-    >>> y = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)).double()
-    >>> 0.8 < float(faded_out(y).std()) < 1.2
-    True
-    """
-    check_values("y", check_real_tensor("y", y))
-    if y.ndim < 2 or y.numel() == 0:
-        raise ValueError(f"pictures must have shape (..., H, W), got {tuple(y.shape)}.")
-    y = y.double() - y.double().mean((-2, -1), keepdim=True)
-    for dim in (-2, -1):
-        n = y.shape[dim]
-        t = torch.arange(n, dtype=y.dtype, device=y.device)
-        window = torch.sin(math.pi * (t + 0.5) / n) ** 2
-        window /= window.square().mean().sqrt()
-        y = y * (window[:, None] if dim == -2 else window)
-    return y

@@ -6,7 +6,7 @@
 c, p and N by the likelihood of the picture's periodogram (parameter_choice/whittle.py).  The filter
 is exact for missing data, so that what is no datum is not used: pixels that the caller excludes or
 that are not finite, clipped lights, a constant frame around the picture, and pixels that no scene
-explains, which the residual of a first answer shows (parameter_choice/outliers.py).  Missing pixels
+explains, which the residual of a first answer shows (outliers.py).  Missing pixels
 come out restored; a frame stays as it is.
 
 A JPEG in colour is restored as its luminance and chrominances, which have a noise of their own.
@@ -30,13 +30,13 @@ from ..numerics.norms import norms, ratio
 from ..operators.linear_operator import MemoryLimitError
 from ..parameter_choice import model_check
 from ..parameter_choice.noise_models import JpegRounding
-from ..parameter_choice.outliers import agreeing, completed, disagreeing
 from ..parameter_choice.residual_whiteness import Whiteness
 from ..parameter_choice.whittle import Periodogram, PictureSpectra
 from .bad_pixels import filled, frame_around
 from .memory import MARGIN
 from .missing import find_missing
 from .operators import blur_operator, frame
+from .outliers import agreeing, completed, disagreeing
 from .wiener_certificate import certificate_of, error_of_circular
 
 _LEAST_NOISE = 1e-3  # of the largest power of noise: fewer steps, and nothing lost
@@ -251,9 +251,8 @@ def _filtered(
     signal, noise = spectra.signal_psd(grid, device), spectra.noise_psd(grid, device)
     noise = noise if more is None else noise + more
     noise = noise.clamp(min=_LEAST_NOISE * float(noise.max()))
-    y = planes[:, None]
-    mean = planes[:, seen].mean(1).reshape(-1, 1, 1, 1)
-    detail = torch.where(seen, y - mean, 0.0)
+    mean = planes[:, seen].mean(1).reshape(-1, 1, 1, 1).expand(-1, *op.domain_shape)
+    detail = torch.where(seen, planes[:, None] - op(mean), 0.0)
     seen_op = op if bool(seen.all()) else op.observed(seen)
     for raised in _RAISED:
         noise = raised * noise
@@ -281,13 +280,14 @@ def _solved(
         warnings.simplefilter("ignore", AccuracyWarning)  # the certificate says it
         try:
             filter_ = op.wiener(noise, signal, method=method, **limits)
-        except MemoryLimitError as failed:
-            sentence = str(failed).replace("use method='krylov'", "crop the picture")
-            raise MemoryLimitError(sentence) from failed
-        except ValueError:  # too many steps, or not definite to round-off
+        except (ValueError, MemoryLimitError) as failed:
+            need = failed if isinstance(failed, MemoryLimitError) else failed.__cause__
+            if isinstance(need, MemoryLimitError):
+                sentence = str(need).replace("use method='krylov'", "crop the picture")
+                raise MemoryLimitError(sentence) from failed
             if method == "fourier":
                 raise
-            return None
+            return None  # too many steps, or not definite to round-off
         x, effort = filter_.solution(detail)
     error = effort.evidence
     if error is None:  # no iteration: by the equations themselves

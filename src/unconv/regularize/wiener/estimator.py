@@ -153,16 +153,15 @@ def _factored(
     if method == "fourier":
         raise ValueError(f"method='fourier' cannot serve this operator ({why}); use 'auto'.")
     noise = noise_psd_of(op, noise_psd)
-    why = wiener_completion.obstacle(op)
+    why, cause = wiener_completion.obstacle(op), None
     if method != "krylov" and why is None:
         try:
             return wiener_completion.by_completion(op, noise, signal, request)
         except (*GIVES_UP, MemoryLimitError) as error:
-            if method == "completion" and isinstance(error, MemoryLimitError):
-                raise
-            why = str(error).rstrip(".")
+            why, cause = str(error).rstrip("."), error
     if method == "completion":
-        raise ValueError(f"method='completion' cannot serve this operator ({why}); use 'auto'.")
+        sentence = f"method='completion' cannot serve this operator ({why}); use 'auto'."
+        raise ValueError(sentence) from cause
     if noise.numel() > 1:
         raise NotImplementedError(
             f"coloured noise needs a circular operator of stride 1, or completion ({why}); give "

@@ -50,9 +50,8 @@ def disagreeing(residual: Tensor, seen: Tensor, reach: tuple[int, int]) -> Tenso
     [[20, 30]]
     """
     far = _in_deviations(residual.abs(), seen).amax(0)
-    size = [min(2 * r + 1, 2 * ((n - 1) // 2) + 1) for r, n in zip(reach, far.shape, strict=True)]
-    worst = max_pool2d(far[None], size, stride=1, padding=[n // 2 for n in size])[0]
-    bad = (far > _FAR) & (far > _OF_THE_WORST * worst)
+    reaches = (min(r, (n - 1) // 2) for r, n in zip(reach, far.shape, strict=True))
+    bad = (far > _FAR) & (far > _OF_THE_WORST * _largest_around(far, *reaches))
     return bad & seen
 
 
@@ -62,9 +61,8 @@ def completed(bad: Tensor) -> Tensor:
     What lies between two, such as a dead row among dead rows, looks right; a line most of which is
     bad is a bad line.
     """
-    size, margin = 2 * _GAP + 1, _GAP
-    grown = max_pool2d(bad[None].float(), size, stride=1, padding=margin)
-    bad = -max_pool2d(-grown, size, stride=1, padding=margin)[0] > 0
+    grown = _largest_around(bad.float(), _GAP, _GAP)
+    bad = -_largest_around(-grown, _GAP, _GAP) > 0
     for axis in (0, 1):
         lines = bad.double().mean(axis, keepdim=True) > _MOST_OF_A_LINE
         bad = bad | lines
@@ -89,8 +87,15 @@ def _in_deviations(size: Tensor, seen: Tensor, *, everywhere: bool = False) -> T
     return far if everywhere else torch.where(seen, far, 0.0)
 
 
+def _largest_around(values: Tensor, down: int, right: int) -> Tensor:
+    """The largest value up to so many samples away along each axis, one after the other, (H, W)."""
+    rows = max_pool2d(values[None], (2 * down + 1, 1), stride=1, padding=(down, 0))
+    return max_pool2d(rows, (1, 2 * right + 1), stride=1, padding=(0, right))[0]
+
+
 def _mean_around(values: Tensor) -> Tensor:
     """The mean over a neighbourhood, (C, H, W)."""
     size = [min(_AROUND, 2 * ((n - 1) // 2) + 1) for n in values.shape[-2:]]
     margin = [size[1] // 2] * 2 + [size[0] // 2] * 2
-    return avg_pool2d(pad(values[None], margin, mode="reflect"), size, stride=1)[0]
+    rows = avg_pool2d(pad(values[None], margin, mode="reflect"), (size[0], 1), stride=1)
+    return avg_pool2d(rows, (1, size[1]), stride=1)[0]

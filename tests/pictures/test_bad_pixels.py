@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from unconv.pictures.bad_pixels import clipped, filled, frame_around
+from unconv.pictures import find_missing
+from unconv.pictures.bad_pixels import filled, frame_around
 
 from ..helpers import F64
 
@@ -15,27 +16,21 @@ def noisy(*shape: int) -> torch.Tensor:
 
 def test_a_plateau_is_clipped_and_grown():
     y = 0.9 * noisy(3, 40, 50)
-    y[0, 10:13, 20:22] = 1
-    mask, share = clipped(y)
-    assert share == 0.0  # it takes more than 0.1 %
-    assert not mask.any()
+    y[0, 10, 20:22] = 1
+    assert find_missing(y, white=1.0).observed is None  # it takes more than 0.1 % of a channel
     y[0, 10:13, 20:24] = 1
-    mask, share = clipped(y)
-    assert share == 12 / 6000
-    assert mask.nonzero().amin(0).tolist() == [9, 19]
-    assert mask.nonzero().amax(0).tolist() == [13, 24]
+    found = find_missing(y, white=1.0)
+    assert int(found.saturated.sum()) == 12
+    assert (~found.observed).nonzero().amin(0).tolist() == [9, 19]
+    assert (~found.observed).nonzero().amax(0).tolist() == [13, 24]
 
 
 def test_what_is_no_plateau():
-    y = noisy(1, 40, 50)
-    assert not clipped(y)[0].any()
     dark = (20 * noisy(1, 40, 50)).round() / 255  # its largest level has a neighbour like it
-    assert not clipped(dark)[0].any()
     white = torch.where(noisy(1, 40, 50) < 0.3, 1.0, noisy(1, 40, 50))
-    mask, share = clipped(white)
-    assert not mask.any()
-    assert 0.25 < share < 0.35
-    assert clipped(torch.ones(1, 4, 4))[1] == 0.0
+    for y in (noisy(1, 40, 50), dark, white, torch.ones(1, 4, 4)):
+        assert find_missing(y, white=1.0).observed is None
+    assert "% of the picture" in find_missing(white, white=1.0).notes[0]
 
 
 def test_frames():

@@ -84,5 +84,5 @@ def check_memory(need: int, memory_limit: float) -> None:
     if need > memory_limit:
         raise MemoryLimitError(
             f"restoring the picture takes {gigabytes(need)}, memory_limit={gigabytes(memory_limit)}"
-            "; raise memory_limit or restore it in parts."
+            "; raise memory_limit, or crop the picture."
         )

@@ -38,7 +38,7 @@ class _Format(NamedTuple):
 
 
 # Restored lights may go that far out of range, and so many of them; more are in another unit.
-_FEW, _BEYOND = 0.01, 0.5
+_MOST_BEYOND, _BEYOND = 0.01, 0.5
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # + is BigTIFF
 _FORMATS = {
     "PNG": _Format((b"\x89PNG\r\n\x1a\n",), (".png",), png.read, png.write),
@@ -222,7 +222,7 @@ def check_suitable(path: PathLike, picture: Picture) -> None:
         raise PictureError(f"{path}: {kind} does not hold {channels} channels; write .tif")
     if kind in ("PNG", "JPEG") and picture.dtype.kind == "f":
         seen = picture.planes[np.isfinite(picture.planes)]
-        if np.mean((seen < -_BEYOND) | (seen > 1 + _BEYOND)) > _FEW:
+        if np.mean((seen < -_BEYOND) | (seen > 1 + _BEYOND)) > _MOST_BEYOND:
             raise PictureError(
                 f"{path}: the picture goes from {seen.min():.4g} to {seen.max():.4g}, and {kind} "
                 "holds 0 to 1; write .tif, .npy or .fits, or divide it by its white first"

@@ -23,6 +23,7 @@ BENCHES = (
     "missing",
     "growth",
     "damp",
+    "pictures",
     "gradient",
     "svd",
     "matrix",

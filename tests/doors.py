@@ -24,6 +24,7 @@ from unconv import (
     inspection,
     linalg,
     parameter_choice,
+    pictures,
     psf,
     regularize,
     testing,
@@ -112,11 +113,18 @@ def _functions() -> dict[Callable[..., Any], dict[str, Any]]:
         psf.disk: {"radius": 1.5},
         psf.motion: {"length": 4.0, "angle": 30.0},
         psf.measured: {"values": spread},
+        psf.examine: {"values": spread},
+        psf.without_background: {"values": seeded(7, 7).abs()},
+        psf.centred: {"values": spread},
         deblur.blur_operator: {"psf": spread, "size": (12, 12)},
         deblur.blur: {"planes": plane, "psf": spread},
         deblur.deblur: {"planes": plane, "psf": spread, "damp": 0.1},
         deblur.frame: {"planes": plane, "psf": spread},
         deblur.faded_out: {"y": plane},
+        pictures.memory_needed: {"planes": plane, "psf": spread},
+        pictures.find_missing: {"planes": plane},
+        pictures.linear_from_srgb: {"planes": plane},
+        pictures.srgb_from_linear: {"light": plane},
     }
 
 

@@ -208,7 +208,7 @@ _OTHER_NAMES = {
     "regularization", "rcond", "cutoff", "sigma_noise", "noise", "max_memory", "memory", "kernel",
     "shape_in", "in_shape", "image_shape", "minimum_risk", "solves", "validate",
 }  # fmt: skip
-_PICTURES = {"blur", "deblur", "blur_operator", "conv_matrix"}
+_PICTURES = {"blur", "deblur", "blur_operator", "conv_matrix", "memory_needed"}
 
 
 @pytest.mark.parametrize("door", all_doors(), ids=lambda d: d.name)

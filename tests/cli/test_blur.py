@@ -31,6 +31,7 @@ def test_is_that_of_the_library(tmp_path: Path, boundary):
         "size": [*expected.shape[::-1]],
         "psf": [*psf.motion(5, 30).shape],
         "boundary": boundary,
+        "light": "as-is",
         "noise_std": 0.1,
     }
 
@@ -46,9 +47,11 @@ def test_seed(tmp_path: Path):
     assert found[0] == found[1] != found[2]
 
 
-def test_may_overwrite_its_input(tmp_path: Path):
+def test_overwrites_its_input_if_forced(tmp_path: Path):
     source = save(tmp_path / "in.npy", 1, 24, 20, dtype="float64")
-    succeed("blur", source, "-o", source, "--psf", "disk:1")
+    arguments = "blur", source, "-o", source, "--psf", "disk:1"
+    fail(tmp_path, 2, *arguments, says=("is the picture itself", "--force"))
+    succeed(*arguments, "--force")
     expected = blur(torch.from_numpy(pixels(1, 24, 20)), psf.disk(1), boundary="symmetric")
     np.testing.assert_array_equal(read_picture(source).planes, expected.numpy())
 

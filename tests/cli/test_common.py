@@ -16,9 +16,9 @@ from unconv.cli.common import (
     EXIT_CODES,
     collected_doubts,
     parse_memory,
-    parse_psf,
     tell,
 )
+from unconv.cli.psf_option import parse_psf
 from unconv.inverse import AccuracyWarning
 from unconv.operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from unconv.pictures.formats import (
@@ -45,7 +45,6 @@ PSF_FAILURES = [
     ("disk:nan", 2, ("radius=nan", "> 0")),
     ("motion:15,inf", 2, ("angle=inf", "degrees")),
     ("disk:9999", 2, ("samples along a side", "pixels")),
-    ("disk:30", 2, ("61 × 61", "20 × 24", "crop")),
     ("zero.npy", 2, ("sums to 0", "positive")),
     ("nan.npy", 3, ("NaN", "row 1, column 1")),
     ("colour.png", 2, ("has colours", "convert")),
@@ -58,9 +57,8 @@ INPUT_FAILURES = [
     ("missing.png", ("missing.png", "cannot be opened", "check the name")),
     ("cut.png", ("cut.png", "damaged")),
     ("flipped.png", ("flipped.png", "damaged")),
-    ("text.png", ("text.png", "not a PNG, JPEG, TIFF or NPY")),
+    ("text.png", ("text.png", "not a PNG, JPEG, TIFF, NPY or FITS")),
     ("empty.png", ("empty.png", "not a PNG")),
-    ("nan.npy", ("nan.npy", "1 pixel values are NaN", "row 3, column 2")),
     ("five.npy", ("five.npy", "(20, 24, 5)")),
     ("pickle.npy", ("pickle.npy",)),
     ("sub", ("sub", "cannot be opened")),
@@ -139,6 +137,26 @@ def test_bad_psf(tmp_path: Path, monkeypatch, command, text, code, says):
     save(tmp_path / "colour.png", 3, 8, 8)
     Path("text.png").write_text("no picture")
     fail(tmp_path, code, command, "in.png", "-o", "out.png", "--psf", text, says=says)
+
+
+def test_psf_larger_than_the_picture(tmp_path: Path):
+    """Unknown surroundings allow it; what blurs a picture of a known size does not."""
+    save(tmp_path / "in.png", 1, 20, 24)
+    arguments = tmp_path / "in.png", "-o", tmp_path / "out.png", "--psf", "disk:15"
+    fail(tmp_path, 2, "blur", *arguments, says=("31 × 31", "20 × 24", "crop"))
+    says = "31 × 31", "20 × 24", "boundary='valid'"
+    fail(tmp_path, 2, "deblur", *arguments, "--boundary", "reflect", says=says)
+    facts = succeed("deblur", *arguments, "--damp", 0.1)
+    assert facts["psf"] == [31, 31]
+    assert facts["converged"]
+
+
+def test_blur_of_what_was_not_seen_is_refused(tmp_path: Path):
+    bad = pixels(1, 20, 24)[0]
+    bad[3, 2] = np.nan
+    np.save(tmp_path / "nan.npy", bad)
+    arguments = tmp_path / "nan.npy", "-o", tmp_path / "out.npy", "--psf", "disk:1"
+    fail(tmp_path, 3, "blur", *arguments, says=("nan.npy", "1 pixel values are NaN", "column 2"))
 
 
 @pytest.mark.parametrize("text", ["gaussian:1e308", "x" * 300])

@@ -22,7 +22,7 @@ KEYS = {
     "picture",
     "psf",
     "noise_std",
-    "damp",
+    "noise",
     "seconds",
     "blurred",
     "circular",
@@ -58,7 +58,7 @@ def test_demo(tmp_path: Path, small, picture, planes):
     assert len(facts["error_bound"]) == planes
     assert (facts["picture"], facts["psf"], facts["noise_std"]) == (picture, "disk:2", 0.005)
     assert facts["figure"] == str(figure)
-    assert facts["damp"] > 0
+    assert facts["noise"].startswith("white noise, 0.005")
     assert facts["seconds"] > 0
     head = figure.read_bytes()[:24]
     assert head.startswith(b"\x89PNG")
@@ -77,7 +77,7 @@ def test_table(tmp_path: Path, small, undrawn):
     result = run("demo", "-o", tmp_path / "figure.PNG", "--picture", "coffee")
     assert result.exit_code == 0
     assert result.stderr == ""
-    for part in ("coffee", "motion:15,30", "psnr", "psnr_edges", "ssim", "damp", "valid"):
+    for part in ("coffee", "motion:15,30", "psnr", "psnr_edges", "ssim", "noise", "valid"):
         assert part in result.stdout
 
 
@@ -98,7 +98,7 @@ def test_all_as_a_table(tmp_path: Path, small, undrawn):
     assert result.exit_code == 0
     assert result.stderr == ""
     rows = [line.split() for line in result.stdout.splitlines()]
-    assert ["picture", "psf", "blurred", "circular", "valid", "damp", "seconds"] in rows
+    assert ["picture", "psf", "blurred", "circular", "valid", "noise", "seconds"] in rows
     for pair in product(demo.ALL_PICTURES, demo.ALL_PSFS):
         assert sum(tuple(row[:2]) == pair for row in rows) == 1
 

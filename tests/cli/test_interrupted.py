@@ -73,7 +73,7 @@ def test_output_with_a_name_that_is_too_long(tmp_path: Path):
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-@pytest.mark.parametrize(("command", "method"), [("blur", "forward"), ("deblur", "lstsq")])
+@pytest.mark.parametrize(("command", "method"), [("blur", "forward"), ("deblur", "wiener")])
 def test_interrupted(tmp_path: Path, monkeypatch, command, method, as_json):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
@@ -144,7 +144,7 @@ def test_interrupted_between_picture_and_report(tmp_path: Path, monkeypatch):
     def interrupt(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("unconv.cli.deblur.replacing", interrupt)
+    monkeypatch.setattr("unconv.cli.restoring.replacing", interrupt)
     save(tmp_path / "in.png", 1, 24, 20)
     out, page = tmp_path / "out.png", tmp_path / "page.html"
     result = run("deblur", tmp_path / "in.png", "-o", out, "--psf", "disk:1", "--report", page)
@@ -161,7 +161,8 @@ def test_interrupted_while_reporting(tmp_path: Path, monkeypatch):
     source = save(tmp_path / "in.png", 1, 24, 20)
     before = source.read_bytes()
     monkeypatch.setattr("unconv.cli.blur.report", interrupt)
-    result = run("blur", source, "-o", source, "--psf", "disk:1", "--noise-std", 0.1)
+    options = "--psf", "disk:1", "--noise-std", 0.1, "--force"
+    result = run("blur", source, "-o", source, *options)
     assert result.exit_code == 130
     assert result.stderr == f"error: interrupted after writing {source}.\n"
     assert source.read_bytes() != before

@@ -15,6 +15,7 @@ from skimage import data
 
 from unconv import MemoryLimitError
 from unconv.parameter_choice import estimate_spectra
+from unconv.pictures import Series
 from unconv.pictures.restoration import (
     BOUNDARIES,
     TOL,
@@ -190,20 +191,21 @@ def test_colours_are_a_batch_of_greys(boundary):
 def test_one_damp_is_chosen_for_all_colours():
     sharp = picture(1, 64, 64).expand(3, -1, -1)
     y = blur(sharp, psf.disk(2), noise_std=0.01)
-    colour, grey = (deblur(p, psf.disk(2), boundary="circular") for p in (y, y[:1]))
+    options = {"prior": "damp", "boundary": "circular"}
+    colour, grey = (deblur(p, psf.disk(2), **options) for p in (y, y[:1]))
     assert isinstance(colour.damp, float)
     assert colour.damp == pytest.approx(grey.damp, rel=0.3)
     for restored in (colour, grey):
         assert relative(restored.planes[:1], sharp[:1]) < 0.8 * relative(y[:1], sharp[:1])
-    known = deblur(y, psf.disk(2), noise_std=0.01, boundary="circular")
+    known = deblur(y, psf.disk(2), noise_std=0.01, **options)
     assert known.damp == pytest.approx(colour.damp, rel=0.1)
-    louder = deblur(y, psf.disk(2), noise_std=0.1, boundary="circular")
+    louder = deblur(y, psf.disk(2), noise_std=0.1, **options)
     assert louder.damp > 2 * known.damp
 
 
 def test_brightness_does_not_choose_the_damp():
     y = blur(picture(1, 64, 64), psf.disk(2), noise_std=0.01)
-    bright, dim = deblur(y + 100, psf.disk(2)), deblur(y, psf.disk(2))
+    bright, dim = (deblur(p, psf.disk(2), prior="damp") for p in (y + 100, y))
     assert bright.damp == pytest.approx(dim.damp, rel=1e-3)
     assert relative(bright.planes - 100, dim.planes) < 1e-3
 
@@ -259,9 +261,35 @@ SENTENCE = r"^[^\n]+\.$"
 @pytest.mark.parametrize("size", [(9, 3), (3, 8), (20, 20)])
 @pytest.mark.parametrize("function", [blur, deblur])
 def test_psf_larger_than_the_picture(function, size, boundary):
+    if function is deblur and boundary == "valid":  # nothing is known of what lies outside
+        return
     with pytest.raises(ValueError, match=SENTENCE) as error:
         function(randn(1, 8, 7), torch.ones(*size).double(), boundary=boundary)
     assert_says(error, f"{size[0]} × {size[1]}", "8 × 7", "crop")
+
+
+@pytest.mark.parametrize("size", [(9, 3), (3, 8), (20, 21)])
+@pytest.mark.parametrize("damp", [0.3, "risk"])
+def test_unknown_surroundings_allow_any_psf(size, damp):
+    y, k = randn(2, 8, 7), any_psf(*size)
+    restored = deblur(y, k, damp=damp)
+    A = dense_twin(blur_operator(k, (8, 7), "valid"))
+    mean = y.mean((1, 2))
+    tall = torch.cat([A, restored.damp * torch.eye(A.shape[1], dtype=F64)])
+    ones = torch.ones(A.shape[1], dtype=F64)
+    data = torch.cat([y.flatten(1), restored.damp * mean[:, None] * ones], 1)
+    expected = torch.linalg.lstsq(tall, data.T).solution.T.reshape(2, *(7 + size[0], 6 + size[1]))
+    assert restored.planes.shape == y.shape
+    assert relative(restored.planes, frame(expected, k)) < 1e-3
+
+
+def test_a_larger_psf_is_wrapped_on_a_circle():
+    y, k = randn(1, 8, 7), any_psf(11, 18)
+    found = blur_operator(k, (8, 7), "circular")(y[:, None])[0, 0]
+    tiled = torch.from_numpy(np.tile(y[0].numpy(), (5, 7)))
+    full = convolve2d(tiled.numpy(), k.numpy(), mode="full")
+    expected = full[16 + 11 // 2 :, 21 + 18 // 2 :][:8, :7]
+    assert relative(found, torch.from_numpy(expected)) < 1e-12
 
 
 @pytest.mark.parametrize("size", [(9, 3), (20, 20)])
@@ -336,19 +364,36 @@ def test_damp(damp):
     assert_says(error, f"damp={damp}", "finite number >= 0")
 
 
-@pytest.mark.parametrize("damp", ["risk", 0.1])
+@pytest.mark.parametrize("boundary", ["valid", "circular", "reflect"])
+@pytest.mark.parametrize("damp", [None, "risk", 0.1])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_pixels_that_are_no_numbers(bad, damp):
-    y = randn(1, 8, 7)
-    y[0, 3, 2] = bad
-    with pytest.raises(ValueError, match="NaN or infinite"):
-        deblur(y, SMALL, damp=damp)
+def test_pixels_that_are_no_numbers_are_missing(bad, damp, boundary):
+    y = blur(picture(1, 24, 20), SMALL, noise_std=0.01)
+    holes, seen = y.clone(), torch.ones(24, 20, dtype=torch.bool)
+    holes[0, 3, 2], holes[0, 12, 9], seen[3, 2], seen[12, 9] = bad, bad, False, False
+    restored = deblur(holes, SMALL, damp=damp, boundary=boundary)
+    masked = deblur(y, SMALL, damp=damp, boundary=boundary, observed=seen)
+    assert torch.equal(restored.planes, masked.planes)
+    assert bool(restored.planes.isfinite().all())
+    assert not restored.residual[0, ~seen].any()
 
 
-def test_remedy_for_pixels_that_are_no_numbers():
-    with pytest.raises(ValueError, match="NaN") as error:
+def test_a_picture_without_a_number():
+    with pytest.raises(ValueError, match="no finite pixel"):
         deblur(torch.full((1, 8, 7), math.nan, dtype=F64), SMALL)
-    assert "check_finite" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("observed", "says"),
+    [
+        (torch.ones(8, 8), "bool tensor of shape"),
+        (torch.ones(8, 7, dtype=torch.bool), "bool tensor of shape"),
+        (torch.zeros(8, 8, dtype=torch.bool), "excludes every"),
+    ],
+)
+def test_wrong_masks(observed, says):
+    with pytest.raises(ValueError, match=says):
+        deblur(randn(1, 8, 8), SMALL, observed=observed)
 
 
 def test_memory_limit():
@@ -429,9 +474,30 @@ def test_the_residual_is_what_x_does_not_explain(boundary):
         assert torch.allclose(size / scale, restored.certificate.residual, rtol=1e-6)
 
 
+def test_a_series_makes_one_factor_for_a_size_and_a_damp():
+    series, k = Series(), psf.disk(2)
+    pictures = [picture(c, h, 60) for c, h in ((1, 64), (3, 64), (1, 64), (1, 50))]
+    for y in pictures:
+        found, alone = deblur(y, k, damp=0.1, series=series), deblur(y, k, damp=0.1)
+        assert relative(found.planes, alone.planes) < 2 * TOL  # which may take another rung
+        assert found.certificate.converged.all()
+    assert series.made == 2
+    deblur(pictures[0], k, damp=0.2, series=series)
+    seen = torch.ones(64, 60, dtype=torch.bool)
+    seen[3, 4] = False
+    deblur(pictures[0], k, damp=0.2, observed=seen, series=series)
+    deblur(pictures[2], k, damp=0.2, observed=seen, series=series)
+    seen[7, 4] = False
+    deblur(pictures[2], k, damp=0.2, observed=seen, series=series)
+    assert series.made == 5
+
+
 def test_progress_is_told():
     said: list[str] = []
     deblur(picture(1, 24, 20), SMALL, progress=said.append)
+    assert said[0] == "reading the spectra"
+    said.clear()
+    deblur(picture(1, 24, 20), SMALL, prior="damp", progress=said.append)
     assert said[0] == "choosing the damp"
     assert said[1].startswith("restoring, damp ")
     said.clear()
@@ -472,13 +538,13 @@ def test_the_chosen_damp_is_near_the_best(name, noise_std):
     """The jump where opposite edges meet must not be taken for noise (20 dB, once)."""
     k = PHOTOGRAPHED[name]
     y, truth = photograph(k, noise_std)
-    chosen = deblur(y, k, tol=1e-2)
+    chosen = deblur(y, k, prior="damp", tol=1e-2)
     nearby = [chosen.damp * factor for factor in (0.3, 0.6, 1.7, 3.0)]
     best = min(relative(deblur(y, k, damp=d, tol=1e-2).planes, truth) for d in nearby)
     assert 20 * math.log10(relative(chosen.planes, truth) / best) < 0.4  # dB
 
 
-def test_a_photograph_by_wiener():
+def test_a_photograph_by_the_spectra_of_a_circular_operator():
     """Spectra from the faded picture, the scene by completion: better than any one damp."""
     k = psf.motion(15, 30)
     y, truth = photograph(k, 0.01)
@@ -490,5 +556,5 @@ def test_a_photograph_by_wiener():
     wiener = scene.wiener(*spectra)
     assert wiener.method == "completion"
     restored = frame((wiener((y - mean)[:, None]) + mean)[:, 0], k)
-    damped = deblur(y, k).planes
+    damped = deblur(y, k, prior="damp").planes
     assert (restored - truth).norm() < 0.9 * (damped - truth).norm()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import json
 import logging
@@ -17,18 +16,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import torch
 import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
-from torch import Tensor
 
 from ..inverse import AccuracyWarning
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT, MemoryLimitError
-from ..pictures.formats import PictureError, read_picture
-from ..psf import models as psf
+from ..pictures.formats import PictureError
 
 EXIT_CODES = (
     "Exit codes: 0 done, 2 wrong option or input, 3 a file cannot be read or written, "
@@ -36,13 +32,6 @@ EXIT_CODES = (
 )
 BAD_INPUT, BAD_FILE, TOO_LARGE, UNCERTIFIED = 2, 3, 4, 5
 
-PsfOption = Annotated[
-    str,
-    typer.Option(
-        help="gaussian:SIGMA, motion:LENGTH,ANGLE (pixels, degrees counter-clockwise), "
-        "disk:RADIUS, or a grey picture or NPY file; scaled to sum 1, centre (h//2, w//2).",
-    ),
-]
 BoundaryOption = Annotated[
     str,
     typer.Option(
@@ -51,7 +40,7 @@ BoundaryOption = Annotated[
     ),
 ]
 OutputOption = Annotated[
-    Path, typer.Option("--output", "-o", help="PNG, JPEG, TIFF or NPY, by its ending.")
+    Path, typer.Option("--output", "-o", help="PNG, JPEG, TIFF, NPY or FITS, by its ending.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
 MaxPixelsOption = Annotated[
@@ -70,38 +59,16 @@ _BYTES = {
     if prefix or ending == "b"
 }
 
-_SHAPES: Mapping[str, tuple[str, Callable[..., Tensor], int]] = {
-    "gaussian": ("gaussian:SIGMA", psf.gaussian, 1),
-    "motion": ("motion:LENGTH,ANGLE", psf.motion, 2),
-    "disk": ("disk:RADIUS", psf.disk, 1),
-}
-
-_READERS = "PIL", "tifffile", "numpy", "torch._weights_only", "torch.serialization"  # of files
+_READERS = (  # of files
+    "PIL",
+    "tifffile",
+    "astropy",
+    "numpy",
+    "torch._weights_only",
+    "torch.serialization",
+)
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
-
-
-def parse_psf(text: str) -> Tensor:  # -> (h, w) float64, sum 1
-    """A psf from its short description, or from a file."""
-    name, colon, arguments = text.partition(":")
-    known = ", ".join(usage for usage, _, _ in _SHAPES.values())
-    if colon and name in _SHAPES:
-        usage, make, count = _SHAPES[name]
-        try:
-            numbers = [float(v) for v in arguments.split(",")]
-        except ValueError:
-            numbers = []
-        if len(numbers) != count:
-            raise ValueError(f"psf {text!r} must be written {usage} with numbers.")
-        return make(*numbers)
-    if not _exists(text):
-        close = difflib.get_close_matches(name, _SHAPES, n=1)
-        hint = f"; did you mean {_SHAPES[close[0]][0]}?" if close else "."
-        raise ValueError(f"psf {text!r} is neither a file nor one of {known}{hint}")
-    planes = torch.from_numpy(read_picture(text).planes)
-    if len(planes) != 1 and not all(torch.equal(p, planes[0]) for p in planes):
-        raise ValueError(f"psf {text!r} has colours; a psf is a grey picture, convert it first.")
-    return psf.measured(planes[0])
 
 
 def parse_memory(text: str) -> float:
@@ -117,13 +84,6 @@ def parse_memory(text: str) -> float:
     return float(found[1]) * _BYTES[found[2]]
 
 
-def _exists(path: str) -> bool:
-    try:
-        return bool(path) and Path(path).exists()
-    except OSError:  # a name that no file can have
-        return False
-
-
 class _Terminated(KeyboardInterrupt):
     """SIGTERM: like Ctrl-C, but another code."""
 
@@ -133,22 +93,23 @@ def friendly(command: _Command) -> _Command:
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
-        files = [value for value in kwargs.values() if isinstance(value, Path)]
+        values = [v for value in kwargs.values() for v in _as_list(value)]
+        files = [value for value in values if isinstance(value, Path)]
         before = {path: _version(path) for path in files}
         try:
             with _quiet(), _terminable():
                 command(*args, **kwargs)
-        except tuple(_CODES) as error:
+        except tuple(CODES) as error:
             # Whatever was asked of the disk, and whatever came between: the files tell.
             written = [str(path) for path in before if _version(path) != before[path]]
             message = _sentence(error, written)
-            code = next(code for kind, code in _CODES.items() if isinstance(error, kind))
+            code = next(code for kind, code in CODES.items() if isinstance(error, kind))
             _fail(message, code, bool(kwargs.get("as_json")))
 
     return run  # type: ignore[return-value]  # functools.wraps keeps the signature for typer
 
 
-_CODES: Mapping[type[BaseException], int] = {  # the first that an error is
+CODES: Mapping[type[BaseException], int] = {  # the first that an error is
     _Terminated: 143,
     KeyboardInterrupt: 130,
     PictureError: BAD_FILE,
@@ -158,6 +119,10 @@ _CODES: Mapping[type[BaseException], int] = {  # the first that an error is
     TypeError: BAD_INPUT,
     NotImplementedError: BAD_INPUT,
 }
+
+
+def _as_list(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
 
 
 def _version(path: Path) -> tuple[int, int, int] | None:
@@ -242,8 +207,10 @@ def collected_doubts() -> Iterator[list[str]]:
             )
 
 
-def tell(doubts: Sequence[str]) -> None:
-    """Print each once, to stderr."""
+def tell(doubts: Sequence[str], notes: Sequence[str] = ()) -> None:
+    """Print each once, to stderr: what is doubtful, and what was taken for granted."""
+    for note in notes:
+        print(f"note: {note}.", file=sys.stderr)
     for doubt in dict.fromkeys(doubts):
         print(f"warning: {doubt.removesuffix('.')}.", file=sys.stderr)
 
@@ -251,7 +218,7 @@ def tell(doubts: Sequence[str]) -> None:
 def report(title: str, facts: Mapping[str, Any], as_json: bool) -> None:
     """Print facts as a table, or as one JSON object."""
     if as_json:
-        print(json.dumps(_finite(facts), allow_nan=False))
+        print(json.dumps(finite(facts), allow_nan=False))
         return
     table = Table(title=title, show_header=False, title_justify="left", box=None)
     table.add_column(no_wrap=True)
@@ -262,12 +229,12 @@ def report(title: str, facts: Mapping[str, Any], as_json: bool) -> None:
     Console(highlight=False, soft_wrap=True, width=width).print(table)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON has no infinity: null instead."""
     if isinstance(value, Mapping):
-        return {k: _finite(v) for k, v in value.items()}
+        return {k: finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -1,22 +1,14 @@
-"""`unconv deblur`: restore a picture."""
+"""`unconv deblur`: restore pictures."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import torch
 import typer
 
-from ..parameter_choice.rules import RULES
 from ..pictures import restoration as library
-from ..pictures.formats import (
-    PictureError,
-    check_writable,
-    read_picture,
-    write_picture,
-)
-from ..pictures.formats.atomic import replacing
+from ..pictures.formats import PictureError, check_writable
 from ..pictures.formats.files import check_replaceable
 from .common import (
     DEFAULT_MEMORY,
@@ -25,39 +17,70 @@ from .common import (
     JsonOption,
     MaxPixelsOption,
     MemoryOption,
-    OutputOption,
-    PsfOption,
-    collected_doubts,
     friendly,
     parse_memory,
-    parse_psf,
     progress,
     report,
     tell,
 )
-from .report_page import drawn_page
-
-_RULES = ("risk", *RULES)
+from .many import is_folder, restore_many
+from .picture_options import (
+    ForceOption,
+    LightOption,
+    check_light,
+    check_names,
+    read_mask,
+)
+from .psf_option import BackgroundOption, CenterOption, PsfOption, prepared_psf
+from .restoring import Wanted, restore_file
 
 
 @friendly
 def deblur(
-    picture: Annotated[Path, typer.Argument(help="PNG, JPEG, TIFF or NPY.")],
-    output: OutputOption,
+    picture: Annotated[list[Path], typer.Argument(help="PNG, JPEG, TIFF, NPY or FITS; or many.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="PNG, JPEG, TIFF, NPY or FITS, by its ending; of many pictures the directory.",
+        ),
+    ],
     psf: PsfOption,
+    psf_background: BackgroundOption = "off",
+    psf_center: CenterOption = False,
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            help="wiener (least expected error, with the spectra of scene and noise read from the "
+            "picture) or damp; by default wiener unless a damp or an invented boundary is given."
+        ),
+    ] = None,
     damp: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="How much to damp: a number, or the rule that chooses it: risk (least expected "
             "error for white noise and a picture whose power falls as a power of frequency), gcv, "
-            "lcurve, discrepancy or sure."
+            "discrepancy or sure."
         ),
-    ] = "risk",
+    ] = None,
     noise_std: Annotated[
         float | None,
-        typer.Option(help="Standard deviation of the noise, white = 1; else it is estimated."),
+        typer.Option(help="Standard deviation of white noise, white = 1; else it is estimated."),
     ] = None,
     boundary: BoundaryOption = "valid",
+    light: LightOption = "auto",
+    saturation: Annotated[
+        str,
+        typer.Option(
+            help="Where a sensor was full, and saw at least so much light: auto (more than 0.1 % "
+            "and at most 20 % of the samples at the largest value), a level, or off."
+        ),
+    ] = "auto",
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="A picture of the same size, not zero where a pixel is bad."),
+    ] = None,
     tol: Annotated[
         float, typer.Option(help="Relative error that is good enough; above it the code is 5.")
     ] = library.TOL,
@@ -67,56 +90,50 @@ def deblur(
         typer.Option("--report", help="Write an HTML page, before and after, with the evidence."),
     ] = None,
     max_pixels: MaxPixelsOption = 100_000_000,
+    force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Restore a blurred picture: x = argmin ‖psf ∗ x − y‖² + damp²‖x − mean‖².
+    """Restore a blurred picture: x = E[scene | y], or argmin ‖psf ∗ x − y‖² + damp²‖x − mean‖².
+
+    NaN, bad and saturated pixels are missing data and come out restored.
 
     Example: unconv deblur blurred.png -o sharp.png --psf motion:15,30
     """
-    wanted, most_bytes = _damp(damp), parse_memory(memory_limit)
-    check_writable(output)
+    wanted_damp, most_bytes = None if damp is None else _damp(damp), parse_memory(memory_limit)
+    many = len(picture) > 1 or is_folder(output)
+    if many and page is not None:
+        raise ValueError("--report is for one picture; leave it out, or restore one at a time.")
+    if not many:
+        check_writable(output)
     if page is not None:
         _check_page(page)
-    kernel = parse_psf(psf)
+    inputs = {"picture": picture, "psf": [Path(psf)], "mask": [mask] if mask else []}
+    check_names({"-o": None if many else output, "--report": page}, inputs, force=force)
+    kernel, doubts = prepared_psf(psf, psf_background, center=psf_center)
+    wanted = Wanted(
+        psf=kernel,
+        psf_text=psf,
+        prior=prior,
+        damp=wanted_damp,
+        noise_std=noise_std,
+        boundary=boundary,
+        light=check_light(light),
+        saturation=saturation,
+        bad=None if mask is None else read_mask(mask, max_pixels),
+        mask=mask,
+        tol=tol,
+        memory_limit=most_bytes,
+        max_pixels=max_pixels,
+        force=force,
+    )
+    if many:
+        restore_many(picture, output, wanted, as_json, doubts)
+        return
     with progress() as step:
-        step(f"reading {picture.name}")
-        source = read_picture(picture, max_pixels=max_pixels)
-        planes = torch.from_numpy(source.planes)
-        with collected_doubts() as doubts:
-            restored = library.deblur(
-                planes,
-                kernel,
-                damp=wanted,
-                boundary=boundary,
-                noise_std=noise_std,
-                tol=tol,
-                memory_limit=most_bytes,
-                progress=step,
-            )
-        proven = bool((restored.certificate.error_bound <= tol).all())
-        facts = {
-            "input": str(picture),
-            "output": str(output),
-            "size": list(planes.shape[::-1]),
-            "psf": list(kernel.shape),
-            "boundary": boundary,
-            "damp_chosen": _how(restored, wanted),
-            "converged": proven,
-            **_evidence(restored),
-        }
-        drawn = None
-        if page is not None:
-            step(f"drawing {page.name}")
-            facts["report"] = str(page)
-            drawn = drawn_page(picture.name, planes, restored, facts | {"psf": psf})
-        step(f"writing {output.name}")
-        write_picture(output, source.replace(restored.planes.numpy()))
-        if page is not None and drawn is not None:
-            with replacing(page) as file:
-                file.write(drawn)
-    report("restored", facts, as_json)
-    tell([*doubts, *_doubts_of(restored)])
-    if not proven:
+        outcome = restore_file(picture[0], output, page, wanted, step)
+    report("restored", outcome.facts, as_json)
+    tell([*doubts, *outcome.doubts], outcome.notes)
+    if not outcome.proven:
         raise typer.Exit(UNCERTIFIED)
 
 
@@ -127,40 +144,12 @@ def _check_page(page: Path) -> None:
     check_replaceable(page)
 
 
-def _how(restored: library.Restored, wanted: float | str) -> str:
-    if not isinstance(wanted, str):
-        return "given"
-    if restored.choice is None:
-        return "any, the picture is even"
-    return restored.choice.decided_by
-
-
-def _doubts_of(restored: library.Restored) -> list[str]:
-    """What is to be said of a rule that found no minimum."""
-    choice = restored.choice
-    failed = choice is not None and f"{choice.rule} is decided inside" not in choice.advice
-    return [choice.advice] if choice is not None and failed else []
-
-
-def _evidence(restored: library.Restored) -> dict[str, Any]:
-    certificate = restored.certificate
-    return {
-        "damp": restored.damp,
-        "method": certificate.method,
-        "iterations": certificate.iterations.tolist(),
-        "residual": certificate.residual.tolist(),
-        "optimality": certificate.optimality.tolist(),
-        "error_bound": certificate.error_bound.tolist(),
-        "advice": certificate.advice,
-    }
-
-
 def _damp(text: str) -> float | str:
-    if text in _RULES:
+    if text in (*library.DAMP_RULES, "lcurve"):  # which the library refuses, with its reason
         return text
     try:
         return float(text)
     except ValueError:
         raise ValueError(
-            f"--damp {text!r} must be a number >= 0 or one of {', '.join(_RULES)}."
+            f"--damp {text!r} must be a number >= 0 or one of {', '.join(library.DAMP_RULES)}."
         ) from None

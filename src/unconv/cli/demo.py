@@ -22,11 +22,11 @@ from .common import (
     UNCERTIFIED,
     JsonOption,
     friendly,
-    parse_psf,
     progress,
     report,
 )
 from .figure import Trial, comparison, overview
+from .psf_option import parse_psf
 
 PICTURES = ("astronaut", "camera", "chelsea", "coffee")
 ALL_PICTURES = ("astronaut", "camera", "coffee")
@@ -107,7 +107,7 @@ def _trial(picture: str, psf: str, noise_std: float) -> Trial:
     shown = {
         "original": library.frame(scene, kernel),
         "blurred": blurred,
-        "circular": library.deblur(blurred, kernel, damp=restored.damp, boundary="circular").planes,
+        "circular": library.deblur(blurred, kernel, boundary="circular").planes,
         "valid": restored.planes,
     }
     size = kernel.shape[0], kernel.shape[1]
@@ -157,10 +157,10 @@ def _print_table(trials: Sequence[Trial]) -> None:
     names = list(trials[0].scores)
     for head in ("picture", "psf"):
         table.add_column(head, no_wrap=True)
-    for head in (*names, "damp", "seconds"):
+    for head in (*names, "noise", "seconds"):
         table.add_column(head, justify="right", no_wrap=True)
     for t in trials:
         cells = [f"{t.scores[n]['psnr']:.2f} ({t.scores[n]['psnr_edges']:.2f})" for n in names]
-        table.add_row(t.picture, t.psf, *cells, f"{t.restored.damp:.3g}", f"{t.seconds:.1f}")
+        table.add_row(t.picture, t.psf, *cells, t.noise, f"{t.seconds:.1f}")
     width = None if sys.stdout.isatty() else 1000
     Console(highlight=False, soft_wrap=True, width=width).print(table)

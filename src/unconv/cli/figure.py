@@ -43,13 +43,18 @@ class Trial:
             "picture": self.picture,
             "psf": self.psf,
             **self.scores,
-            "damp": self.restored.damp,
+            "noise": self.noise,
             "method": certificate.method,
             "iterations": certificate.iterations.tolist(),
             "seconds": self.seconds,
             "error_bound": certificate.error_bound.tolist(),
             "converged": self.converged,
         }
+
+    @property
+    def noise(self) -> str:
+        """What was read of the noise."""
+        return "" if self.restored.data is None else self.restored.data.noise[0]
 
     @property
     def converged(self) -> bool:

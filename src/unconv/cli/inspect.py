@@ -24,11 +24,11 @@ from .common import (
     MemoryOption,
     friendly,
     parse_memory,
-    parse_psf,
     progress,
     report,
 )
 from .inspect_figure import draw
+from .psf_option import parse_psf
 
 _CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 

@@ -23,11 +23,11 @@ from .common import (
     MemoryOption,
     friendly,
     parse_memory,
-    parse_psf,
     progress,
     report,
 )
 from .drawing import BLUE, ORANGE, page
+from .psf_option import parse_psf
 
 HALO_ERRORS = (1e-1, 1e-2, 1e-3)
 """Of the largest sample: errors for which the halo of a tile is told."""

@@ -33,6 +33,7 @@ class Page:
     Attributes
     ----------
     before, after, residual : (C, H, W), the first two with white = 1
+    observed : (H, W) bool, True where a pixel was seen; None where all were
     facts : name -> text, in order
     plan : as printed
     curve : (damps, values, name of the values, chosen damp) of the rule that chose it, or None
@@ -42,6 +43,7 @@ class Page:
     before: Tensor
     after: Tensor
     residual: Tensor
+    observed: Tensor | None
     whiteness: Whiteness | None
     facts: Mapping[str, str]
     plan: str
@@ -50,8 +52,9 @@ class Page:
 
 
 _SHOWN = (
-    "input", "output", "size", "psf", "boundary", "damp", "damp_chosen", "method", "iterations",
-    "residual", "optimality", "error_bound", "converged",
+    "input", "output", "size", "psf", "boundary", "light", "missing", "saturation", "prior", "damp",
+    "damp_chosen", "data", "method", "iterations", "residual", "optimality", "error_bound",
+    "converged",
 )  # fmt: skip
 
 
@@ -64,22 +67,38 @@ _CURVES = {
 }
 
 
-def drawn_page(name: str, before: Tensor, restored: Restored, facts: Mapping[str, Any]) -> bytes:
-    """The page of one `deblur`, as the bytes of its file."""
+def drawn_page(
+    name: str,
+    before: Tensor,
+    after: Tensor,
+    restored: Restored,
+    facts: Mapping[str, Any],
+    observed: Tensor | None = None,
+) -> bytes:
+    """The page of one `deblur`, as the bytes of its file; before and after as they are stored."""
     choice, residual = restored.choice, restored.residual
     advice = restored.certificate.advice
     page = Page(
         title=f"{name}, restored",
         before=before,
-        after=restored.planes,
+        after=after,
+        observed=observed,
         residual=residual,
-        whiteness=whiteness(residual) if residual[0].numel() >= 4 else None,
-        facts={key.replace("_", " "): shown(facts[key]) for key in _SHOWN},
-        plan=str(restored.plan),
+        whiteness=_whiteness_of(restored),
+        facts={key.replace("_", " "): shown(facts[key]) for key in _SHOWN if key in facts},
+        plan=f"by {restored.certificate.method}" if restored.plan is None else str(restored.plan),
         curve=None if choice is None else _curve_of(choice),
         advice=advice if choice is None else f"{choice.advice[:-1]}. The solve: {advice}.",
     )
     return _text(page).encode()
+
+
+def _whiteness_of(restored: Restored) -> Whiteness | None:
+    """That of the residual; a Wiener filter's is judged against what its spectra expect."""
+    if restored.data is not None:
+        return restored.data.whiteness
+    residual = restored.residual
+    return whiteness(residual) if residual[0].numel() >= 4 else None
 
 
 def _curve_of(choice: DampChoice) -> tuple[list[float], list[float], str, float]:
@@ -94,6 +113,8 @@ def _text(page: Page) -> str:
     figures = []
     if page.curve is not None:
         figures.append(_figure(_curve(page), "Choice of the damp", _curve_words(page)))
+    if page.observed is not None:
+        figures.append(_figure(_unseen(page), "What was not seen", _unseen_words(page)))
     figures.append(_figure(_residual(page), "What is left: y − Ax", _size_words(page)))
     if page.whiteness is not None:
         w = page.whiteness
@@ -120,9 +141,10 @@ def _text(page: Page) -> str:
 
 def _picture(planes: Tensor) -> str:
     """A data URI; JPEG, as a report is for the eye."""
-    pixels = (planes.detach().clamp(0, 1).permute(1, 2, 0).cpu().numpy() * 255).round()
-    image = Image.fromarray(np.squeeze(pixels.astype(np.uint8), -1) if len(planes) == 1 else
-                            pixels[..., :3].astype(np.uint8))  # fmt: skip
+    planes = planes.detach().nan_to_num().clamp(0, 1)
+    planes = planes[:3] if len(planes) >= 3 else planes[:1]
+    pixels = (planes.permute(1, 2, 0).cpu().numpy() * 255).round().astype(np.uint8)
+    image = Image.fromarray(np.squeeze(pixels, -1) if len(planes) == 1 else pixels)
     image.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=_QUALITY, subsampling=0)
@@ -175,6 +197,26 @@ def _curve_words(page: Page) -> str:
     )
 
 
+def _unseen(page: Page) -> Figure:
+    assert page.observed is not None
+    figure, ax = _new_figure()
+    grey = page.after.mean(0).clamp(0, 1).cpu().numpy()
+    colours = np.repeat(0.3 + 0.6 * grey[..., None], 3, axis=-1)
+    colours[~page.observed.cpu().numpy()] = (0.84, 0.37, 0.0)
+    ax.imshow(colours)
+    ax.set_axis_off()
+    return figure
+
+
+def _unseen_words(page: Page) -> str:
+    assert page.observed is not None
+    count, total = int((~page.observed).sum()), page.observed.numel()
+    return (
+        f"{count:,} of {total:,} pixels ({100 * count / total:.2g} %), in orange over the answer, "
+        "are missing data; where the sensor was full it saw at least so much light."
+    )
+
+
 def _residual(page: Page) -> Figure:
     figure, ax = _new_figure()
     grey = page.residual.mean(0).cpu().numpy()
@@ -215,7 +257,7 @@ def _whiteness_words(w: Whiteness) -> str:
     )
     return (
         f"{verdict} The cumulative periodogram is {w.distance:.3f} away from a straight line; "
-        f"white noise exceeds {w.limit:.3f} once in twenty."
+        f"{w.limit:.3f} is usual."
     )
 
 

@@ -213,8 +213,8 @@ class InverseMethods(Convolution):
         Parameters
         ----------
         noise_psd
-            Power spectrum of the noise: a number (white, the variance of a sample), or an array
-            (*m) or (c_out, *m) in the order of `torch.fft.fftn` where A is circular of stride 1.
+            Power spectrum of the noise: a number (white: the variance), (*m) or (c_out, *m), in the
+            order of `torch.fft.fftn`; on the grid of signal_psd where A is not circular.
         signal_psd
             Power spectrum of x, which has zero mean: a number, (*n) or (c_in, *n).  An image of n
             samples has the periodogram |FFT(x)|²/n.  Along axes that are not circular it may be of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from ..numerics.precision import result_dtype
 from ..operators.convolution import Convolution
 from .certificate import Certificate, certified
+from .operator import InverseOperator
 from .plan import factorize
 from .request import Request
 from .trust import warn_if_short
@@ -34,10 +36,11 @@ def solve(
     op: Convolution,
     y: Tensor,
     request: Request,
+    factor: Callable[[Convolution, Request], InverseOperator] | None = None,
 ) -> LstsqResult:
-    """Factor in the precision of the data, solve, certify."""
+    """Factor in the precision of the data, or have it done by `factor`, solve, certify."""
     op = in_precision_of(op, y)
-    inverse = factorize(op, request, judged=True)
+    inverse = factor(op, request) if factor else factorize(op, request, judged=True)
     tol = request.tol if request.tol_is_asked else None
     x, effort = inverse.solution(y)
     certificate = certified(inverse, x, op._masked(y), effort, tol, warn_if_short)

@@ -1,46 +1,68 @@
-"""Blur and restore pictures: the operator, the damp and the mean, put together.
+"""Blur and restore pictures: the operator, the prior, what is read from the picture.
 
-A picture y is the true convolution of a sharp one with a psf, plus noise.  Restored is
+A picture y is the true convolution of a sharp one with a psf, plus noise.  Two priors restore it:
 
-    x = argmin ‖A x − y‖² + damp² ‖x − x₀‖²,      x₀ = the mean of y, constant,
+    wiener   the linear estimate of least expected error, for spectra of scene and noise that are
+             read from the picture (wiener_restoration.py)
+    damp     x = argmin ‖A x − y‖² + damp² ‖x − x₀‖²,  x₀ = the mean of y, constant
 
-so that damping pulls detail towards grey and never the picture towards black.  The colours of a
-picture are a batch of grey ones that share the psf, its factor and the damp.
+so that detail is pulled towards grey and never the picture towards black.  The colours of a picture
+are a batch of grey ones that share the psf and its factor.
 
 What lies outside a photograph is unknown, and light from there has reached its edges.  So the
 default, 'valid', takes x for a larger scene that the psf and the frame of the camera reduce to y,
 and returns the part that lies in the frame.  Taken for circular or black outside, a photograph
-rings from its edges through the whole picture.
+rings from its edges through the whole picture.  Pixels that are no data are missing likewise.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..doors import ConvOperator
 from ..inverse import Certificate, Plan
 from ..inverse.plan import damp_value
 from ..numerics.checks import (
-    check_all_finite,
     check_choice,
     check_count,
     check_function,
+    check_kind,
+    check_memory_limit,
     check_number,
-    check_real_tensor,
-    check_values,
     is_sequence,
     shown,
 )
 from ..numerics.compiled import outside_graphs
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
-from ..parameter_choice import DampChoice, choose_damp
+from ..parameter_choice import DampChoice
+from ..parameter_choice.noise_models import JpegRounding
+from ..parameter_choice.rules import RULES
+from ..parameter_choice.whittle import PictureSpectra
+from .damped_restoration import faded_out, restore_damped
+from .memory import check_memory, memory_needed
+from .missing import check_saturation, find_missing
+from .operators import BOUNDARIES, LEAST_SIZE, blur_operator, check_sizes, frame
+from .series import Series
+from .wiener_restoration import DataReport, Question, restore
 
-BOUNDARIES = ("circular", "zeros", "reflect", "replicate", "symmetric", "valid")
+__all__ = [
+    "BOUNDARIES",
+    "PRIORS",
+    "TOL",
+    "Restored",
+    "blur",
+    "blur_operator",
+    "deblur",
+    "faded_out",
+    "frame",
+]
+
+PRIORS = ("wiener", "damp")
+DAMP_RULES = ("risk", *(rule for rule in RULES if rule != "lcurve"))
+"""Rules that serve pictures: the L-curve of a picture has no corner."""
 
 TOL = 1e-4
 """Relative error at which an iteration stops: about 0.01 of 255 grey levels, 1e-5 dB of PSNR."""
@@ -52,57 +74,24 @@ class Restored(NamedTuple):
     Attributes
     ----------
     planes : (C, H, W)
-    damp : as given or chosen
+    prior : 'wiener' or 'damp', what restored it
+    damp : as given or chosen, None for 'wiener'
     choice : how it was chosen, None where it was given or the picture is even
-    residual : (C, H, W), what x does not explain of the picture, y − Ax
+    residual : (C, H, W), what x does not explain of the picture, y − Ax; 0 where y is no datum
     plan, certificate : of the solve, one entry a plane
+    spectra : of scene and noise, one a component that was restored by itself; empty for 'damp'
+    data : what was concluded about the data; None for 'damp'
     """
 
     planes: Tensor
-    damp: float
+    prior: str
+    damp: float | None
     choice: DampChoice | None
     residual: Tensor
     plan: Plan | None
     certificate: Certificate
-
-
-def blur_operator(psf: Tensor, size: tuple[int, int], boundary: str = "circular") -> ConvOperator:
-    """The operator that blurs grey pictures into (H, W) = `size`.
-
-    Parameters
-    ----------
-    psf : (h, w), its centre the sample (h//2, w//2)
-    boundary
-        What lies outside the picture: itself again ('circular'), black ('zeros'), its mirror image
-        ('reflect', 'symmetric'), its edge ('replicate'), or a larger scene that is restored too
-        ('valid': x then has h−1 and w−1 samples more than y).
-
-    Returns
-    -------
-    ConvOperator
-        Of one channel, for batches (C, 1, H, W) of grey planes.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If the psf is not a real 2-D array, the size no pair or the boundary unknown.
-
-    Examples
-    --------
-    >>> import torch
-    >>> blur_operator(torch.ones(3, 5) / 15, (20, 30), "valid").domain_shape
-    (1, 22, 34)
-    """
-    h, w = _psf_size(psf)
-    check_choice("boundary", boundary, BOUNDARIES)
-    if not is_sequence(size) or len(size) != 2 or not all(isinstance(n, int) for n in size):
-        raise TypeError(f"size={shown(size)} must be (height, width), such as (128, 128).")
-    kernel = psf[None, None]
-    if boundary == "valid":
-        larger = size[0] + h - 1, size[1] + w - 1
-        return ConvOperator(kernel, larger, padding="valid", flip=True)
-    # Flipped, the middle sample h//2 meets the output when ⌊(h−1)/2⌋ samples are padded before.
-    return ConvOperator(kernel, size, padding="same", padding_mode=boundary, flip=True)
+    spectra: tuple[PictureSpectra, ...] = ()
+    data: DataReport | None = None
 
 
 @outside_graphs
@@ -145,7 +134,7 @@ def blur(
     """
     check_number("noise_std", noise_std)
     check_count("seed", seed, 0)
-    H, W = _check_sizes(planes, psf)
+    H, W = check_sizes(planes, psf)
     check_choice("boundary", boundary, BOUNDARIES)
     if boundary == "valid":
         H, W = H - psf.shape[0] + 1, W - psf.shape[1] + 1
@@ -163,9 +152,14 @@ def deblur(
     planes: Tensor,
     psf: Tensor,
     *,
-    damp: float | str = "risk",
+    prior: str | None = None,
+    damp: float | str | None = None,
     boundary: str = "valid",
     noise_std: float | None = None,
+    observed: Tensor | None = None,
+    saturation: float | str = "auto",
+    jpeg: Sequence[JpegRounding] | None = None,
+    series: Series | None = None,
     tol: float = TOL,
     memory_limit: float = DEFAULT_MEMORY_LIMIT,
     progress: Callable[[str], None] | None = None,
@@ -174,17 +168,31 @@ def deblur(
 
     Parameters
     ----------
-    planes : (C, H, W), floating point
+    planes : (C, H, W), floating point; NaN and infinities are missing data
     psf : (h, w); it should sum to 1
+    prior
+        'wiener', the estimate of least expected error with spectra read from the picture, or
+        'damp'.  By default 'wiener', but 'damp' where a damp is given, where padding invents what
+        lies outside, and for even pictures and those under 12 samples.
     damp
         A number, or the rule that chooses it: 'risk' (least expected error for pictures), 'gcv',
-        'lcurve', 'discrepancy' or 'sure' (`unconv.parameter_choice.choose_damp`), applied to the
-        circular operator of the same psf and the picture faded out towards its edges.
+        'discrepancy' or 'sure' (`unconv.parameter_choice.choose_damp`), applied to the circular
+        operator of the same psf and the picture faded out towards its edges.
     boundary
         What lies outside the picture: itself again ('circular'), black ('zeros'), its mirror image
         ('reflect', 'symmetric'), its edge ('replicate'), or a larger scene that is restored too
         ('valid', as a photograph's).
-    noise_std : standard deviation of the noise in the unit of the planes, if known
+    noise_std : standard deviation of white noise in the unit of the planes, if known
+    observed
+        (H, W) bool, True where a pixel was seen, by default where it is finite; the others are
+        restored.  Masks of files and of astropy are the other way round: `observed=~bad`.
+    saturation
+        Where the sensor was full and saw at least so much light: 'auto' (a plateau at the largest
+        value of a channel), a level, or 'off'; see `unconv.pictures.find_missing`.
+    jpeg
+        The rounding of the JPEG that the picture was stored as: one for a grey picture, three for
+        luminance and chrominances of one in colour (`unconv.pictures.jpeg_rounding`)
+    series : where factors for a damp are kept from one picture to the next of its size
     tol : error_bound to reach, and above which the certificate does not count as converged
     progress : is told what begins
 
@@ -206,124 +214,120 @@ def deblur(
     >>> bool(torch.allclose(deblur(y, gaussian(0.6), damp=1e-9, boundary="circular").planes, x))
     True
     """
-    size = _check_sizes(planes, psf)
+    check_choice("boundary", boundary, BOUNDARIES)
+    size = check_sizes(planes, psf, larger_psf=boundary == "valid")
     if noise_std is not None:
         check_number("noise_std", noise_std)
-    if not isinstance(damp, str):
-        damp = damp_value(damp)
+    check_number("tol", tol, positive=True)
+    check_memory_limit(memory_limit)
     if progress is not None:
         check_function("progress", progress)
-    check_all_finite("the picture", planes, "remove them first")
-    say = progress or (lambda step: None)
-    y, kernel = planes[:, None], psf.to(planes)
-    op = blur_operator(kernel, size, boundary)
-    choice = None
+    if jpeg is not None:
+        _check_jpeg(jpeg, len(planes))
+    if series is not None:
+        check_kind("series", series, Series, "make one with unconv.pictures.Series()")
+    damp = _checked_damp(damp)
+    check_saturation(saturation)
+    seen = _checked_seen(planes, observed)
+    kernel, say = psf.to(planes), progress or (lambda step: None)
+    chosen = _prior(prior, damp, boundary, planes, seen)
+    need = memory_needed(planes, kernel, boundary=boundary, prior=chosen, tol=tol)
+    check_memory(need, check_memory_limit(memory_limit))
+    if chosen == "damp":
+        limits: dict[str, Any] = {"memory_limit": memory_limit, "tol": tol, "series": series}
+        full = find_missing(planes, saturation=saturation, white=1.0, bad=~seen)
+        x = restore_damped(planes, kernel, size, damp, boundary, noise_std, full, limits, say)
+        plan = x.certificate.plan
+        return Restored(x.planes, "damp", x.damp, x.choice, x.residual, plan, x.certificate)
+    if not psf.detach().any():
+        raise ValueError("the psf is zero everywhere; check how it was made.")
+    question = Question(
+        psf.to(device=planes.device, dtype=torch.float64),
+        boundary,
+        jpeg,
+        noise_std,
+        saturation,
+        tol,
+        memory_limit,
+        say,
+    )
+    with torch.no_grad():
+        found = restore(planes.double(), None if bool(seen.all()) else seen, question)
+    return Restored(
+        planes=found.planes.to(planes.dtype),
+        prior="wiener",
+        damp=None,
+        choice=None,
+        residual=found.residual.to(planes.dtype),
+        plan=None,
+        certificate=found.certificate,
+        spectra=found.spectra,
+        data=found.report,
+    )
+
+
+def _check_jpeg(jpeg: Sequence[JpegRounding], planes: int) -> None:
+    """Refuse what is not the rounding of every component."""
+    if not is_sequence(jpeg) or not all(isinstance(r, JpegRounding) for r in jpeg):
+        raise TypeError(
+            f"jpeg={shown(jpeg)} must be a sequence of roundings; take it from jpeg_rounding()."
+        )
+    if len(jpeg) != planes or planes not in (1, 3):
+        raise ValueError(
+            f"jpeg has the rounding of {len(jpeg)} components and the picture {planes} planes; a "
+            "JPEG has 1 or 3 of both."
+        )
+
+
+def _checked_damp(damp: float | str | None) -> float | str | None:
     if isinstance(damp, str):
-        say("choosing the damp")
-        circular = blur_operator(kernel, size, "circular")
-        faded = faded_out(y)
-        if faded.any():
-            choice = choose_damp(circular, faded, damp, noise_std=noise_std)
-        damp = 1.0 if choice is None else choice.damp  # an even picture comes back by any damp
-    limits: dict[str, Any] = {"memory_limit": memory_limit, "expected_solves": len(y), "tol": tol}
-    say(f"restoring, damp {damp:.3g}")
-    mean = y.mean((-2, -1), keepdim=True).expand(-1, *op.domain_shape)
-    detail, certificate = op.lstsq(y - op(mean), damp, **limits)
-    x = mean + detail
-    residual, planes = (y - op(x))[:, 0], x[:, 0]
-    planes = frame(planes, psf) if boundary == "valid" else planes
-    return Restored(planes, damp, choice, residual, certificate.plan, certificate)
+        if damp == "lcurve":
+            raise ValueError(
+                "damp='lcurve' does not serve pictures, whose L-curve has no corner; use one of "
+                f"{', '.join(DAMP_RULES)}."
+            )
+        check_choice("damp", damp, DAMP_RULES)
+        return damp
+    return damp if damp is None else damp_value(damp)
 
 
-def frame(planes: Tensor, psf: Tensor) -> Tensor:
-    """The part of a scene that its 'valid' blur shows.
-
-    Parameters
-    ----------
-    planes : (C, H, W), the scene
-    psf : (h, w)
-
-    Returns
-    -------
-    (C, H−h+1, W−w+1), a view
-
-    Raises
-    ------
-    ValueError, TypeError
-        If these are not real arrays of these shapes, or the psf is the larger one.
-
-    Examples
-    --------
-    >>> import torch
-    >>> frame(torch.zeros(3, 20, 20), torch.ones(5, 5)).shape
-    torch.Size([3, 16, 16])
-    """
-    H, W = _check_sizes(planes, psf)
-    h, w = psf.shape
-    top, left = (h - 1) // 2, (w - 1) // 2
-    return planes[:, top : top + H - h + 1, left : left + W - w + 1]
-
-
-def faded_out(y: Tensor) -> Tensor:
-    """y without its mean, faded out towards its edges by a Hann window of unit power.
-
-    What reads noise and signal from a periodic spectrum needs it for photographs: the jump where
-    opposite edges meet would drown both.  White noise keeps its power.
-
-    Parameters
-    ----------
-    y : (..., H, W), real
-
-    Returns
-    -------
-    (..., H, W) float64
-
-    Raises
-    ------
-    ValueError, TypeError
-        If y is complex, empty or has fewer than two axes.
-
-    Examples
-    --------
-    >>> import torch
-    >>> y = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)).double()
-    >>> 0.8 < float(faded_out(y).std()) < 1.2
-    True
-    """
-    check_values("y", check_real_tensor("y", y))
-    if y.ndim < 2 or y.numel() == 0:
-        raise ValueError(f"pictures must have shape (..., H, W), got {tuple(y.shape)}.")
-    y = y.double() - y.double().mean((-2, -1), keepdim=True)
-    for dim in (-2, -1):
-        n = y.shape[dim]
-        t = torch.arange(n, dtype=y.dtype, device=y.device)
-        window = torch.sin(math.pi * (t + 0.5) / n) ** 2
-        window /= window.square().mean().sqrt()
-        y = y * (window[:, None] if dim == -2 else window)
-    return y
-
-
-def _check_sizes(planes: Tensor, psf: Tensor) -> tuple[int, int]:
-    """(H, W) of a picture that is at least as large as the psf."""
-    check_real_tensor("planes", planes)
-    check_values("planes", planes)
-    if planes.ndim != 3 or planes.numel() == 0:
+def _checked_seen(planes: Tensor, observed: Tensor | None) -> Tensor:
+    """(H, W) bool: what is finite in all colours and was not excluded."""
+    seen = planes.detach().isfinite().all(0)
+    if observed is None:
+        if not bool(seen.any()):
+            raise ValueError("the picture holds no finite pixel; check how it was read.")
+        return seen
+    mask = observed
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"observed={shown(observed)} must be a torch.Tensor of bool.")
+    if mask.dtype != torch.bool or mask.shape != planes.shape[1:]:
         raise ValueError(
-            f"a picture must have shape (C, H, W), got {tuple(planes.shape)}; add the channel axis "
-            "of a grey one with planes[None]."
+            f"observed must be a bool tensor of shape {tuple(planes.shape[1:])}, True where a "
+            f"pixel was seen, got {mask.dtype} of shape {tuple(mask.shape)}."
         )
-    (h, w), (H, W) = _psf_size(psf), planes.shape[1:]
-    if h > H or w > W:
-        raise ValueError(
-            f"the psf ({h} × {w}) is larger than the picture ({H} × {W}); crop the psf or check "
-            "its unit."
-        )
-    return H, W
+    seen = seen & mask.to(seen.device)
+    if not bool(seen.any()):
+        raise ValueError("observed excludes every finite pixel; it must be True where seen.")
+    return seen
 
 
-def _psf_size(psf: Tensor) -> tuple[int, int]:
-    check_real_tensor("a psf", psf)
-    check_values("a psf", psf)
-    if psf.ndim != 2 or psf.numel() == 0:
-        raise ValueError(f"a psf must be a 2-D grey array, got shape {tuple(psf.shape)}.")
-    return psf.shape[0], psf.shape[1]
+def _prior(
+    prior: str | None, damp: float | str | None, boundary: str, planes: Tensor, seen: Tensor
+) -> str:
+    """What restores the picture; see `deblur`."""
+    if prior is not None:
+        check_choice("prior", prior, PRIORS)
+    why = None
+    data = planes.detach()[:, seen]
+    if boundary not in ("valid", "circular"):
+        why = f"boundary={boundary!r} invents what lies outside, which is no part of its scene"
+    elif min(planes.shape[1:]) < LEAST_SIZE:
+        why = f"no spectrum can be read from fewer than {LEAST_SIZE} samples along an axis"
+    elif bool((data.amax(1) == data.amin(1)).all()):
+        why = "the picture is even"
+    if prior == "wiener" and damp is not None:
+        raise ValueError("prior='wiener' takes no damp; give one of the two.")
+    if prior == "wiener" and why is not None:
+        raise ValueError(f"prior='wiener' does not serve: {why}; use prior='damp'.")
+    return prior or ("wiener" if damp is None and why is None else "damp")

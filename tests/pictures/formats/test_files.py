@@ -115,7 +115,7 @@ def test_damaged_files_never_leak_another_error(tmp_path: Path, suffix: str) -> 
 
 def test_text_named_png(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("hello, this is text")
-    refused(tmp_path / "a.png", "not a PNG, JPEG, TIFF or NPY")
+    refused(tmp_path / "a.png", "not a PNG, JPEG, TIFF, NPY or FITS")
 
 
 def test_missing_empty_and_directory(tmp_path: Path) -> None:

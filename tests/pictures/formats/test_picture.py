@@ -15,7 +15,7 @@ from unconv.pictures.formats import (
 )
 from unconv.pictures.formats.picture import to_pixels
 
-from .samples import FLOATS, make_picture, refused
+from .samples import FLOATS, make_picture
 
 png = pytest.importorskip("png")
 tifffile = pytest.importorskip("tifffile")
@@ -23,12 +23,16 @@ tifffile = pytest.importorskip("tifffile")
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("suffix", [".npy", ".tif"])
-def test_not_finite(tmp_path: Path, value: float, suffix: str) -> None:
+def test_not_finite_is_not_seen_and_comes_as_it_is(
+    tmp_path: Path, value: float, suffix: str
+) -> None:
     pixels = np.zeros((4, 5), np.float32)
     pixels[2, 3] = pixels[3, 0] = value
     path = tmp_path / f"a{suffix}"
     np.save(path, pixels) if suffix == ".npy" else tifffile.imwrite(path, pixels)
-    refused(path, "2 pixel values", "row 2, column 3")
+    np.testing.assert_array_equal(read_picture(path).planes, pixels[None])
+    write_picture(path, read_picture(path))
+    np.testing.assert_array_equal(read_picture(path).planes, pixels[None])
 
 
 def test_integers_are_clipped_and_rounded_never_wrapped(tmp_path: Path) -> None:
@@ -43,6 +47,7 @@ def test_integers_are_clipped_and_rounded_never_wrapped(tmp_path: Path) -> None:
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_float_into_png(tmp_path: Path, dtype: str, channels: int) -> None:
     picture = make_picture(dtype, channels)
+    picture = picture.replace(picture.planes / 30)  # partly below zero
     write_picture(tmp_path / "a.png", picture)
     back = read_picture(tmp_path / "a.png")
     assert back.dtype == np.uint16
@@ -81,9 +86,29 @@ def test_grey_with_alpha_into_npy(tmp_path: Path) -> None:
         write_picture(tmp_path / "a.npy", make_picture("uint8", 2))
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".npy"])
-@pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_nan_is_not_written(tmp_path: Path, suffix: str, dtype: str) -> None:
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_another_unit_is_not_clipped_without_a_word(tmp_path: Path, suffix: str) -> None:
+    counts = Picture(np.linspace(80, 4000, 48).reshape(1, 6, 8), dtype=np.dtype("float32"))
+    with pytest.raises(PictureError, match=r"from 80 to 4000, and .* holds 0 to 1; write \.tif"):
+        write_picture(tmp_path / f"a{suffix}", counts)
+    assert [*tmp_path.iterdir()] == []
+    lights = np.full((1, 20, 20), 0.9)
+    lights[0, 3, 3:6] = 3.0  # sharpened: clipped, as ever
+    write_picture(tmp_path / f"a{suffix}", Picture(lights, dtype=np.dtype("float32")))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".npy", ".fits"])
+def test_channels_that_a_format_has_not(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(PictureError, match=r"does not hold 2 channels; write .tif"):
+        write_picture(tmp_path / f"a{suffix}", Picture(np.zeros((2, 6, 8))))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "dtype"),
+    [(".png", "uint8"), (".jpg", "uint8"), (".tif", "uint8"), (".npy", "uint8"),
+     (".png", "float32"), (".jpg", "float32"), (".fits", "uint16")],
+)  # fmt: skip
+def test_nan_is_not_written_where_there_is_none(tmp_path: Path, suffix: str, dtype: str) -> None:
     planes = np.zeros((3, 4, 5))
     planes[1, 2, 3] = np.nan
     with pytest.raises(PictureError, match="row 2, column 3, channel 1"):
@@ -105,7 +130,7 @@ def test_replace_keeps_the_rest() -> None:
         picture.replace(picture.planes[:, 1:])
 
 
-@pytest.mark.parametrize("shape", [(4, 5), (2, 4, 5), (1, 0, 5), (1, 1, 4, 5)])
+@pytest.mark.parametrize("shape", [(4, 5), (0, 4, 5), (1, 0, 5), (1, 1, 4, 5)])
 def test_bad_planes(shape: tuple[int, ...]) -> None:
     with pytest.raises(PictureError, match="planes must be"):
         Picture(np.zeros(shape))

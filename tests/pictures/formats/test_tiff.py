@@ -116,7 +116,41 @@ def test_tiff_ring_of_pages_ends(tmp_path: Path) -> None:
 @pytest.mark.parametrize("imagej", [False, True])
 def test_tiff_stack(tmp_path: Path, imagej: bool) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((6, 8, 9), np.uint8), imagej=imagej)
-    refused(tmp_path / "a.tif", "6 pages")
+    refused(tmp_path / "a.tif", "stack", "6 pages", "restore one plane at a time")
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize(("colours", "extra"), [(1, 1), (1, 2), (1, 4), (3, 1), (3, 2)])
+def test_channels_that_are_no_alpha_are_planes(
+    tmp_path: Path, colours: int, extra: int, planar: str
+) -> None:
+    """Two channels of a microscope are no grey picture with alpha."""
+    planes = make_pixels("uint16", colours + extra).transpose(2, 0, 1)
+    tifffile.imwrite(
+        tmp_path / "a.tif", planes if planar == "separate" else np.moveaxis(planes, 0, -1),
+        photometric="rgb" if colours == 3 else "minisblack", planarconfig=planar,
+        extrasamples=[0] * extra, metadata=None,
+    )  # fmt: skip
+    picture = read_picture(tmp_path / "a.tif")
+    assert picture.alpha is None
+    np.testing.assert_array_equal(picture.planes, planes / 65535)
+    write_picture(tmp_path / "b.tif", picture)
+    with tifffile.TiffFile(tmp_path / "b.tif") as tif:
+        page = tif.pages[0]
+        assert page.extrasamples == (0,) * extra
+        assert (page.photometric, page.planarconfig) == (
+            2 if colours == 3 else 1, 2 if planar == "separate" else 1,
+        )  # fmt: skip
+    same(picture, read_picture(tmp_path / "b.tif"))
+
+
+def test_planar_grey_with_alpha(tmp_path: Path) -> None:
+    pixels = make_pixels("uint8", 2)
+    tifffile.imwrite(
+        tmp_path / "a.tif", pixels.transpose(2, 0, 1), photometric="minisblack",
+        planarconfig="separate", extrasamples=["unassalpha"], metadata=None,
+    )  # fmt: skip
+    same(make_picture("uint8", 2), read_picture(tmp_path / "a.tif"))
 
 
 @pytest.mark.parametrize(
@@ -134,7 +168,7 @@ def test_tiff_stack(tmp_path: Path, imagej: bool) -> None:
         ),
         (
             np.zeros((8, 8, 5), np.uint8),
-            {"photometric": "rgb", "planarconfig": "contig", "extrasamples": [0, 0]},
+            {"photometric": "rgb", "planarconfig": "contig", "extrasamples": [0, 2]},
             "5 channels",
         ),
     ],

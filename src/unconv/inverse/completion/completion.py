@@ -14,7 +14,7 @@ The preconditioner (preconditioner.py) keeps their number from growing with the 
 
 Proof.  With r = G(z + q∗u), what is left for any u, and the signal's spectrum S
 
-    ‖S^-½ δx‖² ≤ ⟨r, v r⟩ = ε²,        ‖δ P(z + q∗u)‖ ≤ ε/s,
+    ‖S^-½ δx‖² ≤ ⟨r, v r⟩ = ε²,        ‖δ P(z + q∗u)‖ ≤ ε/s,      s² = min N,
 
 since q∗δu, with G q δu = r, has the energy ⟨δu, G q δu⟩ = ⟨r, (G q Gᴴ)⁻¹ r⟩ ≤ ⟨r, G v Gᴴ r⟩.  That
 costs one pair of FFTs.  A residual proves less: relative to it the error may be larger by
@@ -74,9 +74,10 @@ class Completion(Rounds):
         self.put_(w, torch.zeros_like(left))
         error = p.energy(self.put_(torch.zeros_like(w), left)).sqrt()
         error = torch.hypot(error, self._round_off(data, u, w))
-        size = self._of_noise(w)
-        if y is not None:  # ‖S^-½x‖² = ⟨w, y⟩ − s²‖w‖²
-            size = (inner(w, y) - size.square()).clamp(min=0).sqrt()
+        if y is None:
+            size = p.std * norm(w)
+        else:  # ‖S^-½x‖² = ⟨w, y⟩ − ‖N^½w‖²
+            size = (inner(w, y) - inner(w, p.of_noise(w))).clamp(min=0).sqrt()
         steps = torch.zeros_like(error, dtype=torch.long)
         vanishes = error <= _VANISHES * data.largest
         vanishes &= size <= _NEXT_TO_NOTHING * data.largest
@@ -87,7 +88,3 @@ class Completion(Rounds):
         p = self.precision
         complete = torch.hypot(norm(u), data.given)
         return _EPS * p.rms_of_v * (p.rms_q * complete + norm(w))
-
-    def _of_noise(self, w: Tensor) -> Tensor:
-        """s·‖w‖."""
-        return self.precision.std * norm(w)

@@ -1,12 +1,13 @@
 """What complete data would have, per frequency: precision and estimate.
 
-For a signal of the power spectrum S and white noise of the variance s², complete data have
+For a signal of the power spectrum S and noise of the power spectrum N, complete data have
 
-    v(ω) = C(ω) S(ω) C(ω)ᴴ + s²,      q(ω) = v(ω)⁻¹  (their precision),
+    v(ω) = C(ω) S(ω) C(ω)ᴴ + N(ω),    q(ω) = v(ω)⁻¹  (their precision),
     x(ω) = e(ω) y(ω),                  e(ω) = S(ω) C(ω)ᴴ q(ω)  (the estimate);
 
-damping is S = 1, s = damp.  Where there are several channels nothing is squared: with B = C S^½ and
-[Bᴴ; s·I] = [Q₁; Q₂]·R, v is RᴴR, q = R⁻¹R⁻ᴴ and e = S^½ Q₁ R⁻ᴴ, which lose eps·σ_max/s.
+white noise of the variance s² has N = s², and damping is S = 1, s = damp.  Where there are several
+channels nothing is squared: with B = C S^½ and [Bᴴ; N^½] = [Q₁; Q₂]·R, v is RᴴR, q = R⁻¹R⁻ᴴ and
+e = S^½ Q₁ R⁻ᴴ, which lose eps·σ_max/s.
 
 Source: Rasmussen & Williams, "Gaussian Processes for Machine Learning", MIT Press 2006, A.2; the QR
 of the stack, Björck, "Numerical Methods for Least Squares Problems", SIAM 1996.
@@ -30,10 +31,11 @@ class Precision(nn.Module):
     ----------
     torus : the grid
     blocks : (F, B, g, r, c) complex128, C: what maps c domain components to r outputs
-    std : (B,) s, or damp
+    std : (B,) s, or damp; of noise that is not white the root of its least power
     root
         S^½, (F, 1, g, c) for components apart, (F, 1, g, c, c) Hermitian for correlated ones; None
         for a white signal of variance 1
+    noise : N, (F, B or 1, g or 1, r or 1), for noise that is not white
 
     Attributes
     ----------
@@ -49,9 +51,15 @@ class Precision(nn.Module):
     root_of_v: Tensor | None
     estimate: Tensor
     std: Tensor
+    noise: Tensor
 
     def __init__(
-        self, torus: Torus, blocks: Tensor, std: Tensor, root: Tensor | None = None
+        self,
+        torus: Torus,
+        blocks: Tensor,
+        std: Tensor,
+        root: Tensor | None = None,
+        noise: Tensor | None = None,
     ) -> None:
         super().__init__()
         _, self.kernels, self.groups, self.channels, _ = blocks.shape
@@ -60,7 +68,9 @@ class Precision(nn.Module):
         if root is not None:
             blocks = blocks @ root if coupled else blocks * root[..., None, :]
         find = _by_numbers if self.one_channel else _by_blocks
-        q, root_of_v, estimate = find(blocks, std)
+        white = std.square().reshape(1, -1, 1, 1)
+        noise = white if noise is None else noise
+        q, root_of_v, estimate = find(blocks, noise)
         if root is not None:
             estimate = root @ estimate if coupled else estimate * root[..., None]
         if self.one_channel:
@@ -75,6 +85,10 @@ class Precision(nn.Module):
         )
         self.register_buffer("estimate", estimate)
         self.register_buffer("std", std)
+        # of images on the grid: (B or 1, g·r or 1, *spectrum or 1)
+        each = noise.flatten(2).permute(1, 2, 0)
+        sizes = torus.spectrum_shape if len(noise) > 1 else [1] * len(torus.coarse)
+        self.register_buffer("noise", each.unflatten(-1, sizes).contiguous())
         q_of_all = _power(q).mean() * self.channels  # of rows of a block, one of each
         self.rms_q = float(q_of_all.sqrt())
         v_of_all = 1 / q if root_of_v is None else _power(root_of_v)
@@ -123,6 +137,12 @@ class Precision(nn.Module):
             return Y / self.q
         return multiply(self.root_of_v, multiply(self.root_of_v, Y), adjoint=True)
 
+    def of_noise(self, grid: Tensor) -> Tensor:
+        """N∗grid, (N, g·r, *coarse)."""
+        if self.noise[0, 0].numel() == 1:
+            return self.noise * grid
+        return self.torus.inverse_transform(self.torus.transform(grid) * self.noise)
+
     def carried(self, grid: Tensor) -> Tensor:
         """S Cᴴ grid on the fine grid: S Cᴴ is e v."""
         return self.estimated(self.times_v(self.torus.transform(grid)))
@@ -145,23 +165,23 @@ def _power(Y: Tensor) -> Tensor:
     return Y.real.square().addcmul_(Y.imag, Y.imag)
 
 
-def _by_numbers(blocks: Tensor, std: Tensor) -> tuple[Tensor, None, Tensor]:
+def _by_numbers(blocks: Tensor, noise: Tensor) -> tuple[Tensor, None, Tensor]:
     """q, None and S^-½e = Bᴴq for rows of one output channel."""
-    v = _power(blocks).sum(-1, keepdim=True) + std.square().reshape(-1, 1, 1, 1)
+    v = _power(blocks).sum(-1, keepdim=True) + noise[..., None]
     q = v.reciprocal_()
     return q, None, blocks.mH.resolve_conj() * q
 
 
-def _by_blocks(blocks: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """q, R with v = RᴴR, and S^-½e, by a QR of [Bᴴ; s·I] per frequency."""
+def _by_blocks(blocks: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """q, R with v = RᴴR, and S^-½e, by a QR of [Bᴴ; N^½] per frequency."""
     F, B, g, r, c = blocks.shape
     q, root = (blocks.new_empty(F, B, g, r, r) for _ in range(2))
     estimate = blocks.new_empty(F, B, g, c, r)
-    noise = torch.eye(r, dtype=blocks.dtype, device=blocks.device) * std.reshape(-1, 1, 1, 1)
+    std = noise.sqrt().to(blocks.dtype).expand(F, B, g, r)
 
     def work(part: slice) -> None:
         mine = blocks[part]
-        stacked = torch.cat([mine.mH, noise.expand(*mine.shape[:3], r, r)], -2)
+        stacked = torch.cat([mine.mH, torch.diag_embed(std[part])], -2)
         Q, R = torch.linalg.qr(stacked)
         eye = torch.eye(r, dtype=R.dtype, device=R.device).expand_as(R)
         inverse = torch.linalg.solve_triangular(R, eye, upper=True)

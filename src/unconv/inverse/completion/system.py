@@ -134,10 +134,7 @@ class CompletionInverse(InverseOperator):
         grid[frame] = y
         c.put_(grid, y.new_zeros(len(y), len(c.where)))
         x, found = c.estimate(grid, self.tol, self.maxiter)
-        std = c.precision.std.reshape(-1, *[1] * (y.ndim - 1))
-        residual = None
-        if recorded:
-            residual = std.square() * found.w[frame]
+        residual = c.precision.of_noise(found.w)[frame] if recorded else None
         return x[self._frame(outputs=False)], found, residual
 
     def _adjoint(self, x: Tensor, recorded: bool) -> tuple[Tensor, Completed, Tensor | None]:

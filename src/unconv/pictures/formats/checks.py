@@ -12,13 +12,14 @@ from .picture import Array, PictureError
 
 
 def need(module: str) -> Any:
-    """Import a module of the `cli` extra, or say how to install it."""
+    """Import a module of the extras `cli` and `fits`, or say how to install it."""
     try:
         return importlib.import_module(module)
     except ImportError as exc:
         package = {"PIL": "pillow"}.get(name := module.partition(".")[0], name)
+        extra = {"astropy": "fits"}.get(package, "cli")
         raise PictureError(
-            f"this picture needs the package {package}; pip install 'unconv[cli]'"
+            f"this picture needs the package {package}; pip install 'unconv[{extra}]'"
         ) from exc
 
 

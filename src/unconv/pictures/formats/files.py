@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from . import (
+    fits,
     jpeg,
     npy,
     png,
@@ -17,6 +18,7 @@ from . import (
 )
 from .atomic import replacing, require_regular
 from .checks import require_finite
+from .orientation import upright
 from .picture import (
     Array,
     Picture,
@@ -35,23 +37,30 @@ class _Format(NamedTuple):
     write: Callable[[BinaryIO, Array, Mapping[str, Any]], None]  # file, pixels, metadata
 
 
+# Restored lights may go that far out of range, and so many of them; more are in another unit.
+_MOST_BEYOND, _BEYOND = 0.01, 0.5
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # + is BigTIFF
 _FORMATS = {
     "PNG": _Format((b"\x89PNG\r\n\x1a\n",), (".png",), png.read, png.write),
     "JPEG": _Format((b"\xff\xd8\xff",), (".jpg", ".jpeg"), jpeg.read, jpeg.write),
     "TIFF": _Format(_TIFF_MAGIC, (".tif", ".tiff"), tiff.read, tiff.write),
     "NPY": _Format((b"\x93NUMPY",), (".npy",), npy.read, npy.write),
+    "FITS": _Format((b"SIMPLE  =",), (".fits", ".fit", ".fts"), fits.read, fits.write),
 }
 _SUFFIXES = {suffix: kind for kind, form in _FORMATS.items() for suffix in form.suffixes}
 
 
 def read_picture(path: PathLike, *, max_pixels: int = 100_000_000) -> Picture:
-    """Read a PNG, JPEG, TIFF or NPY file; its content decides which, not its name.
+    """Read a PNG, JPEG, TIFF, NPY or FITS file; its content decides which, not its name.
 
     PNG: 1 to 16 bits, grey, RGB, palette (expanded), alpha, `tRNS` (becomes alpha).  JPEG: grey,
-    RGB.  TIFF: one page of uint8, uint16 or float, grey or RGB, with or without alpha, uncompressed
-    or in LZW, deflate, PackBits, LZMA, zstd or JPEG.
-    NPY: (H, W) or (H, W, 1 | 3 | 4), uint8, uint16 or float; never unpickled.
+    RGB.  TIFF: one page of uint8, uint16 or float, grey or RGB, with further channels (planes of
+    the picture, unless the file calls them alpha), uncompressed or in LZW, deflate, PackBits, LZMA,
+    zstd or JPEG.  NPY: (H, W) or (H, W, 1 | 3 | 4), uint8, uint16 or float; never unpickled.
+    FITS: one image of one plane or of three, integers or floats.
+
+    What was stored sideways, as by telephones, comes upright.  NaN and infinities are read as they
+    are: pixels that were not seen.
 
     Args:
         path: the file.
@@ -62,8 +71,8 @@ def read_picture(path: PathLike, *, max_pixels: int = 100_000_000) -> Picture:
         Picture with planes float64 (C, H, W).
 
     Raises:
-        PictureError: the file is missing, too large, damaged, of an unsupported kind, or has NaN or
-            infinite pixels; or the package that reads it is not installed.
+        PictureError: the file is missing, too large, damaged or of an unsupported kind; or the
+            package that reads it is not installed.
 
     Example:
         >>> picture = read_picture("blurred.png")  # doctest: +SKIP
@@ -73,15 +82,17 @@ def read_picture(path: PathLike, *, max_pixels: int = 100_000_000) -> Picture:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            head = file.read(8)
+            head = file.read(9)
             file.seek(0)
             form = next((form for form in _FORMATS.values() if head.startswith(form.magic)), None)
             if form is None:
                 raise PictureError(
-                    f"{path} is not a PNG, JPEG, TIFF or NPY file (it begins with {head!r}); "
-                    "convert it to one of these"
+                    f"{path} is not a PNG, JPEG, TIFF, NPY or FITS file (it begins with "
+                    f"{head[:8]!r}); convert it to one of these"
                 )
             pixels, metadata = form.read(file, max_pixels)
+            has_alpha = metadata.pop("has_alpha", None)
+            pixels, metadata = upright(pixels, metadata)
     except PictureError:
         raise
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as exc:
@@ -93,8 +104,7 @@ def read_picture(path: PathLike, *, max_pixels: int = 100_000_000) -> Picture:
             f"{path} is damaged, cut short or of an unsupported kind ({_brief(exc)}); "
             "get a fresh copy or save it again from another program"
         ) from exc
-    require_finite(pixels, str(path))
-    return from_pixels(pixels, metadata)
+    return from_pixels(pixels, metadata, has_alpha)
 
 
 def check_writable(path: PathLike) -> None:
@@ -142,21 +152,24 @@ def write_picture(path: PathLike, picture: Picture) -> None:
     """Write a picture in the format of the extension, atomically.
 
     Integer pixels are clipped to [0, 1], scaled and rounded to nearest.  Float pixels are written
-    as they are to TIFF and NPY.  PNG holds 8 or 16 bits: float pixels are clipped to [0, 1] and
-    written in 16.  JPEG holds 8: anything deeper is clipped and rounded to 8; a picture that was a
-    JPEG keeps its quantisation tables and subsampling, any other gets quality 95, not subsampled.
-    A TIFF that was compressed is written deflated, without loss, and any other uncompressed.
+    as they are to TIFF, NPY and FITS.  PNG holds 8 or 16 bits: float pixels are clipped to [0, 1]
+    and written in 16.  JPEG holds 8: anything deeper is clipped and rounded to 8; a picture that
+    was a JPEG keeps its quantisation tables and subsampling, any other gets quality 95, not
+    subsampled.  Float pixels of which more than 1 % lie beyond [−½, 1½] are in another unit, and
+    refused by both.  A TIFF that was compressed is written deflated, without loss, and any other
+    uncompressed.
 
     The picture is encoded in memory and stored beside the target, whose place it takes when all of
     it is on the disk; on any failure the target is untouched.  An existing file keeps its mode.
 
     Args:
-        path: .png, .jpg, .jpeg, .tif, .tiff or .npy
+        path: .png, .jpg, .jpeg, .tif, .tiff, .npy, .fits, .fit or .fts
         picture: the picture, finite.
 
     Raises:
-        PictureError: as `check_writable`; or NaN or infinite planes, alpha into JPEG, grey with
-            alpha into NPY, values beyond a float dtype's range, a failing encoder or disk.
+        PictureError: as `check_suitable` and `check_writable`; or NaN or infinite planes where the
+            format or dtype has none, values beyond a float dtype's range, a failing encoder or
+            disk.
 
     Example:
         >>> picture = read_picture("blurred.png")  # doctest: +SKIP
@@ -164,27 +177,56 @@ def write_picture(path: PathLike, picture: Picture) -> None:
     """
     path = Path(path)
     check_writable(path)
+    check_suitable(path, picture)
     kind = _SUFFIXES[path.suffix.lower()]
-    if picture.alpha is not None and kind == "JPEG":
-        raise PictureError(f"{path}: JPEG has no alpha channel; write .png or .tif")
-    if picture.alpha is not None and kind == "NPY" and picture.planes.shape[0] == 1:
-        raise PictureError(f"{path}: NPY pictures have 1, 3 or 4 channels; write .png or .tif")
-    require_finite(np.moveaxis(picture.planes, 0, -1), str(path))
     dtype = picture.dtype
     if kind == "JPEG":
         dtype = np.dtype(np.uint8)
     elif kind == "PNG" and dtype != np.uint8:
         dtype = np.dtype(np.uint16)
+    if dtype.kind == "u":
+        require_finite(np.moveaxis(picture.planes, 0, -1), str(path))
     pixels = to_pixels(picture, dtype)
+    metadata = {**picture.metadata, "has_alpha": picture.alpha is not None}
     try:
         with replacing(path) as file:
-            _FORMATS[kind].write(file, pixels, picture.metadata)
+            _FORMATS[kind].write(file, pixels, metadata)
     except PictureError:
         raise
     except Exception as exc:  # encoders fail in many ways
         raise PictureError(
             f"{path} could not be written as {kind} ({_brief(exc)}); write another format"
         ) from exc
+
+
+def check_suitable(path: PathLike, picture: Picture) -> None:
+    """Raise PictureError if the format of `path` cannot hold such a picture; writes nothing.
+
+    A command calls this before it computes: what is restored has the channels, the alpha and about
+    the range of what was read.
+
+    Raises:
+        PictureError: alpha into JPEG or FITS, or with grey into NPY; a number of channels that the
+            format has not; a float picture in another unit than white = 1 into PNG or JPEG.
+
+    Example:
+        >>> check_suitable("a.png", Picture(np.full((1, 4, 4), 0.5)))
+    """
+    kind = _SUFFIXES[Path(path).suffix.lower()]
+    channels, alpha = len(picture.planes), picture.alpha is not None
+    if alpha and kind in ("JPEG", "FITS"):
+        raise PictureError(f"{path}: {kind} has no alpha channel; write .png or .tif")
+    if alpha and kind == "NPY" and channels != 3:
+        raise PictureError(f"{path}: NPY pictures have 1, 3 or 4 channels; write .png or .tif")
+    if channels not in (1, 3) and kind != "TIFF":
+        raise PictureError(f"{path}: {kind} does not hold {channels} channels; write .tif")
+    if kind in ("PNG", "JPEG") and picture.dtype.kind == "f":
+        seen = picture.planes[np.isfinite(picture.planes)]
+        if np.mean((seen < -_BEYOND) | (seen > 1 + _BEYOND)) > _MOST_BEYOND:
+            raise PictureError(
+                f"{path}: the picture goes from {seen.min():.4g} to {seen.max():.4g}, and {kind} "
+                "holds 0 to 1; write .tif, .npy or .fits, or divide it by its white first"
+            )
 
 
 def _brief(exc: BaseException) -> str:

@@ -23,15 +23,17 @@ class Picture:
     """Pixels for computing, and all that is needed to write them back.
 
     Args:
-        planes: float64 (C, H, W), C = 1 (grey) or 3 (RGB).  Integer pixels are scaled to [0, 1]
-            (uint8 / 255, uint16 / 65535), float pixels are as stored.  The values are those of the
-            file: no gamma is undone.
+        planes: float64 (C, H, W), C = 1 (grey), 3 (RGB) or the channels of a TIFF.  Integer pixels
+            are scaled to [0, 1] (uint8 / 255, uint16 / 65535), float pixels are as stored, NaN and
+            infinities too.  The values are those of the file: no gamma is undone.  The first row
+            is the top one as the picture is seen.
         alpha: (H, W) in the file's own dtype, or None.  Never filtered.
         dtype: how the pixels are stored: uint8, uint16, float16, float32 or float64.
         metadata: what travels along, only the keys that the file had.  Shared by the formats:
             ``exif`` (bytes), ``icc_profile`` (bytes), ``xmp`` (bytes), ``dpi`` ((x, y), pixels per
-            inch).  For writing the same format again: ``png_chunks``, ``jpeg``, ``tiff``, ``npy``.
-            The EXIF orientation is kept as it is and the pixels are not turned.
+            inch).  For writing the same format again: ``png_chunks``, ``jpeg``, ``tiff``, ``npy``,
+            ``fits``.  A picture that was stored sideways is upright here, and its EXIF
+            orientation is 1.
 
     Raises:
         PictureError: shapes or dtypes are not as above.
@@ -53,8 +55,11 @@ class Picture:
         object.__setattr__(self, "planes", np.asarray(self.planes, dtype=np.float64))
         object.__setattr__(self, "dtype", np.dtype(self.dtype))
         shape = self.planes.shape
-        if len(shape) != 3 or shape[0] not in (1, 3) or 0 in shape:
-            raise PictureError(f"planes must be (1, H, W) or (3, H, W), not {shape}; move the axes")
+        if len(shape) != 3 or 0 in shape:
+            raise PictureError(
+                f"planes must be (C, H, W), such as (1, H, W) or (3, H, W), not {shape}; move the "
+                "axes"
+            )
         if self.dtype.name not in DTYPES:
             raise PictureError(f"dtype={self.dtype} cannot be stored; use one of {DTYPES}")
         if self.alpha is None:
@@ -72,12 +77,17 @@ class Picture:
         return replace(self, planes=planes)
 
 
-def from_pixels(pixels: Array, metadata: Mapping[str, Any]) -> Picture:
-    """The picture of pixels (H, W) or (H, W, 1 | 2 | 3 | 4) as stored; an even last is alpha."""
+def from_pixels(
+    pixels: Array, metadata: Mapping[str, Any], has_alpha: bool | None = None
+) -> Picture:
+    """The picture of pixels (H, W) or (H, W, C) as stored, the last being alpha or not.
+
+    has_alpha : None where 2 and 4 channels mean alpha
+    """
     dtype = pixels.dtype.newbyteorder("=")
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     alpha = None
-    if pixels.shape[2] in (2, 4):
+    if pixels.shape[2] in (2, 4) if has_alpha is None else has_alpha:
         pixels, alpha = pixels[..., :-1], pixels[..., -1].astype(dtype)
     planes = np.ascontiguousarray(np.moveaxis(pixels, 2, 0), dtype=np.float64)
     if dtype.kind == "u":
@@ -86,7 +96,7 @@ def from_pixels(pixels: Array, metadata: Mapping[str, Any]) -> Picture:
 
 
 def to_pixels(picture: Picture, dtype: np.dtype[Any]) -> Array:
-    """Pixels as `dtype` stores them: (H, W) or, with more channels, (H, W, 2 | 3 | 4)."""
+    """Pixels as `dtype` stores them: (H, W) or, with more channels, (H, W, C), alpha last."""
     planes = [_stored(plane, dtype) for plane in picture.planes]
     if picture.alpha is not None:
         alpha = picture.alpha
@@ -101,7 +111,7 @@ def _stored(values: Array, dtype: np.dtype[Any]) -> Array:
     if dtype.kind == "u":
         stored: Array = np.rint(np.clip(values, 0, 1) * np.iinfo(dtype).max).astype(dtype)
         return stored
-    largest = np.abs(values).max()
+    largest = np.abs(values, where=np.isfinite(values), out=np.zeros_like(values)).max()
     if largest > np.finfo(dtype).max:
         raise PictureError(f"a value of {largest:g} does not fit {dtype}; use a wider dtype")
     return values.astype(dtype)

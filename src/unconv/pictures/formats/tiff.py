@@ -1,4 +1,8 @@
-"""TIFF, by tifffile: one page of uint8, uint16 or float, grey or RGB, with or without alpha."""
+"""TIFF, by tifffile: one page of uint8, uint16 or float, grey or RGB, with alpha or more channels.
+
+A channel beyond the colours is alpha where the file says so (ExtraSamples 1 or 2).  Otherwise (0,
+"unspecified") it is a plane of the picture like the others: what a microscope writes.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +41,7 @@ def read(file: BinaryIO, max_pixels: int) -> tuple[Array, dict[str, Any]]:
         if objection := _objection(page):
             raise PictureError(
                 f"{file.name}: {objection}, and only uint8, uint16 and float TIFF in grey or RGB, "
-                "with or without alpha, is read; convert it"
+                "with alpha or further channels, is read; convert it"
             )
         _require_strips(file, page, max_pixels)
         if page.compression != 1:
@@ -64,8 +68,8 @@ def _only_page(file: BinaryIO, tif: Any) -> Any:
     count = max(len(pages), pages[0].imagedepth, images)
     if count > 1:
         raise PictureError(
-            f"{file.name} is a TIFF of {'at least ' if count == many else ''}{count} pages, "
-            "expected one; save each to its own file"
+            f"{file.name} is a stack, a TIFF of {'at least ' if count == many else ''}{count} "
+            "pages, expected one; restore one plane at a time, each saved to its own file"
         )
     return pages[0]
 
@@ -105,7 +109,9 @@ def _objection(page: Any) -> str | None:
         return f"its pixels have {page.bitspersample} bits"
     if page.photometric == 0 and page.dtype.kind == "f":
         return "its float pixels count from white"
-    if colours != (1 if page.photometric in (0, 1) else 3) or len(page.extrasamples) > 1:
+    alpha = len(page.extrasamples) == 1 and page.extrasamples[0] > 0
+    data = not any(page.extrasamples)
+    if colours != (1 if page.photometric in (0, 1) else 3) or not (alpha or data):
         return f"it has {page.samplesperpixel} channels, {len(page.extrasamples)} of them extra"
     return None
 
@@ -165,6 +171,10 @@ def _metadata(tif: Any, page: Any) -> dict[str, Any]:
     metadata: dict[str, Any] = {"tiff": {"compressed": page.compression != 1}}
     if page.extrasamples:
         metadata["tiff"]["extrasamples"] = [int(kind) for kind in page.extrasamples]
+        metadata["has_alpha"] = any(page.extrasamples)  # 0 is a channel like the others
+        metadata["tiff"]["colours"] = page.samplesperpixel - len(page.extrasamples)
+    if page.planarconfig == 2 and page.samplesperpixel > 1:
+        metadata["tiff"]["planar"] = True
     if len(exif):
         metadata["exif"] = exif.tobytes().removeprefix(EXIF_PREFIX)
     for key, tag in (("icc_profile", 34675), ("xmp", 700)):
@@ -188,20 +198,25 @@ def write(file: BinaryIO, pixels: Array, metadata: Mapping[str, Any]) -> None:
     if "xmp" in metadata:
         tags.append((700, "B", len(metadata["xmp"]), metadata["xmp"], True))
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    as_read = metadata.get("tiff", {})
+    alpha = metadata.get("has_alpha", channels in (2, 4))
+    colours = as_read.get("colours", 3 if channels - alpha == 3 else 1)
     options: dict[str, Any] = {}
-    if channels in (2, 4):  # 2: not premultiplied
-        options["extrasamples"] = metadata.get("tiff", {}).get("extrasamples", [2])
-    if metadata.get("tiff", {}).get("compressed"):
+    if channels > colours:  # 0: a channel like the others, 2: alpha, not premultiplied
+        kinds = [2] if alpha else [0] * (channels - colours)
+        options["extrasamples"] = as_read.get("extrasamples", kinds)
+    planar = channels > 1 and as_read.get("planar", False)
+    if as_read.get("compressed"):
         options |= {"compression": "zlib", "predictor": pixels.dtype.kind == "u"}
     if "dpi" in metadata:
         options |= {"resolution": metadata["dpi"], "resolutionunit": "INCH"}
     need("tifffile").imwrite(
         file,
-        pixels,
+        np.ascontiguousarray(np.moveaxis(pixels, -1, 0)) if planar else pixels,
         bigtiff=pixels.nbytes > 2**32 - 2**25,
         byteorder="<",
-        photometric="rgb" if channels >= 3 else "minisblack",
-        planarconfig="contig" if channels > 1 else None,
+        photometric="rgb" if colours == 3 else "minisblack",
+        planarconfig=("separate" if planar else "contig") if channels > 1 else None,
         iccprofile=metadata.get("icc_profile"),
         extratags=tags,
         metadata=None,  # no description of tifffile's own

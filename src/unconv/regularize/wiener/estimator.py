@@ -8,7 +8,7 @@ covariance) and noise of the power spectrum N,
 the second form being a damped inverse, in which nothing is squared and S may vanish.
 
 *fourier*: circular operators of stride 1.  One small damped inverse a frequency (blocks.py).
-*completion*: operators that pad nothing, as a photograph's, under white noise (by_completion.py).
+*completion*: operators that pad nothing, as a photograph's (by_completion.py).
 *krylov*: any other operator under white noise (by_iteration.py).
 
 The signal is stationary on a periodic grid: the domain, or a larger one that `signal_psd` has the
@@ -25,6 +25,8 @@ Source: Wiener, "Extrapolation, Interpolation and Smoothing of Stationary Time S
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -67,7 +69,8 @@ def wiener_inverse(
     ----------
     noise_psd, signal_psd
         Power spectra of noise and signal: numbers, or real tensors (*m) or (c_out, *m), and (*n) or
-        (c_in, *n), in the order of torch.fft.fftn.
+        (c_in, *n), in the order of torch.fft.fftn.  Where the operator is not circular both are
+        given on one grid, that of the domain or a larger one.
     covariance : (c_in, c_in) between channels, which then share `signal_psd`; None: they are apart
     request : its method is 'auto', 'fourier', 'completion' or 'krylov'
 
@@ -76,8 +79,8 @@ def wiener_inverse(
     ValueError, TypeError
         If a spectrum is negative, not finite or of another shape, or the covariance not positive.
     NotImplementedError
-        For one kernel per sample, under vmap, or for coloured noise on an operator that is not
-        circular.
+        For one kernel per sample, under vmap, or for coloured noise on an operator that pads
+        or strides.
     MemoryLimitError
         If the filter does not fit memory_limit.
     """
@@ -113,6 +116,11 @@ def wiener_inverse(
             "a Wiener filter is not differentiable where noise_psd vanishes beside its maximum; "
             "add a floor to it, or detach everything but the data."
         )
+    elif params[1].numel() > 1 and inverse.method == "completion":
+        derivative = NotDifferentiable(
+            "a Wiener filter of data that miss outputs is not differentiable in its spectra where "
+            "the noise is coloured; detach everything but the data."
+        )
     inverse.depends_on(*params, derivative=derivative)
     return inverse
 
@@ -144,21 +152,22 @@ def _factored(
         return _by_frequency(op, noise, signal, request, in_double)
     if method == "fourier":
         raise ValueError(f"method='fourier' cannot serve this operator ({why}); use 'auto'.")
-    if noise_psd.numel() > 1:
-        raise NotImplementedError(
-            f"coloured noise needs a circular operator of stride 1 ({why}); give noise_psd as a "
-            "number."
-        )
-    std = float(noise_psd_of(op, noise_psd).flatten()[0].sqrt())
-    why = wiener_completion.obstacle(op)
+    noise = noise_psd_of(op, noise_psd)
+    why, cause = wiener_completion.obstacle(op), None
     if method != "krylov" and why is None:
         try:
-            return wiener_completion.by_completion(op, std, signal, request)
+            return wiener_completion.by_completion(op, noise, signal, request)
         except (*GIVES_UP, MemoryLimitError) as error:
-            why = str(error).rstrip(".")
+            why, cause = str(error).rstrip("."), error
     if method == "completion":
-        raise ValueError(f"method='completion' cannot serve this operator ({why}); use 'auto'.")
-    return WienerIteration(op, std, signal, request)
+        sentence = f"method='completion' cannot serve this operator ({why}); use 'auto'."
+        raise ValueError(sentence) from cause
+    if noise.numel() > 1:
+        raise NotImplementedError(
+            f"coloured noise needs a circular operator of stride 1, or completion ({why}); give "
+            "noise_psd as a number."
+        )
+    return WienerIteration(op, math.sqrt(float(noise)), signal, request)
 
 
 def _is_larger(signal: Tensor, op: Convolution) -> bool:

@@ -23,8 +23,8 @@ Spectrum = float | Tensor
 
 
 def noise_psd_of(op: Convolution, psd: Tensor) -> Tensor:
-    """(c_out or 1, *m or 1), real, positive."""
-    N = _checked("noise_psd", psd, op.range_shape, op, [])
+    """(c_out or 1, *m or 1), real, positive; *m a larger grid where A pads nothing."""
+    N = _checked("noise_psd", psd, op.range_shape, op, _unpadded(op))
     return N.clamp(min=_LEAST_NOISE * float(N.max()))
 
 
@@ -34,9 +34,7 @@ def signal_root(op: Convolution, psd: Tensor, covariance: Tensor | None) -> Tens
     (c or 1, *N or 1) where channels are apart, else (c, c, *N or 1)
     """
     c, nd = op.domain_shape[0], len(op.domain_shape) - 1
-    free = [a for a, axis in enumerate(op.geometry.axes) if not (axis.before or axis.after)]
-    free = [] if op.transposed else free
-    root = _checked("signal_psd", psd, op.domain_shape, op, free).sqrt()
+    root = _checked("signal_psd", psd, op.domain_shape, op, _unpadded(op)).sqrt()
     if covariance is None:
         return root
     if root.shape[0] != 1:
@@ -62,6 +60,12 @@ def signal_root(op: Convolution, psd: Tensor, covariance: Tensor | None) -> Tens
         )
     half = (vectors * values.clamp(min=0).sqrt()) @ vectors.mH
     return half.reshape(c, c, *[1] * nd) * root[0]
+
+
+def _unpadded(op: Convolution) -> list[int]:
+    """Axes along which a spectrum may be that of a larger grid."""
+    axes = [] if op.transposed else op.geometry.axes
+    return [i for i, axis in enumerate(axes) if not (axis.before or axis.after)]
 
 
 def as_spectrum(name: str, psd: Spectrum, op: Convolution) -> Tensor:

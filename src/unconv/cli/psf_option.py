@@ -1,0 +1,110 @@
+"""`--psf`: a short description or a file, and the remedies for a psf that was measured."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from torch import Tensor
+
+from ..pictures.formats.kernels import read_kernel
+from ..psf import checks, models
+
+PsfOption = Annotated[
+    str,
+    typer.Option(
+        help="gaussian:SIGMA, motion:LENGTH,ANGLE (pixels, degrees counter-clockwise), "
+        "disk:RADIUS, or a file: a grey picture, NPY, FITS, MAT, CSV or TXT; scaled to sum 1, "
+        "centre (h//2, w//2).",
+    ),
+]
+BackgroundOption = Annotated[
+    str,
+    typer.Option(
+        help="What to take off a psf in a file: auto (the median of its rim), a number in the unit "
+        "of the file, or off."
+    ),
+]
+CenterOption = Annotated[
+    bool, typer.Option("--psf-center", help="Move the centroid of a psf in a file to its centre.")
+]
+
+_SHAPES: Mapping[str, tuple[str, Callable[..., Tensor], int]] = {
+    "gaussian": ("gaussian:SIGMA", models.gaussian, 1),
+    "motion": ("motion:LENGTH,ANGLE", models.motion, 2),
+    "disk": ("disk:RADIUS", models.disk, 1),
+}
+
+
+def parse_psf(text: str) -> Tensor:  # -> (h, w) float64, sum 1
+    """A psf from its short description, or from a file."""
+    return prepared_psf(text)[0]
+
+
+def prepared_psf(
+    text: str, background: str = "off", *, center: bool = False
+) -> tuple[Tensor, list[str]]:
+    """(h, w) float64 with sum 1, and what is doubtful about a psf that was measured."""
+    shape = _described(text)
+    if shape is not None:
+        if center or background != "off":
+            raise ValueError(
+                f"--psf-background and --psf-center are for psfs in files; {text!r} has no "
+                "background and is centred, leave them out."
+            )
+        return shape, []
+    values = torch.from_numpy(read_kernel(text))
+    if background != "off":
+        values = checks.without_background(values, _level(background))
+    if center:
+        values = checks.centred(values)
+    psf = models.measured(values)
+    found = checks.examine(psf)
+    remedies = {
+        "background": "--psf-background auto takes it off",
+        "centre": "it moves the picture by that; --psf-center moves it back",
+    }
+    return psf, [f"psf {text}: {doubt}; {remedies[k]}" for k, doubt in found.doubts.items()]
+
+
+def _described(text: str) -> Tensor | None:
+    """The psf of a short description, None for the name of a file."""
+    name, colon, arguments = text.partition(":")
+    if colon and name in _SHAPES:
+        usage, make, count = _SHAPES[name]
+        try:
+            numbers = [float(v) for v in arguments.split(",")]
+        except ValueError:
+            numbers = []
+        if len(numbers) != count:
+            raise ValueError(f"psf {text!r} must be written {usage} with numbers.")
+        return make(*numbers)
+    if not _exists(text):
+        known = ", ".join(usage for usage, _, _ in _SHAPES.values())
+        close = difflib.get_close_matches(name, _SHAPES, n=1)
+        hint = f"; did you mean {_SHAPES[close[0]][0]}?" if close else "."
+        raise ValueError(f"psf {text!r} is neither a file nor one of {known}{hint}")
+    return None
+
+
+def _level(background: str) -> float | None:
+    if background == "auto":
+        return None
+    try:
+        return float(background)
+    except ValueError:
+        raise ValueError(
+            f"--psf-background {background!r} must be auto, off or a number in the unit of the "
+            "file."
+        ) from None
+
+
+def _exists(path: str) -> bool:
+    try:
+        return bool(path) and Path(path).exists()
+    except OSError:  # a name that no file can have
+        return False

@@ -1,0 +1,249 @@
+"""One picture of `unconv deblur`, from file to file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..operators.linear_operator import MemoryLimitError, gigabytes
+from ..pictures import jpeg_rounding
+from ..pictures import restoration as library
+from ..pictures.formats import Picture, check_suitable, read_picture, write_picture
+from ..pictures.formats.atomic import replacing
+from ..pictures.light import linear_from_srgb, srgb_from_linear
+from ..pictures.memory import memory_needed
+from ..pictures.missing import Missing, find_missing
+from ..pictures.series import Series
+from .common import collected_doubts
+from .picture_options import (
+    check_finite,
+    fitting_mask,
+    in_light,
+    level_of,
+    notes_on,
+    question_noise,
+    transparent,
+)
+from .report_page import drawn_page
+
+_ROOM = 1.05  # more than is needed, in the advice
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The options of `deblur`, read and checked.
+
+    Attributes
+    ----------
+    psf, psf_text : (h, w), and as it was typed
+    prior, damp : 'wiener' or 'damp', a number or the name of a rule; None for the library's choice
+    light : 'linear' or 'as-is'
+    saturation : 'auto', 'off' or a level as typed
+    bad, mask : (H, W) bool or None, and its file
+    """
+
+    psf: Tensor
+    psf_text: str
+    prior: str | None
+    damp: float | str | None
+    noise_std: float | None
+    boundary: str
+    light: str
+    saturation: str
+    bad: Tensor | None
+    mask: Path | None
+    tol: float
+    memory_limit: float
+    max_pixels: int
+    force: bool
+
+    @property
+    def other_inputs(self) -> dict[str, list[Path]]:
+        """Files beside the pictures that are read."""
+        return {"psf": [Path(self.psf_text)], "mask": [self.mask] if self.mask else []}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is to be said of one picture.
+
+    Attributes
+    ----------
+    facts : name -> value, in order
+    doubts, notes : sentences
+    proven : whether the solve is within tol
+    """
+
+    facts: dict[str, Any]
+    doubts: list[str]
+    notes: list[str]
+    proven: bool
+
+
+def restore_file(
+    picture: Path,
+    output: Path,
+    page: Path | None,
+    wanted: Wanted,
+    step: Callable[[str], None],
+    series: Series | None = None,
+) -> Outcome:
+    """Read, restore, write, and tell."""
+    step(f"reading {picture.name}")
+    source = read_picture(picture, max_pixels=wanted.max_pixels)
+    check_suitable(output, source)
+    question_noise(wanted.noise_std, source, force=wanted.force)
+    found = find_missing(
+        in_light(source, "as-is"),
+        saturation=level_of(wanted.saturation, source),
+        white=1.0,
+        bad=fitting_mask(wanted.bad, source, wanted.mask),
+        transparent=transparent(source),
+    )
+    with collected_doubts() as doubts:
+        restored = _restored(source, found, wanted, step, series)
+    planes = in_light(source, wanted.light)
+    answer = check_finite(restored.planes)
+    answer = srgb_from_linear(answer) if wanted.light == "linear" else answer
+    notes = [*notes_on(source), *(found.notes if restored.data is None else ())]
+    proven = bool((restored.certificate.error_bound <= wanted.tol).all())
+    facts = _facts(picture, output, planes, restored, found, wanted) | {"converged": proven}
+    facts |= _evidence(restored)
+    drawn = None
+    if page is not None:
+        step(f"drawing {page.name}")
+        facts["report"] = str(page)
+        before = in_light(source, "as-is")
+        shown = facts | {"psf": wanted.psf_text}
+        drawn = drawn_page(picture.name, before, answer, restored, shown, found.observed)
+    step(f"writing {output.name}")
+    write_picture(output, source.replace(answer.numpy()))
+    if page is not None and drawn is not None:
+        with replacing(page) as file:
+            file.write(drawn)
+    if notes:
+        facts["notes"] = notes
+    return Outcome(facts, [*doubts, *_doubts_of(restored)], notes, proven)
+
+
+def _restored(
+    source: Picture,
+    found: Missing,
+    wanted: Wanted,
+    step: Callable[[str], None],
+    series: Series | None,
+) -> library.Restored:
+    """The library's answer; what does not fit the memory is said in the words of the command."""
+    planes, linear = in_light(source, wanted.light), wanted.light == "linear"
+    hidden = [m for m in (wanted.bad, transparent(source)) if m is not None]
+    seen = ~torch.stack(hidden).any(0) if hidden else None
+    level = level_of(wanted.saturation, source)
+    if linear and not isinstance(level, str):
+        level = float(linear_from_srgb(torch.tensor(level, dtype=torch.float64)))
+    jpeg = None if linear else jpeg_rounding(source.metadata, len(planes))  # of stored values
+    try:
+        return library.deblur(
+            planes,
+            wanted.psf,
+            prior=wanted.prior,
+            damp=wanted.damp,
+            boundary=wanted.boundary,
+            noise_std=wanted.noise_std,
+            observed=seen,
+            saturation=level,
+            jpeg=jpeg,
+            series=series,
+            tol=wanted.tol,
+            memory_limit=wanted.memory_limit,
+            progress=step,
+        )
+    except MemoryLimitError as error:
+        prior = "damp" if wanted.prior is None and wanted.damp is not None else "wiener"
+        need = memory_needed(
+            planes,
+            wanted.psf,
+            boundary=wanted.boundary,
+            observed=found.observed,
+            prior=wanted.prior or prior,
+            tol=wanted.tol,
+        )
+        if need <= wanted.memory_limit:  # pixels that were found bad take more
+            said = str(error).replace("memory_limit=", "--memory-limit ")
+            raise MemoryLimitError(said.replace(" memory_limit", " --memory-limit")) from error
+        H, W = planes.shape[1:]
+        raise MemoryLimitError(
+            f"restoring {W} x {H} pixels takes {gigabytes(need)}, --memory-limit is "
+            f"{gigabytes(wanted.memory_limit)}; give --memory-limit {_advised(need)}, or crop the "
+            "picture."
+        ) from error
+
+
+def _advised(need: float) -> str:
+    """A size to type that is a little larger."""
+    unit, name = (1e9, "GB") if need > 1e9 else (1e6, "MB")
+    return f"{math.ceil(10 * _ROOM * need / unit) / 10:g}{name}"
+
+
+def _facts(
+    picture: Path,
+    output: Path,
+    planes: Tensor,
+    restored: library.Restored,
+    found: Missing,
+    wanted: Wanted,
+) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "input": str(picture),
+        "output": str(output),
+        "size": list(planes.shape[::-1]),
+        "psf": list(wanted.psf.shape),
+        "boundary": wanted.boundary,
+        "light": wanted.light,
+    }
+    if found.counts:
+        facts["missing"] = dict(found.counts)
+    if found.level is not None:
+        facts["saturation"] = found.level
+    return facts | {"prior": restored.prior, **_conclusions(restored, wanted.damp)}
+
+
+def _conclusions(restored: library.Restored, wanted: float | str | None) -> dict[str, Any]:
+    """What was read from the data: one line, or the damp and how it was chosen."""
+    if restored.data is not None:
+        return {"data": restored.data.sentence}
+    return {"damp": restored.damp, "damp_chosen": _how(restored, wanted)}
+
+
+def _how(restored: library.Restored, wanted: float | str | None) -> str:
+    if wanted is not None and not isinstance(wanted, str):
+        return "given"
+    if restored.choice is None:
+        return "any, the picture is even"
+    return restored.choice.decided_by
+
+
+def _doubts_of(restored: library.Restored) -> list[str]:
+    """What fails of the assumptions, and a rule that found no minimum."""
+    if restored.data is not None:
+        return list(restored.data.doubts)
+    choice = restored.choice
+    failed = choice is not None and f"{choice.rule} is decided inside" not in choice.advice
+    return [choice.advice] if choice is not None and failed else []
+
+
+def _evidence(restored: library.Restored) -> dict[str, Any]:
+    certificate = restored.certificate
+    return {
+        "method": certificate.method,
+        "iterations": certificate.iterations.tolist(),
+        "residual": certificate.residual.tolist(),
+        "optimality": certificate.optimality.tolist(),
+        "error_bound": certificate.error_bound.tolist(),
+        "advice": certificate.advice,
+    }

@@ -1,0 +1,318 @@
+"""Spectra of signal and noise of a blurred photograph, by the likelihood of its periodogram.
+
+The model: a scene with the power spectrum S(ω) = c·|ω|^(−p), blurred by a psf with the transfer
+function F, and noise of the spectrum N (noise_models.py):
+
+    v(ω) = c·|ω|^(−p) |F(ω)|² + N(ω).
+
+The picture is faded out by a Hann window, or the jump where opposite edges meet would drown what
+the blur left.  Its periodogram P then has the mean v̄, v convolved with the spectrum of the window,
+computed exactly (debiased Whittle likelihood), so that strips of a few rows count right too.  White
+noise keeps its power under the window.  P/v̄ is exponential, a mean of d of them a gamma variable.
+
+Photographs are not quite their law: edges along few directions, a hot column, a lamp.  So the
+likelihood is that of a mixture of scales, an F distribution with 2d and 2ν degrees of freedom,
+
+    Σ_ω log κv̄ + (1 + ν/d) log(1 + d P/(ν κ v̄)),      ν = 3,
+
+which bounds what one frequency can say; κ makes it unbiased for noise.  The exponent p, the radius
+of the noise's low-pass and, for each, c and s are where it is least; a low-pass is believed where
+it gains more than the logarithm of the number of frequencies (BIC).
+
+Frequencies that a JPEG has rounded to nothing say nothing of v, and are left out.
+
+Cost: some dozens of FFTs of twice the size of a tile of at most 512².
+Not for: signals that are not picture-like.
+
+Source: Sykulski, Olhede, Guillaumin, Lilly & Early, "The debiased Whittle likelihood", Biometrika
+106 (2019) 251; the power law of pictures, Field, J. Opt. Soc. Am. A 4 (1987) 2379; mixtures of
+scales, Lange, Little & Taylor, J. Amer. Statist. Assoc. 84 (1989) 881.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, pad
+
+from .noise_models import JpegRounding, NoiseModel, low_pass
+
+_TILE, _TILES = 512, 3  # samples of a tile, and tiles along an axis, at most
+_LOWEST = 2.5  # periods in the picture; below, exposure and the window dominate
+_FREQUENCIES = 40_000  # that are looked at, at most
+_NU = 3.0
+_RADII = (0.0, 0.3, 0.45, 0.6, 0.8, 1.0)
+_LEAST_EXPONENT, _LARGEST_EXPONENT, _OF_EXPONENT = 1.0, 4.5, 0.05
+_LEVELS = (0.02, 0.25, 0.6)  # quantiles of the power at which the noise may be: starts
+_USUAL_EXPONENT = 2.5
+_NOTHING_LEFT = 0.5  # of a JPEG's error: frequencies with less power were rounded to zero
+_CELL = 9  # frequencies along each axis over which power is averaged
+_INDEPENDENT = 0.26  # of the frequencies of a faded picture: 1/(1.94)², Hann's bandwidth
+_FLOOR = 1e-4  # noise, of the standard deviation of the picture, that is taken for none
+
+
+@dataclass(frozen=True)
+class PictureSpectra:
+    """Spectra of a photograph.
+
+    Attributes
+    ----------
+    scale, exponent : c and p of S = c·|ω|^(−p)
+    noise : the model of the noise
+    loss : minus the logarithm of the likelihood, of one frequency
+    frequencies : that count as independent
+    """
+
+    scale: float
+    exponent: float
+    noise: NoiseModel
+    loss: float
+    frequencies: float
+
+    def signal_psd(self, sizes: Sequence[int], device: torch.device | None = None) -> Tensor:
+        """S on a grid, (*sizes) in the order of torch.fft.fftn; even below what was fitted."""
+        fy, fx = (torch.fft.fftfreq(n, dtype=torch.float64, device=device) for n in sizes)
+        radius = torch.hypot(fy[:, None], fx[None])
+        return self.scale * radius.clamp(min=_LOWEST / max(sizes)) ** -self.exponent
+
+    def noise_psd(self, sizes: Sequence[int], device: torch.device | None = None) -> Tensor:
+        """N on a grid, (*sizes), or () where it is white."""
+        if self.noise.is_white:
+            power = max(self.noise.std**2, self.noise.floor)
+            return torch.tensor(power, dtype=torch.float64, device=device)
+        fy, fx = (torch.fft.fftfreq(n, dtype=torch.float64, device=device) for n in sizes)
+        return self.noise.psd(fy, fx)
+
+
+class Periodogram:
+    """The periodogram of a faded photograph, and what a model makes of it.
+
+    Parameters
+    ----------
+    planes : (C, H, W) float64, complete and finite
+    psf : (h, w)
+
+    Attributes
+    ----------
+    power : (h, w//2 + 1) P, the mean over colours and tiles
+    degrees : d, how many periodograms it is the mean of
+    fy, fx : the frequencies
+    """
+
+    def __init__(self, planes: Tensor, psf: Tensor) -> None:
+        tiles = _tiles(planes)
+        self.sizes = h, w = tuple(tiles.shape[-2:])
+        self.degrees = len(tiles)
+        window = _hann(h, planes)[:, None] * _hann(w, planes)
+        weight = window.square() / (h * w)
+        detail = tiles - (tiles * weight).sum((-2, -1), keepdim=True)
+        self.variance = float((detail.square() * weight).sum((-2, -1)).mean())
+        self.power = torch.fft.rfft2(detail * window).abs().square().mean(0) / (h * w)
+        self.fy = torch.fft.fftfreq(h, dtype=torch.float64, device=planes.device)
+        self.fx = torch.fft.rfftfreq(w, dtype=torch.float64, device=planes.device)
+        twice = (2 * h, 2 * w)
+        self._lags = torch.fft.irfft2(torch.fft.rfft2(window, s=twice).abs().square(), s=twice)
+        self._lags /= h * w
+        self._gain = transfer(psf.to(planes), twice).abs().square()
+        fy, fx = torch.fft.fftfreq(2 * h).to(self.fy), torch.fft.rfftfreq(2 * w).to(self.fx)
+        self._radius = torch.hypot(fy[:, None], fx[None]).clamp(min=0.5 / max(h, w))
+
+    def of_signal(self, exponent: float) -> Tensor:
+        """The mean of the periodogram for S = |ω|^(−p) without noise."""
+        return self.mean_of(self._gain * self._radius**-exponent)
+
+    def mean_of(self, v: Tensor) -> Tensor:
+        """v̄ of a spectrum v on the grid of twice the size, (2h, w + 1)."""
+        twice = [2 * n for n in self.sizes]
+        correlation = torch.fft.irfft2(v, s=twice) * self._lags
+        return torch.fft.rfft2(correlation)[::2, ::2].real.clamp(min=1e-300)
+
+    @cached_property
+    def counts(self) -> Tensor:
+        """How often each frequency stands in the whole spectrum; 0 for the lowest."""
+        h, w = self.sizes
+        counts = torch.full_like(self.power, 2.0)
+        counts[:, 0] = 1
+        if w % 2 == 0:
+            counts[:, -1] = 1
+        periods = torch.hypot((self.fy * h)[:, None], (self.fx * w)[None])
+        return torch.where(periods > _LOWEST, counts, 0.0)
+
+    def fit(self, rounding: JpegRounding | None = None, std: float | None = None) -> PictureSpectra:
+        """The spectra of the largest likelihood.
+
+        rounding : of the JPEG that the picture was, if it was one
+        std : standard deviation of white noise, if it is known
+        """
+        return _Fit(self, rounding, std).best()
+
+
+def transfer(psf: Tensor, sizes: Sequence[int]) -> Tensor:
+    """F of a psf with its centre at (h//2, w//2), (sizes[0], sizes[1]//2 + 1)."""
+    rows, columns = (
+        (torch.arange(n, device=psf.device) - n // 2) % size
+        for n, size in zip(psf.shape, sizes, strict=True)
+    )
+    grid = psf.new_zeros(*sizes)
+    at = rows[:, None].expand(psf.shape), columns.expand(psf.shape)
+    return torch.fft.rfft2(grid.index_put(at, psf, accumulate=True))
+
+
+def smoothed(power: Tensor, width: int) -> Tensor:
+    """The mean over cells of frequencies of the half of a spectrum, (h, width//2 + 1)."""
+    full = torch.cat([power, power[:, 1 : (width + 1) // 2].flip(1, 0).roll(1, 0)], 1)
+    size = [min(_CELL, 2 * ((n - 1) // 2) + 1) for n in full.shape]
+    margin = [size[1] // 2] * 2 + [size[0] // 2] * 2
+    wide = pad(full[None, None], margin, mode="circular")
+    return avg_pool2d(wide, size, stride=1)[0, 0, :, : power.shape[1]]
+
+
+class _Fit:
+    """The search for p and ρ, and for each for c and s."""
+
+    def __init__(self, data: Periodogram, rounding: JpegRounding | None, std: float | None) -> None:
+        self.data, self.rounding, self.std = data, rounding, std
+        error = torch.zeros_like(data.power)
+        counts = data.counts
+        if rounding is not None:
+            error = rounding.psd(data.fy, data.fx)
+            width = data.sizes[1]
+            left = smoothed(data.power, width) > _NOTHING_LEFT * smoothed(error, width)
+            counts = torch.where(left, counts, 0.0) if bool((left & (counts > 0)).any()) else counts
+        self.usable = _some(counts.flatten().nonzero()[:, 0])
+        self.power, self.error = self._taken(data.power), self._taken(error)
+        self.counts = self._taken(counts)
+        self.counts = self.counts / self.counts.sum()
+        self.frequencies = _INDEPENDENT * float(counts.sum())
+        self.kappa = _unbiased(data.degrees)
+        self._signals: dict[float, Tensor] = {}
+        self._found: dict[tuple[float, float], tuple[float, list[float]]] = {}
+        scale = math.log(max(float(self.power.mean()) * 1e-3, 1e-30))
+        levels = self.power.quantile(self.power.new_tensor(_LEVELS)).clamp(min=1e-30).log()
+        self.starts = [[scale, level] for level in levels.tolist()]
+
+    def _taken(self, values: Tensor) -> Tensor:
+        return values.flatten()[self.usable]
+
+    def best(self) -> PictureSpectra:
+        """Over the radii of a low-pass, as long as they gain, and the exponents."""
+        found: list[tuple[float, float, float]] = []  # loss, radius, exponent
+        exponent = _USUAL_EXPONENT
+        for radius in _RADII if self.std is None else _RADII[:1]:
+            exponent = self._exponent(radius, exponent)
+            price = math.log(self.frequencies + 1) / (self.frequencies + 1) if radius else 0.0
+            found.append((self._at(exponent, radius)[0] + price, radius, exponent))
+            if len(found) > 2 and found[-1][0] > found[-2][0] > found[-3][0]:
+                break
+        loss, radius, exponent = min(found)
+        _, (log_scale, log_variance) = self._at(exponent, radius)
+        floor = _FLOOR**2 * self.data.variance
+        noise = NoiseModel(math.exp(log_variance / 2), radius, self.rounding, floor)
+        return PictureSpectra(math.exp(log_scale), exponent, noise, loss, self.frequencies)
+
+    def _exponent(self, radius: float, p: float) -> float:
+        """The best exponent for a radius, by steps that halve."""
+        step = 0.4
+        while step > 0.8 * _OF_EXPONENT:
+            near = [
+                round(min(max(q, _LEAST_EXPONENT), _LARGEST_EXPONENT), 2)
+                for q in (p - step, p, p + step)
+            ]
+            best = min(near, key=lambda q: self._at(q, radius)[0])
+            if best == round(p, 2):
+                step /= 2
+            p = best
+        return p
+
+    def _at(self, exponent: float, radius: float) -> tuple[float, list[float]]:
+        """(loss, [log c, log s²]) for an exponent and a radius."""
+        key = (round(exponent, 2), radius)
+        if key not in self._found:
+            known = [
+                (abs(p - exponent), x) for (p, r), (_, x) in self._found.items() if r == radius
+            ]
+            starts = [min(known)[1]] if known else self.starts
+            self._found[key] = min(self._solved(*key, start) for start in starts)
+        return self._found[key]
+
+    def _solved(
+        self, exponent: float, radius: float, start: list[float]
+    ) -> tuple[float, list[float]]:
+        if exponent not in self._signals:
+            self._signals[exponent] = self._taken(self.data.of_signal(exponent))
+        signal = self._signals[exponent]
+        shape = self._taken(low_pass(self.data.fy, self.data.fx, radius))
+        x = torch.tensor(start, dtype=torch.float64, device=signal.device)
+        if self.std is not None:
+            x[1] = 2 * math.log(max(self.std, 1e-150))
+        x.requires_grad_()
+        search = torch.optim.LBFGS(
+            [x], max_iter=40, line_search_fn="strong_wolfe", tolerance_change=1e-9
+        )
+
+        def loss() -> Tensor:
+            search.zero_grad()
+            value = self._loss(x[0].exp() * signal + x[1].exp() * shape + self.error)
+            value.backward()
+            if self.std is not None and x.grad is not None:
+                x.grad[1] = 0
+            return value
+
+        with torch.enable_grad():
+            search.step(loss)
+            return float(loss().detach()), x.tolist()
+
+    def _loss(self, v: Tensor) -> Tensor:
+        """Minus the logarithm of the likelihood, of one frequency; see the module."""
+        d, v = self.data.degrees, self.kappa * v
+        each = v.log() + (1 + _NU / d) * torch.log1p(d / _NU * self.power / v)
+        return (each * self.counts).sum()
+
+
+def _tiles(planes: Tensor) -> Tensor:
+    """(N, h, w): all colours of the picture, or of tiles spread over it."""
+    parts = planes
+    for axis in (-2, -1):
+        n = planes.shape[axis]
+        if n > _TILE:
+            count = min(_TILES, -(-n // _TILE))
+            starts = [round(i * (n - _TILE) / (count - 1)) for i in range(count)]
+            parts = torch.cat([parts.narrow(axis, start, _TILE) for start in starts])
+    return parts
+
+
+def _hann(n: int, like: Tensor) -> Tensor:
+    """A Hann window of unit power."""
+    t = torch.arange(n, dtype=like.dtype, device=like.device)
+    window = torch.sin(math.pi * (t + 0.5) / n) ** 2
+    return window / window.square().mean().sqrt()
+
+
+def _some(indices: Tensor) -> Tensor:
+    """At most so many of them, drawn without a pattern and always the same."""
+    if len(indices) <= _FREQUENCIES:
+        return indices
+    chosen = torch.randperm(len(indices), generator=torch.Generator().manual_seed(0))
+    return indices[chosen[:_FREQUENCIES].to(indices.device)]
+
+
+@lru_cache(maxsize=32)
+def _unbiased(degrees: int) -> float:
+    """κ: the likelihood of the module is greatest at v = E P for a gamma variable P."""
+    from scipy.special import gammaincinv
+
+    count = 4_000
+    middle = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+    ratios = torch.as_tensor(gammaincinv(degrees, middle.numpy())) / degrees
+    low, high = 0.01, 2.0
+    for _ in range(60):
+        kappa = math.sqrt(low * high)
+        t = degrees / _NU * ratios / kappa
+        slope = float(((1 + _NU / degrees) * t / (1 + t)).mean())
+        low, high = (kappa, high) if slope > 1 else (low, kappa)
+    return math.sqrt(low * high)

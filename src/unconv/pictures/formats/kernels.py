@@ -1,0 +1,114 @@
+"""Psfs in files: pictures, FITS, MATLAB's MAT, and numbers as text.
+
+SciPy reads MAT (up to version 7.2; 7.3 is HDF5), NumPy text.  Unlike those of a picture, the values
+are those of the file, integers too.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .checks import require_finite
+from .files import read_picture
+from .picture import PictureError
+
+_TEXT, _MAT = (".csv", ".txt", ".tsv", ".dat"), (".mat",)
+_LARGEST_FILE = 2**28  # bytes; a psf of 1,000 × 1,000 has 8 MB, as text 25
+
+
+def read_kernel(path: str | os.PathLike[str]) -> npt.NDArray[np.float64]:
+    """Read a psf, (h, w), as its file has it; the centre is the sample (h//2, w//2).
+
+    PNG, JPEG, TIFF, NPY and FITS by content; .mat with one 2-D array; .csv, .txt, .tsv and .dat
+    with one row a line, separated by commas, semicolons, tabs or spaces.
+
+    Raises:
+        PictureError: the file is missing, damaged, of an unsupported kind, or holds no or more than
+            one array, or NaN.
+        ValueError: it is a picture in colours.
+
+    Example:
+        >>> read_kernel("psf.csv").shape  # doctest: +SKIP
+        (31, 31)
+    """
+    path = Path(path)
+    try:
+        if path.suffix.lower() in (*_TEXT, *_MAT) and path.stat().st_size > _LARGEST_FILE:
+            raise PictureError(f"{path} has more than {_LARGEST_FILE:,} bytes; crop the psf")
+        if path.suffix.lower() in _TEXT:
+            values = _from_text(path)
+        elif path.suffix.lower() in _MAT:
+            values = _from_mat(path)
+        else:
+            values = _from_picture(path)
+    except OSError as exc:
+        raise PictureError(
+            f"{path} cannot be opened ({exc.strerror or exc}); check the name and the permissions"
+        ) from exc
+    require_finite(values, str(path))
+    return values
+
+
+def _from_picture(path: Path) -> npt.NDArray[np.float64]:
+    picture = read_picture(path)
+    planes = picture.planes
+    if len(planes) != 1 and not all(np.array_equal(p, planes[0], equal_nan=True) for p in planes):
+        raise ValueError(f"psf '{path}' has colours; a psf is a grey picture, convert it first.")
+    plane = planes[0]
+    if "fits" in picture.metadata and len(plane) % 2 == 0:
+        # Its rows have been turned, and the middle of an even number of them is another one.
+        plane = np.pad(plane, ((1, 0), (0, 0)))
+    full = np.iinfo(picture.dtype).max if picture.dtype.kind == "u" else 1
+    return plane * full
+
+
+def _from_text(path: Path) -> npt.NDArray[np.float64]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        lines = [line for line in text.splitlines() if line.split("#")[0].strip()]
+        sample = "\n".join(lines[:20])
+        delimiter = next((d for d in (";", ",", "\t") if d in sample), None)
+        if delimiter == ";" and "," in sample:  # as spreadsheets write where the comma is decimal
+            text = text.replace(",", ".")
+        if not lines:
+            raise PictureError(f"{path} holds no numbers; write one row of the psf a line")
+        values = np.loadtxt(io.StringIO(text), delimiter=delimiter, ndmin=2)
+    except PictureError:
+        raise
+    except ValueError as exc:
+        raise PictureError(
+            f"{path} is no table of numbers ({' '.join(str(exc).split())[:150]}); write one row of "
+            "the psf a line, without names"
+        ) from exc
+    return values
+
+
+def _from_mat(path: Path) -> npt.NDArray[np.float64]:
+    from scipy.io import loadmat, whosmat
+
+    try:
+        names = [name for name, shape, _ in whosmat(path) if len(shape) == 2 and min(shape) > 0]
+        found: dict[str, Any] = loadmat(path, variable_names=names)
+    except NotImplementedError as exc:
+        raise PictureError(f"{path} is of MATLAB's version 7.3; save it with -v7") from exc
+    except OSError:
+        raise
+    except Exception as exc:  # a damaged file makes it raise nearly anything
+        raise PictureError(
+            f"{path} is damaged or no MAT file ({' '.join(str(exc).split())[:150]}); save it again"
+        ) from exc
+    arrays = {k: v for k, v in found.items() if isinstance(v, np.ndarray) and v.dtype.kind in "uif"}
+    if len(arrays) != 1:
+        listed = ", ".join(sorted(arrays)) or "none"
+        raise PictureError(
+            f"{path} holds {len(arrays)} arrays of numbers in two dimensions ({listed}), expected "
+            "one; save the psf alone"
+        )
+    (values,) = arrays.values()
+    return values.astype(np.float64)

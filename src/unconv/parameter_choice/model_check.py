@@ -23,7 +23,7 @@ _PRACTICAL = 0.05  # a distance that costs a filter nothing
 _OF_EDGES = 0.1  # more, for residuals near unseen surroundings, which are smaller than inside
 _OF_ROUNDING = 0.1  # more, for a JPEG's, which leaves less where it leaves next to nothing
 _EXCESS = 1.5  # chance leaves 1.4 in a cell of frequencies
-_SOME = 0.2  # noise, of the power in a cell
+_NOTABLE = 0.2  # noise, of the power in a cell
 _FAR_TOO_MUCH = 3.0  # of edges along few directions there is more than the law says
 _DECISIVE = 10.0  # natural units of the likelihood
 
@@ -88,7 +88,7 @@ def excess(
     mean, power = smoothed(data.mean_of(v), width), smoothed(data.power, width)
     share = smoothed(data.mean_of(noise), width) / mean
     over = power / mean
-    wrong = ((share > 0.5) & (over > _EXCESS)) | ((share > _SOME) & (over > _FAR_TOO_MUCH))
+    wrong = ((share > 0.5) & (over > _EXCESS)) | ((share > _NOTABLE) & (over > _FAR_TOO_MUCH))
     if not bool(wrong.any()):
         return None
     more = torch.where(wrong, power - mean, 0.0)

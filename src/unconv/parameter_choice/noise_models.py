@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_BLOCK = 8
+_JPEG_BLOCK = 8
 _GREY = 1 / 255  # a grey level, where white is 1
 _DEEPEST = 1e-4  # of the largest power of noise: all is rounded, and nothing quite smooth
 
@@ -65,11 +65,13 @@ class JpegRounding:
 
 def _of_waves(f: Tensor) -> Tensor:
     """|b_u(ω)|²/8 of the 8 waves of a block, (n, 8); they sum to one."""
-    t = torch.arange(_BLOCK, dtype=torch.float64, device=f.device)
-    waves = torch.cos(math.pi * (2 * t + 1) * t[:, None] / (2 * _BLOCK)) * math.sqrt(2 / _BLOCK)
+    t = torch.arange(_JPEG_BLOCK, dtype=torch.float64, device=f.device)
+    waves = torch.cos(math.pi * (2 * t + 1) * t[:, None] / (2 * _JPEG_BLOCK)) * math.sqrt(
+        2 / _JPEG_BLOCK
+    )
     waves[0] /= math.sqrt(2)
     turns = torch.exp(-2j * math.pi * f[:, None] * t)  # (n, 8)
-    return (turns @ waves.mT.to(turns.dtype)).abs().square() / _BLOCK
+    return (turns @ waves.mT.to(turns.dtype)).abs().square() / _JPEG_BLOCK
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,7 +43,7 @@ from torch.nn.functional import avg_pool2d, pad
 from .noise_models import JpegRounding, NoiseModel, low_pass
 
 _TILE, _TILES = 512, 3  # samples of a tile, and tiles along an axis, at most
-_LOWEST = 2.5  # periods in the picture; below, exposure and the window dominate
+_LOWEST_FREQUENCY = 2.5  # periods in the picture; below, exposure and the window dominate
 _FREQUENCIES = 40_000  # that are looked at, at most
 _NU = 3.0
 _RADII = (0.0, 0.3, 0.45, 0.6, 0.8, 1.0)
@@ -78,7 +78,7 @@ class PictureSpectra:
         """S on a grid, (*sizes) in the order of torch.fft.fftn; even below what was fitted."""
         fy, fx = (torch.fft.fftfreq(n, dtype=torch.float64, device=device) for n in sizes)
         radius = torch.hypot(fy[:, None], fx[None])
-        return self.scale * radius.clamp(min=_LOWEST / max(sizes)) ** -self.exponent
+        return self.scale * radius.clamp(min=_LOWEST_FREQUENCY / max(sizes)) ** -self.exponent
 
     def noise_psd(self, sizes: Sequence[int], device: torch.device | None = None) -> Tensor:
         """N on a grid, (*sizes), or () where it is white."""
@@ -141,7 +141,7 @@ class Periodogram:
         if w % 2 == 0:
             counts[:, -1] = 1
         periods = torch.hypot((self.fy * h)[:, None], (self.fx * w)[None])
-        return torch.where(periods > _LOWEST, counts, 0.0)
+        return torch.where(periods > _LOWEST_FREQUENCY, counts, 0.0)
 
     def fit(self, rounding: JpegRounding | None = None, std: float | None = None) -> PictureSpectra:
         """The spectra of the largest likelihood.

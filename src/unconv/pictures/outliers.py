@@ -26,7 +26,7 @@ _CUT = 3.0  # standard deviations at which a residual counts for the noise aroun
 _AROUND = 15  # samples along each axis, of the neighbourhood
 _OF_THE_WORST = 0.3  # a shadow is less
 _MOST_OF_A_LINE = 0.5
-_MEDIAN, _MEAN = 0.6745, 0.7979  # of |n| for noise of standard deviation one
+_MEDIAN, _MEAN = 0.6744897501960817, 0.7979  # of |n| for noise of standard deviation one
 
 
 def disagreeing(residual: Tensor, seen: Tensor, reach: tuple[int, int]) -> Tensor:

@@ -39,7 +39,7 @@ from .operators import blur_operator, frame
 from .outliers import agreeing, completed, disagreeing
 from .wiener_certificate import certificate_of, error_of_circular
 
-_LEAST_NOISE = 1e-3  # of the largest power of noise: fewer steps, and nothing lost
+_NOISE_FLOOR = 1e-3  # of the largest power of noise: fewer steps, and nothing lost
 _RAISED = (1.0, 100.0, 100.0)  # times the noise, where its filter cannot be solved for
 _SHORT = 0.1  # error up to which a filter counts as solved for
 _ROUNDS = 8  # of looking for bad pixels
@@ -252,7 +252,7 @@ def _filtered(
     grid, device = _grid(op, q), planes.device
     signal, noise = spectra.signal_psd(grid, device), spectra.noise_psd(grid, device)
     noise = noise if more is None else noise + more
-    noise = noise.clamp(min=_LEAST_NOISE * float(noise.max()))
+    noise = noise.clamp(min=_NOISE_FLOOR * float(noise.max()))
     mean = planes[:, seen].mean(1).reshape(-1, 1, 1, 1).expand(-1, *op.domain_shape)
     detail = torch.where(seen, planes[:, None] - op(mean), 0.0)
     seen_op = op if bool(seen.all()) else op.observed(seen)

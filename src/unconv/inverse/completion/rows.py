@@ -90,7 +90,7 @@ class Rows(nn.Module):
         self.register_buffer("inverse", inverse.unflatten(0, lines.shape[:2]))
 
     def _without_opposites(self, lines: Tensor) -> Tensor:
-        """Of two opposite frequencies along the first of two other axes the first, if q is even."""
+        """The lines but for the second of two opposite frequencies, where q is even along an axis."""
         self._half = 0
         if len(self.others) < 2 or self.others[0] < 2:
             return lines
@@ -103,7 +103,7 @@ class Rows(nn.Module):
         return along[:, :half].flatten(1, 2)
 
     def _real_entries(self) -> tuple[Tensor, ...]:
-        """Of QᴴTQ: two places in the (real, imaginary) parts of a line, and their factors, (s²,).
+        """The entries of QᴴTQ: two places in the parts of a line, and their factors, (s²,) each.
 
         With t the entries of 2T between e and f, and m those between ē and f, it is Re(t + m)
         between two sums, Re(t − m) between two differences, Im(t − m) between a difference and a

@@ -108,8 +108,8 @@ def _read(file: Path) -> Tensor:  # -> (3, H, W)
     planes = torch.from_numpy(read_picture(file).planes).float()
     if not bool(planes.isfinite().all()):
         raise ValueError(
-            f"the picture {file.name!r} holds NaN or infinity; training needs every pixel, leave it "
-            "out."
+            f"the picture {file.name!r} holds NaN or infinity; training needs every pixel, leave "
+            "it out."
         )
     low, high = planes.aminmax()
     if low < 0 or high > 1:

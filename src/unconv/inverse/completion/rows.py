@@ -90,7 +90,7 @@ class Rows(nn.Module):
         self.register_buffer("inverse", inverse.unflatten(0, lines.shape[:2]))
 
     def _without_opposites(self, lines: Tensor) -> Tensor:
-        """The lines but for the second of two opposite frequencies, if q is even along their axis."""
+        """The lines without the second of two opposite frequencies, if q is even along an axis."""
         self._half = 0
         if len(self.others) < 2 or self.others[0] < 2:
             return lines

@@ -48,18 +48,18 @@ class StackInverse(InverseOperator):
     Parameters
     ----------
     norm : (1,) of the size of the stack's σ_max
-    least : μ, 0 where nothing is proven
+    floor : √μ, 0 where nothing is proven
     """
 
     keeps_double = True
     iterates = True
 
     def __init__(
-        self, op: Convolution, L: Convolution, request: Request, norm: Tensor, least: float
+        self, op: Convolution, L: Convolution, request: Request, norm: Tensor, floor: float
     ) -> None:
         self.layout = Flat(op, L)
         super().__init__(op, request, SpectrumSummary.damped(norm, 0.0))
-        self.A, self.L, self.least = op.in_double(), L.in_double(), least
+        self.A, self.L, self.floor = op.in_double(), L.in_double(), floor
         self.tol = request.tol
         self.domain_shape = (op.shape[0] + L.shape[0],)
         differentiate_as_a_stack(
@@ -91,12 +91,13 @@ class StackInverse(InverseOperator):
         r = self.layout.join(y, y.new_zeros(len(y), *self.L.range_shape)) - stack.matvec(x)
         g, norm = norms(stack.rmatvec(r).flatten(1))[:, 0], self.summary.norm
         size, of_x = norms(y.flatten(1))[:, 0], norms(x.flatten(1))[:, 0]
-        unit = norm * (norm * of_x + size)
-        bound = (g + _EPS * unit) / self.least if self.least else torch.full_like(g, math.inf)
-        bound = torch.where(
-            size == 0, 0.0, torch.where(bound < of_x, bound / (of_x - bound), math.inf)
-        )
-        allowed = torch.full_like(bound, self.tol if self.least or tol is not None else 0.0)
+        largest = norm * of_x + size  # times the norm, what a gradient may be
+        bound = torch.full_like(g, math.inf)
+        if self.floor:
+            error = (g / self.floor + _EPS * (norm / self.floor) * largest) / self.floor
+            bound = torch.where(error < of_x, error / (of_x - error), math.inf)
+        bound = torch.where(size == 0, 0.0, bound)
+        allowed = torch.full_like(bound, self.tol if self.floor or tol is not None else 0.0)
         converged = (size == 0) | (bound <= allowed)
         return Certificate(
             method=self.method,
@@ -105,10 +106,10 @@ class StackInverse(InverseOperator):
             gap=torch.full_like(bound, math.inf),
             damp=self.damp,
             residual=ratio(norms(r[:, : self.A.shape[0]])[:, 0], size),
-            optimality=ratio(g, unit),
+            optimality=ratio(ratio(g, norm.expand_as(g)), largest),
             error_bound=bound,
             tolerance=allowed,
-            tolerance_how=f"tol={self.tol:g}" if self.least else "nothing bounds the error",
+            tolerance_how=f"tol={self.tol:g}" if self.floor else "nothing bounds the error",
             iterations=effort.iterations,
             refinements=torch.zeros(len(x), dtype=torch.long),
             dropped=torch.zeros(len(x), dtype=torch.long),
@@ -117,11 +118,13 @@ class StackInverse(InverseOperator):
         )
 
     def _said(self, bound: Tensor) -> str:
-        if self.least:
+        if self.floor:
             return (
                 f"error_bound {float(bound.amax()) if len(bound) else 0.0:.1e}, proven from tiles"
             )
+        optimal = "optimal to round-off, but no bound of the error of this penalty is known"
+        if self.A.seen is not None:
+            return f"{optimal} where outputs were not observed"
         return (
-            "optimal to round-off, but no bound of the error of this penalty is known; padding "
-            "that L shares, such as 'zeros', has a direct method with a bound"
+            f"{optimal}; padding that L shares, such as 'zeros', has a direct method with a bound"
         )

@@ -51,7 +51,9 @@ class StackCompletion(StackInverse):
     def __init__(self, op: Convolution, L: Convolution, request: Request) -> None:
         A, B = op.in_double(), L.in_double()
         sizes = [float(o.weight.detach().abs().amax()) for o in (A, B)]
-        unit = float(unit_of(torch.tensor(max(sizes[0], request.damp * sizes[1]))))
+        unit = float(
+            unit_of(torch.tensor(max(sizes[0], request.damp * sizes[1]), dtype=torch.float64))
+        )
         need = memory(A, B)
         if need > request.memory_limit:
             raise CannotServeError(f"it takes some {gigabytes(need)}, more than memory_limit")
@@ -65,7 +67,7 @@ class StackCompletion(StackInverse):
             proven = _proven(A, B, damp, found)
             completion = PenalizedCompletion(found, A.domain_shape[1:], proven)
         norm = torch.tensor([completion.largest * unit], dtype=torch.float64, device=op.device)
-        super().__init__(op, L, request, norm, proven * unit**2)
+        super().__init__(op, L, request, norm, math.sqrt(proven) * unit)
         self.completion, self.grid, self.unit = completion, found, unit
         self._places = found.places(self.layout.shapes)
         self.maxiter = request.maxiter or _LONGEST

@@ -75,3 +75,7 @@ def test_main_runs_the_command(monkeypatch, capsys):
         cli.main()
     assert not error.value.code
     assert capsys.readouterr().out.startswith("unconv ")
+
+
+def test_help_shows_the_formula_whole():
+    assert "x = E[scene | y]" in run("deblur", "--help").output

@@ -67,7 +67,7 @@ INPUT_FAILURES = [
 OUTPUT_FAILURES = [
     ("nowhere/out.png", ("nowhere", "create it first")),
     ("out.gif", ("unknown extension '.gif'", ".png .jpg")),
-    ("out", ("unknown extension ''",)),
+    ("out", ("unknown extension ''", "create the directory")),
     ("sub.png", ("is a directory",)),
 ]
 

@@ -162,7 +162,7 @@ def test_boundary(tmp_path: Path, boundary):
 )
 @pytest.mark.parametrize("boundary", ["circular", "valid"])
 def test_alpha_is_kept(tmp_path: Path, name, dtype, channels, boundary):
-    source = save(tmp_path / name, channels, 12, 14, dtype=dtype, alpha=True)
+    source = save(tmp_path / name, channels, 24, 20, dtype=dtype, alpha=True)
     target = tmp_path / f"out-{name}"
     succeed("deblur", source, "-o", target, "--psf", "disk:1", "--boundary", boundary)
     before, after = read_picture(source), read_picture(target)

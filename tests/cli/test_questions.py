@@ -144,3 +144,11 @@ def test_the_memory_that_is_advised_is_enough(tmp_path: Path):
     )
     assert said is not None
     assert run(*arguments, said[1]).exit_code == 0
+
+
+@pytest.mark.parametrize("size", [(6, 120), (16, 40)])
+def test_a_picture_that_is_too_small_is_told_of(tmp_path: Path, size):
+    write_picture(tmp_path / "a.png", Picture(CAMERA[None, : size[0], : size[1]]))
+    result = run("deblur", tmp_path / "a.png", "-o", tmp_path / "b.png", "--psf", "disk:2")
+    assert result.exit_code == 0
+    assert "can be worse than the blurred picture" in " ".join(result.stderr.split())

@@ -75,3 +75,8 @@ def test_noise_models():
 )
 def test_in_words(model, words):
     assert str(model) == words
+
+
+def test_one_sample_is_no_plural():
+    assert str(NoiseModel(0.01, 1.0)) == "noise smoothed by 1 sample, 0.01"
+    assert str(NoiseModel(0.01, 0.6)) == "noise smoothed by 0.6 samples, 0.01"

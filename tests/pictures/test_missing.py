@@ -11,6 +11,7 @@ from skimage import data
 from unconv import psf
 from unconv.pictures import blur, blur_operator, deblur, find_missing, frame
 from unconv.pictures.bad_pixels import filled
+from unconv.pictures.saturated import lit_unseen
 from unconv.testing import dense_twin
 
 from ..helpers import F64, assert_says, randn, relative
@@ -228,6 +229,31 @@ def test_clipped_lights(kind, prior):
     inside = (truth == 1) & frame((scene > 1).double(), DISK).bool()
     if prior == "damp":  # a Wiener filter takes them for missing, which rings less
         assert float(restored.planes[inside].mean()) > 0.9
+
+
+@pytest.mark.parametrize("kernel", [DISK, psf.motion(15, 30), psf.gaussian(2)])
+def test_no_lamp_comes_out_dark(kernel):
+    """All that they lit is full, so that nothing that was seen knows of them."""
+    scene, centre = 0.5 * CAMERA, torch.zeros_like(CAMERA, dtype=torch.bool)
+    for row, column in ((40, 30), (60, 90), (100, 40), (110, 110), (80, 60)):
+        scene[0, row : row + 3, column : column + 3] = 40.0
+        centre[0, row + 1, column + 1] = True
+    y = blur(scene, kernel, boundary="valid", noise_std=0.004).clamp(0, 1)
+    restored, truth = deblur(y, kernel), frame(scene, kernel).clamp(max=1)
+    assert float(restored.planes[frame(centre.double(), kernel) > 0].min()) > 0.99
+    assert decibels(restored.planes.clamp(0, 1), truth) > decibels(y, truth) + 1
+
+
+def test_light_of_a_place_falls_as_the_psf_says():
+    """A true convolution with an asymmetric psf, inside and across the edges."""
+    kernel = torch.zeros(3, 4).double()
+    kernel[0, 0] = kernel[1, 2] = kernel[2, 3] = 1 / 3
+    for circular, place in ((True, (0, 9)), (False, (5, 5)), (False, (0, 9))):
+        scene = torch.zeros(1, 12, 10).double()
+        scene[0, place[0], place[1]] = 9.0
+        lit = blur(scene, kernel, boundary="circular" if circular else "zeros") > 1
+        x = lit_unseen(torch.zeros_like(scene), lit.double(), lit, kernel, circular=circular)
+        assert torch.equal(x, (scene > 0).double())
 
 
 def test_saturated_is_a_lower_bound_and_solved_for():

@@ -236,3 +236,14 @@ def test_memory_limit():
 def test_tables_of_pictures_of_the_world(monkeypatch):
     monkeypatch.setattr("sys.argv", ["benchmarks"])
     assert bench_pictures.main()
+
+
+@pytest.mark.parametrize(("size", "kernel"), [((41, 41), psf.disk(30)), ((14, 60), psf.disk(3))])
+def test_a_picture_that_is_small_beside_its_psf_is_doubted(size, kernel):
+    H, W = (n + k - 1 for n, k in zip(size, kernel.shape, strict=True))
+    scene = torch.from_numpy(data.camera()[100 : 100 + H, 150 : 150 + W] / 255.0)[None]
+    found = deblur(blur(scene, kernel, boundary="valid", noise_std=0.004), kernel)
+    assert found.data is not None
+    said = " ".join(found.data.doubts)
+    assert f"{size[1]} x {size[0]} samples" in said
+    assert "compare both" in said

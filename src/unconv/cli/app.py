@@ -22,6 +22,7 @@ app = typer.Typer(
     epilog=EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # which would take E[scene | y] for a style
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("deblur", epilog=EXIT_CODES)(deblur.deblur)

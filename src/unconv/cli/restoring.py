@@ -19,6 +19,7 @@ from ..pictures.formats.atomic import replacing
 from ..pictures.light import linear_from_srgb, srgb_from_linear
 from ..pictures.memory import memory_needed
 from ..pictures.missing import Missing, find_missing
+from ..pictures.operators import doubt_of_size
 from ..pictures.series import Series
 from .common import collected_doubts
 from .picture_options import (
@@ -129,7 +130,8 @@ def restore_file(
             file.write(drawn)
     if notes:
         facts["notes"] = notes
-    return Outcome(facts, [*doubts, *_doubts_of(restored)], notes, proven)
+    doubts += _doubts_of(restored, wanted)
+    return Outcome(facts, doubts, notes, proven)
 
 
 def _restored(
@@ -228,13 +230,17 @@ def _how(restored: library.Restored, wanted: float | str | None) -> str:
     return restored.choice.decided_by
 
 
-def _doubts_of(restored: library.Restored) -> list[str]:
+def _doubts_of(restored: library.Restored, wanted: Wanted) -> list[str]:
     """What fails of the assumptions, and a rule that found no minimum."""
     if restored.data is not None:
         return list(restored.data.doubts)
     choice = restored.choice
-    failed = choice is not None and f"{choice.rule} is decided inside" not in choice.advice
-    return [choice.advice] if choice is not None and failed else []
+    if choice is None:  # given by who knows, or the picture is even
+        return []
+    H, W = restored.planes.shape[1:]
+    small = doubt_of_size((H, W), wanted.psf)
+    failed = f"{choice.rule} is decided inside" not in choice.advice
+    return ([] if small is None else [small]) + ([choice.advice] if failed else [])
 
 
 def _evidence(restored: library.Restored) -> dict[str, Any]:

@@ -106,7 +106,8 @@ class NoiseModel:
     def __str__(self) -> str:
         """One phrase for the user."""
         level = f"{self.std:.2g}"
-        kind = "white noise" if self.radius == 0 else f"noise smoothed by {self.radius:g} samples"
+        by = f"{self.radius:g} sample{'' if self.radius == 1 else 's'}"
+        kind = "white noise" if self.radius == 0 else f"noise smoothed by {by}"
         if self.std**2 <= self.floor:
             kind, level = "noise too weak to be seen", f"taken as {math.sqrt(self.floor):.2g}"
         phrase = f"{kind}, {level}"

@@ -19,6 +19,8 @@ BOUNDARIES = ("circular", "zeros", "reflect", "replicate", "symmetric", "valid")
 LEAST_SIZE = 12
 """Samples along each axis from which spectra can be read."""
 
+_SMALL = 20  # samples along an axis: what is read from fewer is often wrong
+
 
 def blur_operator(psf: Tensor, size: tuple[int, int], boundary: str = "circular") -> ConvOperator:
     """The operator that blurs grey pictures into (H, W) = `size`.
@@ -127,3 +129,18 @@ def psf_size(psf: Tensor) -> tuple[int, int]:
     if psf.ndim != 2 or psf.numel() == 0:
         raise ValueError(f"a psf must be a 2-D grey array, got shape {tuple(psf.shape)}.")
     return psf.shape[0], psf.shape[1]
+
+
+def doubt_of_size(size: tuple[int, int], psf: Tensor) -> str | None:
+    """What is to be said of a picture that is small beside its psf, None of others.
+
+    size : (H, W)
+    """
+    rows, columns = (max(_SMALL, 2 * n) for n in psf.shape)
+    if size[0] >= rows and size[1] >= columns:
+        return None
+    return (
+        f"{size[1]} x {size[0]} samples under a psf of {psf.shape[1]} x {psf.shape[0]} say little "
+        "of the scene, and what was restored can be worse than the blurred picture: compare both, "
+        "and restore a larger part of the photograph if there is one"
+    )

@@ -35,8 +35,9 @@ from ..parameter_choice.whittle import Periodogram, PictureSpectra
 from .bad_pixels import filled, frame_around
 from .memory import MARGIN
 from .missing import find_missing
-from .operators import blur_operator, frame
+from .operators import blur_operator, doubt_of_size, frame
 from .outliers import agreeing, completed, disagreeing
+from .saturated import lit_unseen
 from .wiener_certificate import certificate_of, error_of_circular
 
 _NOISE_FLOOR = 1e-3  # of the largest power of noise: fewer steps, and nothing lost
@@ -123,9 +124,16 @@ def restore(planes: Tensor, observed: Tensor | None, question: Question) -> Answ
     inner, border = planes, (0, 0, 0, 0)
     if question.boundary == "valid" and observed is None:
         inner, border = _without_frame(planes, question.psf, notes)
-    found, seen = _settled(inner, _first_seen(inner, observed, question, notes), question, notes)
+    seen, full = _first_seen(inner, observed, question, notes)
+    found, seen = _settled(inner, seen, question, notes)
     found = [_made_safe(component, seen, question) for component in found]
-    return _answer(planes, border, seen, found, question, notes)
+    answer = _answer(planes, border, seen, found, question, notes)
+    if full is None:
+        return answer
+    inside, circular = _inside(planes, border), question.boundary == "circular"
+    lit = answer.planes.clone()
+    lit[inside] = lit_unseen(lit[inside], inner, full, question.psf, circular=circular)
+    return answer._replace(planes=lit)
 
 
 def _without_frame(
@@ -144,8 +152,10 @@ def _without_frame(
     return inner, border
 
 
-def _first_seen(planes: Tensor, observed: Tensor | None, q: Question, notes: list[str]) -> Tensor:
-    """Which samples are data, by the caller and by their values."""
+def _first_seen(
+    planes: Tensor, observed: Tensor | None, q: Question, notes: list[str]
+) -> tuple[Tensor, Tensor | None]:
+    """Which samples are data, by the caller and by their values, and which are saturated."""
     seen = planes.isfinite().all(0)
     if observed is not None:
         seen = seen & observed
@@ -154,10 +164,10 @@ def _first_seen(planes: Tensor, observed: Tensor | None, q: Question, notes: lis
     found = find_missing(planes, saturation=q.saturation, white=1.0, bad=~seen)
     notes += found.notes
     if found.saturated is None or found.observed is None:
-        return seen
+        return seen, None
     share = float(found.saturated.double().mean())
     notes.append(f"{share:.2%} of the samples are clipped at the largest value and restored")
-    return found.observed
+    return found.observed, found.saturated
 
 
 class _How(NamedTuple):
@@ -359,13 +369,14 @@ def _inside(planes: Tensor, border: tuple[int, int, int, int]) -> tuple[slice, s
 
 def _report(found: list[_Component], observed: Tensor, q: Question, notes: list[str]) -> DataReport:
     """The conclusions, and what fails of the assumptions."""
-    doubts = []
+    small = doubt_of_size((observed.shape[0], observed.shape[1]), q.psf)
+    doubts = [] if small is None or q.psf.numel() == 1 else [small]
     worst = max((c.whiteness for c in found), key=lambda w: w.distance / w.limit)
     if not worst.is_white:
         doubts.append(
             f"the residual does not look like the noise that was read (distance "
-            f"{worst.distance:.2f}, {worst.limit:.2f} is usual); "
-            "where the data are stronger than signal and noise, that was taken for noise"
+            f"{worst.distance:.3g}, up to {worst.limit:.3g} is usual); "
+            "where the data are stronger than signal and noise, the rest was taken for noise"
         )
     first = found[0]
     q.say("judging the psf")

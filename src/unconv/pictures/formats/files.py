@@ -122,7 +122,8 @@ def check_writable(path: PathLike) -> None:
     path = Path(path)
     if path.suffix.lower() not in _SUFFIXES:
         known = " ".join(_SUFFIXES)
-        raise PictureError(f"{path}: unknown extension {path.suffix!r}; use one of {known}")
+        folder = "" if path.suffix else ", or create the directory to write into it"
+        raise PictureError(f"{path}: unknown extension {path.suffix!r}; use one of {known}{folder}")
     check_replaceable(path)
 
 

@@ -64,9 +64,9 @@ class Page:
 
 
 _SHOWN = (
-    "input", "output", "size", "psf", "boundary", "light", "missing", "saturation", "prior", "damp",
-    "damp_chosen", "data", "method", "iterations", "residual", "optimality", "error_bound",
-    "converged",
+    "input", "output", "size", "psf", "boundary", "light", "light_chosen", "missing", "saturation",
+    "prior", "damp", "damp_chosen", "data", "method", "iterations", "residual", "optimality",
+    "error_bound", "converged",
 )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ _EXCESS = 1.5  # chance leaves 1.4 in a cell of frequencies
 _NOTABLE = 0.2  # noise, of the power in a cell
 _FAR_TOO_MUCH = 3.0  # of edges along few directions there is more than the law says
 _DECISIVE = 10.0  # natural units of the likelihood
-_RINGS = 32  # of frequencies, each a constant factor beyond the one before
+_RADIAL_RINGS = 32  # of frequencies, each a constant factor beyond the one before
 
 
 class RadialSpectra(NamedTuple):
@@ -112,12 +112,18 @@ def radial_spectra(
     known = (data.counts > 0) & (radius <= 0.5)
     counts, radius = data.counts[known], radius[known]
     lowest = float(radius.min())
-    ring = (_RINGS * (radius / lowest).log() / math.log(0.5 / lowest)).long().clamp(max=_RINGS - 1)
-    total = counts.new_zeros(_RINGS).index_add(0, ring, counts)
+    ring = (
+        (_RADIAL_RINGS * (radius / lowest).log() / math.log(0.5 / lowest))
+        .long()
+        .clamp(max=_RADIAL_RINGS - 1)
+    )
+    total = counts.new_zeros(_RADIAL_RINGS).index_add(0, ring, counts)
     full = total > 0
 
     def mean(values: Tensor) -> Tensor:
-        return total.new_zeros(_RINGS).index_add(0, ring, counts * values)[full] / total[full]
+        return (
+            total.new_zeros(_RADIAL_RINGS).index_add(0, ring, counts * values)[full] / total[full]
+        )
 
     return RadialSpectra(
         frequency=mean(radius),

@@ -244,16 +244,8 @@ def deblur(
         return Restored(x.planes, "damp", x.damp, x.choice, x.residual, plan, x.certificate)
     if not psf.detach().any():
         raise ValueError("the psf is zero everywhere; check how it was made.")
-    question = Question(
-        psf.to(device=planes.device, dtype=torch.float64),
-        boundary,
-        jpeg,
-        noise_std,
-        saturation,
-        tol,
-        memory_limit,
-        say,
-    )
+    kernel = psf.to(device=planes.device, dtype=torch.float64)
+    question = Question(kernel, boundary, jpeg, noise_std, saturation, tol, memory_limit, say)
     with torch.no_grad():
         found = restore(planes.double(), None if bool(seen.all()) else seen, question)
     return Restored(

@@ -339,13 +339,60 @@ def test_the_rule_that_decided_is_told(tmp_path: Path, monkeypatch):
     assert "the damp is that of" in page.read_text()
 
 
+WIENER_PARTS = (
+    "The completed picture",
+    "Spectra of signal and noise",
+    "The residual by frequency",
+    "What is left: y − Ax",
+    "Is it white?",
+)
+
+
+def headings(page: Path) -> list[str]:
+    return re.findall(r"<section><h2>([^<]*)</h2><img", page.read_text())
+
+
 def test_report_of_a_wiener_filter(tmp_path: Path):
     source, page = save(tmp_path / "in.png", 3, 40, 36), tmp_path / "page.html"
     options = "--psf", PSF, "--report", page, "--json"
     result = run("deblur", source, "-o", tmp_path / "out.png", *options)
     assert result.exit_code == 0
-    for fact in ("within the seen part", "How it was solved", "Is it white?", "by completion"):
-        assert fact in page.read_text()
+    text = page.read_text()
+    for fact in ("within the seen part", "How it was solved", "by completion", "No pixel was"):
+        assert fact.lower() in text.lower()
+    assert tuple(headings(page)) == WIENER_PARTS
+    h, w = json.loads(result.stdout)["psf"]
+    assert f"The scene of {36 + w - 1} × {40 + h - 1} pixels" in text
+    assert "cumulative periodogram is" in text
+
+
+def test_report_of_missing_pixels_counts_them_by_kind(tmp_path: Path):
+    planes = pixels(1, 60, 64) + 0.01 * np.random.default_rng(1).standard_normal((1, 60, 64))
+    planes[0, 20:23, 30:34] = np.nan
+    planes[0, 40, 10] = 5.0
+    np.save(tmp_path / "in.npy", planes[0])
+    page = tmp_path / "page.html"
+    options = "--psf", "gaussian:1", "--report", page
+    result = run("deblur", tmp_path / "in.npy", "-o", tmp_path / "out.npy", *options)
+    assert result.exit_code == 0, result.output
+    text = page.read_text()
+    assert headings(page) == ["What was not seen", *WIENER_PARTS]
+    assert "not finite 12" in text
+    found = re.search(r"explained by no scene (\d+)", text)
+    assert found is not None
+    assert f"{12 + int(found[1])} of 3,840 pixels" in text
+    assert "Missing pixels are filled in" in text
+
+
+def test_report_of_a_jpeg_has_the_spectra_of_each_component(tmp_path: Path):
+    source, page = save(tmp_path / "in.jpg", 3, 64, 48), tmp_path / "page.html"
+    options = "--psf", PSF, "--light", "as-is", "--report", page
+    result = run("deblur", source, "-o", tmp_path / "out.png", *options)
+    assert result.exit_code == 0, result.output
+    for name in ("luminance", "blue difference", "red difference"):
+        assert f"Spectra of signal and noise: {name}" in headings(page)
+        assert f"The residual by frequency: {name}" in headings(page)
+    assert "rounded to nothing" in page.read_text()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3)])

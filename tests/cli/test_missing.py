@@ -226,6 +226,39 @@ def test_a_lens_blurs_linear_light(tmp_path: Path):
     assert scores["auto"] == scores["as-is"]
 
 
+@pytest.mark.parametrize("blurred_in", ["linear", "as-is"])
+def test_auto_finds_the_light_that_was_blurred(tmp_path: Path, blurred_in):
+    scene = data.camera()[60:400:2, 130:470:2] / 255.0
+    write_picture(tmp_path / "a.png", Picture(scene[None], dtype=np.dtype("uint16")))
+    options = "--psf", "motion:15,30", "--boundary", "valid"
+    blurring = *options, "--light", blurred_in, "--noise-std", 0.002
+    succeed("blur", tmp_path / "a.png", "-o", tmp_path / "b.png", *blurring)
+    arguments = "deblur", tmp_path / "b.png", *options, "--report", tmp_path / "page.html"
+    result = run(*arguments, "-o", tmp_path / "auto.png", "--json")
+    facts = json.loads(result.stdout)
+    assert facts["light"] == blurred_in
+    given = "-o", tmp_path / "given.png", "--light", blurred_in
+    assert run(*arguments, *given).exit_code == result.exit_code == 0
+    found, expected = (read_picture(tmp_path / f"{name}.png") for name in ("auto", "given"))
+    np.testing.assert_array_equal(found.planes, expected.planes)
+    if blurred_in == "linear":
+        assert "linear light was blurred" in facts["light_chosen"]
+        assert "nothing speaks" not in result.stderr
+        assert "does not look like the noise" not in result.stderr  # of the light that was left
+    else:
+        assert "light_chosen" not in facts  # nothing was wrong as stored
+
+
+def test_auto_stays_as_stored_where_the_noise_is_given(tmp_path: Path):
+    scene = data.camera()[60:400:2, 130:470:2] / 255.0
+    write_picture(tmp_path / "a.png", Picture(scene[None], dtype=np.dtype("uint16")))
+    options = "--psf", "motion:15,30", "--noise-std", 0.002
+    blurring = *options, "--boundary", "valid", "--light", "linear"
+    succeed("blur", tmp_path / "a.png", "-o", tmp_path / "b.png", *blurring)
+    result = run("deblur", tmp_path / "b.png", "-o", tmp_path / "c.png", *options, "--json")
+    assert json.loads(result.stdout)["light"] == "as-is"
+
+
 def test_light_that_is_none(tmp_path: Path):
     source = save(tmp_path / "a.png", 1, 24, 20)
     counts = tmp_path / "counts.npy"

@@ -55,6 +55,37 @@ def of_wiener(restored: Restored) -> Restored:
     return restored
 
 
+def test_the_scene_and_its_spectra_are_shown():
+    rows, columns = CLEAN.scene.inside
+    assert CLEAN.scene.planes.shape == (1, N + K.shape[0] - 1, N + K.shape[1] - 1)
+    torch.testing.assert_close(CLEAN.scene.planes[:, rows, columns], CLEAN.planes)
+    (profile,) = CLEAN.data.profiles
+    assert float(profile.noise[-1]) == pytest.approx(STD**2, rel=0.3)
+    assert float((profile.data / profile.fitted).log().abs().median()) < 0.3
+    assert CLEAN.data.excluded == {}
+
+
+def test_what_the_picture_shows_to_be_no_datum_is_counted():
+    y = Y.clone()
+    y[:, 50, 60] = 1.0
+    y[:, :6], y[:, -6:], y[:, :, :6], y[:, :, -6:] = 0.0, 0.0, 0.0, 0.0
+    restored = of_wiener(deblur(y, K))
+    rows, columns = restored.scene.inside
+    inner = N - 12
+    assert (rows.stop - rows.start, columns.stop - columns.start) == (inner, inner)
+    assert restored.data.excluded["in a constant frame"] == N**2 - inner**2
+    assert sum(restored.data.excluded.values()) == int((~restored.data.observed).sum())
+    assert restored.data.excluded["explained by no scene"] >= 1
+
+
+def test_a_frame_around_too_few_samples_is_part_of_the_picture():
+    y = torch.zeros(1, 14, 14, dtype=F64)
+    y[:, 4:9, 4:9] = Y[:, :5, :5]
+    restored = deblur(y, torch.ones(1, 1, dtype=F64))
+    assert "frame" not in restored.data.sentence
+    assert "in a constant frame" not in restored.data.excluded
+
+
 def test_a_photograph():
     restored = of_wiener(CLEAN)
     assert decibels(restored.planes) > best_damp(Y)

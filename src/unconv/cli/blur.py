@@ -84,7 +84,7 @@ def blur(
     inputs = {"picture": [picture], "psf": [Path(psf)]}
     check_names({"-o": output, "--mask": mask}, inputs, force=force)
     check_number("dead", dead, below=1)
-    wanted = check_light(light)
+    wanted = "linear" if check_light(light) == "linear" else "as-is"
     kernel, doubts = prepared_psf(psf, psf_background, center=psf_center)
     with progress() as step:
         step(f"reading {picture.name}")

@@ -20,8 +20,8 @@ LightOption = Annotated[
     str,
     typer.Option(
         help="The light that was blurred: linear (a lens or a movement did it, and the file is "
-        "sRGB), as-is (a program did, on the stored values; or they are linear already), or auto, "
-        "which is as-is."
+        "sRGB), as-is (a program did, on the stored values; or they are linear already), or auto: "
+        "as-is, unless deblur finds that only linear light explains the file."
     ),
 ]
 ForceOption = Annotated[
@@ -34,10 +34,10 @@ _BEYOND_WHITE = 1.5  # a float picture that reaches so far is no sRGB
 
 
 def check_light(light: str) -> str:
-    """The light that is meant: 'linear' or 'as-is'."""
+    """One of 'auto', 'linear' and 'as-is'."""
     if light not in _LIGHTS:
         raise ValueError(f"--light {light!r} must be one of {', '.join(_LIGHTS)}.")
-    return "linear" if light == "linear" else "as-is"
+    return light
 
 
 def in_light(source: Picture, light: str) -> Tensor:

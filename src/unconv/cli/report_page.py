@@ -15,15 +15,18 @@ from torch import Tensor
 
 from ..parameter_choice import DampChoice
 from ..parameter_choice.residual_whiteness import Whiteness, whiteness
+from ..pictures import DataReport, Scene
+from ..pictures.light import srgb_from_linear
 from ..pictures.restoration import Restored
+from . import report_figures as figures
 from .common import shown
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _LARGEST_SIDE = 1600  # pixels of an embedded picture; larger ones are shown smaller, and it says so
 _QUALITY = 92  # of JPEG
+_COMPONENTS = ("luminance", "blue difference", "red difference")  # of a JPEG in colour
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,15 @@ class Page:
     Attributes
     ----------
     before, after, residual : (C, H, W), the first two with white = 1
-    observed : (H, W) bool, True where a pixel was seen; None where all were
+    observed : (H, W) bool, True where a pixel was a datum; None where all were
+    missing : why -> number of pixels that were none
+    scene : with what lies beyond the edges, white = 1; None where that was not restored
+    whiteness : of the residual; of a Wiener filter that of `data`
+    data : what was concluded by a Wiener filter, or None
+    rounded : whether it took the noise for that of a JPEG
     facts : name -> text, in order
     plan : as printed
-    curve : (damps, values, name of the values, chosen damp) of the rule that chose it, or None
+    curve : of the rule that chose the damp, or None
     """
 
     title: str
@@ -44,17 +52,21 @@ class Page:
     after: Tensor
     residual: Tensor
     observed: Tensor | None
+    missing: Mapping[str, int]
+    scene: Scene | None
     whiteness: Whiteness | None
+    data: DataReport | None
+    rounded: bool
     facts: Mapping[str, str]
     plan: str
-    curve: tuple[list[float], list[float], str, float] | None
+    curve: figures.Curve | None
     advice: str
 
 
 _SHOWN = (
-    "input", "output", "size", "psf", "boundary", "light", "missing", "saturation", "prior", "damp",
-    "damp_chosen", "data", "method", "iterations", "residual", "optimality", "error_bound",
-    "converged",
+    "input", "output", "size", "psf", "boundary", "light", "light_chosen", "missing", "saturation",
+    "prior", "damp", "damp_chosen", "data", "method", "iterations", "residual", "optimality",
+    "error_bound", "converged",
 )  # fmt: skip
 
 
@@ -75,22 +87,38 @@ def drawn_page(
     facts: Mapping[str, Any],
     observed: Tensor | None = None,
 ) -> bytes:
-    """The page of one `deblur`, as the bytes of its file; before and after as they are stored."""
-    choice, residual = restored.choice, restored.residual
+    """The page of one `deblur`, as the bytes of its file; before and after as they are stored.
+
+    facts : of the command; 'light' says in which the scene is, 'missing' counts pixels
+    observed : (H, W) bool of the pixels known to be data before the picture was restored
+    """
+    choice, data = restored.choice, restored.data
     advice = restored.certificate.advice
+    seen = observed if data is None else data.observed
     page = Page(
         title=f"{name}, restored",
         before=before,
         after=after,
-        observed=observed,
-        residual=residual,
+        observed=None if seen is None or bool(seen.all()) else seen,
+        missing=dict(facts.get("missing", {})) | dict(data.excluded if data else {}),
+        residual=restored.residual,
+        scene=_stored(restored.scene, facts.get("light")),
         whiteness=_whiteness_of(restored),
+        data=data,
+        rounded=any(s.noise.rounding is not None for s in restored.spectra),
         facts={key.replace("_", " "): shown(facts[key]) for key in _SHOWN if key in facts},
         plan=f"by {restored.certificate.method}" if restored.plan is None else str(restored.plan),
         curve=None if choice is None else _curve_of(choice),
         advice=advice if choice is None else f"{choice.advice[:-1]}. The solve: {advice}.",
     )
     return _text(page).encode()
+
+
+def _stored(scene: Scene | None, light: str | None) -> Scene | None:
+    """The scene in the values of the file."""
+    if scene is None or light != "linear":
+        return scene
+    return scene._replace(planes=srgb_from_linear(scene.planes))
 
 
 def _whiteness_of(restored: Restored) -> Whiteness | None:
@@ -101,7 +129,7 @@ def _whiteness_of(restored: Restored) -> Whiteness | None:
     return whiteness(residual) if residual[0].numel() >= 4 else None
 
 
-def _curve_of(choice: DampChoice) -> tuple[list[float], list[float], str, float]:
+def _curve_of(choice: DampChoice) -> figures.Curve:
     finite = choice.curve[choice.curve.isfinite().all(1)]
     damps, values = finite.T.tolist()
     return damps, values, _CURVES[choice.rule], choice.damp
@@ -110,15 +138,6 @@ def _curve_of(choice: DampChoice) -> tuple[list[float], list[float], str, float]
 def _text(page: Page) -> str:
     height, width = page.before.shape[1:]
     reduced = max(height, width) > _LARGEST_SIDE
-    figures = []
-    if page.curve is not None:
-        figures.append(_figure(_curve(page), "Choice of the damp", _curve_words(page)))
-    if page.observed is not None:
-        figures.append(_figure(_unseen(page), "What was not seen", _unseen_words(page)))
-    figures.append(_figure(_residual(page), "What is left: y − Ax", _size_words(page)))
-    if page.whiteness is not None:
-        w = page.whiteness
-        figures.append(_figure(_periodogram(w), "Is it white?", _whiteness_words(w)))
     rows = "".join(
         f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
         for name, text in page.facts.items()
@@ -135,8 +154,52 @@ def _text(page: Page) -> str:
         advice=html.escape(page.advice),
         rows=rows,
         plan=html.escape(page.plan),
-        figures="".join(figures),
+        figures="".join(_sections(page)),
     )
+
+
+def _sections(page: Page) -> list[str]:
+    """Each figure with its heading and its words."""
+    sections = []
+    if page.curve is not None:
+        sections.append(_figure(figures.of_curve(page.curve), "Choice of the damp", _chosen(page)))
+    if page.observed is not None:
+        drawn = figures.of_unseen(page.after, page.observed)
+        sections.append(_figure(drawn, "What was not seen", _unseen_words(page)))
+    if page.scene is not None:
+        drawn = figures.of_scene(page.scene)
+        sections.append(_figure(drawn, "The completed picture", _completed_words(page)))
+    sections += _of_spectra(page.data, page.rounded)
+    drawn = figures.of_residual(page.residual)
+    sections.append(_figure(drawn, "What is left: y − Ax", _size_words(page)))
+    if page.whiteness is not None:
+        drawn = figures.of_whiteness(page.whiteness)
+        sections.append(_figure(drawn, "Is it white?", _whiteness_words(page)))
+    return sections
+
+
+def _of_spectra(data: DataReport | None, rounded: bool) -> list[str]:
+    """Spectra of signal and noise, and that of the residual, of each component."""
+    if data is None:
+        return []
+    sections = []
+    for profile, name, noise in zip(data.profiles, _COMPONENTS, data.noise, strict=False):
+        of = f": {name}" if len(data.profiles) > 1 else ""
+        drawn = figures.of_spectra(profile)
+        words = (
+            f"Means over rings of frequencies of the faded picture. Noise: {noise}. "
+            "Where the fitted curve lies on the noise, the data say nothing of the scene."
+        )
+        sections.append(_figure(drawn, f"Spectra of signal and noise{of}", words))
+        drawn = figures.of_residual_spectrum(profile)
+        words = (
+            "The power of y − Ax within the seen part, over what the fitted spectra expect of it: "
+            "above one the data hold what the model does not know."
+        )
+        if rounded:
+            words += " Where a JPEG has rounded to nothing, it leaves nothing, and that counts not."
+        sections.append(_figure(drawn, f"The residual by frequency{of}", words))
+    return sections
 
 
 def _picture(planes: Tensor) -> str:
@@ -165,31 +228,7 @@ def _figure(figure: Figure, heading: str, words: str) -> str:
     )
 
 
-def _new_figure() -> tuple[Figure, Axes]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.6, 3.6), dpi=160, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots()
-
-
-def _curve(page: Page) -> Figure:
-    assert page.curve is not None
-    damps, values, name, chosen = page.curve
-    figure, ax = _new_figure()
-    ax.plot(damps, values, color="#0072b2", linewidth=2)
-    ax.axvline(chosen, color="#d55e00", linewidth=2, linestyle="--")
-    ax.set_xscale("log")
-    if values and min(values) > 0:
-        ax.set_yscale("log")
-    ax.set_xlabel("damp")
-    ax.set_ylabel(name)
-    ax.grid(visible=True, alpha=0.3)
-    return figure
-
-
-def _curve_words(page: Page) -> str:
+def _chosen(page: Page) -> str:
     assert page.curve is not None
     name = page.curve[2]
     return (
@@ -197,34 +236,29 @@ def _curve_words(page: Page) -> str:
     )
 
 
-def _unseen(page: Page) -> Figure:
-    assert page.observed is not None
-    figure, ax = _new_figure()
-    grey = page.after.mean(0).clamp(0, 1).cpu().numpy()
-    colours = np.repeat(0.3 + 0.6 * grey[..., None], 3, axis=-1)
-    colours[~page.observed.cpu().numpy()] = (0.84, 0.37, 0.0)
-    ax.imshow(colours)
-    ax.set_axis_off()
-    return figure
-
-
 def _unseen_words(page: Page) -> str:
     assert page.observed is not None
     count, total = int((~page.observed).sum()), page.observed.numel()
+    reasons = ", ".join(f"{why} {number:,}" for why, number in page.missing.items())
     return (
         f"{count:,} of {total:,} pixels ({100 * count / total:.2g} %), in orange over the answer, "
-        "are missing data; where the sensor was full it saw at least so much light."
+        f"are missing data{f': {reasons}' if reasons else ''}. Where the sensor was full it saw at "
+        "least so much light."
     )
 
 
-def _residual(page: Page) -> Figure:
-    figure, ax = _new_figure()
-    grey = page.residual.mean(0).cpu().numpy()
-    span = float(np.quantile(np.abs(grey), 0.995)) or 1.0
-    shown = ax.imshow(grey, cmap="RdBu_r", vmin=-span, vmax=span)
-    ax.set_axis_off()
-    figure.colorbar(shown, ax=ax, shrink=0.9)
-    return figure
+def _completed_words(page: Page) -> str:
+    assert page.scene is not None
+    (H, W), (rows, columns) = page.scene.planes.shape[1:], page.scene.inside
+    h, w = rows.stop - rows.start, columns.stop - columns.start
+    around = (
+        f"The scene of {W} × {H} pixels; the picture is the {w} × {h} in the orange frame, and "
+        "nobody saw what lies around it, of which light has reached its edges."
+        if (h, w) != (H, W)
+        else f"The scene of {W} × {H} pixels."
+    )
+    missing = "No pixel was missing." if page.observed is None else "Missing pixels are filled in."
+    return f"{around} {missing}"
 
 
 def _size_words(page: Page) -> str:
@@ -232,31 +266,24 @@ def _size_words(page: Page) -> str:
     return f"The part of the picture that the answer does not explain; rms {size:.3g}, white = 1."
 
 
-def _periodogram(found: Whiteness) -> Figure:
-    figure, ax = _new_figure()
-    cumulative = found.cumulative.cpu().numpy()
-    share = np.arange(1, len(cumulative) + 1) / len(cumulative)
-    limit = found.limit
-    ax.fill_between(
-        share, share - limit, share + limit, color="#56b4e9", alpha=0.5, label="white noise, 95 %"
-    )
-    ax.plot(share, cumulative, color="#d55e00", linewidth=2, label="residual")
-    ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="share of the frequencies, low to high")
-    ax.set_ylabel("share of the power")
-    ax.legend(loc="lower right", frameon=False)
-    ax.grid(visible=True, alpha=0.3)
-    return figure
-
-
-def _whiteness_words(w: Whiteness) -> str:
-    verdict = (
-        "Yes, as far as this can tell."
-        if w.is_white
-        else "No: it holds signal (more damp leaves more of it at low frequencies), or the noise "
-        "has a colour, or psf and boundary are not the true ones."
-    )
+def _whiteness_words(page: Page) -> str:
+    w = page.whiteness
+    assert w is not None
+    if w.is_white:
+        verdict = "Yes, as far as this can tell."
+    elif page.data is None:
+        verdict = (
+            "No: it holds signal (more damp leaves more of it at low frequencies), or the noise "
+            "has a colour, or psf and boundary are not the true ones."
+        )
+    else:
+        verdict = (
+            "No: the noise is not what was read, or psf and boundary are not the true ones; "
+            "where the data are stronger than signal and noise, that was taken for noise."
+        )
+    what = "Its" if page.data is None else "Within the seen part, and over what is expected, its"
     return (
-        f"{verdict} The cumulative periodogram is {w.distance:.3f} away from a straight line; "
+        f"{verdict} {what} cumulative periodogram is {w.distance:.3f} away from a straight line; "
         f"{w.limit:.3f} is usual."
     )
 

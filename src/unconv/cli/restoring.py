@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ..pictures import restoration as library
 from ..pictures.formats import Picture, check_suitable, read_picture, write_picture
 from ..pictures.formats.atomic import replacing
 from ..pictures.light import linear_from_srgb, srgb_from_linear
+from ..pictures.light_choice import linear_is_evident
 from ..pictures.memory import memory_needed
 from ..pictures.missing import Missing, find_missing
 from ..pictures.operators import doubt_of_size
@@ -44,7 +45,7 @@ class Wanted:
     ----------
     psf, psf_text : (h, w), and as it was typed
     prior, damp : 'wiener' or 'damp', a number or the name of a rule; None for the library's choice
-    light : 'linear' or 'as-is'
+    light : 'auto', 'linear' or 'as-is'
     saturation : 'auto', 'off' or a level as typed
     bad, mask : (H, W) bool or None, and its file
     """
@@ -107,15 +108,15 @@ def restore_file(
         bad=fitting_mask(wanted.bad, source, wanted.mask),
         transparent=transparent(source),
     )
-    with collected_doubts() as doubts:
-        restored = _restored(source, found, wanted, step, series)
+    light = _in_its_light(source, found, wanted, step, series)
+    restored, doubts, wanted = light.restored, light.doubts, replace(wanted, light=light.name)
     planes = in_light(source, wanted.light)
     answer = check_finite(restored.planes)
     answer = srgb_from_linear(answer) if wanted.light == "linear" else answer
     notes = [*notes_on(source), *(found.notes if restored.data is None else ())]
     proven = bool((restored.certificate.error_bound <= wanted.tol).all())
     facts = _facts(picture, output, planes, restored, found, wanted) | {"converged": proven}
-    facts |= _evidence(restored)
+    facts |= _evidence(restored) | ({"light_chosen": light.why} if light.why else {})
     drawn = None
     if page is not None:
         step(f"drawing {page.name}")
@@ -132,6 +133,69 @@ def restore_file(
         facts["notes"] = notes
     doubts += _doubts_of(restored, wanted)
     return Outcome(facts, doubts, notes, proven)
+
+
+@dataclass(frozen=True)
+class _Light:
+    """A picture restored in one light.
+
+    Attributes
+    ----------
+    name : 'linear' or 'as-is'
+    why : it was chosen, if two were tried
+    """
+
+    name: str
+    restored: library.Restored
+    doubts: list[str]
+    why: str = ""
+
+
+def _in_its_light(
+    source: Picture,
+    found: Missing,
+    wanted: Wanted,
+    step: Callable[[str], None],
+    series: Series | None,
+) -> _Light:
+    """In the light that was asked for; by 'auto' as it is stored, unless that cannot be."""
+
+    def tried(light: str) -> _Light:
+        with collected_doubts() as doubts:
+            restored = _restored(source, found, replace(wanted, light=light), step, series)
+        return _Light(light, restored, doubts)
+
+    if wanted.light != "auto":
+        return tried(wanted.light)
+    stored = tried("as-is")
+    judged = stored.restored.data
+    if judged is None or judged.whiteness.is_white or not _may_be_linear(source, wanted):
+        return stored
+    step("trying linear light")
+    try:
+        linear = tried("linear")
+    except (ValueError, MemoryLimitError):  # it has no answer there; as stored there is one
+        return stored
+    if linear.restored.data is None:
+        return stored
+    other = linear.restored.data.whiteness
+    evident = linear_is_evident(judged.whiteness, other)
+    why = (
+        f"the residual is {judged.whiteness.distance:.2f} from white as stored and "
+        f"{other.distance:.2f} in linear light, {other.limit:.2f} is usual: "
+    )
+    if evident:
+        return replace(linear, why=why + "linear light was blurred")
+    return replace(stored, why=why + "nothing speaks for linear light")
+
+
+def _may_be_linear(source: Picture, wanted: Wanted) -> bool:
+    """Whether the file may hold a curve of light that was blurred, and its noise is to be read.
+
+    The noise of a JPEG is known in the values of the file alone.
+    """
+    exact = source.dtype.kind == "u" and wanted.noise_std is None
+    return exact and jpeg_rounding(source.metadata, len(source.planes)) is None
 
 
 def _restored(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +27,26 @@ _EXCESS = 1.5  # chance leaves 1.4 in a cell of frequencies
 _NOTABLE = 0.2  # noise, of the power in a cell
 _FAR_TOO_MUCH = 3.0  # of edges along few directions there is more than the law says
 _DECISIVE = 10.0  # natural units of the likelihood
+_RADIAL_RINGS = 32  # of frequencies, each a constant factor beyond the one before
+
+
+class RadialSpectra(NamedTuple):
+    """Means over rings of frequencies: the data beside the model that was fitted to them.
+
+    Attributes
+    ----------
+    frequency : (n,) cycles per sample, up to 1/2
+    data : (n,) P, the periodogram of the faded picture
+    fitted : (n,) signal·|psf|² + noise, under the same window
+    noise : (n,) N, under the same window
+    residual : (n,) the periodogram of y − Ax over what the model expects of it: 1 if that is right
+    """
+
+    frequency: Tensor
+    data: Tensor
+    fitted: Tensor
+    noise: Tensor
+    residual: Tensor
 
 
 def spectrum_of(data: Periodogram, spectra: PictureSpectra, psf: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,6 +94,44 @@ def whitened(
         practical += _OF_ROUNDING
     limit = max(chance, practical)
     return Whiteness(distance, limit, cumulative)
+
+
+def radial_spectra(
+    residual: Tensor, data: Periodogram, spectra: PictureSpectra, psf: Tensor, seen: float = 1.0
+) -> RadialSpectra:
+    """Means over rings of frequencies, for a curve of each spectrum.
+
+    Parameters
+    ----------
+    residual : (C, H, W), y − Ax, of data whose periodogram is `data`; 0 where nothing was seen
+    seen : the share of the pixels that were
+    """
+    v, noise = spectrum_of(data, spectra, psf)
+    expected = seen * data.mean_of(noise.square() / v)
+    radius = torch.hypot(data.fy[:, None], data.fx[None])
+    known = (data.counts > 0) & (radius <= 0.5)
+    counts, radius = data.counts[known], radius[known]
+    lowest = float(radius.min())
+    ring = (
+        (_RADIAL_RINGS * (radius / lowest).log() / math.log(0.5 / lowest))
+        .long()
+        .clamp(max=_RADIAL_RINGS - 1)
+    )
+    total = counts.new_zeros(_RADIAL_RINGS).index_add(0, ring, counts)
+    full = total > 0
+
+    def mean(values: Tensor) -> Tensor:
+        return (
+            total.new_zeros(_RADIAL_RINGS).index_add(0, ring, counts * values)[full] / total[full]
+        )
+
+    return RadialSpectra(
+        frequency=mean(radius),
+        data=mean(data.power[known]),
+        fitted=mean(data.mean_of(v)[known]),
+        noise=mean(data.mean_of(noise)[known]),
+        residual=mean(Periodogram(residual, psf).power[known]) / mean(expected[known]),
+    )
 
 
 def excess(

@@ -1,5 +1,6 @@
 """Pictures: blurred and restored, read from files and written to them."""
 
+from .data_report import DataReport
 from .jpeg_rounding import jpeg_rounding
 from .light import linear_from_srgb, srgb_from_linear
 from .memory import memory_needed
@@ -7,12 +8,13 @@ from .missing import Missing, find_missing
 from .operators import blur_operator, frame
 from .restoration import Restored, blur, deblur, faded_out
 from .series import Series
-from .wiener_restoration import DataReport
+from .wiener_restoration import Scene
 
 __all__ = [
     "DataReport",
     "Missing",
     "Restored",
+    "Scene",
     "Series",
     "blur",
     "blur_operator",

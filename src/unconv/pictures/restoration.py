@@ -42,11 +42,12 @@ from ..parameter_choice.noise_models import JpegRounding
 from ..parameter_choice.rules import RULES
 from ..parameter_choice.whittle import PictureSpectra
 from .damped_restoration import faded_out, restore_damped
+from .data_report import DataReport
 from .memory import check_memory, memory_needed
 from .missing import check_saturation, find_missing
 from .operators import BOUNDARIES, LEAST_SIZE, blur_operator, check_sizes, frame
 from .series import Series
-from .wiener_restoration import DataReport, Question, restore
+from .wiener_restoration import Question, Scene, restore
 
 __all__ = [
     "BOUNDARIES",
@@ -81,6 +82,7 @@ class Restored(NamedTuple):
     plan, certificate : of the solve, one entry a plane
     spectra : of scene and noise, one a component that was restored by itself; empty for 'damp'
     data : what was concluded about the data; None for 'damp'
+    scene : what was restored beyond the edges too; None for 'damp'
     """
 
     planes: Tensor
@@ -92,6 +94,7 @@ class Restored(NamedTuple):
     certificate: Certificate
     spectra: tuple[PictureSpectra, ...] = ()
     data: DataReport | None = None
+    scene: Scene | None = None
 
 
 @outside_graphs
@@ -241,16 +244,8 @@ def deblur(
         return Restored(x.planes, "damp", x.damp, x.choice, x.residual, plan, x.certificate)
     if not psf.detach().any():
         raise ValueError("the psf is zero everywhere; check how it was made.")
-    question = Question(
-        psf.to(device=planes.device, dtype=torch.float64),
-        boundary,
-        jpeg,
-        noise_std,
-        saturation,
-        tol,
-        memory_limit,
-        say,
-    )
+    kernel = psf.to(device=planes.device, dtype=torch.float64)
+    question = Question(kernel, boundary, jpeg, noise_std, saturation, tol, memory_limit, say)
     with torch.no_grad():
         found = restore(planes.double(), None if bool(seen.all()) else seen, question)
     return Restored(
@@ -263,6 +258,7 @@ def deblur(
         certificate=found.certificate,
         spectra=found.spectra,
         data=found.report,
+        scene=found.scene._replace(planes=found.scene.planes.to(planes.dtype)),
     )
 
 

@@ -15,7 +15,7 @@ A JPEG in colour is restored as its luminance and chrominances, which have a noi
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -25,17 +25,16 @@ from torch import Tensor
 from ..doors import ConvOperator
 from ..grid.fft import fast_size
 from ..inverse import AccuracyWarning, Certificate
-from ..inverse.facts import Effort
 from ..numerics.norms import norms, ratio
 from ..operators.linear_operator import MemoryLimitError
 from ..parameter_choice import model_check
 from ..parameter_choice.noise_models import JpegRounding
-from ..parameter_choice.residual_whiteness import Whiteness
 from ..parameter_choice.whittle import Periodogram, PictureSpectra
 from .bad_pixels import filled, frame_around
+from .data_report import Component, DataReport, How, concluded
 from .memory import MARGIN
 from .missing import find_missing
-from .operators import blur_operator, doubt_of_size, frame
+from .operators import LEAST_SIZE, blur_operator, frame
 from .outliers import agreeing, completed, disagreeing
 from .saturated import lit_unseen
 from .wiener_certificate import certificate_of, error_of_circular
@@ -55,32 +54,24 @@ _YCC = (
 )
 
 
-class DataReport(NamedTuple):
-    """What was concluded about the data.
+class Scene(NamedTuple):
+    """The scene that was restored, with its surroundings that nobody saw.
 
     Attributes
     ----------
-    noise : of each component, in words
-    whiteness : of the residual within the seen part, divided by what the model expects of it; of
-        the component that is worst
-    psf_plausible : whether the picture looks blurred by the psf
-    observed : (H, W) bool, False where a pixel was not taken for a datum
-    sentence : all of it
-    doubts : what is to be said when an assumption fails
+    planes : (C, H+h−1, W+w−1) for a psf (h, w); (C, H, W) where nothing lies outside
+    inside : the rows and the columns of it that are the picture, without a constant frame
     """
 
-    noise: tuple[str, ...]
-    whiteness: Whiteness
-    psf_plausible: bool
-    observed: Tensor
-    sentence: str
-    doubts: tuple[str, ...]
+    planes: Tensor
+    inside: tuple[slice, slice]
 
 
 class Answer(NamedTuple):
     """Planes (C, H, W), residual (C, H, W), 0 where nothing was seen, and the evidence."""
 
     planes: Tensor
+    scene: Scene
     residual: Tensor
     spectra: tuple[PictureSpectra, ...]
     certificate: Certificate
@@ -124,10 +115,15 @@ def restore(planes: Tensor, observed: Tensor | None, question: Question) -> Answ
     inner, border = planes, (0, 0, 0, 0)
     if question.boundary == "valid" and observed is None:
         inner, border = _without_frame(planes, question.psf, notes)
-    seen, full = _first_seen(inner, observed, question, notes)
-    found, seen = _settled(inner, seen, question, notes)
+    first, full = _first_seen(inner, observed, question, notes)
+    found, seen = _settled(inner, first, question, notes)
     found = [_made_safe(component, seen, question) for component in found]
-    answer = _answer(planes, border, seen, found, question, notes)
+    counts = {
+        "in a constant frame": planes[0].numel() - inner[0].numel(),
+        "explained by no scene": int((first & ~seen).sum()),
+    }
+    excluded = {why: count for why, count in counts.items() if count}
+    answer = _answer(planes, border, seen, found, question, notes, excluded)
     if full is None:
         return answer
     inside, circular = _inside(planes, border), question.boundary == "circular"
@@ -143,7 +139,7 @@ def _without_frame(
     border = top, bottom, left, right = frame_around(planes)
     H, W = planes.shape[1:]
     inner = planes[:, top : H - bottom, left : W - right]
-    if not any(border) or min(inner.shape[1:]) < 2 * max(psf.shape):
+    if not any(border) or min(inner.shape[1:]) < max(LEAST_SIZE, *(2 * n for n in psf.shape)):
         return planes, (0, 0, 0, 0)
     notes.append(
         f"a constant frame (rows {top} above, {bottom} below, columns {left} left, {right} right) "
@@ -170,30 +166,9 @@ def _first_seen(
     return found.observed, found.saturated
 
 
-class _How(NamedTuple):
-    """How a filter was made, what it took, and (c,) the error of x in the norm of its spectrum."""
-
-    method: str
-    effort: Effort
-    error: Tensor
-
-
-class _Component(NamedTuple):
-    """Planes that share their spectra, restored."""
-
-    planes: Tensor  # (c, H, W), complete
-    data: Periodogram
-    spectra: PictureSpectra
-    x: Tensor  # (c, *domain)
-    residual: Tensor  # (c, H, W)
-    fitted: Tensor  # (c, H, W), A x
-    how: _How
-    whiteness: Whiteness
-
-
 def _settled(
     planes: Tensor, seen: Tensor, q: Question, notes: list[str]
-) -> tuple[list[_Component], Tensor]:
+) -> tuple[list[Component], Tensor]:
     """Restore, exclude what no scene explains, and again until nothing is left of it."""
     start, first, settled = seen, None, False
     whole, known = filled(planes, seen), None
@@ -237,7 +212,7 @@ def _fitted(
     return data, data.fit(rounding, q.noise_std)
 
 
-def _made_safe(found: _Component, seen: Tensor, q: Question) -> _Component:
+def _made_safe(found: Component, seen: Tensor, q: Question) -> Component:
     """Again, with more noise where the data do not look like the model."""
     if found.whiteness.is_white:
         return found
@@ -246,7 +221,8 @@ def _made_safe(found: _Component, seen: Tensor, q: Question) -> _Component:
     if more is None:
         return found
     safe = _filtered(found.planes, seen, found.data, found.spectra, q, more)
-    return safe._replace(whiteness=found.whiteness)  # what was found, not what was made of it
+    # What was found is judged, not what was made of it.
+    return safe._replace(judged=found.judged, whiteness=found.whiteness)
 
 
 def _filtered(
@@ -256,7 +232,7 @@ def _filtered(
     spectra: PictureSpectra,
     q: Question,
     more: Tensor | None = None,
-) -> _Component:
+) -> Component:
     """The Wiener filter; `more` is the noise beside the model's."""
     op = blur_operator(q.psf, (planes.shape[-2], planes.shape[-1]), q.boundary)
     grid, device = _grid(op, q), planes.device
@@ -278,12 +254,12 @@ def _filtered(
     fitted = op(x)[:, 0]
     residual = torch.where(seen, planes - fitted, 0.0)
     white = model_check.whitened(residual, data, spectra, q.psf)
-    return _Component(planes, data, spectra, x[:, 0], residual, fitted, how, white)
+    return Component(planes, data, spectra, x[:, 0], residual, fitted, how, residual, white)
 
 
 def _solved(
     op: ConvOperator, detail: Tensor, noise: Tensor, signal: Tensor, q: Question
-) -> tuple[Tensor, _How] | None:
+) -> tuple[Tensor, How] | None:
     """x without the mean; None where completion would take too many steps."""
     complete = op.seen is None and not _has_surroundings(q)
     method = "fourier" if complete else "completion"
@@ -304,7 +280,7 @@ def _solved(
     error = effort.evidence
     if error is None:  # no iteration: by the equations themselves
         error = error_of_circular(x, detail - op(x), q.psf, noise, signal)
-    return x, _How(filter_.method, effort, error)
+    return x, How(filter_.method, effort, error)
 
 
 def _grid(op: ConvOperator, q: Question) -> list[int]:
@@ -342,13 +318,16 @@ def _answer(
     planes: Tensor,
     border: tuple[int, int, int, int],
     seen: Tensor,
-    found: list[_Component],
+    found: list[Component],
     q: Question,
     notes: list[str],
+    excluded: Mapping[str, int],
 ) -> Answer:
     """Planes of the whole picture, with its frame, and all that is to be said."""
-    x = _together([c.x for c in found], q.jpeg)
-    x = frame(x, q.psf) if q.boundary == "valid" else x
+    scene = _together([c.x for c in found], q.jpeg)
+    x = frame(scene, q.psf) if q.boundary == "valid" else scene
+    top, left = ((n - 1) // 2 if q.boundary == "valid" else 0 for n in q.psf.shape)
+    of_picture = slice(top, top + x.shape[1]), slice(left, left + x.shape[2])
     inside = _inside(planes, border)
     residual = torch.zeros_like(planes)
     residual[inside] = _together([c.residual for c in found], q.jpeg)
@@ -357,40 +336,13 @@ def _answer(
     parts = torch.cat([torch.where(seen, c.residual + c.fitted, 0.0) for c in found])
     residuals = ratio(norms(torch.cat([c.residual for c in found])), norms(parts))
     certificate = certificate_of([c.how for c in found], residuals, q.tol)
-    report = _report(found, observed, q, notes)
-    return Answer(whole, residual, tuple(c.spectra for c in found), certificate, report)
+    q.say("judging the psf")
+    report = concluded(found, seen, q.psf, notes, excluded)._replace(observed=observed)
+    spectra = tuple(c.spectra for c in found)
+    return Answer(whole, Scene(scene, of_picture), residual, spectra, certificate, report)
 
 
 def _inside(planes: Tensor, border: tuple[int, int, int, int]) -> tuple[slice, slice, slice]:
     top, bottom, left, right = border
     H, W = planes.shape[1:]
     return slice(None), slice(top, H - bottom), slice(left, W - right)
-
-
-def _report(found: list[_Component], observed: Tensor, q: Question, notes: list[str]) -> DataReport:
-    """The conclusions, and what fails of the assumptions."""
-    small = doubt_of_size((observed.shape[0], observed.shape[1]), q.psf)
-    doubts = [] if small is None or q.psf.numel() == 1 else [small]
-    worst = max((c.whiteness for c in found), key=lambda w: w.distance / w.limit)
-    if not worst.is_white:
-        doubts.append(
-            f"the residual does not look like the noise that was read (distance "
-            f"{worst.distance:.3g}, up to {worst.limit:.3g} is usual); "
-            "where the data are stronger than signal and noise, the rest was taken for noise"
-        )
-    first = found[0]
-    q.say("judging the psf")
-    sharp = Periodogram(first.residual + first.fitted, q.psf.new_ones(1, 1))
-    plausible = q.psf.numel() == 1 or model_check.looks_blurred(first.data, sharp, first.spectra)
-    if not plausible:
-        doubts.append(
-            "the picture looks as if this psf had not blurred it: check the psf and its size"
-        )
-    noise = tuple(str(c.spectra.noise) for c in found)
-    parts = [
-        noise[0],
-        f"residual {'white' if worst.is_white else 'not white'} within the seen part",
-        f"psf {'plausible' if plausible else 'not plausible'}",
-        *notes,
-    ]
-    return DataReport(noise, worst, plausible, observed, "; ".join(parts), tuple(doubts))

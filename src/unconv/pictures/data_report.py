@@ -1,0 +1,111 @@
+"""What a restored picture says of its data: noise, psf, residual, bad pixels.
+
+A Wiener filter rests on the spectra of scene and noise that were read from the picture.  They are
+held against the data here, in numbers that a user can judge: whether what is left looks like the
+noise, whether the psf is plausible, and the spectra themselves beside the data's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from ..inverse.facts import Effort
+from ..parameter_choice import model_check
+from ..parameter_choice.model_check import RadialSpectra
+from ..parameter_choice.residual_whiteness import Whiteness
+from ..parameter_choice.whittle import Periodogram, PictureSpectra
+from .operators import doubt_of_size
+
+
+class How(NamedTuple):
+    """How a filter was made, what it took, and (c,) the error of x in the norm of its spectrum."""
+
+    method: str
+    effort: Effort
+    error: Tensor
+
+
+class Component(NamedTuple):
+    """Planes that share their spectra, restored."""
+
+    planes: Tensor  # (c, H, W), complete
+    data: Periodogram
+    spectra: PictureSpectra
+    x: Tensor  # (c, *domain)
+    residual: Tensor  # (c, H, W)
+    fitted: Tensor  # (c, H, W), A x
+    how: How
+    judged: Tensor  # (c, H, W), the residual before more noise was assumed than the model has
+    whiteness: Whiteness  # of that
+
+
+class DataReport(NamedTuple):
+    """What was concluded about the data.
+
+    Attributes
+    ----------
+    noise : of each component, in words
+    whiteness : of the residual within the seen part, divided by what the model expects of it; of
+        the component that is worst
+    psf_plausible : whether the picture looks blurred by the psf
+    observed : (H, W) bool, False where a pixel was not taken for a datum
+    excluded : why -> number of pixels that were taken for missing by what the picture shows: 'in a
+        constant frame', 'explained by no scene'
+    profiles : of each component, the spectra of data, model and noise by frequency
+    sentence : all of it
+    doubts : what is to be said when an assumption fails
+    """
+
+    noise: tuple[str, ...]
+    whiteness: Whiteness
+    psf_plausible: bool
+    observed: Tensor
+    excluded: Mapping[str, int]
+    profiles: tuple[RadialSpectra, ...]
+    sentence: str
+    doubts: tuple[str, ...]
+
+
+def concluded(
+    found: Sequence[Component],
+    seen: Tensor,
+    psf: Tensor,
+    notes: Sequence[str],
+    excluded: Mapping[str, int],
+) -> DataReport:
+    """The conclusions, and what fails of the assumptions.
+
+    seen : (H, W) bool, of the planes of the components
+    """
+    small = doubt_of_size((seen.shape[0], seen.shape[1]), psf)
+    doubts = [] if small is None or psf.numel() == 1 else [small]
+    worst = max((c.whiteness for c in found), key=lambda w: w.distance / w.limit)
+    if not worst.is_white:
+        doubts.append(
+            f"the residual does not look like the noise that was read (distance "
+            f"{worst.distance:.3g}, up to {worst.limit:.3g} is usual); "
+            "where the data are stronger than signal and noise, the rest was taken for noise"
+        )
+    first = found[0]
+    sharp = Periodogram(first.residual + first.fitted, psf.new_ones(1, 1))
+    plausible = psf.numel() == 1 or model_check.looks_blurred(first.data, sharp, first.spectra)
+    if not plausible:
+        doubts.append(
+            "the picture looks as if this psf had not blurred it: check the psf and its size"
+        )
+    noise = tuple(str(c.spectra.noise) for c in found)
+    parts = [
+        noise[0],
+        f"residual {'white' if worst.is_white else 'not white'} within the seen part",
+        f"psf {'plausible' if plausible else 'not plausible'}",
+        *notes,
+    ]
+    share = float(seen.double().mean())
+    profiles = tuple(
+        model_check.radial_spectra(c.judged, c.data, c.spectra, psf, share) for c in found
+    )
+    sentence = "; ".join(parts)
+    return DataReport(noise, worst, plausible, seen, excluded, profiles, sentence, tuple(doubts))

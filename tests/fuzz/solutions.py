@@ -230,8 +230,8 @@ def _open_ranks(q: Question, o: Oracle, rung: str) -> range:
     """The ranks that rounding of the weight to its structure leaves open, too."""
     if rung not in ("separable", "cosine"):
         return o.ranks
-    # what the search for the structure itself may miss, as the rung's page says: 1.5e-14 in float64
-    missed = (4 * q.eps + 64 * EPS) * o.norm
+    # what the search for the structure itself may miss: 64 eps, and half of the default cut-off
+    missed = (4 * q.eps + min(64, max(o.m, o.n) / 2) * EPS) * o.norm
     least = int((o.tau + missed + o.slack < o.S).sum())
     return range(least, max(o.ranks[-1], int((o.tau - missed < o.S).sum())) + 1)
 

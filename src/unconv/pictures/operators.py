@@ -19,7 +19,7 @@ BOUNDARIES = ("circular", "zeros", "reflect", "replicate", "symmetric", "valid")
 LEAST_SIZE = 12
 """Samples along each axis from which spectra can be read."""
 
-_SMALL = 20  # samples along an axis: what is read from fewer is often wrong
+_SMALL_PICTURE = 20  # samples along an axis: what is read from fewer is often wrong
 
 
 def blur_operator(psf: Tensor, size: tuple[int, int], boundary: str = "circular") -> ConvOperator:
@@ -136,7 +136,7 @@ def doubt_of_size(size: tuple[int, int], psf: Tensor) -> str | None:
 
     size : (H, W)
     """
-    rows, columns = (max(_SMALL, 2 * n) for n in psf.shape)
+    rows, columns = (max(_SMALL_PICTURE, 2 * n) for n in psf.shape)
     if size[0] >= rows and size[1] >= columns:
         return None
     return (

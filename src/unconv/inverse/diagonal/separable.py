@@ -57,7 +57,9 @@ TOLERANCE = 2
 """A weight counts as an outer product within this many eps of its working dtype, relative to its
 norm; products rounded and normalised entry by entry stay under 0.6."""
 
-_SEARCH = 64 * torch.finfo(torch.float64).eps  # rounding of the search for the nearest one
+_EPS = torch.finfo(torch.float64).eps
+_SEARCH = 64 * _EPS  # rounding of the search for the nearest one
+_OF_A_CUT_OFF = 0.5  # of max(m, n)·eps, below which singular values count as zero by default
 
 LIMIT = 2048
 """Longest side of a matrix given to an SVD, after the split in halves: seconds on two cores."""
@@ -79,8 +81,11 @@ def obstacle(op: Convolution, request: Request) -> str | None:
         return "the weight has no values to look at"
     weight = _weight(op)
     eps = torch.finfo(real_working_dtype(op.dtype)).eps
-    tolerance = request.departure(TOLERANCE * eps + _SEARCH, _SEARCH)
-    tolerance = max(_SEARCH, tolerance * float(share_of_weight(op).amin()))
+    search = _SEARCH
+    if not request.damp:  # singular values above the cut-off are not to drown in it
+        search = min(search, _OF_A_CUT_OFF * max(op.shape) * _EPS)
+    tolerance = request.departure(TOLERANCE * eps + search, search)
+    tolerance = max(search, tolerance * float(share_of_weight(op).amin()))
     corner = weight[:, :, :_FIRST_CHANNELS, :_FIRST_CHANNELS]
     if corner.shape != weight.shape:  # refuses nearly every layer at next to no cost
         error = nearest_outer_product(corner).error

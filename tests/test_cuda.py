@@ -116,3 +116,17 @@ def test_data_and_weight_on_two_devices_are_refused():
         op.pinv()(y)
     with pytest.raises((RuntimeError, ValueError, TypeError), match="cuda"):
         op(y)
+
+
+@pytest.mark.parametrize("holes", [False, True])
+def test_penalty_with_natural_edges(holes):
+    there = ConvOperator(weight_for("dense", (1, 1, 5, 5), F64), (30, 33))
+    here = ConvOperator(there.weight.detach().to(DEVICE), (30, 33))
+    if holes:
+        seen = torch.rand(there.range_shape[1:], generator=torch.Generator().manual_seed(0)) > 0.1
+        there, here = there.observed(seen), here.observed(seen.to(DEVICE))
+    y = data(there.range_shape, there)
+    options = {"penalty": "gradient", "method": "completion"}
+    found, certificate = here.lstsq(y.to(DEVICE), 0.1, **options)
+    assert certificate.converged.all() or holes
+    assert relative(found.cpu(), there.lstsq(y, 0.1, **options).solution) < 2e-6

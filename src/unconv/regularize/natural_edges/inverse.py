@@ -143,7 +143,7 @@ def _proven(A: Convolution, L: Convolution, damp: float, stack: GridStack) -> fl
         for o in (A, L)
     )
     groups = (
-        [trimmed(taps), *(trimmed(damp * row[None]) for row in rows)]
+        [trimmed(taps.cpu()), *(trimmed(damp * row[None].cpu()) for row in rows)]
         for taps, rows in zip(own, other, strict=True)
     )
     return min(tile_bound(rows, A.domain_shape[1:]) for rows in groups)

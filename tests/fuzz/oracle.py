@@ -167,6 +167,7 @@ class Oracle:
         self.U, self.S, self.Vh = np.linalg.svd(self.A, full_matrices=False)
         self.norm = float(self.S[0])
         largest = max(self.norm, added / self.unit)
+        self.cancelled = largest / self.norm if self.norm else 1.0  # A is known to eps times this
         self.slack = (16 + math.sqrt(max(self.m, self.n))) * EPS * largest
         self.tau = 0.0 if damp else rtol * self.norm
         self.rank = self.p if damp else int((self.tau < self.S).sum()) if self.norm else 0
@@ -220,7 +221,7 @@ class Oracle:
         if not rank or not self.norm:
             return 0.0
         smallest = self.smallest(rank, adjoint=adjoint)
-        kappa = math.hypot(self.norm, self.damp) / smallest
+        kappa = self.cancelled * math.hypot(self.norm, self.damp) / smallest
         gain = min(1 / smallest, 0.5 / self.damp) if self.damp else 1 / smallest
         size_x, size_y = float(np.linalg.norm(x)), float(np.linalg.norm(y))
         image = x @ (self.A.conj() if adjoint else self.A.T)

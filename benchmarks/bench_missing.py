@@ -111,7 +111,7 @@ def measure(case: Case) -> tuple[list[str], float, float]:
 def _grid_of(inverse: unconv.LinearOperator) -> tuple[int, ...]:
     if isinstance(inverse, PenalizedInverse):
         assert isinstance(inverse.inner, StackCompletion)
-        return inverse.inner.grid.torus.fine
+        return inverse.inner.completion.precision.torus.fine
     assert isinstance(inverse, CompletionInverse)
     return inverse.completion.precision.torus.fine
 

@@ -108,7 +108,7 @@ class Periodogram:
         tiles = _tiles(planes)
         self.sizes = h, w = tuple(tiles.shape[-2:])
         self.degrees = len(tiles)
-        window = _hann(h, planes)[:, None] * _hann(w, planes)
+        window = hann(h, planes)[:, None] * hann(w, planes)
         weight = window.square() / (h * w)
         detail = tiles - (tiles * weight).sum((-2, -1), keepdim=True)
         self.variance = float((detail.square() * weight).sum((-2, -1)).mean())
@@ -286,8 +286,8 @@ def _tiles(planes: Tensor) -> Tensor:
     return parts
 
 
-def _hann(n: int, like: Tensor) -> Tensor:
-    """A Hann window of unit power."""
+def hann(n: int, like: Tensor) -> Tensor:
+    """A Hann window of n samples and unit power, (n,), in the dtype of `like`."""
     t = torch.arange(n, dtype=like.dtype, device=like.device)
     window = torch.sin(math.pi * (t + 0.5) / n) ** 2
     return window / window.square().mean().sqrt()

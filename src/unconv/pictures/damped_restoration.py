@@ -6,8 +6,7 @@ faded out towards its edges, without which the jump where opposite edges meet wo
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,11 +17,12 @@ from torch import Tensor
 from ..inverse import Certificate
 from ..numerics.checks import check_real_tensor, check_values
 from ..parameter_choice import DampChoice, choose_damp
-from ..parameter_choice.whittle import Periodogram
+from ..parameter_choice.whittle import Periodogram, hann
 from .bad_pixels import filled
 from .missing import Missing
 from .operators import LEAST_SIZE, blur_operator, frame
 from .saturated import solve_with_saturated
+from .series import Series
 
 
 class Damped(NamedTuple):
@@ -43,12 +43,14 @@ def restore_damped(
     boundary: str,
     noise_std: float | None,
     missing: Missing,
-    limits: dict[str, Any],
+    limits: Mapping[str, Any],
+    series: Series | None,
     say: Callable[[str], None],
 ) -> Damped:
     """Restore by damping towards the mean; saturated samples are lower bounds (saturated.py).
 
-    limits : memory_limit and tol of the solves, and the series that keeps factors, or None
+    limits : memory_limit and tol of the solves
+    series : which keeps factors, or None
     """
     rule = "risk" if damp is None else damp
     op, seen = blur_operator(kernel, size, boundary), missing.observed
@@ -62,7 +64,7 @@ def restore_damped(
     mean = y.mean((-2, -1), keepdim=True).expand(-1, *op.domain_shape)
     if missing.saturated is not None:
         y = torch.where(missing.saturated.any(0), planes, whole)[:, None]
-    detail_of_y, series = y - op(mean), limits.pop("series")
+    detail_of_y = y - op(mean)
 
     def solve(known: Tensor | None) -> tuple[Tensor, Certificate]:
         solver = op if known is None else op.observed(known)
@@ -126,9 +128,6 @@ def faded_out(y: Tensor) -> Tensor:
         raise ValueError(f"pictures must have shape (..., H, W), got {tuple(y.shape)}.")
     y = y.double() - y.double().mean((-2, -1), keepdim=True)
     for dim in (-2, -1):
-        n = y.shape[dim]
-        t = torch.arange(n, dtype=y.dtype, device=y.device)
-        window = torch.sin(math.pi * (t + 0.5) / n) ** 2
-        window /= window.square().mean().sqrt()
+        window = hann(y.shape[dim], y)
         y = y * (window[:, None] if dim == -2 else window)
     return y

@@ -16,7 +16,7 @@ from ..inverse.completion.sizes import cost_on, grid, memory_of
 from ..numerics.checks import check_choice
 from ..operators.linear_operator import MemoryLimitError, gigabytes
 from .missing import checked_observed
-from .operators import BOUNDARIES, blur_operator, check_sizes
+from .operators import BOUNDARIES, PRIORS, blur_operator, check_sizes
 
 MARGIN = 16
 """Samples of the grid of a Wiener filter beyond the scene: opposite edges are no neighbours."""
@@ -57,7 +57,7 @@ def memory_needed(
     True
     """
     check_choice("boundary", boundary, BOUNDARIES)
-    check_choice("prior", prior, ("wiener", "damp"))
+    check_choice("prior", prior, PRIORS)
     op = blur_operator(psf, check_sizes(planes, psf, larger_psf=boundary == "valid"), boundary)
     if observed is not None:
         op = op.observed(checked_observed(observed, planes.shape[1:]))

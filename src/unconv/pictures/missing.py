@@ -203,16 +203,12 @@ def _is_spike(values: Tensor, *, alone: bool) -> bool:
 
 
 def checked_observed(observed: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Refuse a mask that is none of a picture (H, W) = `size`, or has seen nothing."""
-    kind = check_kind("observed", observed, Tensor, "give a bool tensor (H, W)")
-    if kind.dtype != torch.bool:
-        raise TypeError(f"observed must be a bool tensor, got {observed.dtype}; compare it with 0.")
-    if tuple(observed.shape) != tuple(size):
+    """Refuse what is no mask of a picture (H, W) = `size`."""
+    mask = check_kind("observed", observed, Tensor, "give a bool tensor (H, W)")
+    check_values("observed", mask)
+    if mask.dtype != torch.bool or tuple(mask.shape) != tuple(size):
         raise ValueError(
-            f"observed has shape {tuple(observed.shape)}, the picture {tuple(size)}; they must be "
-            "the same, one mask for all channels."
+            f"observed must be a bool tensor of shape {tuple(size)}, True where a pixel was seen, "
+            f"got {mask.dtype} of shape {tuple(mask.shape)}."
         )
-    check_values("observed", observed)
-    if not bool(observed.any()):
-        raise ValueError("observed has seen no pixel at all; give True where one was seen.")
-    return observed
+    return mask

@@ -16,6 +16,8 @@ from ..numerics.checks import (
 
 BOUNDARIES = ("circular", "zeros", "reflect", "replicate", "symmetric", "valid")
 
+PRIORS = ("wiener", "damp")
+
 LEAST_SIZE = 12
 """Samples along each axis from which spectra can be read."""
 

@@ -18,7 +18,7 @@ rings from its edges through the whole picture.  Pixels that are no data are mis
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,8 +44,8 @@ from ..parameter_choice.whittle import PictureSpectra
 from .damped_restoration import faded_out, restore_damped
 from .data_report import DataReport
 from .memory import check_memory, memory_needed
-from .missing import check_saturation, find_missing
-from .operators import BOUNDARIES, LEAST_SIZE, blur_operator, check_sizes, frame
+from .missing import check_saturation, checked_observed, find_missing
+from .operators import BOUNDARIES, LEAST_SIZE, PRIORS, blur_operator, check_sizes, frame
 from .series import Series
 from .wiener_restoration import Question, Scene, restore
 
@@ -61,7 +61,6 @@ __all__ = [
     "frame",
 ]
 
-PRIORS = ("wiener", "damp")
 DAMP_RULES = ("risk", *(rule for rule in RULES if rule != "lcurve"))
 """Rules that serve pictures: the L-curve of a picture has no corner."""
 
@@ -237,9 +236,11 @@ def deblur(
     need = memory_needed(planes, kernel, boundary=boundary, prior=chosen, tol=tol)
     check_memory(need, check_memory_limit(memory_limit))
     if chosen == "damp":
-        limits: dict[str, Any] = {"memory_limit": memory_limit, "tol": tol, "series": series}
+        limits = {"memory_limit": memory_limit, "tol": tol}
         full = find_missing(planes, saturation=saturation, white=1.0, bad=~seen)
-        x = restore_damped(planes, kernel, size, damp, boundary, noise_std, full, limits, say)
+        x = restore_damped(
+            planes, kernel, size, damp, boundary, noise_std, full, limits, series, say
+        )
         plan = x.certificate.plan
         return Restored(x.planes, "damp", x.damp, x.choice, x.residual, plan, x.certificate)
     if not psf.detach().any():
@@ -294,15 +295,7 @@ def _checked_seen(planes: Tensor, observed: Tensor | None) -> Tensor:
         if not bool(seen.any()):
             raise ValueError("the picture holds no finite pixel; check how it was read.")
         return seen
-    mask = observed
-    if not isinstance(mask, Tensor):
-        raise TypeError(f"observed={shown(observed)} must be a torch.Tensor of bool.")
-    if mask.dtype != torch.bool or mask.shape != planes.shape[1:]:
-        raise ValueError(
-            f"observed must be a bool tensor of shape {tuple(planes.shape[1:])}, True where a "
-            f"pixel was seen, got {mask.dtype} of shape {tuple(mask.shape)}."
-        )
-    seen = seen & mask.to(seen.device)
+    seen = seen & checked_observed(observed, planes.shape[1:]).to(seen.device)
     if not bool(seen.any()):
         raise ValueError("observed excludes every finite pixel; it must be True where seen.")
     return seen

@@ -19,6 +19,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..grid.torus import Torus
 from ..inverse import Certificate
 from ..inverse.facts import Effort
 from ..numerics.norms import ratio
@@ -55,10 +56,7 @@ def error_of_circular(
     N = noise[..., :half] if noise.ndim else noise
     X, R = (torch.fft.rfft2(t) for t in (x, residual))
     e = X - S * F.conj() / N * R
-    counts = torch.full((half,), 2.0, dtype=torch.float64, device=x.device)
-    counts[0] = 1
-    if sizes[1] % 2 == 0:
-        counts[-1] = 1
+    counts = Torus(tuple(sizes), (1, 1), True).multiplicity(x.device).reshape(F.shape)
     size, error = ((t.abs().square() / S * counts).sum((1, 2, 3)).sqrt() for t in (X, e))
     return ratio(error, size)
 

@@ -215,13 +215,31 @@ def _rim(values: Tensor) -> Tensor:
     return values[inner]
 
 
-def _checked(values: Tensor) -> Tensor:
+def grey_array(values: Tensor) -> Tensor:
+    """(h, w) float64 of what may be a psf: a finite, real 2-D array.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is none.
+
+    Examples
+    --------
+    >>> import torch
+    >>> grey_array(torch.ones(1, 2))
+    tensor([[1., 1.]], dtype=torch.float64)
+    """
     if check_dense("a psf", values).is_complex():
         raise TypeError("a psf must be real, got a complex tensor; take its real part or modulus.")
     if values.ndim != 2 or values.numel() == 0:
         raise ValueError(f"a psf must be a 2-D grey array, got shape {tuple(values.shape)}.")
     values = values.to(torch.float64)
     check_all_finite("the psf", values, "remove them")
+    return values
+
+
+def _checked(values: Tensor) -> Tensor:
+    values = grey_array(values)
     if float(values.max()) <= 0:
         raise ValueError("the psf has no positive sample; check its file and its background.")
     return values

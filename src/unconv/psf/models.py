@@ -13,7 +13,8 @@ import math
 import torch
 from torch import Tensor
 
-from ..numerics.checks import check_all_finite, check_dense, check_number
+from ..numerics.checks import check_number
+from .checks import grey_array
 
 _LARGEST_PSF = 4097  # samples along one side; larger ones are a mistake in the units
 
@@ -165,12 +166,7 @@ def measured(values: Tensor) -> Tensor:
     >>> measured(torch.tensor([[1.0, 2.0, 1.0]]))
     tensor([[0.2500, 0.5000, 0.2500]], dtype=torch.float64)
     """
-    if check_dense("a psf", values).is_complex():
-        raise TypeError("a psf must be real, got a complex tensor; take its real part or modulus.")
-    if values.ndim != 2 or values.numel() == 0:
-        raise ValueError(f"a psf must be a 2-D grey array, got shape {tuple(values.shape)}.")
-    values = values.to(torch.float64)
-    check_all_finite("the psf", values, "remove them")
+    values = grey_array(values)
     total = float(values.sum())
     if total <= 1e-12 * float(values.abs().sum()):
         raise ValueError(

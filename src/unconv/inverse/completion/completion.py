@@ -30,7 +30,6 @@ import torch
 from torch import Tensor
 
 from .conjugate_gradients import inner
-from .missing import Missing
 from .precision import Precision
 from .rounds import Completed, Data, Rounds, norm
 
@@ -39,15 +38,11 @@ _VANISHES = 16 * _EPS  # round-off, of the largest answer that data may have
 _NEXT_TO_NOTHING = 1e3 * _VANISHES  # of it: an answer that is no larger is that of orthogonal data
 
 
-class Completion(Rounds):
+class Completion(Rounds[Precision]):
     """The missing outputs of one operator, with the proof above.
 
     Images of outputs on the grid are (N, c_out, *coarse), those of the domain (N, c_in, *fine).
     """
-
-    def __init__(self, precision: Precision, missing: Missing, reach: int | None) -> None:
-        super().__init__(precision, missing, reach)
-        self.precision = precision
 
     def estimate(self, y: Tensor, tol: float, maxiter: int) -> tuple[Tensor, Completed]:
         """x on the fine grid for y, zero where nothing was seen; ε is held against ‖S^-½x‖."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from functools import partial
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,9 @@ _AIM = 0.5  # of tol, to which a round goes: it may see less than ε
 _OF_A_ROUND = 1e-5  # of the error that a round begins with, or what single precision leaves of it
 _AT_MOST = 0.1  # of it: a round that sought less could not be told from one that fails
 _LEAST_GAIN = 0.5  # of ε by a round, or it is round-off
+
+
+_Precision = TypeVar("_Precision", bound=Circulant)
 
 
 class Completed(NamedTuple):
@@ -93,18 +96,19 @@ class _Run(NamedTuple):
     low: bool
 
 
-class Rounds(nn.Module):
+class Rounds(nn.Module, Generic[_Precision]):
     """Solves for the missing outputs of one operator; subclasses prove what is left.
 
     Images of outputs on the grid are (N, c_out, *coarse).
     """
 
     where: Tensor
+    precision: _Precision
 
-    def __init__(self, q: Circulant, missing: Missing, reach: int | None) -> None:
+    def __init__(self, precision: _Precision, missing: Missing, reach: int | None) -> None:
         super().__init__()
-        self.q = q
-        self.preconditioner = Preconditioner(q, missing, reach, torch.float32)
+        self.precision = precision
+        self.preconditioner = Preconditioner(precision, missing, reach, torch.float32)
         self.register_buffer("where", missing.where)
 
     @abstractmethod
@@ -142,7 +146,7 @@ class Rounds(nn.Module):
         if low:
             r = r.to(torch.complex64 if r.is_complex() else torch.float32)
         if last is None:
-            grid = r.new_zeros(len(r), *self.q.shape)
+            grid = r.new_zeros(len(r), *self.precision.shape)
             solver = ConjugateGradients(partial(self._restricted, grid), self.preconditioner, r)
         else:
             solver = last.solver
@@ -166,7 +170,7 @@ class Rounds(nn.Module):
 
     def _restricted(self, grid: Tensor, u: Tensor) -> Tensor:
         """G q Gᴴ u; the grid is zero where something was seen, and used again."""
-        return self.on_missing(self.q.times_q(self.put_(grid, u)))
+        return self.on_missing(self.precision.times_q(self.put_(grid, u)))
 
     def put_(self, grid: Tensor, u: Tensor) -> Tensor:
         """Write u into the missing outputs of a contiguous grid."""

@@ -31,7 +31,7 @@ _LARGEST_CORNER = 800  # unknowns: some 30 ms to factor
 _EPS = torch.finfo(torch.float64).eps
 
 
-class PenalizedCompletion(Rounds):
+class PenalizedCompletion(Rounds[Projection]):
     """Solves for the missing rows of one stack.
 
     Parameters
@@ -48,14 +48,14 @@ class PenalizedCompletion(Rounds):
         projection = Projection(stack.torus, stack.blocks)
         missing = Missing(~stack.seen, stack.groups, stack.frame)
         super().__init__(projection, missing, _reach_of(missing))
-        self.projection, self.proven = projection, proven
+        self.proven = proven
         self.domain: tuple[Any, ...] = (..., *(slice(n) for n in domain))
         self.register_buffer("inside", stack.inside)
         self.largest = projection.factor.largest
 
     def estimate(self, y: Tensor, tol: float, maxiter: int) -> tuple[Tensor, Completed]:
         """x on the domain for rows y, zero where none is; ε is held against its size."""
-        p, given = self.projection, norm(y)
+        p, given = self.precision, norm(y)
         Y = p.torus.transform(y)
         start = norm(p.estimated(Y)[self.domain])
         z = p.residual(Y).contiguous()
@@ -65,8 +65,8 @@ class PenalizedCompletion(Rounds):
 
     def adjoint(self, x: Tensor, tol: float, maxiter: int) -> Completed:
         """`w` is the adjoint of `estimate` for x on the grid; ε is held against ‖w‖."""
-        z = self.projection.estimated_adjoint(x).contiguous()
-        data = Data(z, None, norm(z), norm(x) / self.projection.least**0.5)
+        z = self.precision.estimated_adjoint(x).contiguous()
+        data = Data(z, None, norm(z), norm(x) / self.precision.least**0.5)
         return self._settle(data, tol, maxiter)
 
     def _judged(self, data: Data, u: Tensor | None) -> Completed:
@@ -78,7 +78,7 @@ class PenalizedCompletion(Rounds):
         return Completed(u, w, left, error, size, size <= 16 * _EPS * data.largest, steps)
 
     def _judged_solution(self, data: Data, u: Tensor | None) -> tuple[Tensor, ...]:
-        p, w, size = self.projection, data.z, data.start
+        p, w, size = self.precision, data.z, data.start
         assert data.y is not None
         if u is not None or size is None:
             Y = p.torus.transform(data.y if u is None else self._complete(data.y, u))
@@ -92,7 +92,7 @@ class PenalizedCompletion(Rounds):
         return w, left, (error + _EPS * most) / self.proven, size
 
     def _judged_adjoint(self, data: Data, u: Tensor | None) -> tuple[Tensor, ...]:
-        p, w = self.projection, data.z.clone()
+        p, w = self.precision, data.z.clone()
         if u is not None:
             w = p.times_q(self.put_(torch.zeros_like(w), u)).add_(w).contiguous()
         left = self.on_missing(w)

@@ -1,0 +1,15 @@
+"""Images restored with the priors that people use: total variation, sparsity, denoisers, counts."""
+
+from .certificate import Restoration, RestorationCertificate, Step
+from .plug_and_play import Schedule
+from .sliding_dct import sliding_dct
+from .solve import restore
+
+__all__ = [
+    "Restoration",
+    "RestorationCertificate",
+    "Schedule",
+    "Step",
+    "restore",
+    "sliding_dct",
+]

@@ -46,6 +46,7 @@ __all__ = [
     "LstsqResult",
     "MemoryLimitError",
     "Plan",
+    "Restoration",
     "adapters",
     "conv1d_adjoint",
     "conv1d_pinv",
@@ -66,6 +67,8 @@ __all__ = [
     "pictures",
     "psf",
     "regularize",
+    "restoration",
+    "restore",
     "spectrum",
     "testing",
     "tikhonov",
@@ -85,12 +88,17 @@ if TYPE_CHECKING:
         pictures,
         psf,
         regularize,
+        restoration,
         spectrum,
         testing,
     )
+    from .restoration import Restoration, restore
 else:  # out of sight of type checkers, which would then let every misspelt name pass
+    _LATE = dict.fromkeys(("Restoration", "restore"), "restoration")
 
     def __getattr__(name: str) -> Any:
+        if name in _LATE:
+            return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
         if name in __all__:  # and not bound above: a submodule
             return import_module(f"{__name__}.{name}")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

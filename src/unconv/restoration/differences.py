@@ -125,9 +125,7 @@ def _hessian(spacing: Sequence[float]) -> tuple[Stencil, ...]:
     for d, e in itertools.combinations(range(nd), 2):
         f = math.sqrt(2) / (spacing[d] * spacing[e])
         corners = [(a, b) for a in (0, 1) for b in (0, 1)]
-        found.append(
-            tuple((_unit(nd, {d: a, e: b}), f if a == b else -f) for a, b in corners)
-        )
+        found.append(tuple((_unit(nd, {d: a, e: b}), f if a == b else -f) for a, b in corners))
     return tuple(found)
 
 

@@ -13,8 +13,8 @@ at x* = s + B(y − As), B = (AᴴA + ε)⁻¹Aᴴ.  The solver proves ‖x̃ �
 the value at x̃ is at most (ε/2) e² above the minimum; where a factor was solved with directly, the
 gradient g at x̃ proves ‖g‖²/2ε.  Both are taken off, and so is the rounding.
 
-*Others.*  The Fenchel value −f*(w) − ‖Aᴴw + q‖²/2ε + ⟨μ, l⟩ − ⟨ν, u⟩ for w the multiplier of z = Av:
-no solve, but small only where ε is not.
+*Others.*  The Fenchel value −f*(w) − ‖Aᴴw + q‖²/2ε + ⟨μ, l⟩ − ⟨ν, u⟩ for w the multiplier of
+z = Av: no solve, but small only where ε is not.
 
 Source: Rockafellar, "Convex Analysis", Princeton 1970, §31; for total variation Chambolle, "An
 algorithm for total variation minimization and applications", J. Math. Imaging Vision 20 (2004).

@@ -64,12 +64,15 @@ class GridProblem:
             )
         self.dtype = dtype if real else dtype.to_complex()
         self.domain_shape, self.range_shape = op.domain_shape, op.range_shape
+        self._box: tuple[Any, ...] = (..., *map(slice, op.domain_shape[1:]))
         taps = grouped(op.taps.detach().to(torch.float64 if real else torch.complex128), geometry)
         sizes = tuple(_grid_size(a, op.transposed) for a in geometry.axes)
         stride = tuple(a.stride for a in geometry.axes)
         self._phases = Torus(sizes, stride if op.transposed else (1,) * len(sizes), real)
         self.torus = Torus(sizes, (1,) * len(sizes), real)
-        blocks = self._phases.spectrum(taps.conj().resolve_conj() if op.transposed else taps, geometry)
+        blocks = self._phases.spectrum(
+            taps.conj().resolve_conj() if op.transposed else taps, geometry
+        )
         if op.transposed:
             blocks = blocks.mH.resolve_conj()
         self.gain = _largest(blocks)
@@ -93,13 +96,12 @@ class GridProblem:
         """P z, (1, R, *grid) -> (1, c_out, *m)."""
         sizes = self.range_shape[1:]
         if self._phases.phases > 1:
-            return self._phases.from_phases(z)[(..., *(slice(m) for m in sizes))]
+            inside: tuple[Any, ...] = (..., *map(slice, sizes))
+            return self._phases.from_phases(z)[inside]
         return z[self._places(sizes)]
 
     def _places(self, sizes: Any) -> tuple[Any, ...]:
-        lines = (
-            slice(0, (m - 1) * s + 1, s) for m, s in zip(sizes, self._strides, strict=True)
-        )
+        lines = (slice(0, (m - 1) * s + 1, s) for m, s in zip(sizes, self._strides, strict=True))
         return (..., *lines)
 
     # --- C
@@ -114,12 +116,12 @@ class GridProblem:
     # --- E
     def domain(self, v: Tensor) -> Tensor:
         """The part of an image that is the domain, (1, c_in, *n)."""
-        return v[(..., *(slice(n) for n in self.domain_shape[1:]))]
+        return v[self._box]
 
     def embed(self, x: Tensor) -> Tensor:
         """An image that is x on the domain and zero elsewhere."""
-        v = x.new_zeros(*x.shape[:-len(self.torus.coarse)], *self.torus.coarse)
-        v[(..., *(slice(n) for n in self.domain_shape[1:]))] = x
+        v = x.new_zeros(*x.shape[: -len(self.torus.coarse)], *self.torus.coarse)
+        v[self._box] = x
         return v
 
     def extended(self, x: Tensor) -> Tensor:
@@ -145,7 +147,7 @@ class GridProblem:
         if not self.copies:
             x = self.domain(v).clamp(lower, upper)
             out = v.clone()
-            out[(..., *(slice(n) for n in self.domain_shape[1:]))] = x
+            out[self._box] = x
             return out
         x = self.gathered(v, mean=True)
         x = x if x.is_complex() else x.clamp(lower, upper)

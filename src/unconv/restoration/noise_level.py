@@ -1,4 +1,4 @@
-"""The noise of data, where nobody told it: by the likelihood of a photograph, or the finest detail."""
+"""The noise of data where nobody told it: by a photograph's likelihood, or the finest detail."""
 
 from __future__ import annotations
 

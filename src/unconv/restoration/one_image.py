@@ -78,10 +78,7 @@ class Images:
     ) -> Answer:
         q, p, scale = self.question, self.question.problem.p, unit / r.unit
         in_unit = scale**p / unit**2 if q.problem.noise_model != "poisson" else scale**p
-        if q.strength is None:
-            strength = self._chosen(r, image)
-        else:
-            strength = q.strength * in_unit
+        strength = self._chosen(r, image) if q.strength is None else q.strength * in_unit
         found = r.minimise(image, strength, x, lambda s, x: q.tell(i, s, x * scale))
         size = unit**2 if q.problem.noise_model != "poisson" else 1.0
         history = [s._replace(objective=s.objective * size) for s in found.history]
@@ -118,7 +115,9 @@ class Images:
             return denoise((x * scale).to(kind), sigma * scale) / scale
 
         strength = LAMBDA if q.strength is None else q.strength
-        method = PlugAndPlay(r.A, in_users_unit, q.schedule.in_unit(scale), image.bounds, q.problem.memory_limit)
+        method = PlugAndPlay(
+            r.A, in_users_unit, q.schedule.in_unit(scale), image.bounds, q.problem.memory_limit
+        )
         found, residual, history = method.restore(
             image.y,
             x,
@@ -129,5 +128,14 @@ class Images:
         )
         steps = len(history)
         return Answer(
-            found * scale, strength, noise_std, math.nan, -math.inf, residual, steps, steps, 0.0, history
+            found * scale,
+            strength,
+            noise_std,
+            math.nan,
+            -math.inf,
+            residual,
+            steps,
+            steps,
+            0.0,
+            history,
         )

@@ -56,7 +56,7 @@ class Penalty:
         v *= self.differences.counted
         size = self._norm(v)
         if self.p == 1:
-            return v.mul_((threshold / size.clamp_(min=threshold)))
+            return v.mul_(threshold / size.clamp_(min=threshold))
         kept = _shrunk(size, threshold, self.p)
         return v.mul_(1 - kept / size.clamp(min=torch.finfo(size.dtype).tiny))
 

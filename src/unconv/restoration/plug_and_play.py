@@ -24,7 +24,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from ..inverse import factorize, request_of

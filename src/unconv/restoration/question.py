@@ -119,7 +119,9 @@ def checked_bounds(nonnegative: object, bounds: object, is_complex: bool) -> Bou
             raise TypeError(
                 f"bounds={shown(bounds)} must be (lower, upper), None where there is none."
             )
-        lower = -math.inf if bounds[0] is None else check_number("lower", bounds[0], least=-math.inf)
+        lower = (
+            -math.inf if bounds[0] is None else check_number("lower", bounds[0], least=-math.inf)
+        )
         upper = math.inf if bounds[1] is None else check_number("upper", bounds[1], least=-math.inf)
         limits = Bounds(max(lower, 0.0) if nonnegative else lower, upper)
     if not limits.lower < limits.upper:

@@ -226,7 +226,11 @@ def _advice(
             return f"the objective is proven to be within {worst:.1e} of the least"
         return f"no bound is known; the fixed-point residual is {float(residual.amax()):.1e}"
     short = float(gap[~converged].amax())
-    what = f"a duality gap of {short:.1e}" if short < torch.inf else (
-        f"a fixed-point residual of {float(residual[~converged].amax()):.1e}"
+    what = (
+        f"a duality gap of {short:.1e}"
+        if short < torch.inf
+        else (f"a fixed-point residual of {float(residual[~converged].amax()):.1e}")
     )
-    return f"stopped after {int(iterations.amax()):,} iterations with {what}: raise maxiter or gap_tol"
+    return (
+        f"stopped after {int(iterations.amax()):,} iterations with {what}: raise maxiter or gap_tol"
+    )

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..inverse import InverseOperator, factorize, request_of
 from ..numerics.norms import unit_of
-from ..numerics.precision import double_dtype
 from ..operators.convolution import Convolution
 from .certificate import Step
 from .data_terms import DataTerm, Gaussian, Huber, Poisson
@@ -19,7 +18,7 @@ from .differences import differences
 from .gap import Objective
 from .grid_problem import GridProblem
 from .penalties import Penalty
-from .splitting import Bounds, Splitting
+from .splitting import FREE, Bounds, Splitting
 
 EPSILON = 1e-4
 """Of the square of the largest gain: ε of the stated problem."""
@@ -78,7 +77,7 @@ class Image:
     y: Tensor
     noise_std: float = 0.0
     delta: float = 0.0
-    bounds: Bounds = Bounds()
+    bounds: Bounds = FREE
     background: Tensor | None = None
 
 
@@ -135,7 +134,9 @@ class Restorer:
         x = torch.where(reached, self.A.H(y) / weight, y[self.seen].mean())
         blurred = self.A(x)
         power = float(blurred.abs().square().sum())
-        return x * (float((blurred.conj() * y).real.sum()) / power) if power else torch.zeros_like(x)
+        return (
+            x * (float((blurred.conj() * y).real.sum()) / power) if power else torch.zeros_like(x)
+        )
 
     def epsilon(self, term: DataTerm) -> float:
         """ε in the unit of the grid."""
@@ -150,7 +151,9 @@ class Restorer:
                 return Huber(image.y, image.delta)
             case _:
                 background = torch.zeros_like(image.y)
-                return Poisson(image.y, background if image.background is None else image.background)
+                return Poisson(
+                    image.y, background if image.background is None else image.background
+                )
 
     def splitting(self, image: Image, strength: float, x: Tensor) -> Splitting:
         """The iteration that starts at an image x of the domain."""

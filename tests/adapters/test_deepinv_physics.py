@@ -16,6 +16,7 @@ import torch
 import unconv
 from unconv.adapters import ExactMaps, as_deepinv, deepinv_physics
 from unconv.inverse import factorize
+from unconv.regularize import prox
 
 from ..helpers import (
     C128,
@@ -85,9 +86,7 @@ def test_dagger_is_the_pseudoinverse():
 
 def test_factors_are_kept_while_they_hold(monkeypatch):
     made = []
-    monkeypatch.setattr(
-        deepinv_physics, "factorize", lambda op, r: made.append(r.damp) or factorize(op, r)
-    )
+    monkeypatch.setattr(prox, "factorize", lambda op, r: made.append(r.damp) or factorize(op, r))
     op = conv()
     z, y = pair(op)
     maps = ExactMaps(op)

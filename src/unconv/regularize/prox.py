@@ -2,31 +2,51 @@
 
     argmin_x ½‖Ax − y‖² + (ρ/2)‖x − v‖² = v + (AᴴA + ρ)⁻¹Aᴴ(y − Av)
 
-One damped solve, with damp = √ρ, on whichever rung of the ladder serves; the factor of the last few
-ρ is kept.
+One damped solve, with damp = √ρ, on whichever rung of the ladder serves; the factors of the last
+few ρ are kept.
 
 Source: Parikh & Boyd, "Proximal Algorithms", Foundations and Trends in Optimization 1 (2014), §1.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
-from ..inverse import Request
+from ..inverse import InverseOperator, Request, factorize
 from ..inverse.cache import FactorCache
-from ..inverse.plan import factorize
 from ..operators.convolution import Convolution
 
 
-def prox(
-    op: Convolution, v: Tensor, y: Tensor, rho: float, request: Request, cache: FactorCache
-) -> Tensor:
-    """The map above; `request` is for any damp, `cache` keeps the factors."""
-    request = replace(request, damp=math.sqrt(rho))
-    key = (op.domain_shape, request)
-    inverse = cache.get(key, [op.weight], lambda: factorize(op, request))
-    inverse = inverse.bound_to(op.weight, *inverse.params[1:])
-    return v + inverse(y - op(v))
+class Prox:
+    """The map of one operator; copies and pickles of it are without factors."""
+
+    def __init__(self) -> None:
+        self._factors = FactorCache()
+
+    def __call__(
+        self, op: Convolution, v: Tensor, y: Tensor, damp: Tensor, request: Request
+    ) -> Tensor:
+        """The map above.
+
+        Parameters
+        ----------
+        v : (N, *domain_shape)
+        y : (N, *range_shape)
+        damp : () float64, √ρ, of which a gradient may be asked
+        request : of the solve, but for damp
+        """
+        asked = replace(request.undamped(), damp=damp.item())
+
+        def factor() -> InverseOperator:
+            return factorize(op, asked)
+
+        inverse = self._factors.get(asked, [op.weight], factor)
+        return v + inverse.bound_to(op.weight, damp)(y - op(v))
+
+
+def damp_of(rho: float | Tensor, device: torch.device) -> Tensor:
+    """√ρ as a tensor of one element."""
+    return torch.as_tensor(rho, dtype=torch.float64, device=device).reshape(()).sqrt()

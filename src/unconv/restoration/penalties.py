@@ -3,12 +3,17 @@
 A penalty is strength · Σ φ(|Dx|) over the places of the domain, |·| the norm over the stack of
 differences at a place and, where they are coupled, over the channels:
 
-    total variation      φ(t) = t            isotropic; vectorial in colour
-    sparse gradients     φ(t) = t^p, 0 < p < 1     not convex
+    total variation      φ(t) = t                        isotropic; vectorial in colour
+    sparse gradients     φ(t) = (t + δ)^p − δ^p, 0 < p < 1     not convex
+
+The latter lies below its tangents, so that it is minimised by total variation with weights φ′(|Dx|)
+of the last image: the objective falls at every turn.  δ keeps them finite.  After some turns they
+are held, for weights and image may go on in circles, between which the objective hardly differs.
 
 Source: Rudin, Osher & Fatemi, "Nonlinear total variation based noise removal algorithms", Physica D
-60 (1992); Blomgren & Chan, "Color TV", IEEE Trans. Image Processing 7 (1998); sparse gradients,
-Krishnan & Fergus, "Fast image deconvolution using hyper-Laplacian priors", NIPS 2009.
+60 (1992); Blomgren & Chan, "Color TV", IEEE Trans. Image Processing 7 (1998); the weights, Candès,
+Wakin & Boyd, "Enhancing sparsity by reweighted l1 minimization", J. Fourier Analysis and
+Applications 14 (2008).
 """
 
 from __future__ import annotations
@@ -20,23 +25,23 @@ from torch import Tensor
 
 from .differences import Differences
 
-_NEWTON = 6  # steps of the prox of t^p, from above: to round-off of float32
-
 
 @dataclass(frozen=True)
 class Penalty:
-    """strength · Σ |Dx|^p.
+    """strength · Σ φ(|Dx|).
 
     Attributes
     ----------
     differences : D
     p : 1 for total variation
     coupled : whether the channels of a place share one norm
+    delta : δ, in the unit of differences; 0 for p = 1
     """
 
     differences: Differences
     p: float
     coupled: bool
+    delta: float = 0.0
 
     @property
     def is_convex(self) -> bool:
@@ -44,21 +49,26 @@ class Penalty:
         return self.p == 1
 
     def value(self, v: Tensor) -> float:
-        """Σ |Dv|^p of an image of the grid."""
-        d = self.differences(v) * self.differences.counted
-        return float(self._norm(d).pow(self.p).sum())
+        """Σ φ(|Dv|) of an image of the grid."""
+        size = self._norm(self.differences(v) * self.differences.counted)
+        if not self.is_convex:
+            size = (size + self.delta).pow(self.p) - self.delta**self.p
+        return float(size.sum())
 
-    def outside(self, v: Tensor, threshold: float) -> Tensor:
-        """v − prox(v) of threshold · Σ|·|^p, in the memory of v, zero where nothing is counted.
+    def slope(self, d: Tensor) -> Tensor:
+        """φ′(|d|) of differences (J, c, *grid), (1, c or 1, *grid)."""
+        size = self._norm(d * self.differences.counted)
+        return self.p * (size + self.delta).pow(self.p - 1)
 
-        By Moreau's identity the projection on the ball of the radius `threshold` for p = 1.
+    def outside(self, v: Tensor, radius: float | Tensor) -> Tensor:
+        """v − prox(v) of Σ radius·|·|, in the memory of v: the projection on a ball (Moreau).
+
+        v : (J, c, *grid) differences; those that are not counted become zero
+        radius : of each place
         """
         v *= self.differences.counted
         size = self._norm(v)
-        if self.p == 1:
-            return v.mul_(threshold / size.clamp_(min=threshold))
-        kept = _shrunk(size, threshold, self.p)
-        return v.mul_(1 - kept / size.clamp(min=torch.finfo(size.dtype).tiny))
+        return v.mul_(radius / torch.maximum(size, torch.as_tensor(radius, dtype=size.dtype)))
 
     def into_ball(self, p: Tensor, radius: float) -> Tensor:
         """The nearest field of no more than the radius at any place, zero where none is counted."""
@@ -74,18 +84,3 @@ class Penalty:
         if self.coupled and len(total) > 1:
             total = total.sum(0, keepdim=True)
         return total.sqrt_()[None]
-
-
-def _shrunk(size: Tensor, threshold: float, p: float) -> Tensor:
-    """argmin_t (t − size)²/2 + threshold·t^p for t ≥ 0, by Newton's steps from above.
-
-    It is zero below a jump; above, the larger root of t − size + threshold·p·t^(p−1), on the side
-    where the function is convex.
-    """
-    jump = (2 * threshold * (1 - p)) ** (1 / (2 - p))  # the smallest t that is not zero
-    least = jump + threshold * p * jump ** (p - 1)  # what it takes to get there
-    t = size.clamp(min=least)
-    for _ in range(_NEWTON):
-        slope = threshold * p * t.pow(p - 1)
-        t = (t - (t - size + slope) / (1 + (p - 1) * slope / t)).clamp_(min=jump)
-    return torch.where(size > least, t, 0)

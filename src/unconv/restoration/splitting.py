@@ -36,6 +36,7 @@ from .penalties import Penalty
 
 _RELAXATION = 1.8
 _OF_CURVATURE = 0.04
+_BETWEEN_WEIGHTS, _MOST_WEIGHTS = 10, 15  # iterations; how often before they are held
 _SHRUNK = 0.2  # differences of that share of the standard deviation of the data
 
 
@@ -109,6 +110,7 @@ class Splitting:
         self._d = torch.zeros_like(self._z)
         self._g = penalty.differences(start)
         self._b = torch.zeros_like(self._g)
+        self.reweigh()
         self._w = problem.nearest(start, *bounds) if self.r3 else None
         self._e = torch.zeros_like(start) if self.r3 else None
 
@@ -118,8 +120,17 @@ class Splitting:
         rest = self.r3 + self.epsilon
         self._normal = _Normal(self.problem, self.r1, self.r2 * self._power, rest)
 
+    def reweigh(self) -> None:
+        """Take the tangent of a penalty that is not convex at the present image."""
+        self._radius: float | Tensor = self._threshold
+        if not self.penalty.is_convex:
+            self._radius = self._threshold * self.penalty.slope(self._g)
+
     def step(self) -> None:
         """One iteration."""
+        turn, rest = divmod(self.iterations, _BETWEEN_WEIGHTS)
+        if rest == 0 and turn < _MOST_WEIGHTS:
+            self.reweigh()
         p, D = self.problem, self.penalty.differences
         V = p.adjoint_spectrum(self._z - self._d).mul_(self.r1)
         pulled = D.adjoint(self._g - self._b).mul_(self.r2)
@@ -131,7 +142,7 @@ class Splitting:
         self._z = self._seen_prox(c)
         self._d = c.sub_(self._z)
         c = _relaxed(D(self.v), self._g).add_(self._b)
-        self._b = self.penalty.outside(c.clone(), self._threshold)
+        self._b = self.penalty.outside(c.clone(), self._radius)
         self._g = c.sub_(self._b)
         if self._w is not None and self._e is not None:
             c = _relaxed(self.v.clone(), self._w).add_(self._e)

@@ -28,6 +28,7 @@ _MOST_SOLVES = 3
 _SAFETY = 0.7  # of what a look must show before the next exact solve
 _OF_GAP = 0.1  # of gap_tol, that the error of a solve may be, and that a residual must reach
 _LEAST_TOL, _LARGEST_TOL = 1e-10, 1e-3  # of a solve
+_ROUNDED = 0.03  # of the standard deviation of x: δ of sparse gradients, half a grey level or so
 _REACHED = 1e-3  # of the largest sum of taps that see a sample: others are filled with the mean
 _SINGLE_SERVES = 1e-5  # gaps down to which single precision reaches
 
@@ -166,13 +167,18 @@ class Restorer:
         return Splitting(
             self.grid,
             replace(term, **fields),
-            self.penalty,
+            self.penalty_of(amplitude),
             strength,
             image.bounds,
             self.epsilon(term),
             amplitude,
             start,
         )
+
+    def penalty_of(self, amplitude: float) -> Penalty:
+        """φ for images of this standard deviation."""
+        convex = self.penalty.is_convex
+        return replace(self.penalty, delta=0.0 if convex else _ROUNDED * amplitude)
 
     def amplitude(self, image: Image) -> float:
         """The standard deviation that x may have."""
@@ -195,7 +201,7 @@ class Restorer:
             self.double,
             term,
             self.seen,
-            self.penalty,
+            run.penalty,
             strength,
             image.bounds,
             self.epsilon(term),

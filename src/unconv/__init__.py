@@ -30,6 +30,7 @@ from .inverse import (
 )
 from .operators.linear_operator import LinearOperator, MemoryLimitError
 from .operators.matrix import conv_matrix
+from .restoration import RichardsonLucyResult, richardson_lucy
 from .spectrum import SVD, Bracket
 
 __version__ = version("unconv")
@@ -46,6 +47,7 @@ __all__ = [
     "LstsqResult",
     "MemoryLimitError",
     "Plan",
+    "RichardsonLucyResult",
     "adapters",
     "conv1d_adjoint",
     "conv1d_pinv",
@@ -66,6 +68,8 @@ __all__ = [
     "pictures",
     "psf",
     "regularize",
+    "restoration",
+    "richardson_lucy",
     "spectrum",
     "testing",
     "tikhonov",
@@ -85,6 +89,7 @@ if TYPE_CHECKING:
         pictures,
         psf,
         regularize,
+        restoration,
         spectrum,
         testing,
     )

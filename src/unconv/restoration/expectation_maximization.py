@@ -58,7 +58,7 @@ class Iteration:
         self, x: Tensor, rule: Rule, maxiter: int, callback: Callable[[int, Tensor], object] | None
     ) -> Run:
         """From x until the rule ends every image, or maxiter steps."""
-        at, extrapolation = self._iterate(x), Extrapolation()
+        at, extrapolation = self._iterate(x), Extrapolation(self.data.level)
         ended = rule.ends(0, at.mean, at.divergence)
         steps, history = torch.zeros_like(ended, dtype=torch.int64), [at.divergence]
         for k in range(1, maxiter + 1):

@@ -22,15 +22,19 @@ _LEAST_KEPT = 0.1
 
 
 class Extrapolation:
-    """The last step and the last change of every image."""
+    """The last step and the last change of every image.
 
-    def __init__(self) -> None:
+    unit : (N, 1, …), the size of what changes, so that no square of it is too small or too large
+    """
+
+    def __init__(self, unit: Tensor) -> None:
+        self.unit = unit.where(unit > 0, 1)
         self.step: Tensor | None = None
         self.change: Tensor | None = None
 
     def ahead(self, start: Tensor, step: Tensor) -> Tensor:
         """The next point to step from, after a step from `start`; nowhere below zero."""
-        change, ahead = step - start, step
+        change, ahead = (step - start) / self.unit, step
         if self.step is not None and self.change is not None:
             alpha = total_of(change * self.change) / total_of(self.change.square())
             alpha = alpha.nan_to_num(0, 0, 0).clamp(0, 1)  # 0/0 where nothing changes any more

@@ -219,8 +219,8 @@ def _check_kernel(A: ConvOperator) -> None:
     negative = int((weight < 0).sum())
     if negative:
         raise ValueError(
-            f"A has {negative} negative taps, of which counts have no Poisson law; use a psf that "
-            "is non-negative, such as psf.clamp(min=0)."
+            f"A has {negative} negative taps, the least {float(weight.min()):.2g}, and counts "
+            "have no negative mean; use a psf that is non-negative, such as psf.clamp(min=0)."
         )
 
 

@@ -81,8 +81,8 @@ class CountData:
         return total_of((torch.xlogy(y, y / mean) - y + mean).where(self.explained, 0))
 
     def expected_divergence(self, mean: Tensor) -> Tensor:
-        """What D(y, μ) is on average if μ is the true mean, (N,): half the number of outputs where
-        counts are many, less and then nothing where they are few.
+        """What D(y, μ) is on average if μ is the true mean, (N,): about half of each output that
+        counts, nothing of those that hardly ever do.
         """
         return total_of(expected_term(mean.double()).where(self.explained, 0))
 
@@ -99,8 +99,9 @@ def total_of(t: Tensor) -> Tensor:
 
 
 def per_image(values: Tensor, like: Tensor) -> Tensor:
-    """(N,) as (N, 1, …), to multiply a batch."""
-    return values.to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
+    """(N,) numbers, or bools, as (N, 1, …) for a batch."""
+    values = values if values.dtype == torch.bool else values.to(like.dtype)
+    return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
 def _largest(t: Tensor) -> Tensor:
@@ -115,7 +116,7 @@ def expected_term(mean: Tensor) -> Tensor:
     """E[Y log(Y/μ) − Y + μ] for Y Poisson with mean μ > 0; float64, to 2e-5 of itself.
 
     It is μ·(E log(1 + Y) − log μ), by Y·P(Y) = μ·P(Y − 1): about −μ log μ for small μ, ½ + 1/(12 μ)
-    for large ones, and 0.58 at most, near μ = 1.4.
+    for large ones, and 0.58 at most, near μ = 1.3.
     """
     log = mean.log()
     place = (log - _LEAST_LOG) * ((_NODES - 1) / (math.log(_LARGEST_MEAN) - _LEAST_LOG))

@@ -1,9 +1,9 @@
 """The loop of Richardson–Lucy: steps, a step ahead of each where that is likelier, and a rule.
 
 An iterate is a point x whose mean μ = A x + b is known, and with it D(y, μ) + λ TV(x).  A step from
-it costs one Aᴴ, the mean of the point ahead one A; where the
-objective is higher there than one step before, the step itself takes its place, at the price of one
-more A.  No step raises the objective, so that of the iterates never rises.
+it costs one Aᴴ, the mean of the point ahead of it one A; where the objective is higher there than
+at the iterate before, the step itself takes its place, at the price of one more A.  No step raises
+the objective, so that of the iterates never rises.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .count_data import CountData
-from .extrapolation import Extrapolation, per_mask
+from .count_data import CountData, per_image
+from .extrapolation import Extrapolation
 from .stopping import Rule
 from .tv_step import TotalVariation
 
@@ -80,7 +80,7 @@ class Iteration:
         worse = ahead.objective > at.objective
         if bool(worse.any()):
             extrapolation.restart(worse)
-            ahead = self._iterate(step.where(per_mask(worse, step), ahead.x))
+            ahead = self._iterate(step.where(per_image(worse, step), ahead.x))
         return ahead
 
     def _step(self, at: Iterate) -> Tensor:
@@ -98,7 +98,7 @@ def _chosen(kept: Tensor, a: Iterate, b: Iterate) -> Iterate:
     """a where images are kept, b elsewhere."""
 
     def chosen(one: Tensor, other: Tensor) -> Tensor:
-        return one.where(per_mask(kept, one), other)
+        return one.where(per_image(kept, one), other)
 
     return Iterate(
         chosen(a.x, b.x),

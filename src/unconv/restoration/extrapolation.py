@@ -46,9 +46,4 @@ class Extrapolation:
     def restart(self, images: Tensor) -> None:
         """Forget the change of some images, (N,) bool, so that their next step is a plain one."""
         if self.change is not None:
-            self.change = self.change.where(~per_mask(images, self.change), 0)
-
-
-def per_mask(images: Tensor, like: Tensor) -> Tensor:
-    """(N,) bool as (N, 1, …)."""
-    return images.reshape(-1, *[1] * (like.ndim - 1))
+            self.change = self.change.where(~per_image(images, self.change), 0)

@@ -83,6 +83,7 @@ def _functions() -> dict[Callable[..., Any], dict[str, Any]]:
         unconv.lstsq: _of(1),
         unconv.conv_matrix: {"weight": w, "input_shape": (5,)},
         unconv.inverse_kernel: {"weight": w, "size": 5},
+        unconv.richardson_lucy: {"A": A.with_weight(A.weight.abs()), "y": y.abs().round() + 1},
         linalg.pinv: {"A": A43},
         linalg.spectral_apply: {"A": A43, "f": torch.sqrt, "df": lambda s: 0.5 / s.sqrt()},
         linalg.svd: {"A": A43},
@@ -312,8 +313,8 @@ _NOT_OPERATORS = (None, 1, "op", nn.Conv1d(1, 2, 3), seeded(2, 1, 3), torch.sqrt
 
 _KINDS: list[tuple[str, tuple[Any, ...]]] = [
     ("transposed flip check_finite bracket subtract_bias exact full_matrices", _NOT_FLAGS),
-    ("share learn_damp learn_psd", _NOT_FLAGS),
-    ("damp atol tol noise_std tau step time sigma truncate radius length", _NOT_NUMBERS),
+    ("share learn_damp learn_psd accelerate", _NOT_FLAGS),
+    ("damp atol tol noise_std tau step time sigma truncate radius length tv", _NOT_NUMBERS),
     ("rtol", (*_NOT_NUMBERS, 1, 1.0, 2)),
     ("angle", _NOT_NUMBERS[:-2]),
     ("gamma", (*_NOT_NUMBERS, 0)),
@@ -321,7 +322,7 @@ _KINDS: list[tuple[str, tuple[Any, ...]]] = [
     ("maxiter expected_solves steps probes batch max_size k", _NOT_COUNTS),
     ("in_channels out_channels", _NOT_COUNTS),
     ("seed i", tuple(v for v in _NOT_COUNTS if v is True or v != 0)),
-    ("method padding_mode layout order which rule side shape boundary", _NOT_NAMES),
+    ("method padding_mode layout order which rule side shape boundary stop", _NOT_NAMES),
     (
         "stride dilation kernel_size groups",
         ("1", True, 1.0, 0, -1, (), (0,), (1, 1, 1, 1), b"a", [1.0], None, 2**50, 1j),

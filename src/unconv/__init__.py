@@ -47,6 +47,7 @@ __all__ = [
     "MemoryLimitError",
     "Plan",
     "Restoration",
+    "RichardsonLucyResult",
     "adapters",
     "conv1d_adjoint",
     "conv1d_pinv",
@@ -69,6 +70,7 @@ __all__ = [
     "regularize",
     "restoration",
     "restore",
+    "richardson_lucy",
     "spectrum",
     "testing",
     "tikhonov",
@@ -92,9 +94,16 @@ if TYPE_CHECKING:
         spectrum,
         testing,
     )
-    from .restoration import Restoration, restore
+    from .restoration import (
+        Restoration,
+        RichardsonLucyResult,
+        restore,
+        richardson_lucy,
+    )
 else:  # out of sight of type checkers, which would then let every misspelt name pass
-    _LATE = dict.fromkeys(("Restoration", "restore"), "restoration")
+    _LATE = dict.fromkeys(
+        ("Restoration", "RichardsonLucyResult", "restore", "richardson_lucy"), "restoration"
+    )
 
     def __getattr__(name: str) -> Any:
         if name in _LATE:

@@ -2,14 +2,17 @@
 
 from .certificate import Restoration, RestorationCertificate, Step
 from .plug_and_play import Schedule
+from .richardson_lucy import RichardsonLucyResult, richardson_lucy
 from .sliding_dct import sliding_dct
 from .solve import restore
 
 __all__ = [
     "Restoration",
     "RestorationCertificate",
+    "RichardsonLucyResult",
     "Schedule",
     "Step",
     "restore",
+    "richardson_lucy",
     "sliding_dct",
 ]

@@ -77,7 +77,7 @@ class Objective:
         q, constant = self.problem.domain(self.penalty.differences.adjoint(p)), 0.0
         if self.bounds.bind and found.image is not None:
             image = found.image.to(self.A.dtype)
-            m = self.problem.gathered(image, mean=False)
+            m = self.problem.gathered(image)
             lower, upper = self.bounds
             mu = (-m).clamp(min=0) if math.isfinite(lower) else torch.zeros_like(m)
             nu = m.clamp(min=0) if math.isfinite(upper) else torch.zeros_like(m)

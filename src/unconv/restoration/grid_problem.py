@@ -49,7 +49,7 @@ class GridProblem:
     torus : the grid, stride 1
     blocks : (F, 1, g, r, c) complex, C at each stored frequency
     seen : (1, R, *grid) bool, the places of z that are data
-    gain : the largest singular value of any block, at least that of A
+    gain : the largest singular value of any block, at least that of A unless padding copies
     copies : whether samples of v outside the domain are asked to be zero or copies of others
     """
 
@@ -83,6 +83,7 @@ class GridProblem:
         self.seen = self.put(seen)
         self._source = _sources(op, sizes)
         self.copies = bool((self._source != _FREE).flatten().sum() > math.prod(op.domain_shape[1:]))
+        self._used = self.gathered(torch.ones_like(self._source[None, None], dtype=dtype))
 
     # --- P
     def put(self, y: Tensor) -> Tensor:
@@ -131,31 +132,33 @@ class GridProblem:
         v = x.flatten(2)[..., where.flatten()].unflatten(-1, self.torus.coarse)
         return v.where(self._source != _ZERO, 0)
 
-    def gathered(self, v: Tensor, *, mean: bool) -> Tensor:
-        """Eᴴ v, or the mean of each sample of the domain and its copies, (1, c_in, *n)."""
+    def gathered(self, v: Tensor) -> Tensor:
+        """Eᴴ v, (1, c_in, *n)."""
+        if not self.copies:
+            return self.domain(v)
         used = (self._source >= 0).flatten()
-        index = self._source.flatten()[used]
-        count = math.prod(self.domain_shape[1:])
-        sums = v.new_zeros(*v.shape[:2], count)
-        sums.index_add_(2, index, v.flatten(2)[..., used])
-        if mean:
-            sums /= torch.bincount(index, minlength=count)
+        sums = v.new_zeros(*v.shape[:2], math.prod(self.domain_shape[1:]))
+        sums.index_add_(2, self._source.flatten()[used], v.flatten(2)[..., used])
         return sums.unflatten(-1, self.domain_shape[1:])
 
-    def nearest(self, v: Tensor, lower: float, upper: float) -> Tensor:
-        """The image nearest to v of those that are E x with x between two bounds."""
-        if not self.copies:
-            x = self.domain(v).clamp(lower, upper)
-            out = v.clone()
-            out[self._box] = x
-            return out
-        x = self.gathered(v, mean=True)
+    def nearest(self, v: Tensor, lower: float, upper: float, ridge: float = 0.0) -> Tensor:
+        """The image nearest to v of those that are E x with x between two bounds.
+
+        ridge : minimises ‖E x − v‖² + ridge·‖x‖²
+        """
+        x = self.gathered(v) / (self._used + ridge)
         x = x if x.is_complex() else x.clamp(lower, upper)
-        copied = x.flatten(2)[..., self._source.clamp(min=0).flatten()].unflatten(
-            -1, self.torus.coarse
-        )
-        copied = copied.where(self._source != _ZERO, 0)
-        return copied.where(self._source != _FREE, v)
+        if self.copies:
+            return self._copied(x).where(self._source != _FREE, v)
+        out = v.clone()
+        out[self._box] = x
+        return out
+
+    def _copied(self, x: Tensor) -> Tensor:
+        """E x, anything where all is free."""
+        index = self._source.clamp(min=0).flatten()
+        v = x.flatten(2)[..., index].unflatten(-1, self.torus.coarse)
+        return v.where(self._source != _ZERO, 0)
 
     @property
     def _nearest(self) -> Tensor:

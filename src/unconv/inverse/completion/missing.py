@@ -22,7 +22,7 @@ from ...grid.torus import Torus
 Side = tuple[int, int]  # first and last + 1 along an axis
 
 
-class Missing:
+class MissingOutputs:
     """The missing outputs on a grid, in the order of their vector.
 
     Parameters
@@ -133,7 +133,7 @@ def _along(unseen: Tensor, axis: int, frames: Sequence[Sequence[Side]]) -> Tenso
 
 def missing_outputs(
     geometry: Geometry, torus: Torus, observed: Tensor | None, device: torch.device
-) -> Missing:
+) -> MissingOutputs:
     """Those of an operator that pads nothing.
 
     Parameters
@@ -147,4 +147,4 @@ def missing_outputs(
     frame = [(0, a.m) for a in geometry.axes]
     seen = False if observed is None else ~observed.to(device)
     unseen[(slice(None), *(slice(*side) for side in frame))] = seen
-    return Missing(unseen, geometry.groups, [frame] * geometry.c_out)
+    return MissingOutputs(unseen, geometry.groups, [frame] * geometry.c_out)

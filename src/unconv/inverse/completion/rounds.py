@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ...numerics.norms import nonzero, ratio
 from .circulant import Circulant
 from .conjugate_gradients import ConjugateGradients
-from .missing import Missing
+from .missing import MissingOutputs
 from .preconditioner import Preconditioner
 
 _AIM = 0.5  # of tol, to which a round goes: it may see less than ε
@@ -105,7 +105,7 @@ class Rounds(nn.Module, Generic[_Precision]):
     where: Tensor
     precision: _Precision
 
-    def __init__(self, precision: _Precision, missing: Missing, reach: int | None) -> None:
+    def __init__(self, precision: _Precision, missing: MissingOutputs, reach: int | None) -> None:
         super().__init__()
         self.precision = precision
         self.preconditioner = Preconditioner(precision, missing, reach, torch.float32)

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...inverse.completion.missing import Missing
+from ...inverse.completion.missing import MissingOutputs
 from ...inverse.completion.rounds import Completed, Data, Rounds, norm
 from .grid_stack import GridStack
 from .projection import Projection
@@ -46,7 +46,7 @@ class PenalizedCompletion(Rounds[Projection]):
 
     def __init__(self, stack: GridStack, domain: tuple[int, ...], proven: float) -> None:
         projection = Projection(stack.torus, stack.blocks)
-        missing = Missing(~stack.seen, stack.groups, stack.frame)
+        missing = MissingOutputs(~stack.seen, stack.groups, stack.frame)
         super().__init__(projection, missing, _reach_of(missing))
         self.proven = proven
         self.domain: tuple[Any, ...] = (..., *(slice(n) for n in domain))
@@ -105,7 +105,7 @@ class PenalizedCompletion(Rounds[Projection]):
         return self.put_(y.clone(memory_format=torch.contiguous_format), u)
 
 
-def _reach_of(missing: Missing) -> int | None:
+def _reach_of(missing: MissingOutputs) -> int | None:
     """The reach of the corners, by what their dense block costs."""
     for reach in _REACHES:
         if missing.most_at(missing.crossing(reach)) <= _LARGEST_CORNER:

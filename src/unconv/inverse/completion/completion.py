@@ -60,14 +60,15 @@ class Completion(Rounds[Precision]):
     def _judged(self, data: Data, u: Tensor | None) -> Completed:
         """w, what is left, and ε, from q itself and not from a recurrence; u = 0 if None."""
         p, y = self.precision, data.y
+        grid = torch.zeros_like(data.z)  # where something was seen; elsewhere it is written anew
         if u is None:
             w = data.z.clone()
             u = data.z.new_zeros(len(w), len(self.where))
         else:
-            w = p.times_q(self.put_(torch.zeros_like(data.z), u)).add_(data.z).contiguous()
+            w = p.times_q(self.put_(grid, u)).add_(data.z).contiguous()
         left = self.on_missing(w)
         self.put_(w, torch.zeros_like(left))
-        error = p.energy(self.put_(torch.zeros_like(w), left)).sqrt()
+        error = p.energy(self.put_(grid, left)).sqrt()
         error = torch.hypot(error, self._round_off(data, u, w))
         if y is None:
             size = p.std * norm(w)

@@ -40,7 +40,9 @@ class Precision(nn.Module):
     Attributes
     ----------
     q : (B, g, *spectrum) real where a group has one output channel (r = 1), else (F, B, g, r, r)
-    q_single : in single precision, with the scale of the inverse transform
+    q_single
+        in single precision, with the scale of the inverse transform; complex, for a product with
+        complex numbers converts real ones each time
     root_of_v : (F, B, g, r, r) R with v = RᴴR where r > 1, else None
     estimate : (F, B, g, c, r)
     rms_q, rms_of_v : what q makes of white noise, and √⟨n, v n⟩ of it, relative to its norm
@@ -79,9 +81,7 @@ class Precision(nn.Module):
         self.register_buffer("root_of_v", root_of_v)
         self.register_buffer(
             "q_single",
-            (q / math.prod(torus.coarse)).to(
-                torch.float32 if self.one_channel else torch.complex64
-            ),
+            (q / math.prod(torus.coarse)).to(torch.complex64),
         )
         self.register_buffer("estimate", estimate)
         self.register_buffer("std", std)
@@ -154,8 +154,12 @@ class Precision(nn.Module):
             power = _power(Y).div_(self.q)
         else:
             power = _power(multiply(self.root_of_v, Y))
-        count = self.torus.multiplicity(Y.device)
-        return (power.flatten(2).sum(1) * count).sum(1) / math.prod(self.torus.coarse)
+        total = power.flatten(1).sum(1)
+        if self.torus.real:  # a frequency stands for its conjugate, but for those of two columns
+            total *= 2
+            for column in (0,) if self.torus.coarse[-1] % 2 else (0, -1):
+                total -= power[..., column].flatten(1).sum(1)
+        return total / math.prod(self.torus.coarse)
 
 
 def _power(Y: Tensor) -> Tensor:

@@ -22,11 +22,15 @@ MOST_STEPS = 200
 # blurs of 15 samples, random kernels like a motion.  A digit more of tol takes a tenth more.
 _STEPS, _A_DIGIT = 8.0, 0.1
 _OF_CORNERS = 0.4  # of the steps, which corners save that reach as far as the kernel
+# Of the expected steps, those for which corners are chosen: a disk takes a third and gains nothing.
+_LIKELY = 0.5
 _IDLE = 2  # samples of their reach that save nothing
 _REACHES = (4, 8, 16, 32)  # samples around the corners that are tried
 # A flop of a step costs as much as these of a factorisation: it is an FFT, in single precision; one
 # of the other rungs' solves is in double precision.
 _A_FLOP, _A_FLOP_OF_OTHERS = 3.0, 12.0
+# An inverse of order n, in flop of a step, is so many n³: a corner, and a frequency of the rows.
+_A_CUBE, _A_SMALL_CUBE = 2.0, 12.0
 _OVERHEAD = 1.3  # of a step, over its pair of FFTs
 _MORE, _SOME = 6, 60  # times the expected steps, and some, are the most that are taken
 _CHECKS = 4  # pairs of FFTs for the start, the proof and the estimate
@@ -108,8 +112,9 @@ def cost_on(torus: Torus, geometry: Geometry, κ: float, request: Request) -> Co
     entry = 1 if torus.real else 4
 
     def total(c: Cost) -> float:
-        step = _A_FLOP * (_OVERHEAD * c.pair(g) + g.groups * 2.0 * c.corner**2)
-        return g.groups * entry * float(c.corner) ** 3 + request.expected_solves * c.steps * step
+        step = _OVERHEAD * c.pair(g) + g.groups * 2.0 * c.corner**2
+        setup = _A_CUBE * g.groups * entry * float(c.corner) ** 3
+        return setup + request.expected_solves * _LIKELY * c.steps * step
 
     for reach in _REACHES:
         corner = r * (rows[0] * rows[1] + 2 * reach * (rows[0] + rows[1]))
@@ -154,11 +159,11 @@ def operations(op: Convolution, request: Request) -> tuple[float, float]:
     c, g = cost(op, request), op.geometry
     r, entry = g.c_out // g.groups, 1 if c.torus.real else 4
     pair = c.pair(g)
-    setup = (r + 8) * pair + g.groups * entry * float(c.corner) ** 3 / _A_FLOP
+    setup = (r + 8) * pair + _A_CUBE * g.groups * entry * float(c.corner) ** 3
     for M, a in zip(c.torus.coarse, g.axes, strict=True):
         order = r * (M - a.m)
         others = c.torus.frequencies / M
-        setup += g.groups * others * (8.0 * order**3 + 16.0 * order**2 * M)
+        setup += _A_SMALL_CUBE * g.groups * others * order**3
     step = _OVERHEAD * pair + 2.0 * g.groups * entry * c.corner**2
     return (op.batch_size or 1) * setup, (c.steps + _CHECKS) * step
 

@@ -57,6 +57,8 @@ class Completed(NamedTuple):
 
     def but_for(self, where: Tensor, other: Completed) -> Completed:
         """This, but for the images `where`, (N,) bool, those of another; the steps remain."""
+        if not bool(where.any()):
+            return self
         return Completed(
             *(
                 b.where(where.reshape(-1, *[1] * (a.ndim - 1)), a)
@@ -74,14 +76,14 @@ class Data(NamedTuple):
 
     Attributes
     ----------
-    z : (N, c_out, *coarse) contiguous
+    z : (N, c_out, *coarse) contiguous, or None where it is q∗y and made when it is wanted
     y : of which z is q∗y, or None
     given : (N,) ‖y‖, or what of white noise would have z
     largest : (N,) what the answer may at most be for such data, to its order
     start : (N,) the size of the answer for u = 0, where it is at hand
     """
 
-    z: Tensor
+    z: Tensor | None
     y: Tensor | None
     given: Tensor
     largest: Tensor
@@ -131,9 +133,10 @@ class Rounds(nn.Module, Generic[_Precision]):
             low = bool((going & single).any())
             now = going & single if low else going
             run = self._begun(found, None if run is None or run.low != low else run, low=low)
-            last, found = found, self._round(data, run, found, now, tol, maxiter)
-            poor = now & ~(found.error <= _LEAST_GAIN * last.error)
-            found = found.but_for(now & ~(found.error < last.error), last)
+            new = self._round(data, run, found, now, tol, maxiter)
+            poor = now & ~(new.error <= _LEAST_GAIN * found.error)
+            found = new.but_for(now & ~(new.error < found.error), found)
+            del new  # an image of each is all that there should be
             going &= ~found.meets(tol) & (found.steps < maxiter) & (single | ~poor)
             single &= ~poor
         return found

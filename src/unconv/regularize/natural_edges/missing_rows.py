@@ -73,13 +73,14 @@ class PenalizedCompletion(Rounds[Projection]):
         """w, what is left, and the bound; for the adjoint, of which it is none, an estimate."""
         judge = self._judged_adjoint if data.y is None else self._judged_solution
         w, left, error, size = judge(data, u)
-        u = data.z.new_zeros(left.shape) if u is None else u
+        u = torch.zeros_like(left) if u is None else u
         steps = torch.zeros_like(error, dtype=torch.long)
         return Completed(u, w, left, error, size, size <= 16 * _EPS * data.largest, steps)
 
     def _judged_solution(self, data: Data, u: Tensor | None) -> tuple[Tensor, ...]:
         p, w, size = self.precision, data.z, data.start
         assert data.y is not None
+        assert w is not None
         if u is not None or size is None:
             Y = p.torus.transform(data.y if u is None else self._complete(data.y, u))
             size = norm(p.estimated(Y)[self.domain])
@@ -92,6 +93,7 @@ class PenalizedCompletion(Rounds[Projection]):
         return w, left, (error + _EPS * most) / self.proven, size
 
     def _judged_adjoint(self, data: Data, u: Tensor | None) -> tuple[Tensor, ...]:
+        assert data.z is not None
         p, w = self.precision, data.z.clone()
         if u is not None:
             w = p.times_q(self.put_(torch.zeros_like(w), u)).add_(w).contiguous()

@@ -36,7 +36,7 @@ _MORE, _SOME = 6, 60  # times the expected steps, and some, are the most that ar
 _CHECKS = 4  # pairs of FFTs for the start, the proof and the estimate
 # Images of the data and of the domain on the grid that a solve holds at once, spectra and what is
 # in single precision included, as measured.
-_OF_DATA, _OF_DOMAIN = 13, 3
+_OF_DATA, _OF_DOMAIN = 10, 3
 _SLICE_BYTES = 32 * 2**20  # of the images of the grid that are solved for at once
 _COVERED = 2.8  # windows that an output of a large hole lies in: (24 + 2·8)²/24²
 _FILLING = 6 * 16 * 2**21  # bytes of the matrices of blocks that are filled and inverted at once

@@ -74,13 +74,14 @@ def tile_bound(rows: list[Tensor], domain: tuple[int, ...]) -> float:
     done: set[_Shape] = set()
     for shape in itertools.product(*(_tiles(k, n) for k, n in zip(reach, domain, strict=True))):
         size = tuple(samples for samples, _ in shape)
-        if rows[0].shape[1] * math.prod(size) > MOST_UNKNOWNS:
+        samples = rows[0].shape[1] * math.prod(size)
+        if samples > MOST_UNKNOWNS:
             return 0.0
         if any(_turned(shape, axes) in done for axes in turns):
             continue
         done.add(shape)
         sides = [ends for _, ends in shape]
-        N = torch.zeros((), dtype=rows[0].dtype)
+        N = torch.zeros(samples, samples, dtype=rows[0].dtype)
         for number, row in enumerate(rows):
             shares = _shares(size, row.shape[2:], reach, sides)
             plain = bool((shares == 1).all())  # a row that reads the most is shared by nobody
@@ -88,9 +89,9 @@ def tile_bound(rows: list[Tensor], domain: tuple[int, ...]) -> float:
             gram = grams[key] if plain and key in grams else _gram(row, size, shares)
             if plain:
                 grams[key] = gram
-            N = N + gram
+            N += gram
         share = _shares(size, [1] * nd, reach, sides).repeat(rows[0].shape[1]).rsqrt()
-        found = _at_most(share[:, None] * N * share, found)
+        found = _at_most(N.mul_(share[:, None]).mul_(share), found)
     return found
 
 
@@ -166,11 +167,12 @@ def _gram(taps: Tensor, size: Sequence[int], shares: Tensor) -> Tensor:
 
 def _at_most(N: Tensor, known: float) -> float:
     """The smaller one of `known` and a proven lower bound of the eigenvalues of N ≥ 0."""
-    eye = torch.eye(len(N), dtype=N.dtype)
-    slack = _OF_CHOLESKY * len(N) * float(N.abs().sum(1).amax())
+    slack = _OF_CHOLESKY * len(N) * float(torch.linalg.matrix_norm(N, 1))
+    shifted = torch.empty_like(N)
 
     def proves(mu: float) -> bool:
-        return not bool(torch.linalg.cholesky_ex(N - (mu + slack) * eye)[1])
+        shifted.copy_(N).diagonal().sub_(mu + slack)
+        return not bool(torch.linalg.cholesky_ex(shifted)[1])
 
     if known < math.inf and proves(known):
         return known

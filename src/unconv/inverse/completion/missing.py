@@ -64,6 +64,25 @@ class MissingOutputs:
         channel, index = self.rows[axis][group].T
         return self._place[group].movedim(1 + axis, 1)[channel, index]
 
+    @property
+    def channels(self) -> int:
+        """Number of channels of all groups."""
+        return self.groups * self.holes.shape[1]
+
+    def lines_of(self, channel: int) -> list[tuple[Tensor, Tensor]] | None:
+        """For each axis (s,) indices of a channel's rows, and their places, (s, *others).
+
+        None if the channel has holes beside them; -1 where something was seen after all.
+        """
+        group, inner = divmod(channel, self.holes.shape[1])
+        if bool(self.holes[group, inner].any()):
+            return None
+        found = []
+        for axis, rows in enumerate(self.rows):
+            mine = rows[group][:, 0] == inner
+            found.append((rows[group][mine, 1], self.strip(axis, group)[mine]))
+        return found
+
     def of(self, group: int, positions: Tensor) -> Tensor:
         """Places in the vector of all channels of a group at (n, nd) positions; -1 where seen."""
         return self._place[(group, slice(None), *positions.T)]

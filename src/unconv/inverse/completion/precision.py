@@ -33,8 +33,8 @@ class Precision(nn.Module):
     blocks : (F, B, g, r, c) complex128, C: what maps c domain components to r outputs
     std : (B,) s, or damp; of noise that is not white the root of its least power
     root
-        S^½, (F, 1, g, c) real for components apart, (F, 1, g, c, c) complex Hermitian for correlated
-        ones; None for a white signal of variance 1
+        S^½, (F, 1, g, c) real for components apart, (F, 1, g, c, c) complex Hermitian for
+        correlated ones; None for a white signal of variance 1
     noise : N, (F, B or 1, g or 1, r or 1), for noise that is not white
 
     Attributes

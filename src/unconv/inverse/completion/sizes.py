@@ -190,12 +190,12 @@ def memory_of(c: Cost, op: Convolution, request: Request) -> int:
     r, q = g.c_out // g.groups, g.c_in * c.torus.phases // g.groups
     item, each = (8 if c.torus.real else 16), kernels * g.groups
     spectrum = 16 * F * each * r * q
-    precision = F * each * (12 if r == 1 else 40 * r * r)  # q, in single precision, and R
+    precision = F * each * (16 if r == 1 else 40 * r * r)  # q, in single precision, and R
     rows, lines = 0, 0
     for M, a in zip(c.torus.coarse, g.axes, strict=True):
-        s = M - a.m  # one channel's blocks are real, and its lines one-sided
-        rows += (4 if r == 1 else 8) * each * F // M * (r * s) ** 2
-        lines += 16 * each * F // M * (s if r == 1 else 2 * s * r * r)
+        s = M - a.m
+        rows += 8 * each * F // M * (r * s) ** 2  # half, where the precision is even
+        lines += 16 * each * F // M * 2 * s * r * r
     squares = c.corner**2 + (0 if op.seen is None else _squares_of_holes(op, r))
     blocks = each * item // 2 * squares
     kept = spectrum + precision + rows + blocks + 16 * c.missing

@@ -84,6 +84,9 @@ def tile_bound(rows: list[Tensor], domain: tuple[int, ...]) -> float:
         N = torch.zeros(samples, samples, dtype=rows[0].dtype)
         for number, row in enumerate(rows):
             shares = _shares(size, row.shape[2:], reach, sides)
+            if _used(row).numel() <= _FEW_TAPS:
+                _add_gram_(N, row, size, shares)
+                continue
             plain = bool((shares == 1).all())  # a row that reads the most is shared by nobody
             key = (number, *size)
             gram = grams[key] if plain and key in grams else _gram(row, size, shares)
@@ -140,26 +143,38 @@ def _shares(
     return found
 
 
-def _gram(taps: Tensor, size: Sequence[int], shares: Tensor) -> Tensor:
-    """Σ shareᵢ·rowᵢᴴ rowᵢ over the rows of taps (r, c, *k) within a tile, (c·n, c·n)."""
-    r, c, nd = *taps.shape[:2], len(size)
+def _used(taps: Tensor) -> Tensor:
+    """Which of the samples that rows of taps (r, c, *k) may read they do."""
+    return taps.flatten(2).abs().sum((0, 1)).nonzero()[:, 0]
+
+
+def _samples_of(taps: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """(rows,) the first sample of each row within a tile, and (*k laid flat) those from it on."""
     first, offset = torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long)
     for d, (n, k) in enumerate(zip(size, taps.shape[2:], strict=True)):
-        stride = math.prod(size[d + 1 : nd])
+        stride = math.prod(size[d + 1 :])
         first = (first[:, None] + stride * torch.arange(n - k + 1)).flatten()
         offset = (offset[:, None] + stride * torch.arange(k)).flatten()
-    samples = math.prod(size)
-    flat = taps.flatten(2)
-    used = flat.abs().sum((0, 1)).nonzero()[:, 0]
-    gram = taps.new_zeros(c, samples, c, samples)
-    if len(used) <= _FEW_TAPS:
-        for a, b in itertools.product(used.tolist(), repeat=2):
-            pair = (flat[:, :, a].mH @ flat[:, :, b])[None] * shares[:, None, None]
-            gram[:, first + offset[a], :, first + offset[b]] += pair
-        return gram.reshape(c * samples, -1)
+    return first, offset
+
+
+def _add_gram_(N: Tensor, taps: Tensor, size: Sequence[int], shares: Tensor) -> None:
+    """Add Σ shareᵢ·rowᵢᴴ rowᵢ over the rows of few taps (r, c, *k) within a tile to (c·n, c·n)."""
+    c, samples, flat = taps.shape[1], math.prod(size), taps.flatten(2)
+    first, offset = _samples_of(taps, size)
+    tiles = N.view(c, samples, c, samples)
+    for a, b in itertools.product(_used(taps).tolist(), repeat=2):
+        pair = (flat[:, :, a].mH @ flat[:, :, b])[None] * shares[:, None, None]
+        tiles[:, first + offset[a], :, first + offset[b]] += pair
+
+
+def _gram(taps: Tensor, size: Sequence[int], shares: Tensor) -> Tensor:
+    """Σ shareᵢ·rowᵢᴴ rowᵢ over the rows of taps (r, c, *k) within a tile, (c·n, c·n)."""
+    r, c, samples = *taps.shape[:2], math.prod(size)
+    first, offset = _samples_of(taps, size)
     matrix = taps.new_zeros(r, len(first), c, samples)
     line = torch.arange(len(first))[:, None]
-    matrix[:, line, :, first[:, None] + offset] = flat.permute(2, 0, 1)
+    matrix[:, line, :, first[:, None] + offset] = taps.flatten(2).permute(2, 0, 1)
     matrix = matrix * shares.sqrt()[:, None, None]
     matrix = matrix.reshape(r * len(first), -1)
     return matrix.mH @ matrix

@@ -97,7 +97,7 @@ class _Lines(nn.Module):
     """The lines of a channel along an axis, (s, *others), but for places that others have.
 
     Buffers: place (n,) in the vector and at (n,) in the lines laid flat; columns of the DFT matrix
-    and its inverse in double precision, (M, s) or (M/2 + 1, s).
+    and its inverse in double precision, (F, s) for F frequencies along the axis, (s, F) of the last.
     """
 
     place: Tensor
@@ -120,11 +120,14 @@ class _Lines(nn.Module):
         frequency = torch.arange(F, device=index.device)
         turns = (frequency[:, None] * index % M).double() * (2 * math.pi / M)
         columns = torch.polar(torch.ones_like(turns), -turns)
-        self.halved = F < M or (torus.real and axis == len(torus.coarse) - 1)
+        self.is_last = axis == len(torus.coarse) - 1
+        self.halved = torus.real and self.is_last
         back = columns.conj().resolve_conj() / M
         if self.halved:
             own = (frequency == 0) | (2 * frequency == M)
             back = back * torch.where(own, 1.0, 2.0)[:, None]
+        if self.is_last:  # (s, F), beside the axis that they multiply: a third of the time
+            columns, back = columns.T.contiguous(), back.T.contiguous()
         self.register_buffer("forward_columns", columns)
         self.register_buffer("inverse_columns", back)
 
@@ -141,8 +144,8 @@ class _Lines(nn.Module):
         T = (torch.fft.rfftn if real else torch.fft.fftn)(lines, dim=self._others)
         T = T.movedim(1, 1 + self.axis)
         columns, found = self.forward_columns.to(T.dtype), Y[:, self.channel]
-        if self.axis == len(self.shape) - 1:
-            found.add_(T @ columns.T)
+        if self.is_last:
+            found.add_(T @ columns)
         else:
             found = found.flatten(2 + self.axis)
             found.add_(columns @ T.flatten(2 + self.axis))
@@ -150,12 +153,13 @@ class _Lines(nn.Module):
     def read(self, Y: Tensor, u: Tensor) -> None:
         """Write what an image is on these lines into u."""
         given, columns = Y[:, self.channel], self.inverse_columns.to(Y.dtype)
-        if self.axis == len(self.shape) - 1:
-            lines = given @ columns
+        if self.is_last:
+            lines = (columns @ given.mT).movedim(-2, 1)
         else:
             lines = columns.T @ given.flatten(2 + self.axis)
             lines = lines.unflatten(2 + self.axis, given.shape[2 + self.axis :])
-        lines, sizes = lines.movedim(1 + self.axis, 1), self.shape[1:]
+            lines = lines.movedim(1 + self.axis, 1)
+        sizes = self.shape[1:]
         if self.torus.real and not self.halved:
             lines = torch.fft.irfftn(lines, s=sizes, dim=self._others)
         else:

@@ -97,7 +97,7 @@ class _Lines(nn.Module):
     """The lines of a channel along an axis, (s, *others), but for places that others have.
 
     Buffers: place (n,) in the vector and at (n,) in the lines laid flat; columns of the DFT matrix
-    and its inverse in double precision, (F, s) for F frequencies along the axis, (s, F) of the last.
+    and its inverse in double precision, (F, s) for F frequencies of the axis; of the last (s, F).
     """
 
     place: Tensor

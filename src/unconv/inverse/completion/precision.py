@@ -174,7 +174,7 @@ def _by_numbers(blocks: Tensor, noise: Tensor) -> tuple[Tensor, None, Tensor]:
     """q, None and S^-½e = Bᴴq for rows of one output channel."""
     v = _power(blocks).sum(-1, keepdim=True) + noise[..., None]
     q = v.reciprocal_()
-    return q, None, _scaled_(blocks.mH.resolve_conj(), q)
+    return q, None, _scaled_(blocks.conj_physical().mT, q)
 
 
 def _scaled_(blocks: Tensor, real: Tensor) -> Tensor:

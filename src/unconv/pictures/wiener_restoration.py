@@ -7,13 +7,15 @@ c, p and N by the likelihood of the picture's periodogram (parameter_choice/whit
 is exact for missing data, so that what is no datum is not used: pixels that the caller excludes or
 that are not finite, clipped lights, a constant frame around the picture, and pixels that no scene
 explains, which the residual of a first answer shows (outliers.py).  Missing pixels
-come out restored; a frame stays as it is.
+come out restored; a frame stays as it is.  Waves from edge to edge that no scene explains are
+taken off before (parameter_choice/interference.py).
 
 A JPEG in colour is restored as its luminance and chrominances, which have a noise of their own.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from ..inverse import AccuracyWarning, Certificate
 from ..numerics.norms import norms, ratio
 from ..operators.linear_operator import MemoryLimitError
 from ..parameter_choice import model_check
+from ..parameter_choice.interference import Wave, interference, pattern_of
 from ..parameter_choice.noise_models import JpegRounding
 from ..parameter_choice.whittle import Periodogram, PictureSpectra
 from .bad_pixels import filled, frame_around
@@ -43,6 +46,7 @@ _NOISE_FLOOR = 1e-3  # of the largest power of noise: fewer steps, and nothing l
 _RAISED = (1.0, 100.0, 100.0)  # times the noise, where its filter cannot be solved for
 _SHORT = 0.1  # error up to which a filter counts as solved for
 _ROUNDS = 8  # of looking for bad pixels
+_LOOKS = 3  # for interference: weaker waves show once the strong ones are gone
 _FEW = 1e-4  # of the pixels: so few do not change what was read
 _MOST_BAD = 0.05  # of the pixels: if no scene explains more, it is the psf that is wrong
 
@@ -116,7 +120,7 @@ def restore(planes: Tensor, observed: Tensor | None, question: Question) -> Answ
     if question.boundary == "valid" and observed is None:
         inner, border = _without_frame(planes, question.psf, notes)
     first, full = _first_seen(inner, observed, question, notes)
-    found, seen = _settled(inner, first, question, notes)
+    found, seen, waves = _settled(inner, first, question, notes)
     found = [_made_safe(component, seen, question) for component in found]
     counts = {
         "in a constant frame": planes[0].numel() - inner[0].numel(),
@@ -124,9 +128,10 @@ def restore(planes: Tensor, observed: Tensor | None, question: Question) -> Answ
     }
     excluded = {why: count for why, count in counts.items() if count}
     answer = _answer(planes, border, seen, found, question, notes, excluded)
+    inside, circular = _inside(planes, border), question.boundary == "circular"
+    answer.residual[inside] += torch.where(seen, waves, 0.0)  # no part of what x explains
     if full is None:
         return answer
-    inside, circular = _inside(planes, border), question.boundary == "circular"
     lit = answer.planes.clone()
     lit[inside] = lit_unseen(lit[inside], inner, full, question.psf, circular=circular)
     return answer._replace(planes=lit)
@@ -168,14 +173,19 @@ def _first_seen(
 
 def _settled(
     planes: Tensor, seen: Tensor, q: Question, notes: list[str]
-) -> tuple[list[Component], Tensor]:
-    """Restore, exclude what no scene explains, and again until nothing is left of it."""
+) -> tuple[list[Component], Tensor, Tensor]:
+    """Restore, exclude what no scene explains, and again until nothing is left of it.
+
+    Returns what was restored, the pixels (H, W) that count as seen, and waves (C, H, W) taken off.
+    """
     start, first, settled = seen, None, False
-    whole, known = filled(planes, seen), None
+    whole, known, waves = filled(planes, seen), None, torch.zeros_like(planes)
     for turn in range(_ROUNDS):
         q.say("reading the spectra" if turn == 0 else "restoring without bad pixels")
+        if known is None:
+            known, more = _read(whole, q, notes)
+            whole, planes, waves = whole - more, planes - more, waves + more
         parts = _parts(whole, q.jpeg)
-        known = known or [_fitted(part, rounding, q) for part, rounding in parts]
         found = [_filtered(part, seen, *k, q) for (part, _), k in zip(parts, known, strict=True)]
         first = first or found
         residual = torch.cat([c.residual for c in found])
@@ -196,20 +206,44 @@ def _settled(
                 f"more than {_MOST_BAD:.0%} of the pixels disagree with psf and noise and were "
                 "kept as data"
             )
-            return first, start
+            return first, start, waves
         whole = torch.where(seen, planes, fitted)
     count = int((start & ~seen).sum())
     if count:
         notes.append(f"{count:,} pixels that no scene explains were taken for missing and restored")
-    return found, seen
+    return found, seen, waves
 
 
-def _fitted(
-    planes: Tensor, rounding: JpegRounding | None, q: Question
-) -> tuple[Periodogram, PictureSpectra]:
-    """The spectra of complete planes."""
-    data = Periodogram(planes, q.psf)
-    return data, data.fit(rounding, q.noise_std)
+def _read(
+    planes: Tensor, q: Question, notes: list[str]
+) -> tuple[list[tuple[Periodogram, PictureSpectra]], Tensor]:
+    """The spectra of each part of complete planes, and waves (C, H, W) that are no part of it."""
+    known, patterns, waves = [], [], []
+    for part, rounding in _parts(planes, q.jpeg):
+        pattern = torch.zeros_like(part)
+        for _ in range(_LOOKS):
+            data = Periodogram(part - pattern, q.psf)
+            spectra = data.fit(rounding, q.noise_std)
+            found = interference(part - pattern, data, spectra, q.psf)
+            if not found:
+                break
+            pattern, waves = pattern + pattern_of(found, part), waves + found
+        known.append((data, spectra))
+        patterns.append(pattern)
+    if waves:
+        notes.append(_of_waves(waves))
+    return known, _together(patterns, q.jpeg)
+
+
+def _of_waves(waves: Sequence[Wave]) -> str:
+    """One phrase for the user."""
+    strongest = max(waves, key=lambda wave: wave.size)
+    period = 1 / math.hypot(strongest.fy, strongest.fx)
+    count = f"{len(waves)} waves" if len(waves) > 1 else "a wave"
+    return (
+        f"interference was taken off: {count} from edge to edge, the strongest of "
+        f"{strongest.size:.2g} with a period of {period:.3g} samples"
+    )
 
 
 def _made_safe(found: Component, seen: Tensor, q: Question) -> Component:

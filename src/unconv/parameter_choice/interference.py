@@ -195,20 +195,17 @@ def _is_everywhere(planes: Tensor, wave: Wave, power: float) -> bool:
 def _transmitted(psf: Tensor, wave: Wave) -> float:
     """|F| at the frequency of a wave."""
     rows, columns = (
-        _turns(psf.new_tensor([f]), n)
-        for f, n in zip((wave.fy, wave.fx), psf.shape, strict=True)
+        _turns(psf.new_tensor([f]), n) for f, n in zip((wave.fy, wave.fx), psf.shape, strict=True)
     )
     return float((rows @ psf.to(rows.dtype) @ columns.mT).abs())
 
 
 def _distance(a: Wave, b: Wave, sizes: Sequence[int], times: int = 1) -> float:
-    """Between a frequency and a multiple of another, up to sign and aliasing, in those of a tile."""
+    """From a frequency to a multiple of another, up to sign and aliasing, in those of a tile."""
     apart = []
     for sign in (1, -1):
         ways = (a.fy - sign * times * b.fy, a.fx - sign * times * b.fx)
-        apart.append(
-            max(abs(f - round(f)) * n for f, n in zip(ways, sizes, strict=True))
-        )
+        apart.append(max(abs(f - round(f)) * n for f, n in zip(ways, sizes, strict=True)))
     return min(apart)
 
 

@@ -30,10 +30,10 @@ from torch import Tensor
 
 from .whittle import LEAST_EXPONENT, Fit, Periodogram, PictureSpectra, transfer, whole
 
-_CHANCE, _OF_CHANCE = 10.0, 1e-3  # gain that means nothing: natural units, and of the frequencies
+_CHANCE = 10.0  # natural units that mean nothing
+_OF_LINES = 0.01  # more, for each frequency: what the lines of a brick wall are worth
 _TIMES = 5.0  # the power of the error, for a filter: it is not spread as evenly as it is modelled
 _AS_STRONG = 0.25  # of the psf's power
-_BETTER = 0.01  # natural units a frequency
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,16 @@ class PsfError:
     @property
     def is_decisive(self) -> bool:
         """Whether there is an error."""
-        return self.gain > _CHANCE + _OF_CHANCE * self.spectra.frequencies
+        return self.gain > self._much
+
+    @property
+    def _much(self) -> float:
+        return _CHANCE + _OF_LINES * self.spectra.frequencies
 
     @property
     def forbids(self) -> bool:
         """Whether no filter should be made of the psf."""
-        better = self.halved > _CHANCE + _BETTER * self.spectra.frequencies
+        better = self.halved > self._much
         rough = self.spectra.exponent <= LEAST_EXPONENT
         return self.is_decisive and (better or rough or self.power > _AS_STRONG)
 

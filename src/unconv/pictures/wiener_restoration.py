@@ -129,7 +129,7 @@ def restore(planes: Tensor, observed: Tensor | None, question: Question) -> Answ
     answer.residual[inside] += torch.where(seen, waves, 0.0)  # no part of what x explains
     if answer.report.psf_refused and not question.insist:
         fitted = together([c.fitted for c in found], question.jpeg)
-        answer.planes[inside] = torch.where(seen, inner, fitted)
+        answer.planes[inside] = torch.where(first, inner, fitted)
         return answer
     if full is None:
         return answer

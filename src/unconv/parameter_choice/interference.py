@@ -48,7 +48,7 @@ _CELL = 16  # frequencies along an axis, of the neighbourhood
 _PARTS = 4  # of the picture along each axis
 _SCATTER, _CHANCE = 0.25, 3.0  # of the square of the mean, and times noise
 _PASSED = 0.5  # of |F(0)|: from here a wave is hardly amplified
-_FAINT, _IMPOSSIBLE = 0.4, 2.0  # standard deviations of the picture: amplitudes
+_FAINT, _IMPOSSIBLE = 0.4, 8.0  # standard deviations of the picture: amplitudes
 _POWER_OF_MEAN = 4 / 9  # (Σw)²/(nΣw²) of a Hann window in two dimensions
 _STEPS, _ZOOM, _ZOOMS = 17, 6, 6  # of the search for a frequency
 

@@ -16,6 +16,7 @@ from skimage import data
 
 import unconv.pictures.restoration as library
 from unconv import psf
+from unconv.operators.linear_operator import MemoryLimitError
 from unconv.pictures import find_missing
 from unconv.pictures.formats import Picture, read_picture, write_picture
 
@@ -224,6 +225,27 @@ def test_a_lens_blurs_linear_light(tmp_path: Path):
         scores[light] = decibels(target, CAMERA)
     assert scores["linear"] > scores["as-is"] + 0.5
     assert scores["auto"] == scores["as-is"]
+
+
+def test_a_second_light_has_the_memory_that_the_first_leaves(tmp_path: Path, monkeypatch):
+    limits = []
+
+    def deblurred(*arguments, **options):
+        limits.append(options["memory_limit"])
+        if len(limits) == 2:
+            raise MemoryLimitError("too much.")
+        return deblur(*arguments, **options)
+
+    deblur = library.deblur
+    monkeypatch.setattr(library, "deblur", deblurred)
+    sharp = np.clip(CAMERA + 0.02 * np.random.default_rng(0).standard_normal(CAMERA.shape), 0, 1)
+    write_picture(tmp_path / "a.png", Picture(sharp[None], dtype=np.dtype("uint8")))
+    arguments = tmp_path / "a.png", "-o", tmp_path / "b.png", "--psf", "disk:4"
+    facts = json.loads(run("deblur", *arguments, "--memory-limit", "1GB", "--json").stdout)
+    planes, scene = sharp.size, (sharp.shape[0] + 8) * (sharp.shape[1] + 8)
+    assert limits == [1e9, 1e9 - 8 * (2 * planes + scene)]
+    assert facts["light"] == "as-is"
+    assert "does not fit --memory-limit" in facts["light_chosen"]
 
 
 @pytest.mark.parametrize("blurred_in", ["linear", "as-is"])

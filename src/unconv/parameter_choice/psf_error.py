@@ -28,7 +28,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .whittle import LEAST_EXPONENT, Fit, Periodogram, PictureSpectra, transfer, whole
+from .whittle import (
+    LEAST_EXPONENT,
+    USUAL_EXPONENT,
+    Fit,
+    Periodogram,
+    PictureSpectra,
+    transfer,
+    whole,
+)
 
 _CHANCE = 10.0  # natural units that mean nothing
 _OF_LINES = 0.0096  # and so many for each frequency: what the lines of a brick wall are worth
@@ -109,7 +117,8 @@ def psf_error(
             law = data.radius**-exponent
             return [data.mean_of(passed.square() * law), data.mean_of(wrong * law)]
 
-        return Fit(data, noise.rounding, std, shapes, (noise.radius,)).best()
+        begin = (spectra.exponent, USUAL_EXPONENT)
+        return Fit(data, noise.rounding, std, shapes, (noise.radius,), begin).best()
 
     (found, power), (half, _) = fitted(1.0), fitted(0.5)
     n = spectra.frequencies

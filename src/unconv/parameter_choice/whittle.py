@@ -49,7 +49,7 @@ _NU = 3.0
 _RADII = (0.0, 0.3, 0.45, 0.6, 0.8, 1.0)
 LEAST_EXPONENT, _LARGEST_EXPONENT, _OF_EXPONENT = 1.0, 4.5, 0.05
 _LEVELS = (0.02, 0.25, 0.6)  # quantiles of the power at which the noise may be: starts
-_USUAL_EXPONENT, _USUAL_ERROR = 2.5, -4.0  # p and log ε: starts
+USUAL_EXPONENT, _USUAL_ERROR = 2.5, -4.0  # p and log ε: starts
 _NOTHING_LEFT = 0.5  # of a JPEG's error: frequencies with less power were rounded to zero
 _CELL = 9  # frequencies along each axis over which power is averaged
 _INDEPENDENT = 0.26  # of the frequencies of a faded picture: 1/(1.94)², Hann's bandwidth
@@ -188,6 +188,7 @@ class Fit:
         The mean periodograms for c = 1 and an exponent: of the scene, and of what an error of the
         psf makes of it, which counts ε times (psf_error.py); by default the scene's alone
     radii : of the low-pass of the noise that are tried
+    exponents : at which the search for p begins
     """
 
     def __init__(
@@ -197,10 +198,12 @@ class Fit:
         std: float | None,
         shapes: Callable[[float], list[Tensor]] | None = None,
         radii: Sequence[float] = _RADII,
+        exponents: Sequence[float] = (USUAL_EXPONENT,),
     ) -> None:
         self.data, self.rounding, self.std = data, rounding, std
         self.shapes = shapes or (lambda exponent: [data.of_signal(exponent)])
         self.radii = radii if std is None else (0.0,)
+        self.exponents = exponents
         error = torch.zeros_like(data.power)
         counts = data.counts
         if rounding is not None:
@@ -227,9 +230,11 @@ class Fit:
     def best(self) -> tuple[PictureSpectra, float]:
         """Over the radii of a low-pass, as long as they gain, and the exponents; and ε."""
         found: list[tuple[float, float, float]] = []  # loss, radius, exponent
-        exponent = _USUAL_EXPONENT
+        begin = self.exponents
         for radius in self.radii:
-            exponent = self._exponent(radius, exponent)
+            reached = [self._exponent(radius, p) for p in begin]
+            exponent = min((self._at(p, radius)[0], p) for p in reached)[1]
+            begin = (exponent,)
             price = math.log(self.frequencies + 1) / (self.frequencies + 1) if radius else 0.0
             found.append((self._at(exponent, radius)[0] + price, radius, exponent))
             if len(found) > 2 and found[-1][0] > found[-2][0] > found[-3][0]:

@@ -108,7 +108,7 @@ def concluded(
     forbidden = any(error.forbids for error in errors)
     plausible = blurred and not forbidden
     far = worst.distance > _FAR_FROM_WHITE * worst.limit
-    refused = forbidden or (far and not blurred)
+    refused = forbidden or (bool(errors) and far and not blurred)
     doubts += _of_psf(errors, plausible=plausible, refused=refused, insist=insist)
     noise = tuple(str(c.spectra.noise) for c in found)
     parts = [

@@ -102,7 +102,7 @@ def psf_error(
     >>> def error(true, told):
     ...     y = Periodogram(blur(x, true, noise_std=0.004), told)
     ...     return psf_error(y, y.fit(), told)
-    >>> error(psf.disk(2), psf.disk(2)).is_decisive, error(psf.disk(1), psf.disk(2)).is_decisive
+    >>> error(psf.disk(2), psf.disk(2)).is_decisive, error(psf.disk(2), psf.disk(4)).is_decisive
     (False, True)
     """
     gain = data.gain.sqrt()

@@ -44,13 +44,13 @@ _LEAST_EXCESS = 0.3  # that is usual: less is chance
 _MOST_WAVES = 24
 _LEAST_PERIODS = 6  # in the picture
 _LOBE = 3  # frequencies of a tile on either side that a wave reaches
-_CELL = 16  # frequencies along an axis, of the neighbourhood
+_LEVEL_CELL = 16  # frequencies along an axis, of the neighbourhood
 _PARTS = 4  # of the picture along each axis
-_SCATTER, _CHANCE = 0.25, 3.0  # of the square of the mean, and times noise
+_SCATTER, _SCATTER_BY_CHANCE = 0.25, 3.0  # of the square of the mean, and times noise
 _PASSED = 0.5  # of |F(0)|: from here a wave is hardly amplified
 _FAINT, _IMPOSSIBLE = 0.4, 8.0  # standard deviations of the picture: amplitudes
 _POWER_OF_MEAN = 4 / 9  # (Σw)²/(nΣw²) of a Hann window in two dimensions
-_STEPS, _ZOOM, _ZOOMS = 17, 6, 6  # of the search for a frequency
+_SEARCH_STEPS, _ZOOM, _ZOOMS = 17, 6, 6  # of the search for a frequency
 
 
 class Wave(NamedTuple):
@@ -120,7 +120,7 @@ def pattern_of(waves: Sequence[Wave], planes: Tensor) -> Tensor:
 def _level(ratio: Tensor, width: int) -> Tensor:
     """The mean of an exponential variable by its median over cells of frequencies."""
     h, w = ratio.shape
-    rows, columns = min(_CELL, h), min(_CELL, w)
+    rows, columns = min(_LEVEL_CELL, h), min(_LEVEL_CELL, w)
     down, right = -h % rows, -w % columns
     wide = pad(ratio[None], (0, right), mode="replicate" if right else "constant")
     wide = pad(wide, (0, 0, 0, down), mode="replicate" if down else "constant")[0]
@@ -144,14 +144,14 @@ def _candidates(data: Periodogram, usual: Tensor) -> list[tuple[int, int]]:
 
 def _refined(planes: Tensor, fy: float, fx: float, sizes: Sequence[int]) -> Wave:
     """The largest coefficient within one frequency of a tile."""
-    steps = torch.linspace(-1, 1, _STEPS, dtype=planes.dtype, device=planes.device)
+    steps = torch.linspace(-1, 1, _SEARCH_STEPS, dtype=planes.dtype, device=planes.device)
     for zoom in range(_ZOOMS):
         rows, columns = (
             f + steps / (n * _ZOOM**zoom) for f, n in zip((fy, fx), sizes, strict=True)
         )
         found = _coefficients(planes, rows, columns)
         best = int(found.abs().square().sum(0).argmax())
-        i, j = divmod(best, _STEPS)
+        i, j = divmod(best, _SEARCH_STEPS)
         fy, fx = float(rows[i]), float(columns[j])
     return Wave(fy, fx, found[:, i, j])
 
@@ -188,7 +188,7 @@ def _is_everywhere(planes: Tensor, wave: Wave, power: float) -> bool:
     mean = z.mean(0)
     scatter = float((z - mean).abs().square().mean())
     samples = planes[0].numel() / _PARTS**2
-    chance = _CHANCE * power / (_POWER_OF_MEAN * samples)
+    chance = _SCATTER_BY_CHANCE * power / (_POWER_OF_MEAN * samples)
     return scatter < chance + _SCATTER * float(mean.abs().square().mean())
 
 

@@ -38,7 +38,7 @@ from .whittle import (
     whole,
 )
 
-_CHANCE = 10.0  # natural units that mean nothing
+_MEANINGLESS_GAIN = 10.0  # natural units that mean nothing
 _OF_LINES = 0.0096  # and so many for each frequency: what the lines of a brick wall are worth
 _TIMES = 5.0  # the power of the error, for a filter: it is not spread as evenly as it is modelled
 _AS_STRONG = 0.25  # of the psf's power
@@ -68,7 +68,7 @@ class PsfError:
 
     @property
     def _much(self) -> float:
-        return max(_CHANCE, _OF_LINES * self.spectra.frequencies)
+        return max(_MEANINGLESS_GAIN, _OF_LINES * self.spectra.frequencies)
 
     @property
     def forbids(self) -> bool:

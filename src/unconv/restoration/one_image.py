@@ -14,7 +14,7 @@ from ..operators.convolution import Convolution
 from .certificate import Step
 from .data_terms import HUBER_IN_STD
 from .noise_level import noise_level
-from .plug_and_play import LAMBDA, PlugAndPlay
+from .plug_and_play import LAMBDA, PlugAndPlay, checked_image
 from .question import Question, check_bounds_fit
 from .splitting import Bounds
 from .strength import choose_strength
@@ -63,8 +63,9 @@ class Images:
             Bounds(q.bounds.lower / scale, q.bounds.upper / scale),
             None if q.background is None else q.background[i : i + 1].double(),
         )
-        x = restorer.start(image.y) if x0 is None else x0[i : i + 1].to(data) / scale
-        check_bounds_fit(image.bounds, x)
+        said = restorer.start(image.y)
+        check_bounds_fit(q.bounds, said * scale)
+        x = said if x0 is None else x0[i : i + 1].to(data) / scale
         work = self._plugged if q.denoise else self._penalised
         return work(restorer, image, x, unit, noise_std, i)
 
@@ -112,7 +113,7 @@ class Images:
         denoise, kind = q.denoise, torch.promote_types(self.A.dtype, torch.float32)
 
         def in_users_unit(x: Tensor, sigma: float) -> Tensor:
-            return denoise((x * scale).to(kind), sigma * scale) / scale
+            return checked_image(denoise, (x * scale).to(kind), sigma * scale) / scale
 
         strength = LAMBDA if q.strength is None else q.strength
         method = PlugAndPlay(

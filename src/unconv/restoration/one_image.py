@@ -48,6 +48,8 @@ class Images:
     def restored(self, y: Tensor, x0: Tensor | None, i: int) -> Answer:
         """Image i of data y (N, c_out, *m)."""
         op = self.A.of_sample(i)
+        if y.is_complex() and not op.dtype.is_complex:
+            op = _with_mask(op.with_weight(op.weight.to(op.dtype.to_complex())), op)
         q, counts = self.question, self.question.problem.noise_model == "poisson"
         data = y[i : i + 1].to(double_dtype(torch.promote_types(op.dtype, y.dtype)))
         unit = 1.0 if counts else float(unit_of(data.abs().amax()))
@@ -55,11 +57,12 @@ class Images:
         if not counts and (q.strength is None or q.denoise or q.problem.noise_model == "huber"):
             noise_std = noise_level(op, data) if q.noise_std is None else q.noise_std
         restorer = self._restorer_of(op)
+        std = 0.0 if math.isnan(noise_std) else max(noise_std / unit, _LEAST_NOISE)
         scale = unit / restorer.unit  # x in the user's unit over x of the restorer
         image = Image(
             data / unit,
-            0.0 if math.isnan(noise_std) else noise_std / unit,
-            HUBER_IN_STD * noise_std / unit if q.problem.noise_model == "huber" else 0.0,
+            std,
+            HUBER_IN_STD * std if q.problem.noise_model == "huber" else 0.0,
             Bounds(q.bounds.lower / scale, q.bounds.upper / scale),
             None if q.background is None else q.background[i : i + 1].double(),
         )

@@ -16,10 +16,11 @@ Where padding copies samples ε is charged with w, once a sample of the domain a
 With over-relaxation an iteration takes two pairs of FFTs.
 
 r₂ shrinks differences of a fifth of the standard deviation of the data a step; r₁ is a twenty-fifth
-of the curvature of f.  With more of it a Gaussian psf or low noise takes longer, where A sees the
-surroundings little; with less everything else does.  r₃ is the geometric mean of the other two, or
-twice that: with noise of 0.1 to 8 % the best was within a factor of two of it, and what suits the
-one takes three times as long for the other.  All scale with the unit of the picture.
+of the curvature of f (a tenth for counts).  With more of it a Gaussian psf or low noise takes
+longer, where A sees the surroundings little; with less everything else does.  r₃ is the geometric
+mean of the other two, or twice that: with noise of 0.1 to 8 % the best was within a factor of two
+of it, and what suits the one takes three times as long for the other.  All scale with the unit of
+the picture.
 
 Source: Almeida & Figueiredo 2013 as in grid_problem.py; over-relaxation, Eckstein & Bertsekas, "On
 the Douglas–Rachford splitting method", Mathematical Programming 55 (1992).
@@ -39,7 +40,6 @@ from .grid_problem import GridProblem
 from .penalties import Penalty
 
 _RELAXATION = 1.8
-_OF_CURVATURE = 0.04
 _BETWEEN_WEIGHTS, _MOST_WEIGHTS = 10, 15  # iterations; how often before they are held
 _OF_MEAN = {False: 1.0, True: 2.0}  # r₃, by whether padding copies samples
 _SHRUNK = 0.2  # differences of that share of the standard deviation of the data
@@ -104,7 +104,7 @@ class Splitting:
     ) -> None:
         self.problem, self.term, self.penalty = problem, term, penalty
         self.bounds, self.iterations, self.epsilon = bounds, 0, epsilon
-        self.r1 = _OF_CURVATURE * term.curvature
+        self.r1 = term.pull
         self.splits_image = bounds.bind or problem.copies
         self._on_domain = epsilon if problem.copies else 0.0
         # A strength is shrunk by the same amount whatever it is: r₂ is what grows with it.

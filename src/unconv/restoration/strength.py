@@ -11,8 +11,8 @@ to the next, on a part of large data, and a parabola through the least three fin
 It scales with s² and with the unit of the picture.  On 24 photographs it loses 0.15 dB to the
 strength that is best for each; the whitest residual loses 0.55 dB, one strength for all 0.6 dB.
 
-*Counts* have the variance of their mean: residual and probe are divided by its square root, read
-from data smoothed over their neighbours.  *Outliers* of more than 3 s are left out of all sums.
+*Counts* have the variance of their mean: residual and probe are divided by its square root, which
+a first restoration tells.  *Outliers* of more than 3 s are left out of all sums.
 
 Source: Stein, "Estimation of the mean of a multivariate normal distribution", Annals of Statistics
 9 (1981); Ramani, Blu & Unser, "Monte-Carlo SURE", IEEE Trans. Image Processing 17 (2008).
@@ -25,28 +25,27 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from .splitting import Splitting
 from .variational import Image, Restorer
 
 _CENTRE = 2.5  # s²/amplitude times it is where the search begins, for total variation of [0, 1]
-_STEP, _MOST_STEPS = 1.6, 12  # between strengths, and how many
+_STEP, _MOST_STEPS = 2.0, 12  # between strengths, and how many
 _FIRST_ITERATIONS, _ITERATIONS = 50, 25  # at the first strength, and from one to the next
 _PROBE = 0.1  # of s: h
 _OUTLIER = 3.0  # standard deviations
-_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+_DARK = 0.05  # of the mean of all counts: the least that a place may have for its variance
 
 
 class _Risk:
-    """Estimates of the risk for the data of one operator."""
+    """Estimates of the risk for the data of one operator; it looks at a first strength at once."""
 
-    def __init__(self, restorer: Restorer, image: Image) -> None:
+    def __init__(self, restorer: Restorer, image: Image, strength: float) -> None:
         self.restorer, self.image = restorer, image
         y, noise_std = image.y, image.noise_std
+        self.std = torch.full_like(y.real, noise_std) if noise_std else self._std_of_counts(strength)
         generator = torch.Generator().manual_seed(0)
-        b = torch.randn(y.shape, generator=generator, dtype=torch.float64).to(y)
-        self.std = _std_of_counts(y) if noise_std == 0 else torch.full_like(y, noise_std)
+        b = torch.randn(y.shape, generator=generator, dtype=y.dtype)  # E|b|² = 1, complex too
         self.probe = torch.where(restorer.seen, b * self.std, 0)
         moved = y + _PROBE * self.probe
         self.moved = replace(image, y=moved if noise_std else moved.clamp(min=0))
@@ -64,22 +63,35 @@ class _Risk:
             for _ in range(_ITERATIONS if run.iterations else _FIRST_ITERATIONS):
                 run.step()
             ends.append(A(self.restorer.grid.domain(run.v).to(y)))
-        r = (ends[0] - y) / self.std
+        background = 0.0 if self.image.background is None else self.image.background
+        r = (ends[0] + background - y) / self.std
         inside = self.restorer.seen.expand_as(r)
         if self.image.delta:
             inside = inside & (r.abs() <= _OUTLIER)
-        trace = (self.probe * (ends[1] - ends[0]) / self.std.square() / _PROBE)[inside].sum()
-        return float(r[inside].square().sum() + 2 * trace) / int(inside.sum()) - 1
+        pairs = (self.probe.conj() * (ends[1] - ends[0])).real / self.std.square() / _PROBE
+        return float(r[inside].abs().square().sum() + 2 * pairs[inside].sum()) / int(inside.sum()) - 1
+
+    def _std_of_counts(self, strength: float) -> Tensor:
+        """The square root of the mean counts of a first restoration."""
+        r, y = self.restorer, self.image.y
+        pilot = r.splitting(self.image, strength, r.start(y))
+        for _ in range(_FIRST_ITERATIONS):
+            pilot.step()
+        mean = r.A(r.grid.domain(pilot.v).to(y))
+        if self.image.background is not None:
+            mean = mean + self.image.background
+        return mean.clamp(min=_DARK * float(y.mean())).sqrt()
 
 
 def choose_strength(restorer: Restorer, image: Image) -> float:
     """The strength of the least estimated risk, for the data of an image or of a part of it."""
     amplitude, p = restorer.amplitude(image), restorer.problem.p
-    # f of counts is curved by one over their mean, which is their variance
+    # f of counts, of no noise_std, is curved by one over their mean, which is their variance
     variance = image.noise_std**2 or 1.0
     if not amplitude:
         return variance
-    return _least(_Risk(restorer, image), _CENTRE * variance * amplitude**-p)
+    centre = _CENTRE * variance * amplitude**-p
+    return _least(_Risk(restorer, image, centre), centre)
 
 
 def _least(risk: _Risk, centre: float) -> float:
@@ -102,11 +114,3 @@ def _least(risk: _Risk, centre: float) -> float:
     bend = left - 2 * middle + right
     shift = 0.5 * (left - right) / bend if bend > 0 else 0.0
     return float(centre * _STEP ** (k + max(-0.5, min(0.5, shift))))
-
-
-def _std_of_counts(y: Tensor) -> Tensor:
-    """The square root of the mean of neighbours, one count at least."""
-    nd = y.ndim - 2
-    width = [min(5, 2 * ((n - 1) // 2) + 1) for n in y.shape[2:]]
-    mean = _POOL[nd](y, width, 1, [w // 2 for w in width], count_include_pad=False)
-    return mean.clamp(min=1.0).sqrt()

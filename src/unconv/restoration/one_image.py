@@ -66,7 +66,9 @@ class Images:
         image = Image(
             data / unit,
             std,
-            max(HUBER_IN_STD * std, _LEAST_DELTA * mean) if q.problem.noise_model == "huber" else 0.0,
+            max(HUBER_IN_STD * std, _LEAST_DELTA * mean)
+            if q.problem.noise_model == "huber"
+            else 0.0,
             Bounds(q.bounds.lower / scale, q.bounds.upper / scale),
             None if q.background is None else q.background[i : i + 1].double(),
         )

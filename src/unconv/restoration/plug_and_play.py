@@ -69,7 +69,7 @@ class Schedule:
                 check_number(name, value, positive=True)
 
     def in_unit(self, unit: float) -> Schedule:
-        """The same with the levels divided by a unit."""
+        """A schedule of as many levels, divided by a unit."""
         first, last = (None if v is None else v / unit for v in (self.first, self.last))
         return replace(self, first=first, last=last)
 

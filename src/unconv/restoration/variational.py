@@ -274,9 +274,7 @@ class _Watch:
         gap = self._relative(self.bound)
         self.done = gap <= self.tol
         if not self.done and gap > 0:
-            # The first look may have misjudged by much more than later ones will
-            short = self.tol / gap
-            self.wanted = guess * (_SAFETY * math.sqrt(short) if self.solves == 1 else short / 2)
+            self.wanted = _SAFETY * guess * self.tol / gap
         return gap
 
     def _gap_without(self) -> float:

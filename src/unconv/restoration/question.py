@@ -12,8 +12,10 @@ from torch import Tensor
 from ..numerics.checks import (
     check_all_finite,
     check_choice,
+    check_kind,
     check_number,
     check_real_tensor,
+    check_tensor,
     is_sequence,
     shown,
 )
@@ -168,6 +170,11 @@ def checked_background(background: object, y: Tensor, noise_model: str) -> Tenso
     return b
 
 
+def checked_schedule(schedule: object) -> Schedule:
+    """The levels of a denoiser."""
+    return check_kind("schedule", schedule, Schedule, "give Schedule(steps=8)")
+
+
 def checked_spacing(spacing: object, nd: int) -> tuple[float, ...]:
     """One positive number an axis."""
     entries: Sequence[object] = list(spacing) if is_sequence(spacing) else [spacing] * nd
@@ -183,11 +190,11 @@ def checked_start(A: Convolution, y: Tensor, x0: object) -> Tensor | None:
     """Images to start from."""
     if x0 is None:
         return None
-    if not isinstance(x0, Tensor) or x0.shape != (len(y), *A.domain_shape):
-        got = tuple(x0.shape) if isinstance(x0, Tensor) else type(x0).__name__
+    x0 = check_tensor("x0", x0)
+    if x0.shape != (len(y), *A.domain_shape):
         raise ValueError(
-            f"x0 must have shape {(len(y), *A.domain_shape)}, one image for each of y, got {got}; "
-            "leave it out to start from the data."
+            f"x0 must have shape {(len(y), *A.domain_shape)}, one image for each of y, got "
+            f"{tuple(x0.shape)}; leave it out to start from the data."
         )
     check_all_finite("x0", x0, "leave it out to start from the data")
     return x0

@@ -63,7 +63,7 @@ def test_the_conjugate_is_a_supremum(name):
                 assert (name, abs(w) > 0.4) == ("huber", True)
                 continue
             f = at_one(term, i)
-            low, high = domain(term, i, 10 * (1 + float(term.y[i])))
+            low, high = domain(term, i, 10 * (1 + float(term.y[i].abs())))
             tried = minimize_scalar(
                 lambda z, f=f, w=w: f(z) - w * z,
                 bounds=(low, high),

@@ -49,7 +49,8 @@ class GridProblem:
     torus : the grid, stride 1
     blocks : (F, 1, g, r, c) complex, C at each stored frequency
     seen : (1, R, *grid) bool, the places of z that are data
-    gain : the largest singular value of any block, at least that of A unless padding copies
+    gain : the largest singular value of any block, at least that of A unless padding copies;
+        1 where that is zero
     copies : whether samples of v outside the domain are asked to be zero or copies of others
     """
 
@@ -75,7 +76,7 @@ class GridProblem:
         )
         if op.transposed:
             blocks = blocks.mH.resolve_conj()
-        self.gain = _largest(blocks)
+        self.gain = _largest(blocks) or 1.0
         self.blocks = blocks.to(self.dtype.to_complex()).contiguous()
         self._strides = (1,) * len(sizes) if op.transposed else stride
         everywhere = torch.ones(1, *op.range_shape, dtype=torch.bool, device=op.device)

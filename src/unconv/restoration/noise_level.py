@@ -26,12 +26,17 @@ def noise_level(op: Convolution, y: Tensor) -> float:
     seen = torch.ones_like(y, dtype=torch.bool) if op.seen is None else op.seen.expand_as(y)
     y = torch.where(seen, y, y[seen].mean())
     if y.is_complex():
-        parts = [estimate_noise_std(part)[0] for part in (y.real, y.imag)]
+        parts = [estimate_noise_std(_without_single(part))[0] for part in (y.real, y.imag)]
         return float(torch.stack(parts).square().sum().sqrt())
     psf = _psf(op)
     if psf is not None and min(y.shape[2:]) >= _LEAST_SIDE:
         return Periodogram(y[0], psf).fit().noise.std
-    return float(estimate_noise_std(y)[0])
+    return float(estimate_noise_std(_without_single(y))[0])
+
+
+def _without_single(y: Tensor) -> Tensor:
+    """The same without axes of one sample."""
+    return y.reshape(*y.shape[:2], *([n for n in y.shape[2:] if n > 1] or [1]))
 
 
 def _psf(op: Convolution) -> Tensor | None:

@@ -14,7 +14,7 @@ from ..operators.convolution import Convolution
 from .certificate import Step
 from .data_terms import HUBER_IN_STD
 from .noise_level import noise_level
-from .plug_and_play import LAMBDA, PlugAndPlay
+from .plug_and_play import LAMBDA, PlugAndPlay, checked_image
 from .question import Question, check_bounds_fit
 from .splitting import Bounds
 from .strength import choose_strength
@@ -48,6 +48,8 @@ class Images:
     def restored(self, y: Tensor, x0: Tensor | None, i: int) -> Answer:
         """Image i of data y (N, c_out, *m)."""
         op = self.A.of_sample(i)
+        if y.is_complex() and not op.dtype.is_complex:
+            op = _with_mask(op.with_weight(op.weight.to(op.dtype.to_complex())), op)
         q, counts = self.question, self.question.problem.noise_model == "poisson"
         data = y[i : i + 1].to(double_dtype(torch.promote_types(op.dtype, y.dtype)))
         unit = 1.0 if counts else float(unit_of(data.abs().amax()))
@@ -55,16 +57,18 @@ class Images:
         if not counts and (q.strength is None or q.denoise or q.problem.noise_model == "huber"):
             noise_std = noise_level(op, data) if q.noise_std is None else q.noise_std
         restorer = self._restorer_of(op)
+        std = 0.0 if math.isnan(noise_std) else max(noise_std / unit, _LEAST_NOISE)
         scale = unit / restorer.unit  # x in the user's unit over x of the restorer
         image = Image(
             data / unit,
-            0.0 if math.isnan(noise_std) else noise_std / unit,
-            HUBER_IN_STD * noise_std / unit if q.problem.noise_model == "huber" else 0.0,
+            std,
+            HUBER_IN_STD * std if q.problem.noise_model == "huber" else 0.0,
             Bounds(q.bounds.lower / scale, q.bounds.upper / scale),
             None if q.background is None else q.background[i : i + 1].double(),
         )
-        x = restorer.start(image.y) if x0 is None else x0[i : i + 1].to(data) / scale
-        check_bounds_fit(image.bounds, x)
+        said = restorer.start(image.y)
+        check_bounds_fit(q.bounds, said * scale)
+        x = said if x0 is None else x0[i : i + 1].to(data) / scale
         work = self._plugged if q.denoise else self._penalised
         return work(restorer, image, x, unit, noise_std, i)
 
@@ -112,7 +116,7 @@ class Images:
         denoise, kind = q.denoise, torch.promote_types(self.A.dtype, torch.float32)
 
         def in_users_unit(x: Tensor, sigma: float) -> Tensor:
-            return denoise((x * scale).to(kind), sigma * scale) / scale
+            return checked_image(denoise, (x * scale).to(kind), sigma * scale) / scale
 
         strength = LAMBDA if q.strength is None else q.strength
         method = PlugAndPlay(

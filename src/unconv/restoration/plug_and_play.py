@@ -9,7 +9,7 @@ pixels, strides and any padding are no approximation.  In units in which the gai
 
 The levels begin at two fifths of the standard deviation of the data and end at twice that of the
 noise (σ = 2s: what the solve leaves is not white, and stronger than the noise where A transmits
-little).  With a fixed level it is the fixed-point iteration of the same two maps.
+little), or a thousandth of the first where that is less.  With a fixed level it is the fixed-point iteration of the same two maps.
 
 No functional is known to be minimised, so there is no gap; a fixed-point residual is.
 
@@ -40,6 +40,7 @@ STEPS = 16
 """Levels, if nothing else is said: 8 lose 0.9 dB at low noise, 24 win nothing."""
 
 _FIRST, _LAST = 0.4, 2.0  # of the standard deviation of the data, and of the noise
+_LEAST = 1e-3  # of the first level: the last one where there is no noise
 _TOL = 1e-4  # of a solve: far below what a denoiser changes
 
 Denoiser = Callable[[Tensor, float], Tensor]
@@ -73,7 +74,8 @@ class Schedule:
 
     def levels(self, amplitude: float, noise_std: float) -> list[float]:
         """σ of each step, falling (or the same, where first and last are)."""
-        last = _LAST * noise_std if self.last is None else self.last
+        least = _LEAST * (_FIRST * amplitude if self.first is None else self.first)
+        last = max(_LAST * noise_std, least) if self.last is None else self.last
         first = max(_FIRST * amplitude, last) if self.first is None else self.first
         if self.steps == 1:
             return [last]
@@ -133,16 +135,25 @@ class PlugAndPlay:
 
     def _denoised(self, x: Tensor, level: float) -> Tensor:
         x = x.clamp(*self.bounds) if self.bounds.bind else x
-        z = self.denoise(x, level)
-        if not isinstance(z, Tensor) or z.shape != x.shape:
-            got = tuple(z.shape) if isinstance(z, Tensor) else type(z).__name__
-            raise ValueError(
-                f"the denoiser returned {got} for an image of shape {tuple(x.shape)}; it must take "
-                "(N, C, *spatial) and a standard deviation and return the same shape."
-            )
-        if not bool(z.isfinite().all()):
-            raise ValueError(
-                f"the denoiser returned NaN or Inf at sigma={level:.3g}; check it on "
-                "x + sigma*torch.randn_like(x)."
-            )
-        return z.to(x.dtype)
+        return self.denoise(x, level).to(x.dtype)
+
+
+def checked_image(denoise: Denoiser, x: Tensor, sigma: float) -> Tensor:
+    """What a denoiser makes of an image; a sentence where it is none."""
+    z = denoise(x, sigma)
+    if not isinstance(z, Tensor) or z.shape != x.shape:
+        got = f"shape {tuple(z.shape)}" if isinstance(z, Tensor) else f"a {type(z).__name__}"
+        raise ValueError(
+            f"the denoiser returned {got} for an image of shape {tuple(x.shape)}; it must take "
+            "a tensor (N, C, *spatial) and a standard deviation and return the same shape."
+        )
+    if z.is_complex() and not x.is_complex():
+        raise ValueError(
+            f"the denoiser returned {z.dtype} for an image of {x.dtype}; return its real part."
+        )
+    if not bool(z.isfinite().all()):
+        raise ValueError(
+            f"the denoiser returned NaN or Inf at sigma={sigma:.3g}; check it on "
+            "x + sigma*torch.randn_like(x)."
+        )
+    return z

@@ -29,6 +29,8 @@ from .variational import Problem
 
 PRIORS = ("tv", "sparse", "hessian", "dct")
 
+_MOST_COUNTS = 1e15  # squares of which single precision holds
+
 
 @dataclass(frozen=True)
 class Question:
@@ -72,6 +74,11 @@ def checked_data(A: Convolution, y: Tensor, noise_model: str) -> Tensor:
     if y.is_complex() or A.dtype.is_complex:
         raise TypeError(
             f"noise_model={noise_model!r} is for real data; use 'gaussian' for complex ones."
+        )
+    if noise_model == "poisson" and bool((y > _MOST_COUNTS).any()):
+        raise ValueError(
+            f"counts must be below {_MOST_COUNTS:.0e} for noise_model='poisson', got "
+            f"{float(y.max()):.3g}; give the number of photons, or use noise_model='gaussian'."
         )
     if noise_model == "poisson" and bool((y < 0).any()):
         raise ValueError(
@@ -137,7 +144,10 @@ def checked_bounds(nonnegative: object, bounds: object, is_complex: bool) -> Bou
 
 
 def check_bounds_fit(bounds: Bounds, start: Tensor) -> None:
-    """Refuse bounds with which no image comes near the data: wrong units, most likely."""
+    """Refuse bounds with which no image comes near the data: wrong units, most likely.
+
+    start : what the data say about x, in the unit of the bounds
+    """
     if not bounds.bind:
         return
     lowest, highest = float(start.min()), float(start.max())

@@ -16,10 +16,11 @@ Where padding copies samples ε is charged with w, once a sample of the domain a
 With over-relaxation an iteration takes two pairs of FFTs.
 
 r₂ shrinks differences of a fifth of the standard deviation of the data a step; r₁ is a twenty-fifth
-of the curvature of f (a tenth for counts).  With more of it a Gaussian psf or low noise takes longer, where A sees the
-surroundings little; with less everything else does.  r₃ is the geometric mean of the other two: with noise of
-0.1 to 8 % and padding with zeros the best was within a factor of two of it, and what suits the one
-takes three times as long for the other.  All scale with the unit of the picture.
+of the curvature of f (a tenth for counts).  With more of it a Gaussian psf or low noise takes
+longer, where A sees the surroundings little; with less everything else does.  r₃ is the geometric
+mean of the other two, or twice that: with noise of 0.1 to 8 % the best was within a factor of two
+of it, and what suits the one takes three times as long for the other.  All scale with the unit of
+the picture.
 
 Source: Almeida & Figueiredo 2013 as in grid_problem.py; over-relaxation, Eckstein & Bertsekas, "On
 the Douglas–Rachford splitting method", Mathematical Programming 55 (1992).
@@ -40,6 +41,7 @@ from .penalties import Penalty
 
 _RELAXATION = 1.8
 _BETWEEN_WEIGHTS, _MOST_WEIGHTS = 10, 15  # iterations; how often before they are held
+_OF_MEAN = {False: 1.0, True: 2.0}  # r₃, by whether padding copies samples
 _SHRUNK = 0.2  # differences of that share of the standard deviation of the data
 
 
@@ -121,7 +123,8 @@ class Splitting:
     def carry_on(self, strength: float) -> None:
         """Go on for another strength, from where this one has got to."""
         self.r2 = strength / self._threshold
-        self.r3 = self.problem.gain * math.sqrt(self.r1 * self.r2) if self.splits_image else 0.0
+        mean = self.problem.gain * math.sqrt(self.r1 * self.r2)
+        self.r3 = mean * _OF_MEAN[self.problem.copies] if self.splits_image else 0.0
         rest = self.r3 + self.epsilon - self._on_domain
         self._normal = _Normal(self.problem, self.r1, self.r2 * self._power, rest)
 

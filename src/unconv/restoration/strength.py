@@ -43,9 +43,9 @@ class _Risk:
     def __init__(self, restorer: Restorer, image: Image, strength: float) -> None:
         self.restorer, self.image = restorer, image
         y, noise_std = image.y, image.noise_std
-        self.std = torch.full_like(y, noise_std) if noise_std else self._std_of_counts(strength)
+        self.std = torch.full_like(y.real, noise_std) if noise_std else self._std_of_counts(strength)
         generator = torch.Generator().manual_seed(0)
-        b = torch.randn(y.shape, generator=generator, dtype=torch.float64).to(y)
+        b = torch.randn(y.shape, generator=generator, dtype=y.dtype)  # E|b|² = 1, complex too
         self.probe = torch.where(restorer.seen, b * self.std, 0)
         moved = y + _PROBE * self.probe
         self.moved = replace(image, y=moved if noise_std else moved.clamp(min=0))
@@ -68,8 +68,8 @@ class _Risk:
         inside = self.restorer.seen.expand_as(r)
         if self.image.delta:
             inside = inside & (r.abs() <= _OUTLIER)
-        trace = (self.probe * (ends[1] - ends[0]) / self.std.square() / _PROBE)[inside].sum()
-        return float(r[inside].square().sum() + 2 * trace) / int(inside.sum()) - 1
+        pairs = (self.probe.conj() * (ends[1] - ends[0])).real / self.std.square() / _PROBE
+        return float(r[inside].abs().square().sum() + 2 * pairs[inside].sum()) / int(inside.sum()) - 1
 
     def _std_of_counts(self, strength: float) -> Tensor:
         """The square root of the mean counts of a first restoration."""
@@ -86,7 +86,7 @@ class _Risk:
 def choose_strength(restorer: Restorer, image: Image) -> float:
     """The strength of the least estimated risk, for the data of an image or of a part of it."""
     amplitude, p = restorer.amplitude(image), restorer.problem.p
-    # f of counts is curved by one over their mean, which is their variance
+    # f of counts, of no noise_std, is curved by one over their mean, which is their variance
     variance = image.noise_std**2 or 1.0
     if not amplitude:
         return variance

@@ -35,7 +35,7 @@ def noise_level(op: Convolution, y: Tensor) -> float:
 
 
 def _without_single(y: Tensor) -> Tensor:
-    """The same without axes of one sample."""
+    """y without axes of one sample."""
     return y.reshape(*y.shape[:2], *([n for n in y.shape[2:] if n > 1] or [1]))
 
 

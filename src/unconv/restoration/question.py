@@ -30,6 +30,7 @@ from .variational import Problem
 PRIORS = ("tv", "sparse", "hessian", "dct")
 
 _MOST_COUNTS = 1e15  # squares of which single precision holds
+_LEAST_SIZE, _LEAST_SPACING = 1e-100, 1e-30  # of data and between samples
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,12 @@ def checked_data(A: Convolution, y: Tensor, noise_model: str) -> Tensor:
         )
     y = A._masked(y)
     check_all_finite("y", y, "mark such places with A.observed(mask)")
+    largest = float(y.abs().amax()) if y.numel() else 0.0
+    if largest and not _LEAST_SIZE < largest < 1 / _LEAST_SIZE:
+        raise ValueError(
+            f"y is of the size {largest:.1g}, the squares of which no float64 holds; give it in a "
+            "unit in which it is of the size of one."
+        )
     if noise_model == "gaussian":
         return y
     if y.is_complex() or A.dtype.is_complex:
@@ -193,7 +200,9 @@ def checked_spacing(spacing: object, nd: int) -> tuple[float, ...]:
             f"spacing={shown(spacing)} has {len(entries)} entries for {nd} axes; give one number "
             "or one an axis."
         )
-    return tuple(check_number("spacing", h, positive=True) for h in entries)
+    return tuple(
+        check_number("spacing", h, least=_LEAST_SPACING, below=1 / _LEAST_SPACING) for h in entries
+    )
 
 
 def checked_start(A: Convolution, y: Tensor, x0: object) -> Tensor | None:

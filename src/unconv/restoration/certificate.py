@@ -37,12 +37,13 @@ class RestorationCertificate:
     objective : the value of the problem at the solution, in the unit of the data; NaN for a
         denoiser, which minimises nothing known
     bound : no image at all can have a smaller one (a proof); −inf where none is known
-    gap : (objective − bound)/objective, inf where no bound is known
+    gap : (objective − bound)/objective, inf where no bound is known or the objective is infinite
     residual : fixed-point residual: how far an iteration moves what the next depends on, relative
         to its size; NaN where the gap decided
     iterations, solves : numbers of iterations, and of exact solves for the bound
     converged : whether gap ≤ gap_tol, or where no bound is known residual ≤ gap_tol/10
-    gap_tol, epsilon : float, as asked for; ε of the problem, in the unit of AᴴA
+    gap_tol : float, as asked for
+    epsilon : ε of the problem, in the unit of AᴴA; 0 for a denoiser
     noise_std : (N,) standard deviation of the noise that was told or found, NaN where none was used
     advice : str, one sentence
     """
@@ -56,7 +57,7 @@ class RestorationCertificate:
     solves: Tensor
     converged: Tensor
     gap_tol: float
-    epsilon: float
+    epsilon: Tensor
     noise_std: Tensor
     advice: str
 

@@ -21,6 +21,9 @@ from .strength import choose_strength
 from .subproblem import part_of
 from .variational import Image, Restorer
 
+_LEAST_NOISE = 1e-4  # of the mean datum: what data without noise are taken to have
+_LEAST_DELTA = 1e-3  # of the mean datum: with less of it ε outweighs Huber's term
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -49,7 +52,7 @@ class Images:
         """Image i of data y (N, c_out, *m)."""
         op = self.A.of_sample(i)
         if y.is_complex() and not op.dtype.is_complex:
-            op = _with_mask(op.with_weight(op.weight.to(op.dtype.to_complex())), op)
+            op = op.with_weight(op.weight.to(op.dtype.to_complex()))
         q, counts = self.question, self.question.problem.noise_model == "poisson"
         data = y[i : i + 1].to(double_dtype(torch.promote_types(op.dtype, y.dtype)))
         unit = 1.0 if counts else float(unit_of(data.abs().amax()))
@@ -57,12 +60,13 @@ class Images:
         if not counts and (q.strength is None or q.denoise or q.problem.noise_model == "huber"):
             noise_std = noise_level(op, data) if q.noise_std is None else q.noise_std
         restorer = self._restorer_of(op)
-        std = 0.0 if math.isnan(noise_std) else max(noise_std / unit, _LEAST_NOISE)
+        mean = float(data.abs().mean()) / unit or 1.0
+        std = 0.0 if math.isnan(noise_std) else max(noise_std / unit, _LEAST_NOISE * mean)
         scale = unit / restorer.unit  # x in the user's unit over x of the restorer
         image = Image(
             data / unit,
             std,
-            HUBER_IN_STD * std if q.problem.noise_model == "huber" else 0.0,
+            max(HUBER_IN_STD * std, _LEAST_DELTA * mean) if q.problem.noise_model == "huber" else 0.0,
             Bounds(q.bounds.lower / scale, q.bounds.upper / scale),
             None if q.background is None else q.background[i : i + 1].double(),
         )
@@ -81,7 +85,8 @@ class Images:
         self, r: Restorer, image: Image, x: Tensor, unit: float, noise_std: float, i: int
     ) -> Answer:
         q, p, scale = self.question, self.question.problem.p, unit / r.unit
-        in_unit = scale**p / unit**2 if q.problem.noise_model != "poisson" else scale**p
+        in_unit = (scale * q.problem.difference_unit) ** p
+        in_unit /= unit**2 if q.problem.noise_model != "poisson" else 1.0
         strength = self._chosen(r, image) if q.strength is None else q.strength * in_unit
         found = r.minimise(image, strength, x, lambda s, x: q.tell(i, s, x * scale))
         size = unit**2 if q.problem.noise_model != "poisson" else 1.0

@@ -69,7 +69,8 @@ def restore(
         f(Ax) + (ε/2)‖x‖² + strength · Σ φ(|Dx|),        lower ≤ x ≤ upper
 
     f the law of the noise (½‖Ax − y‖² for Gaussian noise), D differences within the domain of A, ε
-    a ten thousandth of the square of A's largest gain.  Where f is Gaussian and φ convex the answer
+    a ten thousandth of the square of the kernel's largest gain at any frequency, over the mean count
+    for Poisson noise.  Where f is Gaussian and φ convex the answer
     comes with a proof of how close its objective is to the least: the relative duality gap.
 
     Parameters
@@ -95,7 +96,8 @@ def restore(
     bounds : (lower, upper) of x, None where there is none
     noise_model
         'gaussian', 'poisson' (y are counts of mean Ax + background), or 'huber' (Gaussian with
-        outliers, which count by their size and not its square beyond 1.345·noise_std)
+        outliers, which count by their size and not its square beyond 1.345·noise_std, or a thousandth
+        of the mean datum where that is more)
     noise_std
         Standard deviation of the noise, in the unit of y; estimated from y where it is needed and
         not given.  Counts have their own.
@@ -190,8 +192,9 @@ def _certificate(answers: Sequence[Answer], question: Question) -> RestorationCe
     objective, bound, residual = (
         _column([getattr(a, name) for a in answers]) for name in ("objective", "bound", "residual")
     )
-    gap = torch.where(objective > 0, (objective - bound).clamp(min=0) / objective, 0.0)
-    gap = torch.where(bound.isinf(), torch.inf, gap)
+    known = objective.isfinite() & bound.isfinite()
+    gap = torch.where(known, (objective - bound).clamp(min=0) / objective, torch.inf)
+    gap = torch.where(objective == 0, 0.0, gap)  # nothing is less
     converged = (gap <= tol) | (residual <= _OF_GAP * tol)
     if plugged:
         converged = torch.ones_like(converged)
@@ -206,7 +209,7 @@ def _certificate(answers: Sequence[Answer], question: Question) -> RestorationCe
         solves=torch.tensor([a.solves for a in answers], dtype=torch.long),
         converged=converged,
         gap_tol=tol,
-        epsilon=answers[0].epsilon if answers else 0.0,
+        epsilon=_column([a.epsilon for a in answers]),
         noise_std=_column([a.noise_std for a in answers]),
         advice=_advice(gap, residual, converged, iterations, plugged),
     )

@@ -33,6 +33,7 @@ _CENTRE = 2.5  # s²/amplitude times it is where the search begins, for total va
 _STEP, _MOST_STEPS = 2.0, 12  # between strengths, and how many
 _FIRST_ITERATIONS, _ITERATIONS = 50, 25  # at the first strength, and from one to the next
 _PROBE = 0.1  # of s: h
+_FLAT = 0.1  # for constant data of order one: strong enough to stay constant
 _OUTLIER = 3.0  # standard deviations
 _DARK = 0.05  # of the mean of all counts: the least that a place may have for its variance
 
@@ -45,7 +46,7 @@ class _Risk:
         y, noise_std = image.y, image.noise_std
         self.std = torch.full_like(y.real, noise_std) if noise_std else self._std_of_counts(strength)
         generator = torch.Generator().manual_seed(0)
-        b = torch.randn(y.shape, generator=generator, dtype=y.dtype)  # E|b|² = 1, complex too
+        b = torch.randn(y.shape, generator=generator, dtype=y.dtype).to(y)  # E|b|² = 1
         self.probe = torch.where(restorer.seen, b * self.std, 0)
         moved = y + _PROBE * self.probe
         self.moved = replace(image, y=moved if noise_std else moved.clamp(min=0))
@@ -89,7 +90,7 @@ def choose_strength(restorer: Restorer, image: Image) -> float:
     # f of counts, of no noise_std, is curved by one over their mean, which is their variance
     variance = image.noise_std**2 or 1.0
     if not amplitude:
-        return variance
+        return max(variance, _FLAT)
     centre = _CENTRE * variance * amplitude**-p
     return _least(_Risk(restorer, image, centre), centre)
 

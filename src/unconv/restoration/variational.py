@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -57,6 +58,12 @@ class Problem:
     memory_limit: float
 
     @property
+    def difference_unit(self) -> float:
+        """What differences are divided by to be those of a smallest spacing of one."""
+        order = 1 if self.kind == "gradient" else 2
+        return min(self.spacing) ** -order
+
+    @property
     def working(self) -> torch.dtype:
         """Real dtype of the iteration."""
         return torch.float32 if self.gap_tol >= _SINGLE_SERVES else torch.float64
@@ -106,6 +113,8 @@ class Found:
 class Restorer:
     """The problem of one operator on its grid, for any number of images one after the other.
 
+    In units in which the taps are of order one and the smallest spacing is one.
+
     Parameters
     ----------
     op : one kernel
@@ -115,13 +124,12 @@ class Restorer:
     def __init__(self, op: Convolution, problem: Problem) -> None:
         A = op.in_double()
         self.unit = float(unit_of(A.weight.abs().amax()))
-        seen = A.seen
-        self.A = A.with_weight(A.weight / self.unit)
-        self.A.seen = seen
+        self.A, seen = A.with_weight(A.weight / self.unit), A.seen
         self.problem = problem
         self.grid = GridProblem(self.A, problem.working)
         self.double = GridProblem(self.A, torch.float64)
-        D = differences(problem.kind, self.A, self.grid.torus, problem.spacing)
+        spacing = [h / min(problem.spacing) for h in problem.spacing]
+        D = differences(problem.kind, self.A, self.grid.torus, spacing)
         self.penalty = Penalty(D, problem.p, problem.coupled)
         everywhere = torch.ones(1, *A.range_shape, dtype=torch.bool, device=A.device)
         self.seen = everywhere if seen is None else everywhere & seen
@@ -236,23 +244,25 @@ class _Watch:
         self.bound, self.residual, self.wanted = -math.inf, math.nan, restorer.problem.gap_tol
         self.history: list[Step] = []
         self.x = objective.feasible(run.v)
-        self.primal = math.nan
+        self.primal, self.iterations = math.nan, 0
 
     def look(self) -> Step:
         """Objective and gap of the present image."""
         self.x = self.objective.feasible(self.run.v)
         self.primal = self.objective.primal(self.x)
-        self.next_look = self.run.iterations + _BETWEEN_LOOKS
-        last = self.run.iterations >= self.maxiter
+        self.iterations = self.run.iterations  # of x; a residual takes one more
+        self.next_look = self.iterations + _BETWEEN_LOOKS
+        last = self.iterations >= self.maxiter
         gap = self._gap_by_solve(last) if self.exact else self._gap_without()
         self.done |= last
-        self.history.append(Step(self.run.iterations, self.primal, gap, self.residual))
+        self.history.append(Step(self.iterations, self.primal, gap, self.residual))
         return self.history[-1]
 
     def _gap_by_solve(self, last: bool) -> float:
         found = self.run.multipliers
         guess = self._relative(self.objective.guess(self.x, found, self._inner))
         if self.solves >= _MOST_SOLVES or not (guess <= self.wanted or last):
+            self.done = self._relative(self.bound) <= self.tol
             return guess
         q, _ = self.objective.linear(found)
         size = float(q.abs().square().sum().sqrt()) / self.objective.epsilon or 1.0
@@ -276,16 +286,17 @@ class _Watch:
         self.done = gap <= self.tol or self.residual <= _OF_GAP * self.tol
         return gap
 
-    @property
+    @cached_property
     def _inner(self) -> Tensor:
         grid = self.restorer.double
         gram = grid.blocks.abs().square().sum((1, 2, 3, 4)) / grid.domain_shape[0]
         return 1 / (gram.unflatten(0, grid.torus.spectrum_shape) + self.objective.epsilon)
 
     def _relative(self, bound: float) -> float:
-        if math.isinf(bound):
-            return math.inf
-        return max(0.0, self.primal - bound) / self.primal if self.primal > 0 else 0.0
+        if not self.primal > 0:
+            return 0.0
+        known = math.isfinite(bound) and math.isfinite(self.primal)
+        return max(0.0, self.primal - bound) / self.primal if known else math.inf
 
     def found(self) -> Found:
         """The image and its evidence."""
@@ -294,7 +305,7 @@ class _Watch:
             self.primal,
             self.bound,
             self.residual,
-            self.run.iterations,
+            self.iterations,
             self.solves,
             self.history,
         )

@@ -26,7 +26,7 @@ from unconv.pictures.formats import check_writable
 
 RADIUS, NOISE_STD = 4.0, 0.02
 SIZE = 320  # of the scene; what the camera sees is smaller by the psf
-PARTS = {"camera": (40, 150, 110), "astronaut": (30, 90, 110)}
+PARTS = {"camera": (75, 90, 110), "astronaut": (30, 90, 110)}
 """Corner and side of the part that is shown."""
 
 

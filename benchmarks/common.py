@@ -50,6 +50,25 @@ def medians(
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+def least_processor_times(
+    candidates: dict[str, Callable[[], object]], *, rounds: int, seconds: float
+) -> dict[str, float]:
+    """Least processor seconds of each candidate on one thread: for cores that others use too."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    least = dict.fromkeys(candidates, math.inf)
+    started = time.perf_counter()
+    for turn in range(rounds):
+        for name, run in candidates.items():
+            begin = time.process_time()
+            run()
+            least[name] = min(least[name], time.process_time() - begin)
+        if turn and time.perf_counter() - started > seconds:
+            break
+    torch.set_num_threads(threads)
+    return least
+
+
 def timed(run: Callable[[], T]) -> tuple[float, T]:
     """Seconds of one call, and what it returned."""
     synchronize()

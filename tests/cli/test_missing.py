@@ -16,6 +16,7 @@ from skimage import data
 
 import unconv.pictures.restoration as library
 from unconv import psf
+from unconv.operators.linear_operator import MemoryLimitError
 from unconv.pictures import find_missing
 from unconv.pictures.formats import Picture, read_picture, write_picture
 
@@ -187,6 +188,26 @@ def test_dead_pixels_that_nothing_would_tell(tmp_path: Path):
     fail(tmp_path, 2, "blur", source, "-o", tmp_path / "b.tif", *DISK, "--clip", "x", says=("'x'",))
 
 
+def test_partly_transparent_pixels_are_data(tmp_path: Path):
+    """A disk of a photograph with a soft rim, in colour; what is clear has no colour."""
+    rows, columns = (np.arange(n) - n / 2 for n in CAMERA.shape)
+    opacity = ((52 - np.hypot(rows[:, None], columns)) / 6).clip(0, 1)
+    alpha = np.rint(255 * opacity).astype(np.uint8)
+    x = np.stack([CAMERA, CAMERA[::-1], CAMERA.T])
+    write_picture(tmp_path / "a.png", Picture(x, alpha, np.dtype("uint8")))
+    options = *DISK, "--light", "as-is"
+    succeed("blur", tmp_path / "a.png", "-o", tmp_path / "b.png", *options, "--noise-std", 0.004)
+    facts = succeed("deblur", tmp_path / "b.png", "-o", tmp_path / "c.png", *options)
+    assert facts["missing"]["transparent"] == int((alpha == 0).sum())
+    before, after = (read_picture(tmp_path / f"{name}.png") for name in "bc")
+    np.testing.assert_array_equal(after.alpha, alpha)
+
+    def error(found: Picture) -> float:
+        return float((alpha * (found.planes - x) ** 2).sum())
+
+    assert error(after) < 0.6 * error(before)
+
+
 def test_blur_weighs_colours_by_alpha(tmp_path: Path):
     """What is hidden does not leak out."""
     x, alpha = np.full((1, 30, 30), 0.6), np.full((30, 30), 255, np.uint8)
@@ -224,6 +245,27 @@ def test_a_lens_blurs_linear_light(tmp_path: Path):
         scores[light] = decibels(target, CAMERA)
     assert scores["linear"] > scores["as-is"] + 0.5
     assert scores["auto"] == scores["as-is"]
+
+
+def test_a_second_light_has_the_memory_that_the_first_leaves(tmp_path: Path, monkeypatch):
+    limits = []
+
+    def deblurred(*arguments, **options):
+        limits.append(options["memory_limit"])
+        if len(limits) == 2:
+            raise MemoryLimitError("too much.")
+        return deblur(*arguments, **options)
+
+    deblur = library.deblur
+    monkeypatch.setattr(library, "deblur", deblurred)
+    sharp = np.clip(CAMERA + 0.02 * np.random.default_rng(0).standard_normal(CAMERA.shape), 0, 1)
+    write_picture(tmp_path / "a.png", Picture(sharp[None], dtype=np.dtype("uint8")))
+    arguments = tmp_path / "a.png", "-o", tmp_path / "b.png", "--psf", "disk:4"
+    facts = json.loads(run("deblur", *arguments, "--memory-limit", "1GB", "--json").stdout)
+    planes, scene = sharp.size, (sharp.shape[0] + 8) * (sharp.shape[1] + 8)
+    assert limits == [1e9, 1e9 - 8 * (2 * planes + scene)]
+    assert facts["light"] == "as-is"
+    assert "does not fit --memory-limit" in facts["light_chosen"]
 
 
 @pytest.mark.parametrize("blurred_in", ["linear", "as-is"])

@@ -22,7 +22,9 @@ EACH = pytest.mark.parametrize("name", TERMS)
 
 def at_one(term, i: int):
     """f of place i alone, as a function of a number."""
-    parts = {name: value[i] for name, value in vars(term).items() if isinstance(value, torch.Tensor)}
+    parts = {
+        name: value[i] for name, value in vars(term).items() if isinstance(value, torch.Tensor)
+    }
     rest = {name: value for name, value in vars(term).items() if name not in parts}
     one = type(term)(**parts, **rest)
     return lambda z: float(one.value(torch.tensor(z, dtype=F64)))
@@ -129,7 +131,8 @@ def test_counts_far_below_their_background_do_not_cancel(dtype, r):
     y = torch.tensor([0.0, 1.0, 100.0], dtype=dtype)
     term = Poisson(y, torch.zeros_like(y))
     z = term.prox(torch.full_like(y, -1e6), r)
-    assert bool(z.isfinite().all()) and bool((z >= 0).all())
+    assert bool(z.isfinite().all())
+    assert bool((z >= 0).all())
     exact = y.double() / r / (1e6 + 1 / r)
     assert bool(((z.double() - exact).abs() <= 1e-3 * exact).all())
 

@@ -59,7 +59,10 @@ def test_the_adjoint_and_the_power(kind, nd, dtype):
     v = randn(1, 3, *sizes, dtype=dtype)
     p = randn(len(D.stencils), 3, *sizes, dtype=dtype, seed=1)
     d = D(v)
-    left, right = torch.vdot(p.flatten(), d.flatten()), torch.vdot(D.adjoint(p).flatten(), v.flatten())
+    left, right = (
+        torch.vdot(p.flatten(), d.flatten()),
+        torch.vdot(D.adjoint(p).flatten(), v.flatten()),
+    )
     assert abs(complex(left - right)) <= 1e-13 * float(p.norm() * d.norm())
     V = problem.torus.transform(v)
     expected = problem.torus.inverse_transform(V * D.power())
@@ -90,9 +93,7 @@ def test_axes_of_one_sample_have_no_differences(kind):
 
 
 def test_only_the_axis_that_wraps_does():
-    op = ConvOperator(
-        randn(1, 1, 1, 3), (4, 6), padding=(0, 1), padding_mode="circular"
-    )
+    op = ConvOperator(randn(1, 1, 1, 3), (4, 6), padding=(0, 1), padding_mode="circular")
     problem, D = stack_of(op, "gradient", (1.0, 1.0))
     found = problem.domain(D(problem.extended(randn(1, 1, 4, 6))) * D.counted)
     assert float(found[0, 0, -1].abs().max()) == 0

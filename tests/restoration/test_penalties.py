@@ -60,7 +60,9 @@ def test_the_prox_minimises(coupled):
             stack = torch.from_numpy(g).reshape(2, 3, 1)
             return float(norms(stack, coupled).sum()) * radius + ((g - target) ** 2).sum() / 2
 
-        tried = minimize(objective, 0.5 * target, method="Powell", options={"xtol": 1e-9, "ftol": 1e-14})
+        tried = minimize(
+            objective, 0.5 * target, method="Powell", options={"xtol": 1e-9, "ftol": 1e-14}
+        )
         g = found[where].flatten().numpy()
         assert objective(g) <= tried.fun + 1e-9
         assert abs(g - tried.x).max() < 2e-4
@@ -97,7 +99,7 @@ def test_zeros_stay_zeros():
 @pytest.mark.parametrize("p", [0.3, 0.8])
 def test_the_tangent_of_a_concave_penalty_lies_above_it(coupled, p):
     """φ(t) ≤ φ(s) + φ′(s)(t − s), with the slope of φ by its difference quotient."""
-    problem, penalty = penalty_of("gradient", p, coupled, 0.1)
+    _, penalty = penalty_of("gradient", p, coupled, 0.1)
     counted = penalty.differences.counted
     a = randn(2, 3, *penalty.differences.torus.coarse, seed=6) * counted
     b = randn(2, 3, *penalty.differences.torus.coarse, seed=7) * counted

@@ -53,7 +53,9 @@ def deblur(
         str | None,
         typer.Option(
             help="wiener (least expected error, with the spectra of scene and noise read from the "
-            "picture) or damp; by default wiener unless a damp or an invented boundary is given."
+            "picture) or damp; by default wiener unless a damp or an invented boundary is given. "
+            "Asked for, wiener restores a picture that contradicts the psf too, which else is "
+            "given back as it was."
         ),
     ] = None,
     damp: Annotated[

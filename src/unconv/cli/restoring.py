@@ -160,9 +160,11 @@ def _in_its_light(
 ) -> _Light:
     """In the light that was asked for; by 'auto' as it is stored, unless that cannot be."""
 
-    def tried(light: str) -> _Light:
+    def tried(light: str, held: int = 0) -> _Light:
+        left = max(wanted.memory_limit - held, 1.0)
+        own = replace(wanted, light=light, memory_limit=left)
         with collected_doubts() as doubts:
-            restored = _restored(source, found, replace(wanted, light=light), step, series)
+            restored = _restored(source, found, own, step, series)
         return _Light(light, restored, doubts)
 
     if wanted.light != "auto":
@@ -173,8 +175,11 @@ def _in_its_light(
         return stored
     step("trying linear light")
     try:
-        linear = tried("linear")
-    except (ValueError, MemoryLimitError):  # it has no answer there; as stored there is one
+        linear = tried("linear", _held(stored.restored))
+    except MemoryLimitError:
+        why = "linear light was not tried, it does not fit --memory-limit beside the first answer"
+        return replace(stored, why=why)
+    except ValueError:  # it has no answer there; as stored there is one
         return stored
     if linear.restored.data is None:
         return stored
@@ -187,6 +192,13 @@ def _in_its_light(
     if evident:
         return replace(linear, why=why + "linear light was blurred")
     return replace(stored, why=why + "nothing speaks for linear light")
+
+
+def _held(restored: library.Restored) -> int:
+    """Bytes of an answer that is kept while another is looked for."""
+    kept = [restored.planes, restored.residual]
+    kept += [] if restored.scene is None else [restored.scene.planes]
+    return sum(t.numel() * t.element_size() for t in kept)
 
 
 def _may_be_linear(source: Picture, wanted: Wanted) -> bool:

@@ -32,7 +32,7 @@ scales, Lange, Little & Taylor, J. Amer. Statist. Assoc. 84 (1989) 881.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -47,9 +47,9 @@ _LOWEST_FREQUENCY = 2.5  # periods in the picture; below, exposure and the windo
 _FREQUENCIES = 40_000  # that are looked at, at most
 _NU = 3.0
 _RADII = (0.0, 0.3, 0.45, 0.6, 0.8, 1.0)
-_LEAST_EXPONENT, _LARGEST_EXPONENT, _OF_EXPONENT = 1.0, 4.5, 0.05
+LEAST_EXPONENT, _LARGEST_EXPONENT, _OF_EXPONENT = 1.0, 4.5, 0.05
 _LEVELS = (0.02, 0.25, 0.6)  # quantiles of the power at which the noise may be: starts
-_USUAL_EXPONENT = 2.5
+USUAL_EXPONENT, _USUAL_ERROR = 2.5, -4.0  # p and log ε: starts
 _NOTHING_LEFT = 0.5  # of a JPEG's error: frequencies with less power were rounded to zero
 _CELL = 9  # frequencies along each axis over which power is averaged
 _INDEPENDENT = 0.26  # of the frequencies of a faded picture: 1/(1.94)², Hann's bandwidth
@@ -102,6 +102,7 @@ class Periodogram:
     power : (h, w//2 + 1) P, the mean over colours and tiles
     degrees : d, how many periodograms it is the mean of
     fy, fx : the frequencies
+    gain, radius : |F|² and |ω| on a grid of twice the size, (2h, w + 1)
     """
 
     def __init__(self, planes: Tensor, psf: Tensor) -> None:
@@ -118,13 +119,13 @@ class Periodogram:
         twice = (2 * h, 2 * w)
         self._lags = torch.fft.irfft2(torch.fft.rfft2(window, s=twice).abs().square(), s=twice)
         self._lags /= h * w
-        self._gain = transfer(psf.to(planes), twice).abs().square()
+        self.gain = transfer(psf.to(planes), twice).abs().square()
         fy, fx = torch.fft.fftfreq(2 * h).to(self.fy), torch.fft.rfftfreq(2 * w).to(self.fx)
-        self._radius = torch.hypot(fy[:, None], fx[None]).clamp(min=0.5 / max(h, w))
+        self.radius = torch.hypot(fy[:, None], fx[None]).clamp(min=0.5 / max(h, w))
 
     def of_signal(self, exponent: float) -> Tensor:
         """The mean of the periodogram for S = |ω|^(−p) without noise."""
-        return self.mean_of(self._gain * self._radius**-exponent)
+        return self.mean_of(self.gain * self.radius**-exponent)
 
     def mean_of(self, v: Tensor) -> Tensor:
         """v̄ of a spectrum v on the grid of twice the size, (2h, w + 1)."""
@@ -149,7 +150,7 @@ class Periodogram:
         rounding : of the JPEG that the picture was, if it was one
         std : standard deviation of white noise, if it is known
         """
-        return _Fit(self, rounding, std).best()
+        return Fit(self, rounding, std).best()[0]
 
 
 def transfer(psf: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -163,20 +164,46 @@ def transfer(psf: Tensor, sizes: Sequence[int]) -> Tensor:
     return torch.fft.rfft2(grid.index_put(at, psf, accumulate=True))
 
 
+def whole(power: Tensor, width: int) -> Tensor:
+    """All of a spectrum of a real picture, (h, width), from its half (h, width//2 + 1)."""
+    return torch.cat([power, power[:, 1 : (width + 1) // 2].flip(1, 0).roll(1, 0)], 1)
+
+
 def smoothed(power: Tensor, width: int) -> Tensor:
     """The mean over cells of frequencies of the half of a spectrum, (h, width//2 + 1)."""
-    full = torch.cat([power, power[:, 1 : (width + 1) // 2].flip(1, 0).roll(1, 0)], 1)
+    full = whole(power, width)
     size = [min(_CELL, 2 * ((n - 1) // 2) + 1) for n in full.shape]
     margin = [size[1] // 2] * 2 + [size[0] // 2] * 2
     wide = pad(full[None, None], margin, mode="circular")
     return avg_pool2d(wide, size, stride=1)[0, 0, :, : power.shape[1]]
 
 
-class _Fit:
-    """The search for p and ρ, and for each for c and s."""
+class Fit:
+    """The search for p and ρ, and for each for c and s, and for ε where the psf may be wrong.
 
-    def __init__(self, data: Periodogram, rounding: JpegRounding | None, std: float | None) -> None:
+    Parameters
+    ----------
+    data, rounding, std : as of `Periodogram.fit`
+    shapes
+        The mean periodograms for c = 1 and an exponent: of the scene, and of what an error of the
+        psf makes of it, which counts ε times (psf_error.py); by default the scene's alone
+    radii : of the low-pass of the noise that are tried
+    exponents : at which the search for p begins
+    """
+
+    def __init__(
+        self,
+        data: Periodogram,
+        rounding: JpegRounding | None,
+        std: float | None,
+        shapes: Callable[[float], list[Tensor]] | None = None,
+        radii: Sequence[float] = _RADII,
+        exponents: Sequence[float] = (USUAL_EXPONENT,),
+    ) -> None:
         self.data, self.rounding, self.std = data, rounding, std
+        self.shapes = shapes or (lambda exponent: [data.of_signal(exponent)])
+        self.radii = radii if std is None else (0.0,)
+        self.exponents = exponents
         error = torch.zeros_like(data.power)
         counts = data.counts
         if rounding is not None:
@@ -190,37 +217,41 @@ class _Fit:
         self.counts = self.counts / self.counts.sum()
         self.frequencies = _INDEPENDENT * float(counts.sum())
         self.kappa = _unbiased(data.degrees)
-        self._signals: dict[float, Tensor] = {}
+        self._signals: dict[float, list[Tensor]] = {}
         self._found: dict[tuple[float, float], tuple[float, list[float]]] = {}
         scale = math.log(max(float(self.power.mean()) * 1e-3, 1e-30))
         levels = self.power.quantile(self.power.new_tensor(_LEVELS)).clamp(min=1e-30).log()
-        self.starts = [[scale, level] for level in levels.tolist()]
+        errors = [] if shapes is None else [_USUAL_ERROR]
+        self.starts = [[scale, level, *errors] for level in levels.tolist()]
 
     def _taken(self, values: Tensor) -> Tensor:
         return values.flatten()[self.usable]
 
-    def best(self) -> PictureSpectra:
-        """Over the radii of a low-pass, as long as they gain, and the exponents."""
+    def best(self) -> tuple[PictureSpectra, float]:
+        """Over the radii of a low-pass, as long as they gain, and the exponents; and ε."""
         found: list[tuple[float, float, float]] = []  # loss, radius, exponent
-        exponent = _USUAL_EXPONENT
-        for radius in _RADII if self.std is None else _RADII[:1]:
-            exponent = self._exponent(radius, exponent)
+        begin = self.exponents
+        for radius in self.radii:
+            reached = [self._exponent(radius, p) for p in begin]
+            exponent = min((self._at(p, radius)[0], p) for p in reached)[1]
+            begin = (exponent,)
             price = math.log(self.frequencies + 1) / (self.frequencies + 1) if radius else 0.0
             found.append((self._at(exponent, radius)[0] + price, radius, exponent))
             if len(found) > 2 and found[-1][0] > found[-2][0] > found[-3][0]:
                 break
         loss, radius, exponent = min(found)
-        _, (log_scale, log_variance) = self._at(exponent, radius)
+        _, (log_scale, log_variance, *log_error) = self._at(exponent, radius)
         floor = _FLOOR**2 * self.data.variance
         noise = NoiseModel(math.exp(log_variance / 2), radius, self.rounding, floor)
-        return PictureSpectra(math.exp(log_scale), exponent, noise, loss, self.frequencies)
+        best = PictureSpectra(math.exp(log_scale), exponent, noise, loss, self.frequencies)
+        return best, math.exp(log_error[0]) if log_error else 0.0
 
     def _exponent(self, radius: float, p: float) -> float:
         """The best exponent for a radius, by steps that halve."""
         step = 0.4
         while step > 0.8 * _OF_EXPONENT:
             near = [
-                round(min(max(q, _LEAST_EXPONENT), _LARGEST_EXPONENT), 2)
+                round(min(max(q, LEAST_EXPONENT), _LARGEST_EXPONENT), 2)
                 for q in (p - step, p, p + step)
             ]
             best = min(near, key=lambda q: self._at(q, radius)[0])
@@ -230,7 +261,7 @@ class _Fit:
         return p
 
     def _at(self, exponent: float, radius: float) -> tuple[float, list[float]]:
-        """(loss, [log c, log s²]) for an exponent and a radius."""
+        """(loss, [log c, log s²] and perhaps log ε) for an exponent and a radius."""
         key = (round(exponent, 2), radius)
         if key not in self._found:
             known = [
@@ -244,8 +275,8 @@ class _Fit:
         self, exponent: float, radius: float, start: list[float]
     ) -> tuple[float, list[float]]:
         if exponent not in self._signals:
-            self._signals[exponent] = self._taken(self.data.of_signal(exponent))
-        signal = self._signals[exponent]
+            self._signals[exponent] = [self._taken(shape) for shape in self.shapes(exponent)]
+        signal, *wrong = self._signals[exponent]
         shape = self._taken(low_pass(self.data.fy, self.data.fx, radius))
         x = torch.tensor(start, dtype=torch.float64, device=signal.device)
         if self.std is not None:
@@ -257,7 +288,8 @@ class _Fit:
 
         def loss() -> Tensor:
             search.zero_grad()
-            value = self._loss(x[0].exp() * signal + x[1].exp() * shape + self.error)
+            scene = signal + x[2].exp() * wrong[0] if wrong else signal
+            value = self._loss(x[0].exp() * scene + x[1].exp() * shape + self.error)
             value.backward()
             if self.std is not None and x.grad is not None:
                 x.grad[1] = 0

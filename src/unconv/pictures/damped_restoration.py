@@ -85,10 +85,9 @@ def _choice(y: Tensor, kernel: Tensor, rule: str, noise_std: float | None) -> Da
     Fading changes what a median says of the noise, so its level is read from the picture as it is.
     """
     size = y.shape[-2], y.shape[-1]
-    faded = faded_out(y)
-    if not faded.any():
+    if bool((y.amax((-2, -1)) == y.amin((-2, -1))).all()):  # y minus its mean may be round-off
         return None
-    how = "given"
+    faded, how = faded_out(y), "given"
     if noise_std is None and rule != "gcv" and min(size) >= LEAST_SIZE:
         spectra = Periodogram(y[:, 0].double(), kernel.double()).fit()
         noise_std = float(spectra.noise_psd(size).mean().sqrt())

@@ -7,6 +7,7 @@ noise, whether the psf is plausible, and the spectra themselves beside the data'
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -15,9 +16,12 @@ from torch import Tensor
 from ..inverse.facts import Effort
 from ..parameter_choice import model_check
 from ..parameter_choice.model_check import RadialSpectra
+from ..parameter_choice.psf_error import PsfError
 from ..parameter_choice.residual_whiteness import Whiteness
 from ..parameter_choice.whittle import Periodogram, PictureSpectra
 from .operators import doubt_of_size
+
+_FAR_FROM_WHITE = 4.0  # times what is usual: other failures of the model leave less
 
 
 class How(NamedTuple):
@@ -40,6 +44,7 @@ class Component(NamedTuple):
     how: How
     judged: Tensor  # (c, H, W), the residual before more noise was assumed than the model has
     whiteness: Whiteness  # of that
+    psf_error: PsfError | None  # where the data speak for one
 
 
 class DataReport(NamedTuple):
@@ -51,6 +56,9 @@ class DataReport(NamedTuple):
     whiteness : of the residual within the seen part, divided by what the model expects of it; of
         the component that is worst
     psf_plausible : whether the picture looks blurred by the psf
+    psf_refused
+        whether the psf contradicts the picture so much that nothing should be made of it; unless it
+        was insisted on, the picture is given back as it was
     observed : (H, W) bool, False where a pixel was not taken for a datum
     excluded : why -> number of pixels that were taken for missing by what the picture shows: 'in a
         constant frame', 'explained by no scene'
@@ -62,6 +70,7 @@ class DataReport(NamedTuple):
     noise: tuple[str, ...]
     whiteness: Whiteness
     psf_plausible: bool
+    psf_refused: bool
     observed: Tensor
     excluded: Mapping[str, int]
     profiles: tuple[RadialSpectra, ...]
@@ -75,10 +84,13 @@ def concluded(
     psf: Tensor,
     notes: Sequence[str],
     excluded: Mapping[str, int],
+    *,
+    insist: bool,
 ) -> DataReport:
     """The conclusions, and what fails of the assumptions.
 
     seen : (H, W) bool, of the planes of the components
+    insist : whether a psf is used that the picture contradicts
     """
     small = doubt_of_size((seen.shape[0], seen.shape[1]), psf)
     doubts = [] if small is None or psf.numel() == 1 else [small]
@@ -91,11 +103,13 @@ def concluded(
         )
     first = found[0]
     sharp = Periodogram(first.residual + first.fitted, psf.new_ones(1, 1))
-    plausible = psf.numel() == 1 or model_check.looks_blurred(first.data, sharp, first.spectra)
-    if not plausible:
-        doubts.append(
-            "the picture looks as if this psf had not blurred it: check the psf and its size"
-        )
+    blurred = psf.numel() == 1 or model_check.looks_blurred(first.data, sharp, first.spectra)
+    errors = [c.psf_error for c in found if c.psf_error is not None]
+    forbidden = any(error.forbids for error in errors)
+    plausible = blurred and not forbidden
+    far = worst.distance > _FAR_FROM_WHITE * worst.limit
+    refused = forbidden or (bool(errors) and far and not blurred)
+    doubts += _of_psf(errors, plausible=plausible, refused=refused, insist=insist)
     noise = tuple(str(c.spectra.noise) for c in found)
     parts = [
         noise[0],
@@ -108,4 +122,27 @@ def concluded(
         model_check.radial_spectra(c.judged, c.data, c.spectra, psf, share) for c in found
     )
     sentence = "; ".join(parts)
-    return DataReport(noise, worst, plausible, seen, excluded, profiles, sentence, tuple(doubts))
+    return DataReport(
+        noise, worst, plausible, refused, seen, excluded, profiles, sentence, tuple(doubts)
+    )
+
+
+def _of_psf(
+    errors: Sequence[PsfError], *, plausible: bool, refused: bool, insist: bool
+) -> list[str]:
+    """What is to be said of a psf that is not quite right."""
+    if refused:
+        done = "was restored as was asked" if insist else "is given back as it was, still blurred"
+        remedy = "check the psf and its size" + (
+            "" if insist else ", or ask for the prior 'wiener' to have it restored all the same"
+        )
+        return [f"the picture contradicts this psf, and {done}: {remedy}"]
+    if not plausible:
+        return ["the picture looks as if this psf had not blurred it: check the psf and its size"]
+    if errors:
+        worst = math.sqrt(max(error.power for error in errors))
+        return [
+            f"the psf is off by about {worst:.1%} of what it takes away, and the picture was "
+            "restored as far as that allows: check the psf, and the light that was blurred"
+        ]
+    return []

@@ -77,7 +77,9 @@ class Restored(NamedTuple):
     prior : 'wiener' or 'damp', what restored it
     damp : as given or chosen, None for 'wiener'
     choice : how it was chosen, None where it was given or the picture is even
-    residual : (C, H, W), what x does not explain of the picture, y − Ax; 0 where y is no datum
+    residual
+        (C, H, W), what the restored scene does not explain of the picture, y − Ax; 0 where y is no
+        datum
     plan, certificate : of the solve, one entry a plane
     spectra : of scene and noise, one a component that was restored by itself; empty for 'damp'
     data : what was concluded about the data; None for 'damp'
@@ -175,7 +177,8 @@ def deblur(
     prior
         'wiener', the estimate of least expected error with spectra read from the picture, or
         'damp'.  By default 'wiener', but 'damp' where a damp is given, where padding invents what
-        lies outside, and for even pictures and those under 12 samples.
+        lies outside, and for even pictures and those under 12 samples; and a picture that
+        contradicts the psf is given back as it was (`data.psf_refused`), its missing pixels filled.
     damp
         A number, or the rule that chooses it: 'risk' (least expected error for pictures), 'gcv',
         'discrepancy' or 'sure' (`unconv.parameter_choice.choose_damp`), applied to the circular
@@ -246,7 +249,10 @@ def deblur(
     if not psf.detach().any():
         raise ValueError("the psf is zero everywhere; check how it was made.")
     kernel = psf.to(device=planes.device, dtype=torch.float64)
-    question = Question(kernel, boundary, jpeg, noise_std, saturation, tol, memory_limit, say)
+    insist = prior is not None
+    question = Question(
+        kernel, boundary, jpeg, noise_std, saturation, insist, tol, memory_limit, say
+    )
     with torch.no_grad():
         found = restore(planes.double(), None if bool(seen.all()) else seen, question)
     return Restored(

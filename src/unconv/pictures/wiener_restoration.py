@@ -7,9 +7,13 @@ c, p and N by the likelihood of the picture's periodogram (parameter_choice/whit
 is exact for missing data, so that what is no datum is not used: pixels that the caller excludes or
 that are not finite, clipped lights, a constant frame around the picture, and pixels that no scene
 explains, which the residual of a first answer shows (outliers.py).  Missing pixels
-come out restored; a frame stays as it is.
+come out restored; a frame stays as it is.  Waves from edge to edge that no scene explains are
+taken off before (parameter_choice/interference.py).
 
 A JPEG in colour is restored as its luminance and chrominances, which have a noise of their own.
+
+Of a psf that the picture contradicts less is believed (parameter_choice/psf_error.py); one that
+cannot be right makes nothing better, and the picture is given back as it was, with a doubt.
 """
 
 from __future__ import annotations
@@ -29,8 +33,10 @@ from ..numerics.norms import norms, ratio
 from ..operators.linear_operator import MemoryLimitError
 from ..parameter_choice import model_check
 from ..parameter_choice.noise_models import JpegRounding
+from ..parameter_choice.psf_error import psf_error
 from ..parameter_choice.whittle import Periodogram, PictureSpectra
 from .bad_pixels import filled, frame_around
+from .components import parts_of, read, together
 from .data_report import Component, DataReport, How, concluded
 from .memory import MARGIN
 from .missing import find_missing
@@ -45,13 +51,6 @@ _SHORT = 0.1  # error up to which a filter counts as solved for
 _ROUNDS = 8  # of looking for bad pixels
 _FEW = 1e-4  # of the pixels: so few do not change what was read
 _MOST_BAD = 0.05  # of the pixels: if no scene explains more, it is the psf that is wrong
-
-# Luminance and chrominances of JFIF (ITU-T T.871) from red, green and blue
-_YCC = (
-    (0.299, 0.587, 0.114),
-    (-0.168735892, -0.331264108, 0.5),
-    (0.5, -0.418687589, -0.081312411),
-)
 
 
 class Scene(NamedTuple):
@@ -89,6 +88,7 @@ class Question:
     jpeg : the rounding of the grey plane, or of luminance and chrominances
     noise_std : of white noise, if it is known
     saturation : 'auto', 'off' or the level at which the sensor is full
+    insist : to restore with a psf that the picture contradicts
     tol, memory_limit : of the solves
     say : is told what begins
     """
@@ -98,6 +98,7 @@ class Question:
     jpeg: Sequence[JpegRounding] | None
     noise_std: float | None
     saturation: float | str
+    insist: bool
     tol: float
     memory_limit: float
     say: Callable[[str], None]
@@ -116,7 +117,7 @@ def restore(planes: Tensor, observed: Tensor | None, question: Question) -> Answ
     if question.boundary == "valid" and observed is None:
         inner, border = _without_frame(planes, question.psf, notes)
     first, full = _first_seen(inner, observed, question, notes)
-    found, seen = _settled(inner, first, question, notes)
+    found, seen, waves = _settled(inner, first, question, notes)
     found = [_made_safe(component, seen, question) for component in found]
     counts = {
         "in a constant frame": planes[0].numel() - inner[0].numel(),
@@ -124,9 +125,14 @@ def restore(planes: Tensor, observed: Tensor | None, question: Question) -> Answ
     }
     excluded = {why: count for why, count in counts.items() if count}
     answer = _answer(planes, border, seen, found, question, notes, excluded)
+    inside, circular = _inside(planes, border), question.boundary == "circular"
+    answer.residual[inside] += torch.where(seen, waves, 0.0)  # no part of what x explains
+    if answer.report.psf_refused and not question.insist:
+        fitted = together([c.fitted for c in found], question.jpeg)
+        answer.planes[inside] = torch.where(first, inner, fitted)
+        return answer
     if full is None:
         return answer
-    inside, circular = _inside(planes, border), question.boundary == "circular"
     lit = answer.planes.clone()
     lit[inside] = lit_unseen(lit[inside], inner, full, question.psf, circular=circular)
     return answer._replace(planes=lit)
@@ -168,14 +174,19 @@ def _first_seen(
 
 def _settled(
     planes: Tensor, seen: Tensor, q: Question, notes: list[str]
-) -> tuple[list[Component], Tensor]:
-    """Restore, exclude what no scene explains, and again until nothing is left of it."""
+) -> tuple[list[Component], Tensor, Tensor]:
+    """Restore, exclude what no scene explains, and again until nothing is left of it.
+
+    Returns what was restored, the pixels (H, W) that count as seen, and waves (C, H, W) taken off.
+    """
     start, first, settled = seen, None, False
-    whole, known = filled(planes, seen), None
+    whole, known, waves = filled(planes, seen), None, torch.zeros_like(planes)
     for turn in range(_ROUNDS):
         q.say("reading the spectra" if turn == 0 else "restoring without bad pixels")
-        parts = _parts(whole, q.jpeg)
-        known = known or [_fitted(part, rounding, q) for part, rounding in parts]
+        if known is None:
+            known, more = read(whole, q.psf, q.jpeg, q.noise_std, notes)
+            whole, planes, waves = whole - more, planes - more, waves + more
+        parts = parts_of(whole, q.jpeg)
         found = [_filtered(part, seen, *k, q) for (part, _), k in zip(parts, known, strict=True)]
         first = first or found
         residual = torch.cat([c.residual for c in found])
@@ -184,7 +195,7 @@ def _settled(
             bad = disagreeing(residual, seen, (q.psf.shape[0], q.psf.shape[1]))
         if not bool(bad.any()) and (settled or bool(seen.all())):
             break
-        fitted = _together([c.fitted for c in found], q.jpeg)
+        fitted = together([c.fitted for c in found], q.jpeg)
         settled = float(bad.double().mean()) <= _FEW
         if settled:  # what only lay in the shadow of an outlier is a datum again
             seen = seen & ~bad | (start & agreeing(planes - fitted, seen))
@@ -196,20 +207,12 @@ def _settled(
                 f"more than {_MOST_BAD:.0%} of the pixels disagree with psf and noise and were "
                 "kept as data"
             )
-            return first, start
+            return first, start, waves
         whole = torch.where(seen, planes, fitted)
     count = int((start & ~seen).sum())
     if count:
         notes.append(f"{count:,} pixels that no scene explains were taken for missing and restored")
-    return found, seen
-
-
-def _fitted(
-    planes: Tensor, rounding: JpegRounding | None, q: Question
-) -> tuple[Periodogram, PictureSpectra]:
-    """The spectra of complete planes."""
-    data = Periodogram(planes, q.psf)
-    return data, data.fit(rounding, q.noise_std)
+    return found, seen, waves
 
 
 def _made_safe(found: Component, seen: Tensor, q: Question) -> Component:
@@ -217,12 +220,24 @@ def _made_safe(found: Component, seen: Tensor, q: Question) -> Component:
     if found.whiteness.is_white:
         return found
     op = blur_operator(q.psf, (found.planes.shape[-2], found.planes.shape[-1]), q.boundary)
-    more = model_check.excess(found.data, found.spectra, q.psf, _grid(op, q))
+    grid, spectra = _grid(op, q), found.spectra
+    error = psf_error(found.data, spectra, q.psf, q.noise_std)
+    if error.is_decisive:
+        spectra = error.spectra
+    more = model_check.excess(found.data, spectra, q.psf, grid)
+    if error.is_decisive:
+        wrong = error.noise_psd(q.psf, grid)
+        more = wrong if more is None else torch.maximum(more, wrong)
     if more is None:
         return found
-    safe = _filtered(found.planes, seen, found.data, found.spectra, q, more)
+    safe = _filtered(found.planes, seen, found.data, spectra, q, more)
     # What was found is judged, not what was made of it.
-    return safe._replace(judged=found.judged, whiteness=found.whiteness)
+    return safe._replace(
+        spectra=found.spectra,
+        judged=found.judged,
+        whiteness=found.whiteness,
+        psf_error=error if error.is_decisive else None,
+    )
 
 
 def _filtered(
@@ -254,7 +269,7 @@ def _filtered(
     fitted = op(x)[:, 0]
     residual = torch.where(seen, planes - fitted, 0.0)
     white = model_check.whitened(residual, data, spectra, q.psf)
-    return Component(planes, data, spectra, x[:, 0], residual, fitted, how, residual, white)
+    return Component(planes, data, spectra, x[:, 0], residual, fitted, how, residual, white, None)
 
 
 def _solved(
@@ -294,26 +309,6 @@ def _has_surroundings(q: Question) -> bool:
     return q.boundary == "valid" and q.psf.numel() > 1
 
 
-def _parts(
-    planes: Tensor, jpeg: Sequence[JpegRounding] | None
-) -> list[tuple[Tensor, JpegRounding | None]]:
-    """Planes with one noise each."""
-    if jpeg is None:
-        return [(planes, None)]
-    if len(planes) == 1:
-        return [(planes, jpeg[0])]
-    ycc = torch.tensordot(planes.new_tensor(_YCC), planes, 1)
-    return [(ycc[i : i + 1], rounding) for i, rounding in enumerate(jpeg)]
-
-
-def _together(parts: Sequence[Tensor], jpeg: Sequence[JpegRounding] | None) -> Tensor:
-    """Planes of the picture from those of its components."""
-    planes = torch.cat(list(parts))
-    if jpeg is None or len(planes) == 1:
-        return planes
-    return torch.tensordot(torch.linalg.inv(planes.new_tensor(_YCC)), planes, 1)
-
-
 def _answer(
     planes: Tensor,
     border: tuple[int, int, int, int],
@@ -324,20 +319,21 @@ def _answer(
     excluded: Mapping[str, int],
 ) -> Answer:
     """Planes of the whole picture, with its frame, and all that is to be said."""
-    scene = _together([c.x for c in found], q.jpeg)
+    scene = together([c.x for c in found], q.jpeg)
     x = frame(scene, q.psf) if q.boundary == "valid" else scene
     top, left = ((n - 1) // 2 if q.boundary == "valid" else 0 for n in q.psf.shape)
     of_picture = slice(top, top + x.shape[1]), slice(left, left + x.shape[2])
     inside = _inside(planes, border)
     residual = torch.zeros_like(planes)
-    residual[inside] = _together([c.residual for c in found], q.jpeg)
+    residual[inside] = together([c.residual for c in found], q.jpeg)
     whole, observed = planes.clone(), torch.zeros_like(planes[0], dtype=torch.bool)
     whole[inside], observed[inside[1:]] = x, seen
     parts = torch.cat([torch.where(seen, c.residual + c.fitted, 0.0) for c in found])
     residuals = ratio(norms(torch.cat([c.residual for c in found])), norms(parts))
     certificate = certificate_of([c.how for c in found], residuals, q.tol)
     q.say("judging the psf")
-    report = concluded(found, seen, q.psf, notes, excluded)._replace(observed=observed)
+    report = concluded(found, seen, q.psf, notes, excluded, insist=q.insist)
+    report = report._replace(observed=observed)
     spectra = tuple(c.spectra for c in found)
     return Answer(whole, Scene(scene, of_picture), residual, spectra, certificate, report)
 

@@ -9,8 +9,8 @@ pixels, strides and any padding are no approximation.  In units in which the gai
 
 The levels begin at two fifths of the standard deviation of the data and end at twice that of the
 noise (σ = 2s: what the solve leaves is not white, and stronger than the noise where A transmits
-little), or a thousandth of the first where that is less.  With a fixed level it is the fixed-point
-iteration of the same two maps.
+little), or at a thousandth of the first where that is more.  With a fixed level it is the
+fixed-point iteration of the same two maps.
 
 No functional is known to be minimised, so there is no gap; a fixed-point residual is.
 
@@ -69,7 +69,7 @@ class Schedule:
                 check_number(name, value, positive=True)
 
     def in_unit(self, unit: float) -> Schedule:
-        """A schedule whose levels are divided by a unit."""
+        """A schedule of as many levels, divided by a unit."""
         first, last = (None if v is None else v / unit for v in (self.first, self.last))
         return replace(self, first=first, last=last)
 

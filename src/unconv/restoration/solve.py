@@ -69,8 +69,8 @@ def restore(
         f(Ax) + (ε/2)‖x‖² + strength · Σ φ(|Dx|),        lower ≤ x ≤ upper
 
     f the law of the noise (½‖Ax − y‖² for Gaussian noise), D differences within the domain of A, ε
-    a ten thousandth of the square of the kernel's largest gain at any frequency, over the mean count
-    for Poisson noise.  Where f is Gaussian and φ convex the answer
+    a ten thousandth of the square of the kernel's largest gain at any frequency (over the mean
+    count for Poisson noise).  Where f is Gaussian and φ convex the answer
     comes with a proof of how close its objective is to the least: the relative duality gap.
 
     Parameters
@@ -96,8 +96,8 @@ def restore(
     bounds : (lower, upper) of x, None where there is none
     noise_model
         'gaussian', 'poisson' (y are counts of mean Ax + background), or 'huber' (Gaussian with
-        outliers, which count by their size and not its square beyond 1.345·noise_std, or a thousandth
-        of the mean datum where that is more)
+        outliers, which count by their size and not its square beyond 1.345·noise_std, or beyond a
+        thousandth of the mean datum where that is more)
     noise_std
         Standard deviation of the noise, in the unit of y; estimated from y where it is needed and
         not given.  Counts have their own.

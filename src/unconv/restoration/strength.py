@@ -44,7 +44,9 @@ class _Risk:
     def __init__(self, restorer: Restorer, image: Image, strength: float) -> None:
         self.restorer, self.image = restorer, image
         y, noise_std = image.y, image.noise_std
-        self.std = torch.full_like(y.real, noise_std) if noise_std else self._std_of_counts(strength)
+        self.std = (
+            torch.full_like(y.real, noise_std) if noise_std else self._std_of_counts(strength)
+        )
         generator = torch.Generator().manual_seed(0)
         b = torch.randn(y.shape, generator=generator, dtype=y.dtype).to(y)  # E|b|² = 1
         self.probe = torch.where(restorer.seen, b * self.std, 0)
@@ -70,7 +72,9 @@ class _Risk:
         if self.image.delta:
             inside = inside & (r.abs() <= _OUTLIER)
         pairs = (self.probe.conj() * (ends[1] - ends[0])).real / self.std.square() / _PROBE
-        return float(r[inside].abs().square().sum() + 2 * pairs[inside].sum()) / int(inside.sum()) - 1
+        return (
+            float(r[inside].abs().square().sum() + 2 * pairs[inside].sum()) / int(inside.sum()) - 1
+        )
 
     def _std_of_counts(self, strength: float) -> Tensor:
         """The square root of the mean counts of a first restoration."""

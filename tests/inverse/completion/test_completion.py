@@ -10,8 +10,9 @@ import torch
 
 from unconv import AccuracyWarning, ConvOperator, psf
 from unconv.inverse import request_of
-from unconv.inverse.completion.sizes import structure
+from unconv.inverse.completion.sizes import cost, structure
 from unconv.inverse.completion.system import CompletionInverse, factor
+from unconv.inverse.request import Request
 
 from ...helpers import F64, randn, relative
 from .drawn import drawn
@@ -204,3 +205,10 @@ def test_wiener_with_next_to_no_noise_is_right_or_warns():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             op.wiener(noise, signal)(y)
+
+
+def test_corners_are_solved_for_where_they_pay():
+    op = ConvOperator(psf.disk(7.0)[None, None], (526, 526))
+    damp = 0.01 * float(op.weight.sum())
+    assert cost(op, Request(damp=damp, expected_solves=1)).reach is None
+    assert cost(op, Request(damp=damp, expected_solves=1000)).reach is not None

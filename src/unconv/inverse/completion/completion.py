@@ -45,11 +45,13 @@ class Completion(Rounds[Precision]):
     """
 
     def estimate(self, y: Tensor, tol: float, maxiter: int) -> tuple[Tensor, Completed]:
-        """x on the fine grid for y, zero where nothing was seen; ε is held against ‖S^-½x‖."""
+        """x on the fine grid for a contiguous y, zero where nothing was seen and completed there.
+
+        ε is held against ‖S^-½x‖.
+        """
         p, size = self.precision, norm(y)
-        found = self._settle(Data(p.times_q(y).contiguous(), y, size, size / p.std), tol, maxiter)
-        complete = self.put_(y.clone(memory_format=torch.contiguous_format), found.u)
-        return p.estimated(p.torus.transform(complete)), found
+        found = self._settle(Data(None, y, size, size / p.std), tol, maxiter)
+        return p.estimated(p.torus.transform(self.put_(y, found.u))), found
 
     def adjoint(self, x: Tensor, tol: float, maxiter: int) -> Completed:
         """`w` is the adjoint of `estimate` for x on the fine grid; ε is held against s·‖w‖."""
@@ -59,14 +61,10 @@ class Completion(Rounds[Precision]):
 
     def _judged(self, data: Data, u: Tensor | None) -> Completed:
         """w, what is left, and ε, from q itself and not from a recurrence; u = 0 if None."""
-        p, y = self.precision, data.y
-        if u is None:
-            w = data.z.clone()
-            u = data.z.new_zeros(len(w), len(self.where))
-        else:
-            w = p.times_q(self.put_(torch.zeros_like(data.z), u)).add_(data.z).contiguous()
+        p, y, w = self.precision, data.y, self._residual(data, u)
         left = self.on_missing(w)
         self.put_(w, torch.zeros_like(left))
+        u = torch.zeros_like(left) if u is None else u
         error = p.energy(self.put_(torch.zeros_like(w), left)).sqrt()
         error = torch.hypot(error, self._round_off(data, u, w))
         if y is None:
@@ -77,6 +75,16 @@ class Completion(Rounds[Precision]):
         vanishes = error <= _VANISHES * data.largest
         vanishes &= size <= _NEXT_TO_NOTHING * data.largest
         return Completed(u, w, left, error, size, vanishes, steps)
+
+    def _residual(self, data: Data, u: Tensor | None) -> Tensor:
+        """z + q∗u; data y are completed by u, so that it is q∗y without another image."""
+        p, z, y = self.precision, data.z, data.y
+        if y is not None:
+            return p.times_q(y if u is None else self.put_(y, u)).contiguous()
+        assert z is not None
+        if u is None:
+            return z.clone()
+        return p.times_q(self.put_(torch.zeros_like(z), u)).add_(z).contiguous()
 
     def _round_off(self, data: Data, u: Tensor, w: Tensor) -> Tensor:
         """What ε may be of the rounding of r, which is white: of transforms there and back."""

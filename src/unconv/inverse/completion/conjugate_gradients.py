@@ -58,18 +58,20 @@ class ConjugateGradients:
     def step(self, going: Tensor) -> None:
         """One step of the images that are `going`, (N,) bool; the others stay where they are."""
         along = self.apply(self.direction)
-        alpha = ratio(self._product, inner(self.direction, along)).where(going, 0)[:, None]
-        alpha = alpha.to(self.u.dtype)
+        alpha = ratio(self._product, inner(self.direction, along))
+        every = bool(going.all())
+        alpha = (alpha if every else alpha.where(going, 0)).to(self.u.dtype)[:, None]
         self.u.addcmul_(alpha, self.direction)
         self.residual.addcmul_(alpha, along, value=-1)
         z = self.precondition(self.residual)
         product = inner(self.residual, z)
-        beta = ratio(product, self._product)[:, None].to(self.u.dtype)
+        beta = ratio(product, self._product).to(self.u.dtype)[:, None]
         direction = torch.addcmul(z, beta, self.direction)
-        if not bool(going.all()):
+        if not every:
             z = z.where(going[:, None], self._z)
             direction = direction.where(going[:, None], self.direction)
-        self._z, self.direction, self._product = z, direction, product.where(going, self._product)
+            product = product.where(going, self._product)
+        self._z, self.direction, self._product = z, direction, product
         self.steps = self.steps + going
 
 

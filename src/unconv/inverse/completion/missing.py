@@ -22,7 +22,7 @@ from ...grid.torus import Torus
 Side = tuple[int, int]  # first and last + 1 along an axis
 
 
-class Missing:
+class MissingOutputs:
     """The missing outputs on a grid, in the order of their vector.
 
     Parameters
@@ -63,6 +63,25 @@ class Missing:
         """Places in the vector of a group's rows along an axis, (s, *others); -1 where seen."""
         channel, index = self.rows[axis][group].T
         return self._place[group].movedim(1 + axis, 1)[channel, index]
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of all groups."""
+        return self.groups * self.holes.shape[1]
+
+    def lines_of(self, channel: int) -> list[tuple[Tensor, Tensor]] | None:
+        """For each axis (s,) indices of a channel's rows, and their places, (s, *others).
+
+        None if the channel has holes beside them; -1 where something was seen after all.
+        """
+        group, inner = divmod(channel, self.holes.shape[1])
+        if bool(self.holes[group, inner].any()):
+            return None
+        found = []
+        for axis, rows in enumerate(self.rows):
+            mine = rows[group][:, 0] == inner
+            found.append((rows[group][mine, 1], self.strip(axis, group)[mine]))
+        return found
 
     def of(self, group: int, positions: Tensor) -> Tensor:
         """Places in the vector of all channels of a group at (n, nd) positions; -1 where seen."""
@@ -133,7 +152,7 @@ def _along(unseen: Tensor, axis: int, frames: Sequence[Sequence[Side]]) -> Tenso
 
 def missing_outputs(
     geometry: Geometry, torus: Torus, observed: Tensor | None, device: torch.device
-) -> Missing:
+) -> MissingOutputs:
     """Those of an operator that pads nothing.
 
     Parameters
@@ -147,4 +166,4 @@ def missing_outputs(
     frame = [(0, a.m) for a in geometry.axes]
     seen = False if observed is None else ~observed.to(device)
     unseen[(slice(None), *(slice(*side) for side in frame))] = seen
-    return Missing(unseen, geometry.groups, [frame] * geometry.c_out)
+    return MissingOutputs(unseen, geometry.groups, [frame] * geometry.c_out)

@@ -33,14 +33,16 @@ class Precision(nn.Module):
     blocks : (F, B, g, r, c) complex128, C: what maps c domain components to r outputs
     std : (B,) s, or damp; of noise that is not white the root of its least power
     root
-        S^½, (F, 1, g, c) for components apart, (F, 1, g, c, c) Hermitian for correlated ones; None
-        for a white signal of variance 1
+        S^½, (F, 1, g, c) real for components apart, (F, 1, g, c, c) complex Hermitian for
+        correlated ones; None for a white signal of variance 1
     noise : N, (F, B or 1, g or 1, r or 1), for noise that is not white
 
     Attributes
     ----------
     q : (B, g, *spectrum) real where a group has one output channel (r = 1), else (F, B, g, r, r)
-    q_single : in single precision, with the scale of the inverse transform
+    q_single
+        in single precision, with the scale of the inverse transform; complex, for a product with
+        complex numbers converts real ones each time
     root_of_v : (F, B, g, r, r) R with v = RᴴR where r > 1, else None
     estimate : (F, B, g, c, r)
     rms_q, rms_of_v : what q makes of white noise, and √⟨n, v n⟩ of it, relative to its norm
@@ -66,22 +68,20 @@ class Precision(nn.Module):
         self.torus, self.one_channel = torus, self.channels == 1
         coupled = root is not None and root.ndim == blocks.ndim
         if root is not None:
-            blocks = blocks @ root if coupled else blocks * root[..., None, :]
+            blocks = blocks @ root if coupled else _scaled_(blocks.clone(), root[..., None, :])
         find = _by_numbers if self.one_channel else _by_blocks
         white = std.square().reshape(1, -1, 1, 1)
         noise = white if noise is None else noise
         q, root_of_v, estimate = find(blocks, noise)
         if root is not None:
-            estimate = root @ estimate if coupled else estimate * root[..., None]
+            estimate = root @ estimate if coupled else _scaled_(estimate, root[..., None])
         if self.one_channel:
             q = q[..., 0, 0].permute(1, 2, 0).unflatten(-1, torus.spectrum_shape).contiguous()
         self.register_buffer("q", q)
         self.register_buffer("root_of_v", root_of_v)
         self.register_buffer(
             "q_single",
-            (q / math.prod(torus.coarse)).to(
-                torch.float32 if self.one_channel else torch.complex64
-            ),
+            (q / math.prod(torus.coarse)).to(torch.complex64),
         )
         self.register_buffer("estimate", estimate)
         self.register_buffer("std", std)
@@ -123,8 +123,8 @@ class Precision(nn.Module):
 
     def estimated(self, Y: Tensor) -> Tensor:
         """e Y on the fine grid, from the spectrum of complete data."""
-        X = self.torus.inverse_transform(multiply(self.estimate, Y))
-        return self.torus.from_phases(X)
+        Y = multiply(self.estimate, Y)  # an image less in memory than another name
+        return self.torus.from_phases(self.torus.inverse_transform(Y))
 
     def estimated_adjoint(self, x: Tensor) -> Tensor:
         """eᴴ x on the grid of the data, from an image of the domain."""
@@ -150,12 +150,17 @@ class Precision(nn.Module):
     def energy(self, grid: Tensor) -> Tensor:
         """⟨r, v r⟩ for images r of the grid, (N,)."""
         Y = self.torus.transform(grid)
+        del grid  # the last name that it has
         if self.root_of_v is None:
             power = _power(Y).div_(self.q)
         else:
             power = _power(multiply(self.root_of_v, Y))
-        count = self.torus.multiplicity(Y.device)
-        return (power.flatten(2).sum(1) * count).sum(1) / math.prod(self.torus.coarse)
+        total = power.flatten(1).sum(1)
+        if self.torus.real:  # a frequency stands for its conjugate, but for those of two columns
+            total *= 2
+            for column in (0,) if self.torus.coarse[-1] % 2 else (0, -1):
+                total -= power[..., column].flatten(1).sum(1)
+        return total / math.prod(self.torus.coarse)
 
 
 def _power(Y: Tensor) -> Tensor:
@@ -169,7 +174,13 @@ def _by_numbers(blocks: Tensor, noise: Tensor) -> tuple[Tensor, None, Tensor]:
     """q, None and S^-½e = Bᴴq for rows of one output channel."""
     v = _power(blocks).sum(-1, keepdim=True) + noise[..., None]
     q = v.reciprocal_()
-    return q, None, blocks.mH.resolve_conj() * q
+    return q, None, _scaled_(blocks.conj_physical().mT, q)
+
+
+def _scaled_(blocks: Tensor, real: Tensor) -> Tensor:
+    """Complex blocks times real numbers, which a product of both would make complex first."""
+    torch.view_as_real(blocks).mul_(real[..., None])
+    return blocks
 
 
 def _by_blocks(blocks: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from .circulant import Circulant
 from .definite import invert
-from .missing import Missing
+from .missing import MissingOutputs
 from .rows import Rows
 
 LARGEST_BLOCK = 1500
@@ -45,7 +45,7 @@ class Preconditioner(nn.Module):
     """
 
     def __init__(
-        self, precision: Circulant, missing: Missing, reach: int | None, working: torch.dtype
+        self, precision: Circulant, missing: MissingOutputs, reach: int | None, working: torch.dtype
     ) -> None:
         super().__init__()
         self._working = working
@@ -188,7 +188,7 @@ class _Green:
         return near.flatten(1)[:, index]
 
 
-def _blocks_of(missing: Missing, channels: int, reach: int | None) -> list[_Group]:
+def _blocks_of(missing: MissingOutputs, channels: int, reach: int | None) -> list[_Group]:
     """All sets of outputs that are solved for together, those of like sizes in one batch."""
     positions, owner = _sets(missing, channels, reach)
     found: list[_Group] = []
@@ -201,7 +201,7 @@ def _blocks_of(missing: Missing, channels: int, reach: int | None) -> list[_Grou
     return found
 
 
-def _sets(missing: Missing, channels: int, reach: int | None) -> tuple[Tensor, Tensor]:
+def _sets(missing: MissingOutputs, channels: int, reach: int | None) -> tuple[Tensor, Tensor]:
     """(n, nd) positions, and the ascending (n,) number of the set that each belongs to."""
     positions, owner = missing.groups_of_holes()
     counts = owner.bincount() * channels

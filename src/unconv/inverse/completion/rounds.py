@@ -12,16 +12,18 @@ it.  A step takes one pair of FFTs.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from ...numerics.memory import keep_freed_memory
 from ...numerics.norms import nonzero, ratio
 from .circulant import Circulant
 from .conjugate_gradients import ConjugateGradients
-from .missing import Missing
+from .missing import MissingOutputs
 from .preconditioner import Preconditioner
 
 _AIM = 0.5  # of tol, to which a round goes: it may see less than ε
@@ -57,6 +59,8 @@ class Completed(NamedTuple):
 
     def but_for(self, where: Tensor, other: Completed) -> Completed:
         """This, but for the images `where`, (N,) bool, those of another; the steps remain."""
+        if not bool(where.any()):
+            return self
         return Completed(
             *(
                 b.where(where.reshape(-1, *[1] * (a.ndim - 1)), a)
@@ -74,18 +78,16 @@ class Data(NamedTuple):
 
     Attributes
     ----------
-    z : (N, c_out, *coarse) contiguous
-    y : of which z is q∗y, or None
+    z : (N, c_out, *coarse) contiguous, or None where it is q∗y and made when it is wanted
+    y : of which z is q∗y, as a subclass wants it, or None
     given : (N,) ‖y‖, or what of white noise would have z
     largest : (N,) what the answer may at most be for such data, to its order
-    start : (N,) the size of the answer for u = 0, where it is at hand
     """
 
-    z: Tensor
+    z: Tensor | None
     y: Tensor | None
     given: Tensor
     largest: Tensor
-    start: Tensor | None = None
 
 
 class _Run(NamedTuple):
@@ -105,8 +107,9 @@ class Rounds(nn.Module, Generic[_Precision]):
     where: Tensor
     precision: _Precision
 
-    def __init__(self, precision: _Precision, missing: Missing, reach: int | None) -> None:
+    def __init__(self, precision: _Precision, missing: MissingOutputs, reach: int | None) -> None:
         super().__init__()
+        keep_freed_memory()
         self.precision = precision
         self.preconditioner = Preconditioner(precision, missing, reach, torch.float32)
         self.register_buffer("where", missing.where)
@@ -131,9 +134,10 @@ class Rounds(nn.Module, Generic[_Precision]):
             low = bool((going & single).any())
             now = going & single if low else going
             run = self._begun(found, None if run is None or run.low != low else run, low=low)
-            last, found = found, self._round(data, run, found, now, tol, maxiter)
-            poor = now & ~(found.error <= _LEAST_GAIN * last.error)
-            found = found.but_for(now & ~(found.error < last.error), last)
+            new = self._round(data, run, found, now, tol, maxiter)
+            poor = now & ~(new.error <= _LEAST_GAIN * found.error)
+            found = new.but_for(now & ~(new.error < found.error), found)
+            del new  # an image of each is all that there should be
             going &= ~found.meets(tol) & (found.steps < maxiter) & (single | ~poor)
             single &= ~poor
         return found
@@ -146,8 +150,7 @@ class Rounds(nn.Module, Generic[_Precision]):
         if low:
             r = r.to(torch.complex64 if r.is_complex() else torch.float32)
         if last is None:
-            grid = r.new_zeros(len(r), *self.precision.shape)
-            solver = ConjugateGradients(partial(self._restricted, grid), self.preconditioner, r)
+            solver = ConjugateGradients(self._operator(r), self.preconditioner, r)
         else:
             solver = last.solver
             solver.carry_on(r, (unit / last.unit).to(r.dtype))
@@ -167,6 +170,10 @@ class Rounds(nn.Module, Generic[_Precision]):
             solver.step(on)
         judged = self._judged(data, found.u + solver.u * run.unit)
         return judged._replace(steps=found.steps + solver.steps)
+
+    def _operator(self, u: Tensor) -> Callable[[Tensor], Tensor]:
+        """G q Gᴴ for vectors like u, with memory of its own."""
+        return partial(self._restricted, u.new_zeros(len(u), *self.precision.shape))
 
     def _restricted(self, grid: Tensor, u: Tensor) -> Tensor:
         """G q Gᴴ u; the grid is zero where something was seen, and used again."""

@@ -22,17 +22,21 @@ MOST_STEPS = 200
 # blurs of 15 samples, random kernels like a motion.  A digit more of tol takes a tenth more.
 _STEPS, _A_DIGIT = 8.0, 0.1
 _OF_CORNERS = 0.4  # of the steps, which corners save that reach as far as the kernel
+# Of the expected steps, those for which corners are chosen: a disk takes a third and gains nothing.
+_LIKELY = 0.5
 _IDLE = 2  # samples of their reach that save nothing
 _REACHES = (4, 8, 16, 32)  # samples around the corners that are tried
 # A flop of a step costs as much as these of a factorisation: it is an FFT, in single precision; one
 # of the other rungs' solves is in double precision.
 _A_FLOP, _A_FLOP_OF_OTHERS = 3.0, 12.0
+# An inverse of order n, in flop of a step, is so many n³: a corner, and a frequency of the rows.
+_A_CUBE, _A_SMALL_CUBE = 2.0, 12.0
 _OVERHEAD = 1.3  # of a step, over its pair of FFTs
 _MORE, _SOME = 6, 60  # times the expected steps, and some, are the most that are taken
 _CHECKS = 4  # pairs of FFTs for the start, the proof and the estimate
 # Images of the data and of the domain on the grid that a solve holds at once, spectra and what is
 # in single precision included, as measured.
-_OF_DATA, _OF_DOMAIN = 13, 3
+_OF_DATA, _OF_DOMAIN = 10, 3
 _SLICE_BYTES = 32 * 2**20  # of the images of the grid that are solved for at once
 _COVERED = 2.8  # windows that an output of a large hole lies in: (24 + 2·8)²/24²
 _FILLING = 6 * 16 * 2**21  # bytes of the matrices of blocks that are filled and inverted at once
@@ -108,8 +112,9 @@ def cost_on(torus: Torus, geometry: Geometry, κ: float, request: Request) -> Co
     entry = 1 if torus.real else 4
 
     def total(c: Cost) -> float:
-        step = _A_FLOP * (_OVERHEAD * c.pair(g) + g.groups * 2.0 * c.corner**2)
-        return g.groups * entry * float(c.corner) ** 3 + request.expected_solves * c.steps * step
+        step = _OVERHEAD * c.pair(g) + g.groups * 2.0 * c.corner**2
+        setup = _A_CUBE * g.groups * entry * float(c.corner) ** 3
+        return setup + request.expected_solves * _LIKELY * c.steps * step
 
     for reach in _REACHES:
         corner = r * (rows[0] * rows[1] + 2 * reach * (rows[0] + rows[1]))
@@ -154,11 +159,11 @@ def operations(op: Convolution, request: Request) -> tuple[float, float]:
     c, g = cost(op, request), op.geometry
     r, entry = g.c_out // g.groups, 1 if c.torus.real else 4
     pair = c.pair(g)
-    setup = (r + 8) * pair + g.groups * entry * float(c.corner) ** 3 / _A_FLOP
+    setup = (r + 8) * pair + _A_CUBE * g.groups * entry * float(c.corner) ** 3
     for M, a in zip(c.torus.coarse, g.axes, strict=True):
         order = r * (M - a.m)
         others = c.torus.frequencies / M
-        setup += g.groups * others * (8.0 * order**3 + 16.0 * order**2 * M)
+        setup += _A_SMALL_CUBE * g.groups * others * order**3
     step = _OVERHEAD * pair + 2.0 * g.groups * entry * c.corner**2
     return (op.batch_size or 1) * setup, (c.steps + _CHECKS) * step
 
@@ -185,12 +190,12 @@ def memory_of(c: Cost, op: Convolution, request: Request) -> int:
     r, q = g.c_out // g.groups, g.c_in * c.torus.phases // g.groups
     item, each = (8 if c.torus.real else 16), kernels * g.groups
     spectrum = 16 * F * each * r * q
-    precision = F * each * (12 if r == 1 else 40 * r * r)  # q, in single precision, and R
+    precision = F * each * (16 if r == 1 else 40 * r * r)  # q, in single precision, and R
     rows, lines = 0, 0
     for M, a in zip(c.torus.coarse, g.axes, strict=True):
-        s = M - a.m  # one channel's blocks are real, and its lines one-sided
-        rows += (4 if r == 1 else 8) * each * F // M * (r * s) ** 2
-        lines += 16 * each * F // M * (s if r == 1 else 2 * s * r * r)
+        s = M - a.m
+        rows += 8 * each * F // M * (r * s) ** 2  # half, where the precision is even
+        lines += 16 * each * F // M * 2 * s * r * r
     squares = c.corner**2 + (0 if op.seen is None else _squares_of_holes(op, r))
     blocks = each * item // 2 * squares
     kept = spectrum + precision + rows + blocks + 16 * c.missing

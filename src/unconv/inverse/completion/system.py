@@ -107,16 +107,19 @@ class CompletionInverse(InverseOperator):
         torus = self.completion.precision.torus
         at_once = len(v) if self.batch_size else images_at_once(self.geometry, torus)
         work = self._adjoint if backward else self._estimate
-        v, size = in_unit(v)
-        up, down = quotient_in_halves(size, self.unit.expand_as(size))
-        parts, ends, residuals = [], [], []
+        parts, sizes, ends, residuals = [], [], [], []
         for part in v.split(at_once):
-            x, found, residual = work(part, recorded)
+            grid, size = self._placed(part, outputs=not backward)
+            x, found, residual = work(grid, recorded)
+            del grid
             parts.append(x)
+            sizes.append(size)
             error = ratio(found.error, found.size)
             ends.append((found.steps, error, found.meets(self.tol)))
             if residual is not None:
                 residuals.append(residual)
+        size = torch.cat(sizes)
+        up, down = quotient_in_halves(size, self.unit.expand_as(size))
         each = (-1, *[1] * (v.ndim - 1))
         x = torch.cat(parts) * up.reshape(each) * down.reshape(each)
         residual = torch.cat(residuals) * size.reshape(each) if residuals else None
@@ -127,28 +130,34 @@ class CompletionInverse(InverseOperator):
             warn_of_accuracy(advice)
         return x, effort
 
+    def _placed(self, v: Tensor, *, outputs: bool) -> tuple[Tensor, Tensor]:
+        """Data or images of the domain on the grid, each in a unit of its own, and these units."""
+        p = self.completion.precision
+        shape = p.shape if outputs else (v.shape[1], *p.torus.fine)
+        v, size = in_unit(v)
+        grid = v.new_zeros(len(v), *shape)
+        grid[self._frame(outputs=outputs)] = v
+        return grid, size
+
     def _estimate(self, y: Tensor, recorded: bool) -> tuple[Tensor, Completed, Tensor | None]:
-        """(x, what was found, y − Ax) of the convolution."""
-        c, frame = self.completion, self._frame(outputs=True)
-        grid = y.new_zeros(len(y), *c.precision.shape)
-        grid[frame] = y
-        c.put_(grid, y.new_zeros(len(y), len(c.where)))
-        x, found = c.estimate(grid, self.tol, self.maxiter)
-        residual = c.precision.of_noise(found.w)[frame] if recorded else None
+        """(x, what was found, y − Ax) of the convolution, for data on the grid."""
+        c = self.completion
+        c.put_(y, y.new_zeros(len(y), len(c.where)))
+        x, found = c.estimate(y, self.tol, self.maxiter)
+        residual = None
+        if recorded:
+            residual = c.precision.of_noise(found.w)[self._frame(outputs=True)]
         return x[self._frame(outputs=False)], found, residual
 
     def _adjoint(self, x: Tensor, recorded: bool) -> tuple[Tensor, Completed, Tensor | None]:
-        """(w, what was found, x − Aᴴw) of the convolution."""
+        """(w, what was found, x − Aᴴw) of the convolution, for an image on the grid."""
         c, frame = self.completion, self._frame(outputs=False)
-        grid = x.new_zeros(len(x), x.shape[1], *c.precision.torus.fine)
-        grid[frame] = x
-        found = c.adjoint(grid, self.tol, self.maxiter)
-        w = found.w[self._frame(outputs=True)]
+        found = c.adjoint(x, self.tol, self.maxiter)
         residual = None
         if recorded:
             complete = c.put_(found.w.clone(), found.left)
-            residual = x - c.precision.carried(complete)[frame]
-        return w, found, residual
+            residual = (x - c.precision.carried(complete))[frame]
+        return found.w[self._frame(outputs=True)], found, residual
 
     def _frame(self, *, outputs: bool) -> tuple[slice, ...]:
         """Where data or domain lie on the grid."""

@@ -16,14 +16,17 @@ the gradient over the strong convexity of the problem (tile_bound.py proves a μ
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...inverse.completion.missing import Missing
+from ...inverse.completion.missing import MissingOutputs
 from ...inverse.completion.rounds import Completed, Data, Rounds, norm
 from .grid_stack import GridStack
+from .line_spectra import LineSpectra
 from .projection import Projection
 
 _REACHES = (16, 8, 4)  # samples around the corners that are solved for with them
@@ -43,25 +46,26 @@ class PenalizedCompletion(Rounds[Projection]):
     """
 
     inside: Tensor
+    among_others: Tensor
 
     def __init__(self, stack: GridStack, domain: tuple[int, ...], proven: float) -> None:
         projection = Projection(stack.torus, stack.blocks)
-        missing = Missing(~stack.seen, stack.groups, stack.frame)
+        missing = MissingOutputs(~stack.seen, stack.groups, stack.frame)
         super().__init__(projection, missing, _reach_of(missing))
         self.proven = proven
         self.domain: tuple[Any, ...] = (..., *(slice(n) for n in domain))
         self.register_buffer("inside", stack.inside)
+        others = MissingOutputs(~stack.inside, stack.groups, stack.frame)
+        self.missing, self.others = (LineSpectra(stack.torus, m) for m in (missing, others))
+        self.register_buffer("among_others", ~stack.seen.flatten()[others.where])
         self.largest = projection.factor.largest
 
     def estimate(self, y: Tensor, tol: float, maxiter: int) -> tuple[Tensor, Completed]:
         """x on the domain for rows y, zero where none is; ε is held against its size."""
         p, given = self.precision, norm(y)
         Y = p.torus.transform(y)
-        start = norm(p.estimated(Y)[self.domain])
-        z = p.residual(Y).contiguous()
-        data = Data(z, y, given, given / p.least**0.5, start)
-        found = self._settle(data, tol, maxiter)
-        return p.estimated(p.torus.transform(self._complete(y, found.u)))[self.domain], found
+        found = self._settle(Data(None, Y, given, given / p.least**0.5), tol, maxiter)
+        return p.estimated(self._completed(Y, found.u))[self.domain], found
 
     def adjoint(self, x: Tensor, tol: float, maxiter: int) -> Completed:
         """`w` is the adjoint of `estimate` for x on the grid; ε is held against ‖w‖."""
@@ -73,39 +77,51 @@ class PenalizedCompletion(Rounds[Projection]):
         """w, what is left, and the bound; for the adjoint, of which it is none, an estimate."""
         judge = self._judged_adjoint if data.y is None else self._judged_solution
         w, left, error, size = judge(data, u)
-        u = data.z.new_zeros(left.shape) if u is None else u
+        u = torch.zeros_like(left) if u is None else u
         steps = torch.zeros_like(error, dtype=torch.long)
         return Completed(u, w, left, error, size, size <= 16 * _EPS * data.largest, steps)
 
     def _judged_solution(self, data: Data, u: Tensor | None) -> tuple[Tensor, ...]:
-        p, w, size = self.precision, data.z, data.start
+        """Of spectra of y; the gradient is that of all other rows, for Bᴴq = 0."""
+        p = self.precision
         assert data.y is not None
-        if u is not None or size is None:
-            Y = p.torus.transform(data.y if u is None else self._complete(data.y, u))
-            size = norm(p.estimated(Y)[self.domain])
-            w = p.residual(Y)
-        left, w = self.on_missing(w), w * self.inside
-        error = norm(p.gradient(w)[self.domain])
+        Y = data.y.clone() if u is None else self._completed(data.y, u)
+        size = norm(p.estimated(Y)[self.domain])
+        others = self.others.image(p.factor.project_off_(Y))
+        others_only = self.others.spectrum(others, Y)
+        error = norm(p.gradient(others_only)[self.domain])
         most = self.largest * (self.largest * size + data.given)
+        left, none = others[:, self.among_others], others[:, :0]
         if not self.proven:
-            return w, left, error, most
-        return w, left, (error + _EPS * most) / self.proven, size
+            return none, left, error, most
+        return none, left, (error + _EPS * most) / self.proven, size
 
     def _judged_adjoint(self, data: Data, u: Tensor | None) -> tuple[Tensor, ...]:
+        assert data.z is not None
         p, w = self.precision, data.z.clone()
         if u is not None:
             w = p.times_q(self.put_(torch.zeros_like(w), u)).add_(w).contiguous()
         left = self.on_missing(w)
         self.put_(w, torch.zeros_like(left))
-        gradient = norm(p.gradient(self.put_(torch.zeros_like(w), left)))
+        gradient = norm(p.gradient(p.torus.transform(self.put_(torch.zeros_like(w), left))))
         error = torch.hypot(norm(left), gradient / (self.proven**0.5 or self.largest))
         return w, left, error, norm(w)
 
-    def _complete(self, y: Tensor, u: Tensor) -> Tensor:
-        return self.put_(y.clone(memory_format=torch.contiguous_format), u)
+    def _completed(self, Y: Tensor, u: Tensor) -> Tensor:
+        """The spectrum of rows and of those that were missing."""
+        return self.missing.spectrum(u, self.missing.room(u)).add_(Y)
+
+    def _operator(self, u: Tensor) -> Callable[[Tensor], Tensor]:
+        """G q Gᴴ for vectors like u, with memory of its own."""
+        return partial(self._between, self.missing.room(u))
+
+    def _between(self, room: Tensor, u: Tensor) -> Tensor:
+        """G q Gᴴ u."""
+        Y = self.missing.spectrum(u, room)
+        return self.missing.image(self.precision.factor.project_off_(Y))
 
 
-def _reach_of(missing: Missing) -> int | None:
+def _reach_of(missing: MissingOutputs) -> int | None:
     """The reach of the corners, by what their dense block costs."""
     for reach in _REACHES:
         if missing.most_at(missing.crossing(reach)) <= _LARGEST_CORNER:

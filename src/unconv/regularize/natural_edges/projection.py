@@ -73,7 +73,7 @@ class Projection(nn.Module):
         X = self.factor.divide(self.torus.transform(x), adjoint=True)
         return self.torus.inverse_transform(self.factor.back(X))
 
-    def gradient(self, rows: Tensor) -> Tensor:
-        """Bᴴ rows on the grid."""
-        X = self.factor.along(self.torus.transform(rows))
+    def gradient(self, Y: Tensor) -> Tensor:
+        """Bᴴ y on the grid, from the spectrum of rows y."""
+        X = self.factor.along(Y)
         return self.torus.inverse_transform(self.factor.times_adjoint(X))

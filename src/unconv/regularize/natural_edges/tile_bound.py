@@ -74,23 +74,27 @@ def tile_bound(rows: list[Tensor], domain: tuple[int, ...]) -> float:
     done: set[_Shape] = set()
     for shape in itertools.product(*(_tiles(k, n) for k, n in zip(reach, domain, strict=True))):
         size = tuple(samples for samples, _ in shape)
-        if rows[0].shape[1] * math.prod(size) > MOST_UNKNOWNS:
+        samples = rows[0].shape[1] * math.prod(size)
+        if samples > MOST_UNKNOWNS:
             return 0.0
         if any(_turned(shape, axes) in done for axes in turns):
             continue
         done.add(shape)
         sides = [ends for _, ends in shape]
-        N = torch.zeros((), dtype=rows[0].dtype)
+        N = torch.zeros(samples, samples, dtype=rows[0].dtype)
         for number, row in enumerate(rows):
             shares = _shares(size, row.shape[2:], reach, sides)
+            if _used(row).numel() <= _FEW_TAPS:
+                _add_gram_(N, row, size, shares)
+                continue
             plain = bool((shares == 1).all())  # a row that reads the most is shared by nobody
             key = (number, *size)
             gram = grams[key] if plain and key in grams else _gram(row, size, shares)
             if plain:
                 grams[key] = gram
-            N = N + gram
+            N += gram
         share = _shares(size, [1] * nd, reach, sides).repeat(rows[0].shape[1]).rsqrt()
-        found = _at_most(share[:, None] * N * share, found)
+        found = _at_most(N.mul_(share[:, None]).mul_(share), found)
     return found
 
 
@@ -139,26 +143,38 @@ def _shares(
     return found
 
 
-def _gram(taps: Tensor, size: Sequence[int], shares: Tensor) -> Tensor:
-    """Σ shareᵢ·rowᵢᴴ rowᵢ over the rows of taps (r, c, *k) within a tile, (c·n, c·n)."""
-    r, c, nd = *taps.shape[:2], len(size)
+def _used(taps: Tensor) -> Tensor:
+    """Which of the samples that rows of taps (r, c, *k) may read they do."""
+    return taps.flatten(2).abs().sum((0, 1)).nonzero()[:, 0]
+
+
+def _samples_of(taps: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """(rows,) the first sample of each row within a tile, and (*k laid flat) those from it on."""
     first, offset = torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long)
     for d, (n, k) in enumerate(zip(size, taps.shape[2:], strict=True)):
-        stride = math.prod(size[d + 1 : nd])
+        stride = math.prod(size[d + 1 :])
         first = (first[:, None] + stride * torch.arange(n - k + 1)).flatten()
         offset = (offset[:, None] + stride * torch.arange(k)).flatten()
-    samples = math.prod(size)
-    flat = taps.flatten(2)
-    used = flat.abs().sum((0, 1)).nonzero()[:, 0]
-    gram = taps.new_zeros(c, samples, c, samples)
-    if len(used) <= _FEW_TAPS:
-        for a, b in itertools.product(used.tolist(), repeat=2):
-            pair = (flat[:, :, a].mH @ flat[:, :, b])[None] * shares[:, None, None]
-            gram[:, first + offset[a], :, first + offset[b]] += pair
-        return gram.reshape(c * samples, -1)
+    return first, offset
+
+
+def _add_gram_(N: Tensor, taps: Tensor, size: Sequence[int], shares: Tensor) -> None:
+    """Add Σ shareᵢ·rowᵢᴴ rowᵢ over the rows of few taps (r, c, *k) within a tile to (c·n, c·n)."""
+    c, samples, flat = taps.shape[1], math.prod(size), taps.flatten(2)
+    first, offset = _samples_of(taps, size)
+    tiles = N.view(c, samples, c, samples)
+    for a, b in itertools.product(_used(taps).tolist(), repeat=2):
+        pair = (flat[:, :, a].mH @ flat[:, :, b])[None] * shares[:, None, None]
+        tiles[:, first + offset[a], :, first + offset[b]] += pair
+
+
+def _gram(taps: Tensor, size: Sequence[int], shares: Tensor) -> Tensor:
+    """Σ shareᵢ·rowᵢᴴ rowᵢ over the rows of taps (r, c, *k) within a tile, (c·n, c·n)."""
+    r, c, samples = *taps.shape[:2], math.prod(size)
+    first, offset = _samples_of(taps, size)
     matrix = taps.new_zeros(r, len(first), c, samples)
     line = torch.arange(len(first))[:, None]
-    matrix[:, line, :, first[:, None] + offset] = flat.permute(2, 0, 1)
+    matrix[:, line, :, first[:, None] + offset] = taps.flatten(2).permute(2, 0, 1)
     matrix = matrix * shares.sqrt()[:, None, None]
     matrix = matrix.reshape(r * len(first), -1)
     return matrix.mH @ matrix
@@ -166,11 +182,12 @@ def _gram(taps: Tensor, size: Sequence[int], shares: Tensor) -> Tensor:
 
 def _at_most(N: Tensor, known: float) -> float:
     """The smaller one of `known` and a proven lower bound of the eigenvalues of N ≥ 0."""
-    eye = torch.eye(len(N), dtype=N.dtype)
-    slack = _OF_CHOLESKY * len(N) * float(N.abs().sum(1).amax())
+    slack = _OF_CHOLESKY * len(N) * float(torch.linalg.matrix_norm(N, 1))
+    shifted = torch.empty_like(N)
 
     def proves(mu: float) -> bool:
-        return not bool(torch.linalg.cholesky_ex(N - (mu + slack) * eye)[1])
+        shifted.copy_(N).diagonal().sub_(mu + slack)
+        return not bool(torch.linalg.cholesky_ex(shifted)[1])
 
     if known < math.inf and proves(known):
         return known

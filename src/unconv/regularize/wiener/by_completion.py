@@ -106,12 +106,12 @@ def _precision_of(
         raise CannotServeError("signal and noise are too far apart for double precision")
     blocks = blocks_of(A.with_weight(weight[0]), torus, merged=coupled)
     root = stored(signal, torus)[:, None]  # (F, 1, c or 1) or (F, 1, c, c)
-    root = root[:, :, None] if coupled else _by_groups(root, blocks, -1)
+    root = root[:, :, None].to(blocks.dtype) if coupled else _by_groups(root, blocks, -1)
     coloured = None
     if noise.numel() > 1:
         coloured = _by_groups(stored(noise / noise.min(), torus)[:, None], blocks, -2)
         coloured = coloured * float(std) ** 2
-    precision = Precision(torus, blocks, std, root.to(blocks.dtype), coloured)
+    precision = Precision(torus, blocks, std, root, coloured)
     return precision, unit, of_signal.reshape(1)
 
 

@@ -317,11 +317,8 @@ _NOT_NAMES = ("no", "", 1, True, b"auto", ("auto",), ["auto"], {}, math.nan, np.
 _NOT_OPERATORS = (None, 1, "op", nn.Conv1d(1, 2, 3), seeded(2, 1, 3), torch.sqrt)
 
 _KINDS: list[tuple[str, tuple[Any, ...]]] = [
-    (
-        "transposed flip check_finite coupled nonnegative bracket subtract_bias exact full_matrices",
-        _NOT_FLAGS,
-    ),
-    ("share learn_damp learn_psd accelerate", _NOT_FLAGS),
+    ("transposed flip check_finite bracket subtract_bias exact full_matrices", _NOT_FLAGS),
+    ("share learn_damp learn_psd accelerate coupled nonnegative", _NOT_FLAGS),
     ("damp atol tol noise_std tau step time sigma truncate radius length tv", _NOT_NUMBERS),
     ("rtol", (*_NOT_NUMBERS, 1, 1.0, 2)),
     ("angle", _NOT_NUMBERS[:-2]),

@@ -31,7 +31,7 @@ from .doors import (
 
 SOURCE = str(pathlib.Path(unconv.__file__).parent)
 DOORS = {door.name: door for door in all_doors()}
-SELF_MADE = {"gain", "f", "df", "progress", "callback"}
+SELF_MADE = {"gain", "f", "df", "progress", "callback", "prior"}
 """Arguments that are functions of the caller, who may raise what he likes in them."""
 
 
@@ -69,7 +69,8 @@ def pool_of(door: Door, name: str) -> dict[str, object]:
     values = odd_values()
     if name in SELF_MADE:  # their own mistakes are theirs
         values = {k: v for k, v in values.items() if not callable(v) or k.startswith("a function")}
-        values = {k: v for k, v in values.items() if name != "progress" or not callable(v)}
+        told = name in ("progress", "callback")
+        values = {k: v for k, v in values.items() if not (told and callable(v))}
     return values | strange_tensors(good) | odd_tensors(good)
 
 

@@ -16,7 +16,7 @@ from ..inverse import (
     request_of,
     solve,
 )
-from ..inverse.plan import damp_value
+from ..inverse.plan import check_method, damp_value
 from ..numerics.checks import check_flag, check_number
 from ..numerics.compiled import outside_graphs
 from ..operators.convolution import Convolution
@@ -255,6 +255,7 @@ class InverseMethods(Convolution):
         if len(v) != len(y):
             raise ValueError(f"v holds {len(v)} samples and y {len(y)}; give one v for each y.")
         check_number("rho", damp_value(rho, "rho"), positive=True, why="; for rho = 0 use lstsq")
+        check_method(method)
         request = request_of(
             0.0,
             None,

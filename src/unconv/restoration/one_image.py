@@ -56,9 +56,9 @@ class Images:
         q, counts = self.question, self.question.problem.noise_model == "poisson"
         data = y[i : i + 1].to(double_dtype(torch.promote_types(op.dtype, y.dtype)))
         unit = 1.0 if counts else float(unit_of(data.abs().amax()))
-        noise_std = math.nan
-        if not counts and (q.strength is None or q.denoise or q.problem.noise_model == "huber"):
-            noise_std = noise_level(op, data) if q.noise_std is None else q.noise_std
+        noise_std, outliers = math.nan, q.problem.noise_model == "huber"
+        if not counts and (q.strength is None or q.denoise or outliers):
+            noise_std = noise_level(op, data, outliers) if q.noise_std is None else q.noise_std
         restorer = self._restorer_of(op)
         mean = float(data.abs().mean()) / unit or 1.0
         std = 0.0 if math.isnan(noise_std) else max(noise_std / unit, _LEAST_NOISE * mean)
@@ -66,9 +66,7 @@ class Images:
         image = Image(
             data / unit,
             std,
-            max(HUBER_IN_STD * std, _LEAST_DELTA * mean)
-            if q.problem.noise_model == "huber"
-            else 0.0,
+            max(HUBER_IN_STD * std, _LEAST_DELTA * mean) if outliers else 0.0,
             Bounds(q.bounds.lower / scale, q.bounds.upper / scale),
             None if q.background is None else q.background[i : i + 1].double(),
         )

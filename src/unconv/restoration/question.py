@@ -12,8 +12,10 @@ from torch import Tensor
 from ..numerics.checks import (
     check_all_finite,
     check_choice,
+    check_kind,
     check_number,
     check_real_tensor,
+    check_tensor,
     is_sequence,
     shown,
 )
@@ -28,6 +30,7 @@ from .variational import Problem
 PRIORS = ("tv", "sparse", "hessian", "dct")
 
 _MOST_COUNTS = 1e15  # squares of which single precision holds
+_LEAST_SIZE, _LEAST_SPACING = 1e-100, 1e-30  # of data and between samples
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,12 @@ def checked_data(A: Convolution, y: Tensor, noise_model: str) -> Tensor:
         )
     y = A._masked(y)
     check_all_finite("y", y, "mark such places with A.observed(mask)")
+    largest = float(y.abs().amax()) if y.numel() else 0.0
+    if largest and not _LEAST_SIZE < largest < 1 / _LEAST_SIZE:
+        raise ValueError(
+            f"y is of the size {largest:.1g}, the squares of which no float64 holds; give it in a "
+            "unit in which it is of the size of one."
+        )
     if noise_model == "gaussian":
         return y
     if y.is_complex() or A.dtype.is_complex:
@@ -178,6 +187,11 @@ def checked_background(background: object, y: Tensor, noise_model: str) -> Tenso
     return b
 
 
+def checked_schedule(schedule: object) -> Schedule:
+    """The levels of a denoiser."""
+    return check_kind("schedule", schedule, Schedule, "give Schedule(steps=8)")
+
+
 def checked_spacing(spacing: object, nd: int) -> tuple[float, ...]:
     """One positive number an axis."""
     entries: Sequence[object] = list(spacing) if is_sequence(spacing) else [spacing] * nd
@@ -186,18 +200,20 @@ def checked_spacing(spacing: object, nd: int) -> tuple[float, ...]:
             f"spacing={shown(spacing)} has {len(entries)} entries for {nd} axes; give one number "
             "or one an axis."
         )
-    return tuple(check_number("spacing", h, positive=True) for h in entries)
+    return tuple(
+        check_number("spacing", h, least=_LEAST_SPACING, below=1 / _LEAST_SPACING) for h in entries
+    )
 
 
 def checked_start(A: Convolution, y: Tensor, x0: object) -> Tensor | None:
     """Images to start from."""
     if x0 is None:
         return None
-    if not isinstance(x0, Tensor) or x0.shape != (len(y), *A.domain_shape):
-        got = tuple(x0.shape) if isinstance(x0, Tensor) else type(x0).__name__
+    x0 = check_tensor("x0", x0)
+    if x0.shape != (len(y), *A.domain_shape):
         raise ValueError(
-            f"x0 must have shape {(len(y), *A.domain_shape)}, one image for each of y, got {got}; "
-            "leave it out to start from the data."
+            f"x0 must have shape {(len(y), *A.domain_shape)}, one image for each of y, got "
+            f"{tuple(x0.shape)}; leave it out to start from the data."
         )
     check_all_finite("x0", x0, "leave it out to start from the data")
     return x0

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..numerics.checks import check_all_finite, check_number, check_real_tensor
+from ..numerics.norms import unit_of
 from ..numerics.threads import ENTRIES_A_SLICE
 
 THRESHOLD = 2.7
@@ -43,6 +45,11 @@ def sliding_dct(x: Tensor, sigma: float) -> Tensor:
     -------
     Of the shape and dtype of x; x itself where sigma is 0.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If x is no real tensor of 1 to 3 spatial axes, holds NaN or Inf, or sigma is no number >= 0.
+
     Examples
     --------
     >>> import torch
@@ -50,11 +57,21 @@ def sliding_dct(x: Tensor, sigma: float) -> Tensor:
     >>> bool(sliding_dct(noise, 1.0).std() < 0.15)
     True
     """
+    check_real_tensor("x", x)
     nd = x.ndim - 2
+    if nd not in _BLOCK:
+        raise ValueError(
+            f"x must have shape (N, C, *spatial) with 1 to 3 spatial axes, got {tuple(x.shape)}; "
+            "add axes with x[None, None]."
+        )
+    check_all_finite("x", x, "fill such places first")
+    check_number("sigma", sigma)
     k = min(_BLOCK[nd], *x.shape[2:])
-    if sigma == 0 or k < 2:
+    if sigma == 0 or k < 2 or not x.numel():
         return x
-    wide = _mirrored(x.flatten(0, 1).float(), k)
+    unit = unit_of(x.detach().abs().amax())
+    sigma = sigma / float(unit)
+    wide = _mirrored((x / unit).flatten(0, 1).float(), k)  # in a unit that single precision holds
     total, weight = torch.zeros_like(wide), torch.zeros_like(wide)
     cosines = _cosines(k, nd, wide.device)
     blocks = wide.shape[1] - k + 1
@@ -69,7 +86,7 @@ def sliding_dct(x: Tensor, sigma: float) -> Tensor:
         total[:, rows] += _TRANSPOSE[nd](c, cosines)[:, 0]
         weight[:, rows] += _TRANSPOSE[nd](confidence, torch.ones_like(cosines[:1]))[:, 0]
     inside = (slice(None), *(slice(k - 1, k - 1 + n) for n in x.shape[2:]))
-    return (total / weight)[inside].unflatten(0, x.shape[:2]).to(x.dtype)
+    return (total / weight)[inside].unflatten(0, x.shape[:2]).to(x.dtype) * unit
 
 
 def _mirrored(x: Tensor, k: int) -> Tensor:

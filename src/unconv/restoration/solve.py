@@ -29,6 +29,7 @@ from .question import (
     checked_data,
     checked_exponent,
     checked_prior,
+    checked_schedule,
     checked_spacing,
     checked_start,
     checked_strength,
@@ -144,16 +145,17 @@ def restore(
     check_kind("A", A, Convolution, "build one with unconv.ConvOperator")
     y = checked_data(A, y, noise_model)
     is_complex = y.is_complex() or A.dtype.is_complex
+    p = checked_exponent(p)
     question = Question(
         denoise=checked_prior(prior, noise_model, is_complex),
         strength=checked_strength(strength),
         bounds=checked_bounds(nonnegative, bounds, is_complex),
         noise_std=None if noise_std is None else check_number("noise_std", noise_std),
         background=checked_background(background, y, noise_model),
-        schedule=check_kind("schedule", schedule or Schedule(), Schedule, "give Schedule(steps=8)"),
+        schedule=Schedule() if schedule is None else checked_schedule(schedule),
         problem=Problem(
             kind="hessian" if prior == "hessian" else "gradient",
-            p=checked_exponent(p) if prior == "sparse" else 1.0,
+            p=p if prior == "sparse" else 1.0,
             coupled=check_flag("coupled", coupled),
             spacing=checked_spacing(spacing, y.ndim - 2),
             noise_model=noise_model,

@@ -2,7 +2,7 @@
 
 from .certificate import Restoration, RestorationCertificate, Step
 from .plug_and_play import Schedule
-from .richardson_lucy import RichardsonLucyResult, richardson_lucy
+from .count_restoration import RichardsonLucyResult, richardson_lucy
 from .sliding_dct import sliding_dct
 from .solve import restore
 

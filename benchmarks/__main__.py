@@ -29,6 +29,7 @@ BENCHES = (
     "matrix",
     "inverse_kernel",
     "poisson",
+    "restoration",
 )
 
 

@@ -102,6 +102,7 @@ def _functions() -> dict[Callable[..., Any], dict[str, Any]]:
         parameter_choice.whiteness: {"residual": seeded(1, 8, 8)},
         adapters.as_h_functions: {"op": B},
         adapters.as_scipy: {"op": A},
+        adapters.from_deepinv_denoiser: {"denoiser": nn.Bilinear(1, 1, 1)},
         approximate_pinv: {"op": B, "size": (3, 3)},
         decay: {"weight": w},
         errors_by_delay: {"weight": w, "size": 4},

@@ -232,7 +232,7 @@ def test_tiff_metadata_are_kept(tmp_path: Path):
         (("--tol", "-1"), 2, ("tol=-1.0", "> 0")),
         (("--tol", "nan"), 2, ("tol=nan", "> 0")),
         (("--damp", "auto"), 2, ("'auto'", "risk")),
-        (("--memory-limit", "1kB"), 4, ("--memory-limit is 1 kB", "give --memory-limit 1.8MB")),
+        (("--memory-limit", "1kB"), 4, ("--memory-limit is 1 kB", "give --memory-limit 1.7MB")),
         (("--memory-limit", "6"), 2, ("'6'", "with its unit, such as 6GB")),
         (("--memory-limit", "-6GB"), 2, ("'-6GB'", "with its unit, such as 6GB")),
     ],

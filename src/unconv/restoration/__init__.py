@@ -1,8 +1,8 @@
 """Images restored with the priors that people use: total variation, sparsity, denoisers, counts."""
 
 from .certificate import Restoration, RestorationCertificate, Step
+from .count_restoration import RichardsonLucyResult, richardson_lucy
 from .plug_and_play import Schedule
-from .richardson_lucy import RichardsonLucyResult, richardson_lucy
 from .sliding_dct import sliding_dct
 from .solve import restore
 

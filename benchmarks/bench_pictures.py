@@ -212,7 +212,7 @@ def scores(case: Case) -> Scores:
     def damped(damp: float | str) -> float:
         return case.psnr(deblur(case.y, case.psf, damp=damp, tol=1e-3).planes)
 
-    found = deblur(case.y, case.psf, jpeg=case.jpeg)
+    found = deblur(case.y, case.psf, prior="wiener", jpeg=case.jpeg)
     best = max(damped(damp) for damp in DAMPS)
     return Scores(case.psnr(case.y), best, damped("risk"), case.psnr(found.planes))
 

@@ -81,7 +81,7 @@ def cases(kernels: str | None) -> dict[str, bool]:
     """Ours beside blurred and Wiener."""
     found: dict[str, dict[str, Score]] = {}
     for case in whole_cases(kernels):
-        each = {"blurred": case.y, "Wiener": deblur(case.y, case.psf).planes}
+        each = {"blurred": case.y, "Wiener": deblur(case.y, case.psf, prior="wiener").planes}
         each |= {prior: restored(case, prior) for prior in PRIORS}
         found[case.name] = {name: score(case, picture) for name, picture in each.items()}
     names = ["blurred", "Wiener", *PRIORS]
@@ -111,7 +111,7 @@ def beside(kernels: str | None) -> dict[str, bool]:
     """The other packages, and ours, on the pictures of one scene."""
     found: dict[str, list[Score]] = {}
     for case in (case for case in whole_cases(kernels) if case.name.startswith("camera")):
-        own = {"blurred": case.y, "Wiener": deblur(case.y, case.psf).planes}
+        own = {"blurred": case.y, "Wiener": deblur(case.y, case.psf, prior="wiener").planes}
         own |= {f"restore, {prior}": restored(case, prior) for prior in ("tv", BEST)}
         for name, picture in own.items():
             found.setdefault(name, []).append(score(case, picture))

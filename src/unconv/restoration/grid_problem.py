@@ -67,7 +67,7 @@ class GridProblem:
         self.domain_shape, self.range_shape = op.domain_shape, op.range_shape
         self._box: tuple[Any, ...] = (..., *map(slice, op.domain_shape[1:]))
         taps = grouped(op.taps.detach().to(torch.float64 if real else torch.complex128), geometry)
-        sizes = tuple(_grid_size(a, op.transposed) for a in geometry.axes)
+        sizes = grid_sizes(op)
         stride = tuple(a.stride for a in geometry.axes)
         self._phases = Torus(sizes, stride if op.transposed else (1,) * len(sizes), real)
         self.torus = Torus(sizes, (1,) * len(sizes), real)
@@ -171,6 +171,11 @@ class GridProblem:
             line = torch.where(line < n, line, torch.where(line - n < N - line, n - 1, 0))
             index = index * n + line.reshape(-1, *[1] * (len(sizes) - 1 - d))
         return torch.where(self._source >= 0, self._source, index)
+
+
+def grid_sizes(op: Convolution) -> tuple[int, ...]:
+    """Samples of the grid along each axis."""
+    return tuple(_grid_size(a, op.transposed) for a in op.geometry.axes)
 
 
 def _grid_size(axis: Axis, transposed: bool) -> int:

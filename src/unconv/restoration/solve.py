@@ -107,7 +107,7 @@ def restore(
         Relative duality gap to reach; where no gap is known, ten times the fixed-point residual.
     maxiter : iterations an image, 500 by default; a denoiser takes those of its schedule
     x0 : (N, *A.domain_shape) to start from, by default what y says about each sample
-    memory_limit : bytes of the exact solves
+    memory_limit : bytes that the iteration may take, and the exact solves beside it
     callback : called as callback(image, step, x) at every look
 
     Returns
@@ -116,7 +116,7 @@ def restore(
 
     Raises
     ------
-    ValueError, TypeError, NotImplementedError
+    ValueError, TypeError, NotImplementedError, MemoryLimitError
         One sentence: what was expected, what came, the remedy.
 
     Warns

@@ -18,6 +18,7 @@ from .data_terms import DataTerm, Gaussian, Huber, Poisson
 from .differences import differences
 from .gap import Objective
 from .grid_problem import GridProblem
+from .memory import memory_left
 from .penalties import Penalty
 from .splitting import FREE, Bounds, Splitting
 
@@ -122,6 +123,7 @@ class Restorer:
     """
 
     def __init__(self, op: Convolution, problem: Problem) -> None:
+        self._left = memory_left(op, problem.kind, problem.working, problem.memory_limit)
         A = op.in_double()
         self.unit = float(unit_of(A.weight.abs().amax()))
         self.A, seen = A.with_weight(A.weight / self.unit), A.seen
@@ -225,8 +227,7 @@ class Restorer:
         """(AᴴA + ε)⁻¹Aᴴ, made once, to be solved with to a tolerance."""
         if self._inverse is None:
             damp = math.sqrt(EPSILON) * self.grid.gain
-            limit = self.problem.memory_limit
-            request = request_of(damp, None, 0.0, limit, _MOST_SOLVES, tol)
+            request = request_of(damp, None, 0.0, self._left, _MOST_SOLVES, tol)
             self._inverse = factorize(self.A, request)
         if self._inverse.iterates:
             self._inverse.tol = tol

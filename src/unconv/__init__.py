@@ -94,8 +94,7 @@ if TYPE_CHECKING:
         spectrum,
         testing,
     )
-    from .restoration import Restoration, restore
-    from .restoration.richardson_lucy import RichardsonLucyResult, richardson_lucy
+    from .restoration import Restoration, RichardsonLucyResult, restore, richardson_lucy
 else:  # out of sight of type checkers, which would then let every misspelt name pass
     _LATE = dict.fromkeys(
         ("Restoration", "RichardsonLucyResult", "restore", "richardson_lucy"), "restoration"

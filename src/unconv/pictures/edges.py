@@ -45,7 +45,6 @@ class Edges:
     strength : of the prior, or 'auto'
     nonnegative : whether no pixel may be below zero
     counts : photons of a pixel of 1 where the noise is theirs (Poisson), else None
-    background : of counts, in the unit of the planes
     keep_partial : whether an interrupted restoration gives what it has got to
     unless_worse : whether the first scene is kept where the new one explains the data less
     """
@@ -54,7 +53,6 @@ class Edges:
     strength: float | str = "auto"
     nonnegative: bool = False
     counts: float | None = None
-    background: float = 0.0
     keep_partial: bool = False
     unless_worse: bool = False
 
@@ -109,7 +107,6 @@ def sharpened(
             nonnegative=edges.nonnegative,
             noise_model="poisson" if edges.counts else "gaussian",
             noise_std=None if edges.counts else seen_noise(found.spectra, psf, (H, W)),
-            background=unit * edges.background,
             x0=unit * found.x[None],
             memory_limit=memory_limit,
             callback=look,
@@ -121,7 +118,7 @@ def sharpened(
         x, partial = last[0][1], True
     x = x.to(found.x) / unit
     fitted = op(x)[0]
-    residual = torch.where(seen, found.planes - fitted - edges.background, 0.0)
+    residual = torch.where(seen, found.planes - fitted, 0.0)
     if edges.unless_worse and float(residual.norm()) > _WORSE * float(found.residual.norm()):
         return Sharpened(found, None, math.nan, False)
     new = found._replace(x=x[0], fitted=fitted, residual=residual)

@@ -51,7 +51,7 @@ def test_auto_stays_linear_where_the_model_of_the_noise_does_not_hold(monkeypatc
     found = deblur(odd, K)
     assert found.prior == ("dct" if found.data.whiteness.is_white else "wiener")
     assert decibels(found.planes) > decibels(odd) - 0.2
-    monkeypatch.setattr("unconv.pictures.restoration.MOST_SAMPLES", N * N - 1)
+    monkeypatch.setattr("unconv.pictures.prior_choice.MOST_SAMPLES", N * N - 1)
     assert deblur(Y, K).prior == "wiener"
 
 

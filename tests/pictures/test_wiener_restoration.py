@@ -13,7 +13,7 @@ from torch import Tensor
 from benchmarks import bench_pictures
 from unconv import MemoryLimitError, psf
 from unconv.parameter_choice.noise_models import JpegRounding
-from unconv.pictures import Restored, blur, jpeg_rounding, restoration
+from unconv.pictures import Restored, blur, jpeg_rounding, prior_choice, restoration
 
 from ..helpers import F64, assert_says
 
@@ -24,7 +24,7 @@ STD = 0.005
 
 def deblur(*arguments, **options) -> Restored:
     """By the linear estimate, as if the picture were too large for a prior that keeps edges."""
-    with mock.patch.object(restoration, "MOST_SAMPLES", 0):
+    with mock.patch.object(prior_choice, "MOST_SAMPLES", 0):
         return restoration.deblur(*arguments, **options)
 
 

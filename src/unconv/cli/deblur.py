@@ -10,6 +10,7 @@ import typer
 from ..pictures import restoration as library
 from ..pictures.formats import PictureError, check_writable
 from ..pictures.formats.files import check_replaceable
+from ..pictures.prior_choice import DAMP_RULES
 from .common import (
     DEFAULT_MEMORY,
     UNCERTIFIED,
@@ -172,13 +173,13 @@ def _check_page(page: Path) -> None:
 
 
 def _damp(text: str) -> float | str:
-    if text in (*library.DAMP_RULES, "lcurve"):  # which the library refuses, with its reason
+    if text in (*DAMP_RULES, "lcurve"):  # which the library refuses, with its reason
         return text
     try:
         return float(text)
     except ValueError:
         raise ValueError(
-            f"--damp {text!r} must be a number >= 0 or one of {', '.join(library.DAMP_RULES)}."
+            f"--damp {text!r} must be a number >= 0 or one of {', '.join(DAMP_RULES)}."
         ) from None
 
 

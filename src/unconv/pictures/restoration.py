@@ -25,11 +25,9 @@ import torch
 from torch import Tensor
 
 from ..inverse import Certificate, Plan
-from ..inverse.plan import damp_value
 from ..numerics.checks import (
     check_choice,
     check_count,
-    check_flag,
     check_function,
     check_kind,
     check_memory_limit,
@@ -41,22 +39,20 @@ from ..numerics.compiled import outside_graphs
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from ..parameter_choice import DampChoice
 from ..parameter_choice.noise_models import JpegRounding
-from ..parameter_choice.rules import RULES
 from ..parameter_choice.whittle import PictureSpectra
 from .damped_restoration import faded_out, restore_damped
 from .data_report import DataReport
-from .edges import MOST_SAMPLES, Edges, Sharpened
+from .edges import Sharpened
 from .memory import check_memory, memory_needed
 from .missing import check_saturation, checked_observed, find_missing
 from .operators import (
     BOUNDARIES,
-    EDGE_PRIORS,
-    LEAST_SIZE,
     PRIORS,
     blur_operator,
     check_sizes,
     frame,
 )
+from .prior_choice import checked_damp, chosen_prior, edges_of
 from .series import Series
 from .wiener_restoration import Question, Scene, restore
 
@@ -71,9 +67,6 @@ __all__ = [
     "faded_out",
     "frame",
 ]
-
-DAMP_RULES = ("risk", *(rule for rule in RULES if rule != "lcurve"))
-"""Rules that serve pictures: the L-curve of a picture has no corner."""
 
 TOL = 1e-4
 """Relative error at which an iteration stops: about 0.01 of 255 grey levels, 1e-5 dB of PSNR."""
@@ -260,12 +253,12 @@ def deblur(
         _check_jpeg(jpeg, len(planes))
     if series is not None:
         check_kind("series", series, Series, "make one with unconv.pictures.Series()")
-    damp = _checked_damp(damp)
+    damp = checked_damp(damp)
     check_saturation(saturation)
     seen = _checked_seen(planes, observed)
     kernel, say = psf.to(planes), progress or (lambda step: None)
-    chosen = _prior(prior, damp, boundary, planes, seen)
-    edges = _edges(prior, chosen, strength, nonnegative, noise_model, counts, keep_partial)
+    chosen = chosen_prior(prior, damp, boundary, planes, seen)
+    edges = edges_of(prior, chosen, strength, nonnegative, noise_model, counts, keep_partial)
     need = memory_needed(planes, kernel, boundary=boundary, prior=chosen, tol=tol)
     check_memory(need, check_memory_limit(memory_limit))
     if chosen == "damp":
@@ -276,8 +269,6 @@ def deblur(
         )
         plan = x.certificate.plan
         return Restored(x.planes, "damp", x.damp, x.choice, x.residual, plan, x.certificate)
-    if not psf.detach().any():
-        raise ValueError("the psf is zero everywhere; check how it was made.")
     kernel = psf.to(device=planes.device, dtype=torch.float64)
     question = Question(
         kernel,
@@ -286,13 +277,21 @@ def deblur(
         noise_std,
         saturation,
         prior != "auto",
-        edges if edges is not None and chosen != "wiener" else None,
+        edges,
         tol,
         memory_limit,
         say,
     )
+    return _from_its_spectra(planes, seen, question)
+
+
+def _from_its_spectra(planes: Tensor, seen: Tensor, question: Question) -> Restored:
+    """By the Wiener filter, and what goes on from it."""
+    if not bool(question.psf.any()):
+        raise ValueError("the psf is zero everywhere; check how it was made.")
     with torch.no_grad():
         found = restore(planes.double(), None if bool(seen.all()) else seen, question)
+    edges = question.edges
     return Restored(
         planes=found.planes.to(planes.dtype),
         prior=edges.prior if edges is not None and found.sharpened else "wiener",
@@ -321,18 +320,6 @@ def _check_jpeg(jpeg: Sequence[JpegRounding], planes: int) -> None:
         )
 
 
-def _checked_damp(damp: float | str | None) -> float | str | None:
-    if isinstance(damp, str):
-        if damp == "lcurve":
-            raise ValueError(
-                "damp='lcurve' does not serve pictures, whose L-curve has no corner; use one of "
-                f"{', '.join(DAMP_RULES)}."
-            )
-        check_choice("damp", damp, DAMP_RULES)
-        return damp
-    return damp if damp is None else damp_value(damp)
-
-
 def _checked_seen(planes: Tensor, observed: Tensor | None) -> Tensor:
     """(H, W) bool: what is finite in all colours and was not excluded."""
     seen = planes.detach().isfinite().all(0)
@@ -344,66 +331,3 @@ def _checked_seen(planes: Tensor, observed: Tensor | None) -> Tensor:
     if not bool(seen.any()):
         raise ValueError("observed excludes every finite pixel; it must be True where seen.")
     return seen
-
-
-def _prior(
-    prior: str, damp: float | str | None, boundary: str, planes: Tensor, seen: Tensor
-) -> str:
-    """What restores the picture; see `deblur`."""
-    check_choice("prior", prior, PRIORS)
-    why = None
-    data = planes.detach()[:, seen]
-    if boundary not in ("valid", "circular"):
-        why = f"boundary={boundary!r} invents what lies outside, which is no part of its scene"
-    elif min(planes.shape[1:]) < LEAST_SIZE:
-        why = f"no spectrum can be read from fewer than {LEAST_SIZE} samples along an axis"
-    elif bool((data.amax(1) == data.amin(1)).all()):
-        why = "the picture is even"
-    if prior in ("auto", "damp"):
-        if prior == "damp" or damp is not None or why is not None:
-            return "damp"
-        return "dct" if planes.numel() <= MOST_SAMPLES else "wiener"
-    if damp is not None:
-        raise ValueError(f"prior={prior!r} takes no damp; give one of the two.")
-    if why is not None:
-        raise ValueError(f"prior={prior!r} does not serve: {why}; use prior='damp'.")
-    return prior
-
-
-def _edges(
-    prior: str,
-    chosen: str,
-    strength: float | str,
-    nonnegative: bool,
-    noise_model: str,
-    counts: float,
-    keep_partial: bool,
-) -> Edges | None:
-    """What goes on from the Wiener filter's scene, None if nothing does."""
-    if strength != "auto":
-        check_number("strength", strength, positive=True)
-    check_flag("nonnegative", nonnegative)
-    check_flag("keep_partial", keep_partial)
-    check_choice("noise_model", noise_model, ("gaussian", "poisson"))
-    check_number("counts", counts, positive=True)
-    asked = strength != "auto" or nonnegative or noise_model == "poisson"
-    if chosen not in EDGE_PRIORS:
-        if asked and prior != "auto":
-            raise ValueError(
-                f"strength, nonnegative and noise_model='poisson' are not for prior={prior!r}; use "
-                "prior='tv'."
-            )
-        return None
-    poisson = noise_model == "poisson"
-    if poisson and chosen == "dct":
-        if prior == "dct":
-            raise ValueError("prior='dct' is for Gaussian noise; use prior='tv' for counts.")
-        chosen = "tv"
-    return Edges(
-        chosen,
-        strength,
-        nonnegative,
-        counts if poisson else None,
-        keep_partial=keep_partial,
-        unless_worse=prior == "auto",
-    )

@@ -117,7 +117,9 @@ def deblur(
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Restore a blurred picture, with a prior that keeps edges, or the linear estimate.
+    """Restore a blurred picture: x = E[scene | y], and from there with a prior that keeps edges.
+
+    Or by damping: x = argmin ‖psf ∗ x − y‖² + damp²‖x − mean‖².
 
     NaN, bad and saturated pixels are missing data and come out restored.
 

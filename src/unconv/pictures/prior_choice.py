@@ -43,7 +43,8 @@ def chosen_prior(
     if prior in ("auto", "damp"):
         if prior == "damp" or damp is not None or why is not None:
             return "damp"
-        return "dct" if planes.numel() <= MOST_SAMPLES else "wiener"
+        keeps_edges = boundary == "valid" and planes.numel() <= MOST_SAMPLES
+        return "dct" if keeps_edges else "wiener"  # edges that do not meet ring with the former
     if damp is not None:
         raise ValueError(f"prior={prior!r} takes no damp; give one of the two.")
     if why is not None:

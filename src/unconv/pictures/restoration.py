@@ -189,9 +189,9 @@ def deblur(
         'wiener', the linear estimate of least expected error, with spectra read from the picture;
         'dct' (few cosines in every overlapping block; the best of these for photographs), 'tv',
         'sparse' or 'hessian' (penalties on differences), which go on from there and keep edges;
-        or 'damp'.  'auto', the default, is 'dct' where the noise is as its model says, and else
-        'wiener'; but 'damp' where a damp is given, where padding invents what lies outside, and
-        for even pictures and those under 12 samples.
+        or 'damp'.  'auto', the default, is 'dct' with boundary='valid' where the noise is as its
+        model says, and else 'wiener'; but 'damp' where a damp is given, where padding invents what
+        lies outside, and for even pictures and those under 12 samples.
     damp
         A number, or the rule that chooses it: 'risk' (least expected error for pictures), 'gcv',
         'discrepancy' or 'sure' (`unconv.parameter_choice.choose_damp`), applied to the circular

@@ -32,6 +32,7 @@ from .variational import Image, Restorer
 _CENTRE = 2.5  # s²/amplitude times it is where the search begins, for total variation of [0, 1]
 _STEP, _MOST_STEPS = 2.0, 12  # between strengths, and how many
 _FIRST_ITERATIONS, _ITERATIONS = 50, 25  # at the first strength, and from one to the next
+_AS_GOOD = 0.01  # of the least risk: what is no more above it is as good, the strongest is taken
 _PROBE = 0.1  # of s: h
 _FLAT = 0.1  # for constant data of order one: strong enough to stay constant
 _OUTLIER = 3.0  # standard deviations
@@ -117,5 +118,8 @@ def _least(risk: _Risk, centre: float) -> float:
         return centre * _STEP**k
     left, middle, right = around
     bend = left - 2 * middle + right
-    shift = 0.5 * (left - right) / bend if bend > 0 else 0.0
-    return float(centre * _STEP ** (k + max(-0.5, min(0.5, shift))))
+    if not bend > 0:
+        return centre * _STEP**k
+    shift = 0.5 * (left - right) / bend
+    shift += math.sqrt(2 * _AS_GOOD * max(middle, 0.0) / bend)
+    return float(centre * _STEP ** (k + max(-0.5, min(1.0, shift))))

@@ -23,7 +23,7 @@ from torch import Tensor
 
 NOISE_MODELS = ("gaussian", "poisson", "huber")
 
-_ROUNDING = 1e-12  # of the largest mean count
+_BELOW_NOTHING = 1e-12  # of the largest mean count
 
 HUBER_IN_STD = 1.345
 """δ in standard deviations of the noise: 95 % as efficient as least squares for Gaussian noise."""
@@ -140,7 +140,7 @@ class Poisson(DataTerm):
     def value(self, z: Tensor) -> Tensor:
         """The deviance, halved; inf where z + b < 0, or is 0 under a count."""
         mean = z + self.background
-        rounding = _ROUNDING * max(float(mean.abs().amax()), 1.0) if mean.numel() else 0.0
+        rounding = _BELOW_NOTHING * max(float(mean.abs().amax()), 1.0) if mean.numel() else 0.0
         least = mean.clamp(min=0)  # an FFT leaves dark places at −1e-15
         plain = least - self.y - torch.xlogy(self.y, least) + torch.xlogy(self.y, self.y)
         return torch.where(mean < -rounding, math.inf, plain)

@@ -33,7 +33,7 @@ from ..grid.padding import ghost_sources
 from ..grid.torus import Torus, multiply
 from ..operators.convolution import Convolution
 
-_ZERO, _FREE = -1, -2  # in place of the sample of the domain that a sample of the grid equals
+_IS_ZERO, _IS_FREE = -1, -2  # in place of the sample of the domain that a sample of the grid equals
 
 
 class GridProblem:
@@ -83,7 +83,9 @@ class GridProblem:
         seen = everywhere if op.seen is None else everywhere & op.seen
         self.seen = self.put(seen)
         self._source = _sources(op, sizes)
-        self.copies = bool((self._source != _FREE).flatten().sum() > math.prod(op.domain_shape[1:]))
+        self.copies = bool(
+            (self._source != _IS_FREE).flatten().sum() > math.prod(op.domain_shape[1:])
+        )
         self._used = self.gathered(torch.ones_like(self._source[None, None], dtype=dtype))
 
     # --- P
@@ -129,9 +131,9 @@ class GridProblem:
     def extended(self, x: Tensor) -> Tensor:
         """E x: copies and zeros where padding invents, and the nearest sample where all is free."""
         source = self._source.clamp(min=0)
-        where = self._nearest if bool((self._source == _FREE).any()) else source
+        where = self._nearest if bool((self._source == _IS_FREE).any()) else source
         v = x.flatten(2)[..., where.flatten()].unflatten(-1, self.torus.coarse)
-        return v.where(self._source != _ZERO, 0)
+        return v.where(self._source != _IS_ZERO, 0)
 
     def gathered(self, v: Tensor) -> Tensor:
         """Eᴴ v, (1, c_in, *n)."""
@@ -150,7 +152,7 @@ class GridProblem:
         x = self.gathered(v) / (self._used + ridge)
         x = x if x.is_complex() else x.clamp(lower, upper)
         if self.copies:
-            return self._copied(x).where(self._source != _FREE, v)
+            return self._copied(x).where(self._source != _IS_FREE, v)
         out = v.clone()
         out[self._box] = x
         return out
@@ -159,7 +161,7 @@ class GridProblem:
         """E x, anything where all is free."""
         index = self._source.clamp(min=0).flatten()
         v = x.flatten(2)[..., index].unflatten(-1, self.torus.coarse)
-        return v.where(self._source != _ZERO, 0)
+        return v.where(self._source != _IS_ZERO, 0)
 
     @property
     def _nearest(self) -> Tensor:
@@ -195,16 +197,16 @@ def _sources(op: Convolution, sizes: tuple[int, ...]) -> Tensor:
     lines = []
     for axis, N in zip(op.geometry.axes, sizes, strict=True):
         n = axis.m if op.transposed else axis.n
-        line = torch.full((N,), _FREE, device=op.device)
+        line = torch.full((N,), _IS_FREE, device=op.device)
         line[:n] = torch.arange(n, device=op.device)
         if op.transposed:  # what lies behind the domain would reach outputs
-            line[n:] = _ZERO
+            line[n:] = _IS_ZERO
         elif not axis.on_torus and (axis.before or axis.after):
             left, right = ghost_sources(axis) if axis.mode != "zeros" else ([], [])
             for i in range(axis.read_behind):
-                line[n + i] = right[i] if right else _ZERO
+                line[n + i] = right[i] if right else _IS_ZERO
             for i in range(axis.before):
-                line[N - axis.before + i] = left[i] if left else _ZERO
+                line[N - axis.before + i] = left[i] if left else _IS_ZERO
         lines.append(line)
     found = torch.zeros((1,) * len(sizes), dtype=torch.long, device=op.device)
     zero = torch.zeros_like(found, dtype=torch.bool)
@@ -213,9 +215,9 @@ def _sources(op: Convolution, sizes: tuple[int, ...]) -> Tensor:
         shape = (-1, *[1] * (len(sizes) - 1 - d))
         n = op.domain_shape[1 + d]
         found = found * n + line.clamp(min=0).reshape(shape)
-        zero = zero | (line == _ZERO).reshape(shape)
-        free = free | (line == _FREE).reshape(shape)
-    return torch.where(zero, _ZERO, torch.where(free, _FREE, found))
+        zero = zero | (line == _IS_ZERO).reshape(shape)
+        free = free | (line == _IS_FREE).reshape(shape)
+    return torch.where(zero, _IS_ZERO, torch.where(free, _IS_FREE, found))
 
 
 def _largest(blocks: Tensor) -> float:

@@ -10,7 +10,7 @@ from ..operators.convolution import Convolution
 from ..operators.linear_operator import MemoryLimitError, gigabytes
 from .grid_problem import grid_sizes
 
-_LOOKS = 8  # bytes of a number while the objective is looked at
+_BYTES_AT_A_LOOK = 8  # bytes of a number while the objective is looked at
 
 
 def memory_needed(op: Convolution, kind: str, working: torch.dtype) -> int:
@@ -28,7 +28,7 @@ def memory_needed(op: Convolution, kind: str, working: torch.dtype) -> int:
     looked = 3 * c + 3 * rows + 2 * stack
     blocks = rows * c // op.geometry.groups * 2  # complex, of half of the frequencies
     size = torch.finfo(working).bits // 8
-    numbers = size * (held + blocks / 2) + _LOOKS * (looked + blocks / 2)
+    numbers = size * (held + blocks / 2) + _BYTES_AT_A_LOOK * (looked + blocks / 2)
     return int(parts * places * numbers)
 
 

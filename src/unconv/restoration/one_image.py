@@ -21,7 +21,7 @@ from .strength import choose_strength
 from .subproblem import part_of
 from .variational import Image, Restorer
 
-_LEAST_NOISE = 1e-4  # of the mean datum: what data without noise are taken to have
+_NOISE_OF_A_DATUM = 1e-4  # of the mean datum: what data without noise are taken to have
 _LEAST_DELTA = 1e-3  # of the mean datum: with less of it ε outweighs Huber's term
 
 
@@ -61,7 +61,7 @@ class Images:
             noise_std = noise_level(op, data, outliers) if q.noise_std is None else q.noise_std
         restorer = self._restorer_of(op)
         mean = float(data.abs().mean()) / unit or 1.0
-        std = 0.0 if math.isnan(noise_std) else max(noise_std / unit, _LEAST_NOISE * mean)
+        std = 0.0 if math.isnan(noise_std) else max(noise_std / unit, _NOISE_OF_A_DATUM * mean)
         scale = unit / restorer.unit  # x in the user's unit over x of the restorer
         image = Image(
             data / unit,

@@ -40,7 +40,7 @@ LAMBDA = 0.23
 STEPS = 16
 """Levels, if nothing else is said: 8 lose 0.9 dB at low noise, 24 win nothing."""
 
-_FIRST, _LAST = 0.4, 2.0  # of the standard deviation of the data, and of the noise
+_FIRST_LEVEL, _LAST_LEVEL = 0.4, 2.0  # of the standard deviation of the data, and of the noise
 _LEAST = 1e-3  # of the first level: the last one where there is no noise
 _TOL = 1e-4  # of a solve: far below what a denoiser changes
 
@@ -75,9 +75,9 @@ class Schedule:
 
     def levels(self, amplitude: float, noise_std: float) -> list[float]:
         """σ of each step, falling (or the same, where first and last are)."""
-        least = _LEAST * (_FIRST * amplitude if self.first is None else self.first)
-        last = max(_LAST * noise_std, least) if self.last is None else self.last
-        first = max(_FIRST * amplitude, last) if self.first is None else self.first
+        least = _LEAST * (_FIRST_LEVEL * amplitude if self.first is None else self.first)
+        last = max(_LAST_LEVEL * noise_std, least) if self.last is None else self.last
+        first = max(_FIRST_LEVEL * amplitude, last) if self.first is None else self.first
         if self.steps == 1:
             return [last]
         ratio = (last / first) ** (1 / (self.steps - 1)) if first else 1.0

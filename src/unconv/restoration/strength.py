@@ -30,11 +30,11 @@ from .splitting import Splitting
 from .variational import Image, Restorer
 
 _CENTRE = 2.5  # s²/amplitude times it is where the search begins, for total variation of [0, 1]
-_STEP, _MOST_STEPS = 2.0, 12  # between strengths, and how many
+_STEP_OF_STRENGTH, _MOST_STRENGTHS = 2.0, 12  # between strengths, and how many
 _FIRST_ITERATIONS, _ITERATIONS = 50, 25  # at the first strength, and from one to the next
 _AS_GOOD = 0.01  # of the least risk: what is no more above it is as good, the strongest is taken
 _PROBE = 0.1  # of s: h
-_FLAT = 0.1  # for constant data of order one: strong enough to stay constant
+_KEEPS_FLAT = 0.1  # for constant data of order one: strong enough to stay constant
 _OUTLIER = 3.0  # standard deviations
 _DARK = 0.05  # of the mean of all counts: the least that a place may have for its variance
 
@@ -95,7 +95,7 @@ def choose_strength(restorer: Restorer, image: Image) -> float:
     # f of counts, of no noise_std, is curved by one over their mean, which is their variance
     variance = image.noise_std**2 or 1.0
     if not amplitude:
-        return max(variance, _FLAT)
+        return max(variance, _KEEPS_FLAT)
     centre = _CENTRE * variance * amplitude**-p
     return _least(_Risk(restorer, image, centre), centre)
 
@@ -106,20 +106,20 @@ def _least(risk: _Risk, centre: float) -> float:
 
     def at(k: int) -> float:
         if k not in known:
-            known[k] = risk.at(centre * _STEP**k)
+            known[k] = risk.at(centre * _STEP_OF_STRENGTH**k)
         return known[k]
 
     k = 0
     direction = -1 if at(0) >= at(-1) else 1
-    while len(known) < _MOST_STEPS and at(k + direction) < at(k):
+    while len(known) < _MOST_STRENGTHS and at(k + direction) < at(k):
         k += direction
     around = [known.get(k + i, math.inf) for i in (-1, 0, 1)]
     if math.inf in around:
-        return centre * _STEP**k
+        return centre * _STEP_OF_STRENGTH**k
     left, middle, right = around
     bend = left - 2 * middle + right
     if not bend > 0:
-        return centre * _STEP**k
+        return centre * _STEP_OF_STRENGTH**k
     shift = 0.5 * (left - right) / bend
     shift += math.sqrt(2 * _AS_GOOD * max(middle, 0.0) / bend)
-    return float(centre * _STEP ** (k + max(-0.5, min(1.0, shift))))
+    return float(centre * _STEP_OF_STRENGTH ** (k + max(-0.5, min(1.0, shift))))

@@ -25,9 +25,9 @@ from .splitting import FREE, Bounds, Splitting
 EPSILON = 1e-4
 """Of the square of the largest gain: ε of the stated problem."""
 
-_FIRST_LOOK, _BETWEEN_LOOKS = 20, 10
-_MOST_SOLVES = 3
-_SAFETY = 0.7  # of what a look must show before the next exact solve
+_FIRST_LOOK, _BETWEEN_LOOKS, _GROWTH = 20, 10, 5  # iterations; later a fifth of those taken
+_MOST_BOUNDS = 3
+_SURER = 0.7  # of what a look must show before the next exact solve
 _OF_GAP = 0.1  # of gap_tol, that the error of a solve may be, and that a residual must reach
 _LEAST_TOL, _LARGEST_TOL = 1e-10, 1e-3  # of a solve
 _ROUNDED = 0.03  # of the standard deviation of x: δ of sparse gradients, half a grey level or so
@@ -227,7 +227,7 @@ class Restorer:
         """(AᴴA + ε)⁻¹Aᴴ, made once, to be solved with to a tolerance."""
         if self._inverse is None:
             damp = math.sqrt(EPSILON) * self.grid.gain
-            request = request_of(damp, None, 0.0, self._left, _MOST_SOLVES, tol)
+            request = request_of(damp, None, 0.0, self._left, _MOST_BOUNDS, tol)
             self._inverse = factorize(self.A, request)
         if self._inverse.iterates:
             self._inverse.tol = tol
@@ -252,7 +252,7 @@ class _Watch:
         self.x = self.objective.feasible(self.run.v)
         self.primal = self.objective.primal(self.x)
         self.iterations = self.run.iterations  # of x; a residual takes one more
-        self.next_look = self.iterations + _BETWEEN_LOOKS
+        self.next_look = self.iterations + max(_BETWEEN_LOOKS, self.iterations // _GROWTH)
         last = self.iterations >= self.maxiter
         gap = self._gap_by_solve(last) if self.exact else self._gap_without()
         self.done |= last
@@ -262,7 +262,7 @@ class _Watch:
     def _gap_by_solve(self, last: bool) -> float:
         found = self.run.multipliers
         guess = self._relative(self.objective.guess(self.x, found, self._inner))
-        if self.solves >= _MOST_SOLVES or not (guess <= self.wanted or last):
+        if self.solves >= _MOST_BOUNDS or not (guess <= self.wanted or last):
             self.done = self._relative(self.bound) <= self.tol
             return guess
         q, _ = self.objective.linear(found)
@@ -275,7 +275,7 @@ class _Watch:
         gap = self._relative(self.bound)
         self.done = gap <= self.tol
         if not self.done and gap > 0:
-            self.wanted = _SAFETY * guess * self.tol / gap
+            self.wanted = _SURER * guess * self.tol / gap
         return gap
 
     def _gap_without(self) -> float:

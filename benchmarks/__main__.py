@@ -28,6 +28,8 @@ BENCHES = (
     "svd",
     "matrix",
     "inverse_kernel",
+    "poisson",
+    "restoration",
 )
 
 

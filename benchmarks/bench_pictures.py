@@ -72,26 +72,42 @@ def _noise(seed: int, *shape: int) -> Tensor:
 
 def whole_cases(kernels: str | None) -> Iterator[Case]:
     """White noise, real surroundings that the picture does not show."""
-    S = N + 2 * PAD
-    camera = skimage.transform.resize(skimage.data.camera() / 255, (S, S), anti_aliasing=True)
-    astronaut = skimage.color.rgb2gray(skimage.data.astronaut())[20 : 20 + S, 90 : 90 + S]
-    coffee = skimage.color.rgb2gray(skimage.data.coffee())[60 : 60 + S, 150 : 150 + S]
     psfs = {
         "gaussian:2": psf.gaussian(2),
         "disk:4": psf.disk(4),
         "motion:15,30": psf.motion(15, 30),
     }
     if kernels is not None:
-        psfs["shake"] = torch.from_numpy(np.load(kernels)["k3"]).double()
-    for picture, scene in (("camera", camera), ("astronaut", astronaut), ("coffee", coffee)):
-        sharp = torch.from_numpy(scene.copy())[None]
+        psfs["shake"] = shake(kernels)
+    for picture in ("camera", "astronaut", "coffee"):
         for name, k in psfs.items():
-            (h, w), full = k.shape, blur(sharp, k.double(), boundary="valid")
-            top, left = PAD - ((h - 1) - h // 2), PAD - ((w - 1) - w // 2)
             for std in (0.004, 0.02):
-                y = full[:, top : top + N, left : left + N] + std * _noise(7, N, N)
-                inside = sharp[:, PAD : PAD + N, PAD : PAD + N]
-                yield Case(f"{picture}, {name}, {std}", y, k.double(), inside)
+                yield whole_case(picture, name, k.double(), std)
+
+
+def shake(kernels: str) -> Tensor:
+    """A measured camera shake of 27×27."""
+    return torch.from_numpy(np.load(kernels)["k3"]).double()
+
+
+def scene(picture: str, n: int = N + 2 * PAD) -> Tensor:
+    """A grey picture (1, n, n), at most 288 but for 'camera', which is scaled."""
+    if picture == "camera":
+        found = skimage.transform.resize(skimage.data.camera() / 255, (n, n), anti_aliasing=True)
+    else:
+        top, left = {"astronaut": (20, 90), "coffee": (60, 150), "chelsea": (6, 90)}[picture]
+        grey = skimage.color.rgb2gray(getattr(skimage.data, picture)())
+        found = grey[top : top + n, left : left + n]
+    return torch.from_numpy(found.copy())[None]
+
+
+def whole_case(picture: str, name: str, k: Tensor, std: float, n: int = N) -> Case:
+    """The middle n² of a scene, blurred with what lies around it."""
+    sharp = scene(picture, n + 2 * PAD)
+    (h, w), full = k.shape, blur(sharp, k, boundary="valid")
+    top, left = PAD - ((h - 1) - h // 2), PAD - ((w - 1) - w // 2)
+    y = full[:, top : top + n, left : left + n] + std * _noise(7, n, n)
+    return Case(f"{picture}, {name}, {std}", y, k, sharp[:, PAD : PAD + n, PAD : PAD + n])
 
 
 def pictures() -> dict[str, Tensor]:
@@ -196,7 +212,7 @@ def scores(case: Case) -> Scores:
     def damped(damp: float | str) -> float:
         return case.psnr(deblur(case.y, case.psf, damp=damp, tol=1e-3).planes)
 
-    found = deblur(case.y, case.psf, jpeg=case.jpeg)
+    found = deblur(case.y, case.psf, prior="wiener", jpeg=case.jpeg)
     best = max(damped(damp) for damp in DAMPS)
     return Scores(case.psnr(case.y), best, damped("risk"), case.psnr(found.planes))
 

@@ -7,6 +7,7 @@ them take minutes and gigabytes.
 
 from __future__ import annotations
 
+import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -212,16 +213,24 @@ def _deepinv_solver(
 
 
 def _deepinv() -> Any | None:
-    """deepinv's `least_squares`; its demos want torchvision, its solvers do not."""
+    """deepinv's `least_squares`."""
+    if deepinv_package() is None:
+        return None
+    from deepinv.optim.linear import least_squares
+
+    return least_squares
+
+
+def deepinv_package() -> Any | None:
+    """deepinv, whose demos want torchvision and whose solvers do not; None if not installed."""
     if importlib.util.find_spec("deepinv") is None:
         return None
     if importlib.util.find_spec("torchvision") is None:
         sys.meta_path.insert(0, _Hollow())
     try:
-        from deepinv.optim.linear import least_squares
+        return importlib.import_module("deepinv")
     except ImportError:
         return None
-    return least_squares
 
 
 class _Hollow(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -27,6 +27,7 @@ from unconv import (
     pictures,
     psf,
     regularize,
+    restoration,
     testing,
 )
 from unconv.fir import (
@@ -83,6 +84,9 @@ def _functions() -> dict[Callable[..., Any], dict[str, Any]]:
         unconv.lstsq: _of(1),
         unconv.conv_matrix: {"weight": w, "input_shape": (5,)},
         unconv.inverse_kernel: {"weight": w, "size": 5},
+        unconv.restore: {"A": B, "y": picture, "noise_std": 0.01, "maxiter": 20},
+        restoration.sliding_dct: {"x": picture, "sigma": 0.1},
+        unconv.richardson_lucy: {"A": A.with_weight(A.weight.abs()), "y": y.abs().round() + 1},
         linalg.pinv: {"A": A43},
         linalg.spectral_apply: {"A": A43, "f": torch.sqrt, "df": lambda s: 0.5 / s.sqrt()},
         linalg.svd: {"A": A43},
@@ -98,6 +102,7 @@ def _functions() -> dict[Callable[..., Any], dict[str, Any]]:
         parameter_choice.whiteness: {"residual": seeded(1, 8, 8)},
         adapters.as_h_functions: {"op": B},
         adapters.as_scipy: {"op": A},
+        adapters.from_deepinv_denoiser: {"denoiser": nn.Bilinear(1, 1, 1)},
         approximate_pinv: {"op": B, "size": (3, 3)},
         decay: {"weight": w},
         errors_by_delay: {"weight": w, "size": 4},
@@ -135,6 +140,7 @@ def _operators() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         "weight_gradient": {"x": x, "y": y},
         "of_sample": {"i": 0},
         "observed": {"mask": torch.ones(A.range_shape, dtype=torch.bool)},
+        "prox": {"v": x, "y": y, "rho": 0.3},
         "tikhonov": {"damp": 0.3},
         "wiener": {"noise_psd": 0.1, "signal_psd": 1.0},
         "tsvd": {"rtol": 0.01},
@@ -145,6 +151,7 @@ def _operators() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     bare = "to_dense to_sparse as_scipy plan pinv svdvals norm cond matrix_rank logabsdet"
     names = [*own, *bare.split(), "range_projector", "null_projector"]
     found = {f"ConvOperator.{n}": (getattr(A, n), own.get(n, {})) for n in names}
+    found["Schedule"] = restoration.Schedule, {"steps": 4, "first": 0.3, "last": 0.1}
     found["ConvOperator.as_h_functions"] = B.as_h_functions, {}
     found["ConvOperator"] = (
         unconv.ConvOperator,
@@ -312,23 +319,24 @@ _NOT_OPERATORS = (None, 1, "op", nn.Conv1d(1, 2, 3), seeded(2, 1, 3), torch.sqrt
 
 _KINDS: list[tuple[str, tuple[Any, ...]]] = [
     ("transposed flip check_finite bracket subtract_bias exact full_matrices", _NOT_FLAGS),
-    ("share learn_damp learn_psd", _NOT_FLAGS),
-    ("damp atol tol noise_std tau step time sigma truncate radius length", _NOT_NUMBERS),
+    ("share learn_damp learn_psd accelerate coupled nonnegative", _NOT_FLAGS),
+    ("damp atol tol noise_std tau step time sigma truncate radius length tv", _NOT_NUMBERS),
     ("rtol", (*_NOT_NUMBERS, 1, 1.0, 2)),
     ("angle", _NOT_NUMBERS[:-2]),
-    ("gamma", (*_NOT_NUMBERS, 0)),
+    ("gamma rho gap_tol strength p first last", (*_NOT_NUMBERS, 0)),
     ("memory_limit", ("1GB", True, 1j, [1], None, math.nan, -1, torch.tensor(1.0))),
     ("maxiter expected_solves steps probes batch max_size k", _NOT_COUNTS),
     ("in_channels out_channels", _NOT_COUNTS),
     ("seed i", tuple(v for v in _NOT_COUNTS if v is True or v != 0)),
-    ("method padding_mode layout order which rule side shape boundary", _NOT_NAMES),
+    ("method padding_mode layout order which rule side shape boundary stop", _NOT_NAMES),
+    ("prior noise_model", _NOT_NAMES),
     (
         "stride dilation kernel_size groups",
         ("1", True, 1.0, 0, -1, (), (0,), (1, 1, 1, 1), b"a", [1.0], None, 2**50, 1j),
     ),
     ("op", _NOT_OPERATORS),
     ("f df gain", (None, 1, "sqrt", seeded(3))),
-    ("y x weight A values planes residual vec", (None, 1.0, "x", [1.0], np.ones(3))),
+    ("y x v weight A values planes residual vec", (None, 1.0, "x", [1.0], np.ones(3))),
     (
         "input_shape",
         (1, "8", b"8", (0,), (-1,), (1.5,), (True,), (), (4,) * 4, seeded(3), (2**50,)),
@@ -340,4 +348,4 @@ _KINDS: list[tuple[str, tuple[Any, ...]]] = [
 NEVER = {name: values for names, values in _KINDS for name in names.split()}
 """What no argument of a name accepts, in whatever function it stands."""
 
-TENSORS = {"y", "x", "weight", "A", "planes", "residual", "vec", "bias"}
+TENSORS = {"y", "x", "v", "weight", "A", "planes", "residual", "vec", "bias"}

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from unconv import ConvOperator, InverseOperator
+from unconv import ConvOperator, InverseOperator, psf, richardson_lucy
 from unconv.testing import dot_test
 
 from .helpers import (
@@ -130,3 +130,20 @@ def test_penalty_with_natural_edges(holes):
     found, certificate = here.lstsq(y.to(DEVICE), 0.1, **options)
     assert certificate.converged.all() or holes
     assert relative(found.cpu(), there.lstsq(y, 0.1, **options).solution) < 2e-6
+
+
+@pytest.mark.parametrize("stop", ["discrepancy", "thinning", None])
+@pytest.mark.parametrize("tv", [0.0, 0.03])
+def test_counts(stop, tv):
+    there = ConvOperator(psf.gaussian(1.5)[None, None], (40, 36), padding="same")
+    here = on_gpu(there)
+    x = torch.rand(2, 1, 40, 36, dtype=F64, generator=torch.Generator().manual_seed(0)) ** 4
+    y = torch.poisson(there(100 * x) + 1, torch.Generator().manual_seed(1))
+    options = {"background": 1.0, "stop": stop, "tv": tv, "maxiter": 30}
+    found = richardson_lucy(here, y.to(DEVICE), **options)
+    assert found.solution.device.type == found.iterations.device.type == DEVICE
+    expected = richardson_lucy(there, y, **options)
+    if stop != "thinning":  # which draws other numbers on another device
+        assert found.iterations.tolist() == expected.iterations.tolist()
+        assert relative(found.solution.cpu(), expected.solution) < 1e-8
+    assert bool((found.solution >= 0).all())

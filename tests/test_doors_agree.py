@@ -72,7 +72,9 @@ def _methods() -> list[Pair]:
         "as_deepinv",
         "as_h_functions",
     ]
-    return [Pair(f"A.{n}", "A.pinv", options_of(getattr(ConvOperator, n)), pinv) for n in names]
+    pairs = [Pair(f"A.{n}", "A.pinv", options_of(getattr(ConvOperator, n)), pinv) for n in names]
+    prox, tikhonov = options_of(ConvOperator.prox), options_of(ConvOperator.tikhonov)
+    return [*pairs, Pair("A.prox", "A.tikhonov", prox, tikhonov)]
 
 
 def _functions() -> list[Pair]:
@@ -90,7 +92,8 @@ def _functions() -> list[Pair]:
         here = {n: p for n, p in options_of(function).items() if n in _CONV}
         pairs.append(Pair("one-call functions", "ConvOperator", here, options_of(ConvOperator)))
     assert options_of(unconv.conv2d_adjoint).keys() == _CONV
-    return pairs
+    counts, restored = (options_of(f, "A") for f in (unconv.richardson_lucy, unconv.restore))
+    return [*pairs, Pair("richardson_lucy", "restore", counts, restored)]
 
 
 def _layers() -> list[Pair]:

@@ -31,6 +31,7 @@ PUBLIC = [
     "pictures",
     "psf",
     "regularize",
+    "restoration",
     "spectrum",
     "testing",
 ]

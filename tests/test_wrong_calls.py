@@ -31,7 +31,7 @@ from .doors import (
 
 SOURCE = str(pathlib.Path(unconv.__file__).parent)
 DOORS = {door.name: door for door in all_doors()}
-SELF_MADE = {"gain", "f", "df", "progress"}
+SELF_MADE = {"gain", "f", "df", "progress", "callback", "prior"}
 """Arguments that are functions of the caller, who may raise what he likes in them."""
 
 
@@ -69,7 +69,8 @@ def pool_of(door: Door, name: str) -> dict[str, object]:
     values = odd_values()
     if name in SELF_MADE:  # their own mistakes are theirs
         values = {k: v for k, v in values.items() if not callable(v) or k.startswith("a function")}
-        values = {k: v for k, v in values.items() if name != "progress" or not callable(v)}
+        told = name in ("progress", "callback")
+        values = {k: v for k, v in values.items() if not (told and callable(v))}
     return values | strange_tensors(good) | odd_tensors(good)
 
 
@@ -81,7 +82,7 @@ INTERNAL = {  # for compiled.py, autograd and copies; documented as such
 }  # fmt: skip
 MODULES = [
     "unconv", "unconv.functional", "unconv.linalg", "unconv.nn", "unconv.regularize",
-    "unconv.parameter_choice", "unconv.adapters", "unconv.psf",
+    "unconv.restoration", "unconv.parameter_choice", "unconv.adapters", "unconv.psf",
     "unconv.fir", "unconv.operators.matrix", "unconv.inspection", "unconv.testing",
     "unconv.pictures", "unconv.pictures.restoration",
 ]  # fmt: skip
@@ -127,7 +128,7 @@ def test_what_no_argument_of_its_name_accepts(name):
     door = DOORS[name]
     for argument in door.arguments:
         wrong = list(NEVER.get(argument, ()))
-        if argument in TENSORS and argument in door.valid:
+        if argument in TENSORS and isinstance(door.valid.get(argument), torch.Tensor):
             wrong += strange_tensors(door.valid[argument]).values()
         for value in wrong:
             if value is None and _optional(door, argument):

@@ -46,6 +46,8 @@ __all__ = [
     "LstsqResult",
     "MemoryLimitError",
     "Plan",
+    "Restoration",
+    "RichardsonLucyResult",
     "adapters",
     "conv1d_adjoint",
     "conv1d_pinv",
@@ -66,6 +68,9 @@ __all__ = [
     "pictures",
     "psf",
     "regularize",
+    "restoration",
+    "restore",
+    "richardson_lucy",
     "spectrum",
     "testing",
     "tikhonov",
@@ -85,12 +90,19 @@ if TYPE_CHECKING:
         pictures,
         psf,
         regularize,
+        restoration,
         spectrum,
         testing,
     )
+    from .restoration import Restoration, RichardsonLucyResult, restore, richardson_lucy
 else:  # out of sight of type checkers, which would then let every misspelt name pass
+    _LATE = dict.fromkeys(
+        ("Restoration", "RichardsonLucyResult", "restore", "richardson_lucy"), "restoration"
+    )
 
     def __getattr__(name: str) -> Any:
+        if name in _LATE:
+            return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
         if name in __all__:  # and not bound above: a submodule
             return import_module(f"{__name__}.{name}")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

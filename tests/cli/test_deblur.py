@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from skimage import data
 
 pytest.importorskip("typer")
 
 import unconv.pictures.restoration as library
 from unconv import psf
 from unconv.pictures import damped_restoration
-from unconv.pictures.formats import read_picture
+from unconv.pictures.formats import Picture, read_picture, write_picture
 
 from .commands import (
     contents,
@@ -112,8 +113,10 @@ def test_by_the_spectra_of_the_picture(tmp_path: Path):
     sharp = save(tmp_path / "a.npy", 1, 64, 60, dtype="float64")
     noisy, restored = tmp_path / "b.npy", tmp_path / "c.npy"
     run("blur", sharp, "-o", noisy, "--psf", "disk:2", "--noise-std", 0.01)
-    facts = succeed("deblur", noisy, "-o", restored, "--psf", "disk:2")
-    expected = library.deblur(torch.from_numpy(read_picture(noisy).planes), psf.disk(2))
+    options = "--psf", "disk:2", "--prior", "wiener"
+    facts = succeed("deblur", noisy, "-o", restored, *options)
+    y = torch.from_numpy(read_picture(noisy).planes)
+    expected = library.deblur(y, psf.disk(2), prior="wiener")
     assert facts["prior"] == "wiener"
     assert expected.data is not None
     assert facts["data"] == expected.data.sentence
@@ -265,6 +268,7 @@ def test_not_certified(tmp_path: Path, monkeypatch, as_json):
     monkeypatch.setattr(library, "deblur", doubtful)
     source, target = save(tmp_path / "in.png", 3, 24, 20), tmp_path / "out.png"
     options = ["--json"] if as_json else []
+    options += "--prior", "wiener"
     result = run("deblur", source, "-o", target, "--psf", "disk:1", *options)
     assert result.exit_code == 5
     assert "Traceback" not in result.output
@@ -275,6 +279,71 @@ def test_not_certified(tmp_path: Path, monkeypatch, as_json):
         assert facts["advice"] == "use float64"
     else:
         assert "use float64" in result.stdout
+
+
+def blurred_photograph(path: Path) -> np.ndarray:
+    """A part of a photograph under disk:2.5 with noise, as a file; the sharp one, (1, 80, 80)."""
+    x = data.camera()[None, 100:260:2, 200:360:2] / 255
+    generator = np.random.default_rng(0)
+    y = library.blur(torch.from_numpy(x), psf.disk(2.5)).numpy()
+    write_picture(path, Picture(y + 0.01 * generator.standard_normal(y.shape)))
+    return x
+
+
+@pytest.mark.parametrize(
+    ("options", "prior"),
+    [((), "dct"), (("--prior", "tv"), "tv"), (("--prior", "tv", "--strength", "1e-3"), "tv")],
+)
+def test_priors_that_keep_edges(tmp_path: Path, options, prior):
+    source, target = tmp_path / "in.npy", tmp_path / "out.npy"
+    x = blurred_photograph(source)
+    facts = succeed("deblur", source, "-o", target, "--psf", "disk:2.5", *options)
+    assert facts["prior"] == prior
+    assert facts["converged"] is True
+    assert len(facts["gap"]) == len(facts["iterations"]) == len(facts["strength"]) == 1
+    if prior == "tv":
+        assert facts["gap"][0] <= 1e-3
+        assert "proven" in facts["advice"]
+    if "--strength" in options:
+        assert facts["strength"] == [pytest.approx(1e-3)]
+    blurred = decibels(read_picture(source).planes, x)
+    assert decibels(read_picture(target).planes, x) > blurred + 2
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--prior", "tvv"), ("prior='tvv' is not known", "'tv'")),
+        (("--strength", "much"), ("--strength 'much'", "number above 0, or auto")),
+        (("--prior", "dct", "--noise-model", "poisson"), ("use prior='tv'",)),
+        (("--prior", "damp", "--nonnegative"), ("use prior='tv'",)),
+    ],
+)
+def test_wrong_priors(tmp_path: Path, options, says):
+    source = save(tmp_path / "in.png", 1, 24, 20)
+    fail(tmp_path, 2, "deblur", source, "-o", tmp_path / "o.png", "--psf", PSF, *options, says=says)
+
+
+def test_what_an_interrupted_restoration_has_got_to(tmp_path: Path, monkeypatch):
+    restore = library.deblur
+
+    def interrupted(*args, **kwargs):
+        def progress(step: str) -> None:
+            if step == "dct: step 3":
+                raise KeyboardInterrupt
+
+        return restore(*args, **kwargs | {"progress": progress})
+
+    monkeypatch.setattr(library, "deblur", interrupted)
+    source, target = tmp_path / "in.npy", tmp_path / "out.png"
+    blurred_photograph(source)
+    options = "deblur", source, "-o", target, "--psf", "disk:2.5"
+    assert run(*options).exit_code == 130
+    assert not target.exists()
+    result = run(*options, "--keep-partial")
+    assert result.exit_code == 5
+    assert "interrupted" in result.stdout
+    assert read_picture(target).planes.shape == (1, 80, 80)
 
 
 ITERATED = "--psf", "disk:4", "--damp", 0.1, "--memory-limit", "20MB"

@@ -30,7 +30,7 @@ def is_psf(values: torch.Tensor) -> None:
     assert values.dtype == F64
     assert values.ndim == 2
     assert all(k % 2 == 1 for k in values.shape)
-    assert float(values.min()) > -1e-15
+    assert float(values.min()) >= 0
     assert float(values.sum()) == pytest.approx(1, abs=1e-13)
     torch.testing.assert_close(values, values.flip(0, 1), rtol=0, atol=1e-12)
 

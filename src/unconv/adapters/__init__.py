@@ -8,6 +8,7 @@ which inherits from one of SciPy's, is made when it is first asked for.
 from typing import TYPE_CHECKING, Any
 
 from ..operators.scipy_operator import scipy_operator_class
+from .deepinv_denoiser import from_deepinv_denoiser
 from .deepinv_physics import ExactMaps, as_deepinv
 from .h_functions import HFunctions, as_h_functions
 from .scipy_operator import as_scipy
@@ -22,6 +23,7 @@ __all__ = [
     "as_deepinv",
     "as_h_functions",
     "as_scipy",
+    "from_deepinv_denoiser",
 ]
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import importlib
 import math
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -32,6 +31,7 @@ from ..numerics.checks import (
 )
 from ..operators.convolution import Convolution
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT, EXPECTED_SOLVES
+from ..regularize.prox import Prox, damp_of
 from .checks import check_convolution
 
 
@@ -86,7 +86,7 @@ class ExactMaps(nn.Module):
             method=method,
             check_finite=check_finite,
         )
-        self._factors = FactorCache()
+        self._factors, self._prox_of = FactorCache(), Prox()
 
     def A(self, x: Tensor) -> Tensor:
         """A x, (N, *domain_shape) -> (N, *range_shape)."""
@@ -137,10 +137,7 @@ class ExactMaps(nn.Module):
         return self._prox(z, y, gamma)
 
     def _prox(self, z: Tensor, y: Tensor, gamma: float | Tensor) -> Tensor:
-        return z + self._tikhonov(gamma)(y - self.op(z))
-
-    def _tikhonov(self, gamma: float | Tensor) -> InverseOperator:
-        """(AᴴA + 1/γ)⁻¹Aᴴ, factored for the value of γ and differentiable in γ."""
+        """For a γ of one element, differentiable in it."""
         if isinstance(gamma, Tensor) and gamma.numel() != 1:
             raise ValueError(f"gamma has shape {tuple(gamma.shape)}; give one, or one a sample.")
         check_number(
@@ -149,15 +146,8 @@ class ExactMaps(nn.Module):
             positive=True,
             why="; the limits of the prox are z and z + A_dagger(y - A(z))",
         )
-        gamma = torch.as_tensor(gamma, dtype=torch.float64, device=self.op.device).reshape(())
-        damp = gamma**-0.5
-        value = damp.item()
-
-        def factor() -> InverseOperator:
-            return factorize(self.op, replace(self._request.undamped(), damp=value))
-
-        inverse = self._factors.get(value, [self.op.weight], factor)
-        return inverse.bound_to(self.op.weight, damp)
+        rho = 1 / torch.as_tensor(gamma, dtype=torch.float64, device=self.op.device)
+        return self._prox_of(self.op, z, y, damp_of(rho, self.op.device), self._request)
 
 
 def as_deepinv(

@@ -10,6 +10,7 @@ import typer
 from ..pictures import restoration as library
 from ..pictures.formats import PictureError, check_writable
 from ..pictures.formats.files import check_replaceable
+from ..pictures.prior_choice import DAMP_RULES
 from .common import (
     DEFAULT_MEMORY,
     UNCERTIFIED,
@@ -50,14 +51,35 @@ def deblur(
     psf_background: BackgroundOption = "off",
     psf_center: CenterOption = False,
     prior: Annotated[
-        str | None,
+        str,
         typer.Option(
-            help="wiener (least expected error, with the spectra of scene and noise read from the "
-            "picture) or damp; by default wiener unless a damp or an invented boundary is given. "
-            "Asked for, wiener restores a picture that contradicts the psf too, which else is "
-            "given back as it was."
+            help="auto (dct, where the noise is as it should be, else wiener), dct (few cosines in "
+            "every block), tv (total variation), sparse (gradients), hessian (second differences), "
+            "wiener (the linear estimate of least expected error), or damp. Asked for by name, a "
+            "picture that contradicts the psf is restored too, which else is given back as it was."
         ),
-    ] = None,
+    ] = "auto",
+    strength: Annotated[
+        str,
+        typer.Option(help="Of tv, sparse and hessian: a number, or auto for the least risk."),
+    ] = "auto",
+    nonnegative: Annotated[
+        bool, typer.Option("--nonnegative", help="No pixel below zero (dct, tv, sparse, hessian).")
+    ] = False,
+    noise_model: Annotated[
+        str,
+        typer.Option(
+            help="gaussian, or poisson where the values of the file are counts of photons "
+            "(tv, sparse, hessian)."
+        ),
+    ] = "gaussian",
+    keep_partial: Annotated[
+        bool,
+        typer.Option(
+            "--keep-partial",
+            help="On Ctrl-C write what dct, tv, sparse or hessian have got to; else nothing.",
+        ),
+    ] = False,
     damp: Annotated[
         str | None,
         typer.Option(
@@ -95,7 +117,9 @@ def deblur(
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Restore a blurred picture: x = E[scene | y], or argmin ‖psf ∗ x − y‖² + damp²‖x − mean‖².
+    """Restore a blurred picture: x = E[scene | y], and from there with a prior that keeps edges.
+
+    Or by damping: x = argmin ‖psf ∗ x − y‖² + damp²‖x − mean‖².
 
     NaN, bad and saturated pixels are missing data and come out restored.
 
@@ -116,6 +140,10 @@ def deblur(
         psf=kernel,
         psf_text=psf,
         prior=prior,
+        strength=_strength(strength),
+        nonnegative=nonnegative,
+        noise_model=noise_model,
+        keep_partial=keep_partial,
         damp=wanted_damp,
         noise_std=noise_std,
         boundary=boundary,
@@ -147,11 +175,20 @@ def _check_page(page: Path) -> None:
 
 
 def _damp(text: str) -> float | str:
-    if text in (*library.DAMP_RULES, "lcurve"):  # which the library refuses, with its reason
+    if text in (*DAMP_RULES, "lcurve"):  # which the library refuses, with its reason
         return text
     try:
         return float(text)
     except ValueError:
         raise ValueError(
-            f"--damp {text!r} must be a number >= 0 or one of {', '.join(library.DAMP_RULES)}."
+            f"--damp {text!r} must be a number >= 0 or one of {', '.join(DAMP_RULES)}."
         ) from None
+
+
+def _strength(text: str) -> float | str:
+    if text == "auto":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"--strength {text!r} must be a number above 0, or auto.") from None

@@ -67,9 +67,12 @@ def level_of(saturation: str, source: Picture) -> float | str:
             f"--saturation {saturation!r} must be auto, off or a level, such as 0.98 of white or "
             "4095 as stored."
         )
-    if source.dtype.kind == "u" and level > 1:
-        return level / float(np.iinfo(source.dtype).max)
-    return level
+    return level / white_of(source) if level > 1 else level
+
+
+def white_of(source: Picture) -> float:
+    """What the file stores for a pixel of 1."""
+    return float(np.iinfo(source.dtype).max) if source.dtype.kind == "u" else 1.0
 
 
 def read_mask(path: Path, max_pixels: int) -> Tensor:  # -> (H, W) bool

@@ -31,6 +31,7 @@ from .picture_options import (
     notes_on,
     question_noise,
     transparent,
+    white_of,
 )
 from .report_page import drawn_page
 
@@ -44,7 +45,8 @@ class Wanted:
     Attributes
     ----------
     psf, psf_text : (h, w), and as it was typed
-    prior, damp : 'wiener' or 'damp', a number or the name of a rule; None for the library's choice
+    prior, strength, nonnegative, noise_model, keep_partial : as of the library
+    damp : a number or the name of a rule; None for the library's choice
     light : 'auto', 'linear' or 'as-is'
     saturation : 'auto', 'off' or a level as typed
     bad, mask : (H, W) bool or None, and its file
@@ -52,7 +54,11 @@ class Wanted:
 
     psf: Tensor
     psf_text: str
-    prior: str | None
+    prior: str
+    strength: float | str
+    nonnegative: bool
+    noise_model: str
+    keep_partial: bool
     damp: float | str | None
     noise_std: float | None
     boundary: str
@@ -114,7 +120,7 @@ def restore_file(
     answer = check_finite(restored.planes)
     answer = srgb_from_linear(answer) if wanted.light == "linear" else answer
     notes = [*notes_on(source), *(found.notes if restored.data is None else ())]
-    proven = bool((restored.certificate.error_bound <= wanted.tol).all())
+    proven = _is_proven(restored, wanted.tol)
     facts = _facts(picture, output, planes, restored, found, wanted) | {"converged": proven}
     facts |= _evidence(restored) | ({"light_chosen": light.why} if light.why else {})
     drawn = None
@@ -231,6 +237,11 @@ def _restored(
             wanted.psf,
             prior=wanted.prior,
             damp=wanted.damp,
+            strength=wanted.strength,
+            nonnegative=wanted.nonnegative,
+            noise_model=wanted.noise_model,
+            counts=white_of(source),
+            keep_partial=wanted.keep_partial,
             boundary=wanted.boundary,
             noise_std=wanted.noise_std,
             observed=seen,
@@ -242,13 +253,13 @@ def _restored(
             progress=step,
         )
     except MemoryLimitError as error:
-        prior = "damp" if wanted.prior is None and wanted.damp is not None else "wiener"
+        prior = "damp" if wanted.damp is not None else wanted.prior
         need = memory_needed(
             planes,
             wanted.psf,
             boundary=wanted.boundary,
             observed=found.observed,
-            prior=wanted.prior or prior,
+            prior=prior,
             tol=wanted.tol,
         )
         if need <= wanted.memory_limit:  # pixels that were found bad take more
@@ -319,7 +330,28 @@ def _doubts_of(restored: library.Restored, wanted: Wanted) -> list[str]:
     return ([] if small is None else [small]) + ([choice.advice] if failed else [])
 
 
+def _is_proven(restored: library.Restored, tol: float) -> bool:
+    """Whether the equations were solved as far as was asked for."""
+    if any(one.partial for one in restored.sharpened):
+        return False
+    certificates = [one.certificate for one in restored.sharpened if one.certificate is not None]
+    if certificates:
+        return all(bool(c.converged.all()) for c in certificates)
+    return bool((restored.certificate.error_bound <= tol).all())
+
+
 def _evidence(restored: library.Restored) -> dict[str, Any]:
+    ends = [one.certificate for one in restored.sharpened if one.certificate is not None]
+    if ends:
+        return {
+            "method": ends[0].method,
+            "strength": [one.strength for one in restored.sharpened],
+            "iterations": [int(c.iterations[0]) for c in ends],
+            "gap": [float(c.gap[0]) for c in ends],
+            "advice": ends[0].advice,
+        }
+    if restored.sharpened:
+        return {"method": "splitting", "advice": "interrupted: what it had got to was written"}
     certificate = restored.certificate
     return {
         "method": certificate.method,

@@ -16,6 +16,7 @@ from ..inverse import (
     request_of,
     solve,
 )
+from ..inverse.plan import check_method, damp_value
 from ..numerics.checks import check_flag, check_number
 from ..numerics.compiled import outside_graphs
 from ..operators.convolution import Convolution
@@ -23,6 +24,7 @@ from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT, EXPECTED_SOLVES
 from ..regularize.filters import filtered_inverse
 from ..regularize.penalized import penalized, solve_penalized
 from ..regularize.penalty import Penalty
+from ..regularize.prox import Prox, damp_of
 from ..regularize.wiener.estimator import wiener_inverse
 
 
@@ -194,6 +196,79 @@ class InverseMethods(Convolution):
         if penalty is None:
             return factorize(self, request)
         return penalized(self, penalty, request)
+
+    @outside_graphs
+    def prox(
+        self,
+        v: Tensor,
+        y: Tensor,
+        rho: float | Tensor,
+        *,
+        method: str = "auto",
+        memory_limit: float = DEFAULT_MEMORY_LIMIT,
+        expected_solves: int = EXPECTED_SOLVES,
+        tol: float | None = None,
+        maxiter: int | None = None,
+        check_finite: bool = True,
+    ) -> Tensor:
+        """argmin ½‖Ax − y‖² + (rho/2)‖x − v‖², exactly: the step of ADMM, plug and play, diffusion.
+
+        It is v + (AᴴA + rho)⁻¹Aᴴ(y − Av).  The factors of the last four rho are kept with the
+        operator, as long as its weight does not change.
+
+        Parameters
+        ----------
+        v : (N, *domain_shape)
+        y : (N, *range_shape)
+        rho : a number above 0, or a tensor of one element, of which a gradient may be asked
+        method, memory_limit, expected_solves, tol, maxiter, check_finite
+            As in `tikhonov` with damp = √rho.
+
+        Returns
+        -------
+        (N, *domain_shape)
+
+        Raises
+        ------
+        ValueError, TypeError
+            If v or y does not fit the operator, or rho is no number above 0.
+
+        Notes
+        -----
+        Differentiable in v, y, rho and the weight.
+
+        Examples
+        --------
+        >>> import torch, unconv
+        >>> A = unconv.ConvOperator(torch.rand(1, 1, 3, 3).double(), (8, 8))
+        >>> v, y = torch.rand(1, 1, 8, 8).double(), torch.rand(1, 1, 6, 6).double()
+        >>> x = A.prox(v, y, 0.5)
+        >>> bool(torch.allclose(A.H(A(x) - y) + 0.5 * (x - v), 0 * x, atol=1e-6))
+        True
+
+        References
+        ----------
+        Parikh & Boyd, "Proximal Algorithms", Foundations and Trends in Optimization 1 (2014).
+        """
+        self._check(v, self.domain_shape)
+        self._check(y, self.range_shape)
+        if len(v) != len(y):
+            raise ValueError(f"v holds {len(v)} samples and y {len(y)}; give one v for each y.")
+        check_number("rho", damp_value(rho, "rho"), positive=True, why="; for rho = 0 use lstsq")
+        check_method(method)
+        request = request_of(
+            0.0,
+            None,
+            0.0,
+            memory_limit,
+            expected_solves,
+            tol,
+            maxiter,
+            method=method,
+            check_finite=check_finite,
+        )
+        kept = self.__dict__.setdefault("_prox", Prox())
+        return kept(self, v, y, damp_of(rho, self.device), request)
 
     @outside_graphs
     def wiener(

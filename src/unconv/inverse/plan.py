@@ -273,18 +273,18 @@ def request_of(
     )
 
 
-def damp_value(damp: float | Tensor) -> float:
+def damp_value(damp: float | Tensor, name: str = "damp") -> float:
     """The number that a damp is, given as one or as a tensor that a gradient may be asked of."""
     if isinstance(damp, Tensor):
-        check_tensor("damp", damp)
+        check_tensor(name, damp)
         if damp.numel() != 1 or damp.is_complex():
             raise TypeError(
-                f"damp must be a number or a real tensor of one element, got {damp.dtype} of shape "
-                f"{tuple(damp.shape)}; solve for one damp after the other."
+                f"{name} must be a number or a real tensor of one element, got {damp.dtype} of "
+                f"shape {tuple(damp.shape)}; solve for one {name} after the other."
             )
-        check_values("damp", damp)
+        check_values(name, damp)
         damp = with_values(_one_number, damp)
-    return check_number("damp", damp)
+    return check_number(name, damp)
 
 
 def check_damp(damp: float | Tensor | None, op: Convolution) -> None:

@@ -61,7 +61,7 @@ def memory_needed(
     op = blur_operator(psf, check_sizes(planes, psf, larger_psf=boundary == "valid"), boundary)
     if observed is not None:
         op = op.observed(checked_observed(observed, planes.shape[1:]))
-    if prior == "wiener" and boundary == "valid":
+    if prior != "damp" and boundary == "valid":
         return _of_wiener(op, tol)
     options: dict[str, Any] = {"expected_solves": len(planes), "tol": tol, "memory_limit": math.inf}
     needs = [op.plan(damp=_USUAL_DAMP, **options).memory]

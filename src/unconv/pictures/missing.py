@@ -92,6 +92,8 @@ def find_missing(
     check_values("planes", check_real_tensor("planes", planes))
     if planes.ndim != 3 or planes.numel() == 0:
         raise ValueError(f"a picture must have shape (C, H, W), got {tuple(planes.shape)}.")
+    if white is not None:
+        check_number("white", white)
     hidden = {"not finite": ~planes.isfinite().all(0)}
     for name, marked in (("masked", bad), ("transparent", transparent)):
         if marked is not None:

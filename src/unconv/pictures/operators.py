@@ -16,7 +16,10 @@ from ..numerics.checks import (
 
 BOUNDARIES = ("circular", "zeros", "reflect", "replicate", "symmetric", "valid")
 
-PRIORS = ("wiener", "damp")
+EDGE_PRIORS = ("dct", "tv", "sparse", "hessian")
+"""Those of `unconv.restoration`, which start from the Wiener filter's scene."""
+
+PRIORS = ("auto", "wiener", "damp", *EDGE_PRIORS)
 
 LEAST_SIZE = 12
 """Samples along each axis from which spectra can be read."""
@@ -24,7 +27,9 @@ LEAST_SIZE = 12
 _SMALL_PICTURE = 20  # samples along an axis: what is read from fewer is often wrong
 
 
-def blur_operator(psf: Tensor, size: tuple[int, int], boundary: str = "circular") -> ConvOperator:
+def blur_operator(
+    psf: Tensor, size: tuple[int, int], boundary: str = "circular", *, channels: int = 1
+) -> ConvOperator:
     """The operator that blurs grey pictures into (H, W) = `size`.
 
     Parameters
@@ -34,11 +39,12 @@ def blur_operator(psf: Tensor, size: tuple[int, int], boundary: str = "circular"
         What lies outside the picture: itself again ('circular'), black ('zeros'), its mirror image
         ('reflect', 'symmetric'), its edge ('replicate'), or a larger scene that is restored too
         ('valid': x then has h−1 and w−1 samples more than y).
+    channels : blurred by the same psf, each by itself
 
     Returns
     -------
     ConvOperator
-        Of one channel, for batches (C, 1, H, W) of grey planes.
+        By default of one channel, for batches (C, 1, H, W) of grey planes.
 
     Raises
     ------
@@ -58,11 +64,14 @@ def blur_operator(psf: Tensor, size: tuple[int, int], boundary: str = "circular"
     kernel = psf[None, None]
     if boundary == "circular" and (h > size[0] or w > size[1]):
         kernel = _wrapped(psf, (size[0], size[1]))[None, None]
+    kernel = kernel.repeat(channels, 1, 1, 1)
     if boundary == "valid":
         larger = size[0] + h - 1, size[1] + w - 1
-        return ConvOperator(kernel, larger, padding="valid", flip=True)
+        return ConvOperator(kernel, larger, padding="valid", flip=True, groups=channels)
     # Flipped, the middle sample h//2 meets the output when ⌊(h−1)/2⌋ samples are padded before.
-    return ConvOperator(kernel, size, padding="same", padding_mode=boundary, flip=True)
+    return ConvOperator(
+        kernel, size, padding="same", padding_mode=boundary, flip=True, groups=channels
+    )
 
 
 def _wrapped(psf: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,9 +1,10 @@
 """Blur and restore pictures: the operator, the prior, what is read from the picture.
 
-A picture y is the true convolution of a sharp one with a psf, plus noise.  Two priors restore it:
+A picture y is the true convolution of a sharp one with a psf, plus noise.  Priors restore it:
 
     wiener   the linear estimate of least expected error, for spectra of scene and noise that are
              read from the picture (wiener_restoration.py)
+    dct, tv, sparse, hessian      from there on with a prior that keeps edges (edges.py)
     damp     x = argmin ‖A x − y‖² + damp² ‖x − x₀‖²,  x₀ = the mean of y, constant
 
 so that detail is pulled towards grey and never the picture towards black.  The colours of a picture
@@ -24,7 +25,6 @@ import torch
 from torch import Tensor
 
 from ..inverse import Certificate, Plan
-from ..inverse.plan import damp_value
 from ..numerics.checks import (
     check_choice,
     check_count,
@@ -39,13 +39,20 @@ from ..numerics.compiled import outside_graphs
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from ..parameter_choice import DampChoice
 from ..parameter_choice.noise_models import JpegRounding
-from ..parameter_choice.rules import RULES
 from ..parameter_choice.whittle import PictureSpectra
 from .damped_restoration import faded_out, restore_damped
 from .data_report import DataReport
+from .edges import Sharpened
 from .memory import check_memory, memory_needed
 from .missing import check_saturation, checked_observed, find_missing
-from .operators import BOUNDARIES, LEAST_SIZE, PRIORS, blur_operator, check_sizes, frame
+from .operators import (
+    BOUNDARIES,
+    PRIORS,
+    blur_operator,
+    check_sizes,
+    frame,
+)
+from .prior_choice import checked_damp, chosen_prior, edges_of
 from .series import Series
 from .wiener_restoration import Question, Scene, restore
 
@@ -61,9 +68,6 @@ __all__ = [
     "frame",
 ]
 
-DAMP_RULES = ("risk", *(rule for rule in RULES if rule != "lcurve"))
-"""Rules that serve pictures: the L-curve of a picture has no corner."""
-
 TOL = 1e-4
 """Relative error at which an iteration stops: about 0.01 of 255 grey levels, 1e-5 dB of PSNR."""
 
@@ -74,7 +78,7 @@ class Restored(NamedTuple):
     Attributes
     ----------
     planes : (C, H, W)
-    prior : 'wiener' or 'damp', what restored it
+    prior : what restored it, one of `PRIORS` but 'auto'
     damp : as given or chosen, None for 'wiener'
     choice : how it was chosen, None where it was given or the picture is even
     residual
@@ -84,6 +88,7 @@ class Restored(NamedTuple):
     spectra : of scene and noise, one a component that was restored by itself; empty for 'damp'
     data : what was concluded about the data; None for 'damp'
     scene : what was restored beyond the edges too; None for 'damp'
+    sharpened : what a prior that keeps edges made of each component; empty for the others
     """
 
     planes: Tensor
@@ -96,6 +101,7 @@ class Restored(NamedTuple):
     spectra: tuple[PictureSpectra, ...] = ()
     data: DataReport | None = None
     scene: Scene | None = None
+    sharpened: tuple[Sharpened, ...] = ()
 
 
 @outside_graphs
@@ -156,13 +162,18 @@ def deblur(
     planes: Tensor,
     psf: Tensor,
     *,
-    prior: str | None = None,
+    prior: str = "auto",
     damp: float | str | None = None,
+    strength: float | str = "auto",
+    nonnegative: bool = False,
+    noise_model: str = "gaussian",
+    counts: float = 1.0,
     boundary: str = "valid",
     noise_std: float | None = None,
     observed: Tensor | None = None,
     saturation: float | str = "auto",
     jpeg: Sequence[JpegRounding] | None = None,
+    keep_partial: bool = False,
     series: Series | None = None,
     tol: float = TOL,
     memory_limit: float = DEFAULT_MEMORY_LIMIT,
@@ -175,14 +186,22 @@ def deblur(
     planes : (C, H, W), floating point; NaN and infinities are missing data
     psf : (h, w); it should sum to 1
     prior
-        'wiener', the estimate of least expected error with spectra read from the picture, or
-        'damp'.  By default 'wiener', but 'damp' where a damp is given, where padding invents what
-        lies outside, and for even pictures and those under 12 samples; and a picture that
-        contradicts the psf is given back as it was (`data.psf_refused`), its missing pixels filled.
+        'wiener', the linear estimate of least expected error, with spectra read from the picture;
+        'dct' (few cosines in every overlapping block; the best of these for photographs), 'tv',
+        'sparse' or 'hessian' (penalties on differences), which go on from there and keep edges;
+        or 'damp'.  'auto', the default, is 'dct' with boundary='valid' where the noise is as its
+        model says, and else 'wiener'; but 'damp' where a damp is given, where padding invents what
+        lies outside, and for even pictures and those under 12 samples.
     damp
         A number, or the rule that chooses it: 'risk' (least expected error for pictures), 'gcv',
         'discrepancy' or 'sure' (`unconv.parameter_choice.choose_damp`), applied to the circular
         operator of the same psf and the picture faded out towards its edges.
+    strength : of 'tv', 'sparse', 'hessian' and 'dct', as in `unconv.restore`
+    nonnegative : whether no pixel may be below zero, for the same
+    noise_model
+        'gaussian', or 'poisson' where the noise is that of counted photons, for 'tv', 'sparse' and
+        'hessian'
+    counts : photons of a pixel of 1, for 'poisson': 255 for the values of an 8-bit file, say
     boundary
         What lies outside the picture: itself again ('circular'), black ('zeros'), its mirror image
         ('reflect', 'symmetric'), its edge ('replicate'), or a larger scene that is restored too
@@ -197,6 +216,9 @@ def deblur(
     jpeg
         The rounding of the JPEG that the picture was stored as: one for a grey picture, three for
         luminance and chrominances of one in colour (`unconv.pictures.jpeg_rounding`)
+    keep_partial
+        Whether an interrupt (KeyboardInterrupt) while a prior that keeps edges is at work gives the
+        picture that it has got to, with `partial` set, instead of none.
     series : where factors for a damp are kept from one picture to the next of its size
     tol : error_bound to reach, and above which the certificate does not count as converged
     progress : is told what begins
@@ -231,11 +253,12 @@ def deblur(
         _check_jpeg(jpeg, len(planes))
     if series is not None:
         check_kind("series", series, Series, "make one with unconv.pictures.Series()")
-    damp = _checked_damp(damp)
+    damp = checked_damp(damp)
     check_saturation(saturation)
     seen = _checked_seen(planes, observed)
     kernel, say = psf.to(planes), progress or (lambda step: None)
-    chosen = _prior(prior, damp, boundary, planes, seen)
+    chosen = chosen_prior(prior, damp, boundary, planes, seen)
+    edges = edges_of(prior, chosen, strength, nonnegative, noise_model, counts, keep_partial)
     need = memory_needed(planes, kernel, boundary=boundary, prior=chosen, tol=tol)
     check_memory(need, check_memory_limit(memory_limit))
     if chosen == "damp":
@@ -246,18 +269,32 @@ def deblur(
         )
         plan = x.certificate.plan
         return Restored(x.planes, "damp", x.damp, x.choice, x.residual, plan, x.certificate)
-    if not psf.detach().any():
-        raise ValueError("the psf is zero everywhere; check how it was made.")
     kernel = psf.to(device=planes.device, dtype=torch.float64)
-    insist = prior is not None
     question = Question(
-        kernel, boundary, jpeg, noise_std, saturation, insist, tol, memory_limit, say
+        kernel,
+        boundary,
+        jpeg,
+        noise_std,
+        saturation,
+        prior != "auto",
+        edges,
+        tol,
+        memory_limit,
+        say,
     )
+    return _from_its_spectra(planes, seen, question)
+
+
+def _from_its_spectra(planes: Tensor, seen: Tensor, question: Question) -> Restored:
+    """By the Wiener filter, and what goes on from it."""
+    if not bool(question.psf.any()):
+        raise ValueError("the psf is zero everywhere; check how it was made.")
     with torch.no_grad():
         found = restore(planes.double(), None if bool(seen.all()) else seen, question)
+    edges = question.edges
     return Restored(
         planes=found.planes.to(planes.dtype),
-        prior="wiener",
+        prior=edges.prior if edges is not None and found.sharpened else "wiener",
         damp=None,
         choice=None,
         residual=found.residual.to(planes.dtype),
@@ -266,6 +303,7 @@ def deblur(
         spectra=found.spectra,
         data=found.report,
         scene=found.scene._replace(planes=found.scene.planes.to(planes.dtype)),
+        sharpened=found.sharpened,
     )
 
 
@@ -282,18 +320,6 @@ def _check_jpeg(jpeg: Sequence[JpegRounding], planes: int) -> None:
         )
 
 
-def _checked_damp(damp: float | str | None) -> float | str | None:
-    if isinstance(damp, str):
-        if damp == "lcurve":
-            raise ValueError(
-                "damp='lcurve' does not serve pictures, whose L-curve has no corner; use one of "
-                f"{', '.join(DAMP_RULES)}."
-            )
-        check_choice("damp", damp, DAMP_RULES)
-        return damp
-    return damp if damp is None else damp_value(damp)
-
-
 def _checked_seen(planes: Tensor, observed: Tensor | None) -> Tensor:
     """(H, W) bool: what is finite in all colours and was not excluded."""
     seen = planes.detach().isfinite().all(0)
@@ -305,24 +331,3 @@ def _checked_seen(planes: Tensor, observed: Tensor | None) -> Tensor:
     if not bool(seen.any()):
         raise ValueError("observed excludes every finite pixel; it must be True where seen.")
     return seen
-
-
-def _prior(
-    prior: str | None, damp: float | str | None, boundary: str, planes: Tensor, seen: Tensor
-) -> str:
-    """What restores the picture; see `deblur`."""
-    if prior is not None:
-        check_choice("prior", prior, PRIORS)
-    why = None
-    data = planes.detach()[:, seen]
-    if boundary not in ("valid", "circular"):
-        why = f"boundary={boundary!r} invents what lies outside, which is no part of its scene"
-    elif min(planes.shape[1:]) < LEAST_SIZE:
-        why = f"no spectrum can be read from fewer than {LEAST_SIZE} samples along an axis"
-    elif bool((data.amax(1) == data.amin(1)).all()):
-        why = "the picture is even"
-    if prior == "wiener" and damp is not None:
-        raise ValueError("prior='wiener' takes no damp; give one of the two.")
-    if prior == "wiener" and why is not None:
-        raise ValueError(f"prior='wiener' does not serve: {why}; use prior='damp'.")
-    return prior or ("wiener" if damp is None and why is None else "damp")

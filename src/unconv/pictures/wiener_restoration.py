@@ -38,6 +38,7 @@ from ..parameter_choice.whittle import Periodogram, PictureSpectra
 from .bad_pixels import filled, frame_around
 from .components import parts_of, read, together
 from .data_report import Component, DataReport, How, concluded
+from .edges import Edges, Sharpened, sharpened
 from .memory import MARGIN
 from .missing import find_missing
 from .operators import LEAST_SIZE, blur_operator, frame
@@ -75,6 +76,7 @@ class Answer(NamedTuple):
     spectra: tuple[PictureSpectra, ...]
     certificate: Certificate
     report: DataReport
+    sharpened: tuple[Sharpened, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Question:
     noise_std : of white noise, if it is known
     saturation : 'auto', 'off' or the level at which the sensor is full
     insist : to restore with a psf that the picture contradicts
+    edges : the prior that goes on from the filter's scene, if one does
     tol, memory_limit : of the solves
     say : is told what begins
     """
@@ -99,6 +102,7 @@ class Question:
     noise_std: float | None
     saturation: float | str
     insist: bool
+    edges: Edges | None
     tol: float
     memory_limit: float
     say: Callable[[str], None]
@@ -126,8 +130,11 @@ def restore(planes: Tensor, observed: Tensor | None, question: Question) -> Answ
     excluded = {why: count for why, count in counts.items() if count}
     answer = _answer(planes, border, seen, found, question, notes, excluded)
     inside, circular = _inside(planes, border), question.boundary == "circular"
+    refused = answer.report.psf_refused and not question.insist
+    if question.edges is not None and not refused:
+        answer = _with_edges(answer, planes, border, seen, found, question, question.edges)
     answer.residual[inside] += torch.where(seen, waves, 0.0)  # no part of what x explains
-    if answer.report.psf_refused and not question.insist:
+    if refused:
         fitted = together([c.fitted for c in found], question.jpeg)
         answer.planes[inside] = torch.where(first, inner, fitted)
         return answer
@@ -319,15 +326,9 @@ def _answer(
     excluded: Mapping[str, int],
 ) -> Answer:
     """Planes of the whole picture, with its frame, and all that is to be said."""
-    scene = together([c.x for c in found], q.jpeg)
-    x = frame(scene, q.psf) if q.boundary == "valid" else scene
-    top, left = ((n - 1) // 2 if q.boundary == "valid" else 0 for n in q.psf.shape)
-    of_picture = slice(top, top + x.shape[1]), slice(left, left + x.shape[2])
-    inside = _inside(planes, border)
-    residual = torch.zeros_like(planes)
-    residual[inside] = together([c.residual for c in found], q.jpeg)
-    whole, observed = planes.clone(), torch.zeros_like(planes[0], dtype=torch.bool)
-    whole[inside], observed[inside[1:]] = x, seen
+    whole, scene, residual = _composed(planes, border, found, q)
+    observed = torch.zeros_like(planes[0], dtype=torch.bool)
+    observed[_inside(planes, border)[1:]] = seen
     parts = torch.cat([torch.where(seen, c.residual + c.fitted, 0.0) for c in found])
     residuals = ratio(norms(torch.cat([c.residual for c in found])), norms(parts))
     certificate = certificate_of([c.how for c in found], residuals, q.tol)
@@ -335,7 +336,41 @@ def _answer(
     report = concluded(found, seen, q.psf, notes, excluded, insist=q.insist)
     report = report._replace(observed=observed)
     spectra = tuple(c.spectra for c in found)
-    return Answer(whole, Scene(scene, of_picture), residual, spectra, certificate, report)
+    return Answer(whole, scene, residual, spectra, certificate, report)
+
+
+def _composed(
+    planes: Tensor, border: tuple[int, int, int, int], found: Sequence[Component], q: Question
+) -> tuple[Tensor, Scene, Tensor]:
+    """Planes of the whole picture, the scene that was restored and the residual."""
+    scene = together([c.x for c in found], q.jpeg)
+    x = frame(scene, q.psf) if q.boundary == "valid" else scene
+    top, left = ((n - 1) // 2 if q.boundary == "valid" else 0 for n in q.psf.shape)
+    of_picture = slice(top, top + x.shape[1]), slice(left, left + x.shape[2])
+    inside = _inside(planes, border)
+    residual, whole = torch.zeros_like(planes), planes.clone()
+    residual[inside] = together([c.residual for c in found], q.jpeg)
+    whole[inside] = x
+    return whole, Scene(scene, of_picture), residual
+
+
+def _with_edges(
+    answer: Answer,
+    planes: Tensor,
+    border: tuple[int, int, int, int],
+    seen: Tensor,
+    found: Sequence[Component],
+    q: Question,
+    edges: Edges,
+) -> Answer:
+    """The answer with a prior that keeps edges; of 'auto' where the model of the noise holds."""
+    if edges.unless_worse and not all(c.whiteness.is_white for c in found):
+        return answer
+    new = tuple(sharpened(c, seen, q.psf, q.boundary, edges, q.say, q.memory_limit) for c in found)
+    if all(one.certificate is None and not one.partial for one in new):
+        return answer
+    whole, scene, residual = _composed(planes, border, [one.component for one in new], q)
+    return answer._replace(planes=whole, scene=scene, residual=residual, sharpened=new)
 
 
 def _inside(planes: Tensor, border: tuple[int, int, int, int]) -> tuple[slice, slice, slice]:

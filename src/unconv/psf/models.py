@@ -79,6 +79,7 @@ def disk(radius: float) -> Tensor:
     edges = torch.arange(-reach, reach + 2, dtype=torch.float64) - 0.5
     corner = _disk_corner(edges[:, None], edges[None, :], radius)
     area = corner[1:, 1:] - corner[:-1, 1:] - corner[1:, :-1] + corner[:-1, :-1]
+    area = area.clamp(min=0)  # a pixel that the disk touches may be −1e-17 by round-off
     return area / area.sum()
 
 

@@ -37,7 +37,7 @@ from .blocks import all_singular_values, invert_blocks, setup_bytes
 from .protocol import Diagonal, Few
 from .waves import WaveInverse, Waves, complete_svd_memory, diagonalise_blocks
 
-# Images that a solve and its proof (probe.py, certificate.py) hold at once, as measured.
+# Images that a solve and its proof (probe.py, inverse/certificate.py) hold at once, as measured.
 _WAVE_PROOF, _COMPLEX_PROOF = 8.5, 10.3
 
 

@@ -82,7 +82,7 @@ class PenalizedCompletion(Rounds[Projection]):
         return Completed(u, w, left, error, size, size <= 16 * _EPS * data.largest, steps)
 
     def _judged_solution(self, data: Data, u: Tensor | None) -> tuple[Tensor, ...]:
-        """Of spectra of y; the gradient is that of all other rows, for Bᴴq = 0."""
+        """From spectra of y; the gradient is that of all other rows, for Bᴴq = 0."""
         p = self.precision
         assert data.y is not None
         Y = data.y.clone() if u is None else self._completed(data.y, u)

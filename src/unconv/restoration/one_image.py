@@ -1,0 +1,150 @@
+"""One image after the other: units, noise, strength, and what restores it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..numerics.norms import unit_of
+from ..numerics.precision import double_dtype
+from ..operators.convolution import Convolution
+from .certificate import Step
+from .data_terms import HUBER_IN_STD
+from .noise_level import noise_level
+from .plug_and_play import LAMBDA, PlugAndPlay, checked_image
+from .question import Question, check_bounds_fit
+from .splitting import Bounds
+from .strength import choose_strength
+from .subproblem import part_of
+from .variational import Image, Restorer
+
+_NOISE_OF_A_DATUM = 1e-4  # of the mean datum: what data without noise are taken to have
+_LEAST_DELTA = 1e-3  # of the mean datum: with less of it ε outweighs Huber's term
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One image in the user's units; fields as in the certificate."""
+
+    x: Tensor
+    strength: float
+    noise_std: float
+    objective: float
+    bound: float
+    residual: float
+    iterations: int
+    solves: int
+    epsilon: float
+    history: list[Step]
+
+
+class Images:
+    """Restores images of one operator; what does not depend on the image is made once."""
+
+    def __init__(self, A: Convolution, question: Question) -> None:
+        self.A, self.question = A, question
+        self._restorer: Restorer | None = None
+
+    def restored(self, y: Tensor, x0: Tensor | None, i: int) -> Answer:
+        """Image i of data y (N, c_out, *m)."""
+        op = self.A.of_sample(i)
+        if y.is_complex() and not op.dtype.is_complex:
+            op = op.with_weight(op.weight.to(op.dtype.to_complex()))
+        q, counts = self.question, self.question.problem.noise_model == "poisson"
+        data = y[i : i + 1].to(double_dtype(torch.promote_types(op.dtype, y.dtype)))
+        unit = 1.0 if counts else float(unit_of(data.abs().amax()))
+        noise_std, outliers = math.nan, q.problem.noise_model == "huber"
+        if not counts and (q.strength is None or q.denoise or outliers):
+            noise_std = noise_level(op, data, outliers) if q.noise_std is None else q.noise_std
+        restorer = self._restorer_of(op)
+        mean = float(data.abs().mean()) / unit or 1.0
+        std = 0.0 if math.isnan(noise_std) else max(noise_std / unit, _NOISE_OF_A_DATUM * mean)
+        scale = unit / restorer.unit  # x in the user's unit over x of the restorer
+        image = Image(
+            data / unit,
+            std,
+            max(HUBER_IN_STD * std, _LEAST_DELTA * mean) if outliers else 0.0,
+            Bounds(q.bounds.lower / scale, q.bounds.upper / scale),
+            None if q.background is None else q.background[i : i + 1].double(),
+        )
+        said = restorer.start(image.y)
+        check_bounds_fit(q.bounds, said * scale)
+        x = said if x0 is None else x0[i : i + 1].to(data) / scale
+        work = self._plugged if q.denoise else self._penalised
+        return work(restorer, image, x, unit, noise_std, i)
+
+    def _restorer_of(self, op: Convolution) -> Restorer:
+        if self._restorer is None or self.A.batch_size is not None:
+            self._restorer = Restorer(op, self.question.problem)
+        return self._restorer
+
+    def _penalised(
+        self, r: Restorer, image: Image, x: Tensor, unit: float, noise_std: float, i: int
+    ) -> Answer:
+        q, p, scale = self.question, self.question.problem.p, unit / r.unit
+        in_unit = (scale * q.problem.difference_unit) ** p
+        in_unit /= unit**2 if q.problem.noise_model != "poisson" else 1.0
+        strength = self._chosen(r, image) if q.strength is None else q.strength * in_unit
+        found = r.minimise(image, strength, x, lambda s, x: q.tell(i, s, x * scale))
+        size = unit**2 if q.problem.noise_model != "poisson" else 1.0
+        history = [s._replace(objective=s.objective * size) for s in found.history]
+        return Answer(
+            found.x * scale,
+            strength / in_unit,
+            noise_std,
+            found.objective * size,
+            found.bound * size,
+            found.residual,
+            found.iterations,
+            found.solves,
+            r.epsilon(r.term(image)) * r.unit**2,
+            history,
+        )
+
+    def _chosen(self, r: Restorer, image: Image) -> float:
+        """The strength of the least risk, on a part of large data."""
+        part, y = part_of(r.A, image.y)
+        if part is r.A:
+            return choose_strength(r, image)
+        background = None if image.background is None else part_of(r.A, image.background)[1]
+        small = Image(y, image.noise_std, image.delta, image.bounds, background)
+        return choose_strength(Restorer(part, self.question.problem), small)
+
+    def _plugged(
+        self, r: Restorer, image: Image, x: Tensor, unit: float, noise_std: float, i: int
+    ) -> Answer:
+        q, scale = self.question, unit / r.unit
+        assert q.denoise is not None
+        denoise, kind = q.denoise, torch.promote_types(self.A.dtype, torch.float32)
+
+        def in_users_unit(x: Tensor, sigma: float) -> Tensor:
+            return checked_image(denoise, (x * scale).to(kind), sigma * scale) / scale
+
+        strength = LAMBDA if q.strength is None else q.strength
+        method = PlugAndPlay(
+            r.A, in_users_unit, q.schedule.in_unit(scale), image.bounds, q.problem.memory_limit
+        )
+        found, residual, history = method.restore(
+            image.y,
+            x,
+            r.grid.gain,
+            image.noise_std,
+            strength,
+            lambda s, x: q.tell(i, s, x * scale),
+        )
+        steps = len(history)
+        return Answer(
+            found * scale,
+            strength,
+            noise_std,
+            math.nan,
+            -math.inf,
+            residual,
+            steps,
+            steps,
+            0.0,
+            history,
+        )

@@ -1,0 +1,219 @@
+"""What `restore` is asked for, checked: one sentence for what cannot be meant."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..numerics.checks import (
+    check_all_finite,
+    check_choice,
+    check_kind,
+    check_number,
+    check_real_tensor,
+    check_tensor,
+    is_sequence,
+    shown,
+)
+from ..operators.convolution import Convolution
+from .certificate import Step
+from .data_terms import NOISE_MODELS
+from .plug_and_play import Denoiser, Schedule
+from .sliding_dct import sliding_dct
+from .splitting import Bounds
+from .variational import Problem
+
+PRIORS = ("tv", "sparse", "hessian", "dct")
+
+_MOST_COUNTS = 1e15  # squares of which single precision holds
+_LEAST_SIZE, _LEAST_SPACING = 1e-100, 1e-30  # of data and between samples
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, in the user's units.
+
+    Attributes
+    ----------
+    denoise : of a plug-and-play prior, else None
+    strength : None to choose it
+    bounds : of x
+    noise_std : None to estimate it
+    background : (N, c_out, *m) of counts, or None
+    schedule : of a denoiser
+    problem : what does not depend on the image
+    tell : callback(image, step, x)
+    """
+
+    denoise: Denoiser | None
+    strength: float | None
+    bounds: Bounds
+    noise_std: float | None
+    background: Tensor | None
+    schedule: Schedule
+    problem: Problem
+    tell: Callable[[int, Step, Tensor], None]
+
+
+def checked_data(A: Convolution, y: Tensor, noise_model: str) -> Tensor:
+    """y, of which every seen datum is finite, and a count where counts are meant."""
+    A._check(y, A.range_shape)
+    check_choice("noise_model", noise_model, NOISE_MODELS)
+    if torch.is_grad_enabled() and (y.requires_grad or A.weight.requires_grad):
+        raise NotImplementedError(
+            "restore has no gradient in y or the weight; call it under torch.no_grad(), or use "
+            "A.tikhonov(damp), which has."
+        )
+    y = A._masked(y)
+    check_all_finite("y", y, "mark such places with A.observed(mask)")
+    largest = float(y.abs().amax()) if y.numel() else 0.0
+    if largest and not _LEAST_SIZE < largest < 1 / _LEAST_SIZE:
+        raise ValueError(
+            f"y is of the size {largest:.1g}, the squares of which no float64 holds; give it in a "
+            "unit in which it is of the size of one."
+        )
+    if noise_model == "gaussian":
+        return y
+    if y.is_complex() or A.dtype.is_complex:
+        raise TypeError(
+            f"noise_model={noise_model!r} is for real data; use 'gaussian' for complex ones."
+        )
+    if noise_model == "poisson" and bool((y > _MOST_COUNTS).any()):
+        raise ValueError(
+            f"counts must be below {_MOST_COUNTS:.0e} for noise_model='poisson', got "
+            f"{float(y.max()):.3g}; give the number of photons, or use noise_model='gaussian'."
+        )
+    if noise_model == "poisson" and bool((y < 0).any()):
+        raise ValueError(
+            f"counts must be >= 0 for noise_model='poisson', got {float(y.min()):.3g}; take off no "
+            "offset but give it as background=."
+        )
+    return y
+
+
+def checked_prior(prior: object, noise_model: str, is_complex: bool) -> Denoiser | None:
+    """The denoiser of a plug-and-play prior; None for a penalty."""
+    if not callable(prior):
+        check_choice("prior", prior, PRIORS, ", or a function denoise(x, sigma)")
+        if prior != "dct":
+            return None
+    if noise_model != "gaussian":
+        raise ValueError(
+            f"noise_model={noise_model!r} needs prior='tv', 'sparse' or 'hessian'; a denoiser is "
+            "for Gaussian noise."
+        )
+    if prior == "dct" and is_complex:
+        raise TypeError("prior='dct' is for real images; use 'tv' for complex ones.")
+    return prior if callable(prior) else sliding_dct
+
+
+def checked_exponent(p: object) -> float:
+    """p of sparse gradients."""
+    return check_number("p", p, positive=True, below=math.nextafter(1.0, 2.0))
+
+
+def checked_strength(strength: object) -> float | None:
+    """A number above zero, or None for 'auto'."""
+    if isinstance(strength, str):
+        check_choice("strength", strength, ("auto",), ", or a number above 0")
+        return None
+    return check_number("strength", strength, positive=True)
+
+
+def checked_bounds(nonnegative: object, bounds: object, is_complex: bool) -> Bounds:
+    """lower and upper of x, infinite where there is none."""
+    if not isinstance(nonnegative, bool):
+        raise TypeError(f"nonnegative must be True or False, got {shown(nonnegative)}.")
+    if bounds is None:
+        limits = Bounds(0.0) if nonnegative else Bounds()
+    else:
+        if not is_sequence(bounds) or len(bounds) != 2:
+            raise TypeError(
+                f"bounds={shown(bounds)} must be (lower, upper), None where there is none."
+            )
+        lower = (
+            -math.inf if bounds[0] is None else check_number("lower", bounds[0], least=-math.inf)
+        )
+        upper = math.inf if bounds[1] is None else check_number("upper", bounds[1], least=-math.inf)
+        limits = Bounds(max(lower, 0.0) if nonnegative else lower, upper)
+    if not limits.lower < limits.upper:
+        raise ValueError(
+            f"bounds {limits.lower:g} and {limits.upper:g} leave no image between them; give the "
+            "smaller one first."
+        )
+    if limits.bind and is_complex:
+        raise TypeError("bounds are for real images; leave them out for complex ones.")
+    return limits
+
+
+def check_bounds_fit(bounds: Bounds, start: Tensor) -> None:
+    """Refuse bounds with which no image comes near the data: wrong units, most likely.
+
+    start : what the data say about x, in the unit of the bounds
+    """
+    if not bounds.bind:
+        return
+    lowest, highest = float(start.min()), float(start.max())
+    if highest < bounds.lower or lowest > bounds.upper:
+        raise ValueError(
+            f"the data speak of values from {lowest:.3g} to {highest:.3g}, all outside of the "
+            f"bounds {bounds.lower:g} to {bounds.upper:g}; give bounds in the unit of the data."
+        )
+
+
+def checked_background(background: object, y: Tensor, noise_model: str) -> Tensor | None:
+    """Mean counts without light, of the shape of y; None where there are none."""
+    if not isinstance(background, Tensor):
+        value = check_number("background", background)
+        if value and noise_model != "poisson":
+            raise ValueError(
+                "background is for noise_model='poisson'; take it off y for other noise."
+            )
+        return torch.full_like(y, value) if noise_model == "poisson" else None
+    b = check_real_tensor("background", background)
+    try:
+        b = b.to(y).expand(y.shape)
+    except RuntimeError:
+        raise ValueError(
+            f"background of shape {tuple(b.shape)} does not broadcast to y of shape "
+            f"{tuple(y.shape)}; give a number or one value a datum."
+        ) from None
+    if noise_model != "poisson" or not bool((b >= 0).all()):
+        raise ValueError("background must be >= 0 and is for noise_model='poisson'.")
+    return b
+
+
+def checked_schedule(schedule: object) -> Schedule:
+    """The levels of a denoiser."""
+    return check_kind("schedule", schedule, Schedule, "give Schedule(steps=8)")
+
+
+def checked_spacing(spacing: object, nd: int) -> tuple[float, ...]:
+    """One positive number an axis."""
+    entries: Sequence[object] = list(spacing) if is_sequence(spacing) else [spacing] * nd
+    if len(entries) != nd:
+        raise ValueError(
+            f"spacing={shown(spacing)} has {len(entries)} entries for {nd} axes; give one number "
+            "or one an axis."
+        )
+    return tuple(
+        check_number("spacing", h, least=_LEAST_SPACING, below=1 / _LEAST_SPACING) for h in entries
+    )
+
+
+def checked_start(A: Convolution, y: Tensor, x0: object) -> Tensor | None:
+    """Images to start from."""
+    if x0 is None:
+        return None
+    x0 = check_tensor("x0", x0)
+    if x0.shape != (len(y), *A.domain_shape):
+        raise ValueError(
+            f"x0 must have shape {(len(y), *A.domain_shape)}, one image for each of y, got "
+            f"{tuple(x0.shape)}; leave it out to start from the data."
+        )
+    check_all_finite("x0", x0, "leave it out to start from the data")
+    return x0

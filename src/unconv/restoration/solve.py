@@ -1,0 +1,241 @@
+"""`unconv.restore`: images restored with the priors that people use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..inverse.facts import warn_of_accuracy
+from ..numerics.checks import (
+    check_count,
+    check_flag,
+    check_function,
+    check_kind,
+    check_memory_limit,
+    check_number,
+)
+from ..numerics.compiled import outside_graphs
+from ..operators.convolution import Convolution
+from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
+from .certificate import Restoration, RestorationCertificate, Step
+from .one_image import Answer, Images
+from .plug_and_play import Schedule
+from .question import (
+    Question,
+    checked_background,
+    checked_bounds,
+    checked_data,
+    checked_exponent,
+    checked_prior,
+    checked_schedule,
+    checked_spacing,
+    checked_start,
+    checked_strength,
+)
+from .variational import Problem
+
+_MAXITER = 500
+_OF_GAP = 0.1  # of gap_tol, that a fixed-point residual must reach
+
+
+@outside_graphs
+def restore(
+    A: Convolution,
+    y: Tensor,
+    *,
+    prior: str | Callable[[Tensor, float], Tensor] = "tv",
+    strength: float | str = "auto",
+    p: float = 0.8,
+    coupled: bool = True,
+    spacing: float | Sequence[float] = 1.0,
+    nonnegative: bool = False,
+    bounds: tuple[float | None, float | None] | None = None,
+    noise_model: str = "gaussian",
+    noise_std: float | None = None,
+    background: float | Tensor = 0.0,
+    schedule: Schedule | None = None,
+    gap_tol: float = 1e-3,
+    maxiter: int | None = None,
+    x0: Tensor | None = None,
+    memory_limit: float = DEFAULT_MEMORY_LIMIT,
+    callback: Callable[[int, Step, Tensor], None] | None = None,
+) -> Restoration:
+    """Restore images with a prior that keeps edges: total variation, sparse gradients, a denoiser.
+
+    Minimises, for every image by itself,
+
+        f(Ax) + (ε/2)‖x‖² + strength · Σ φ(|Dx|),        lower ≤ x ≤ upper
+
+    f the law of the noise (½‖Ax − y‖² for Gaussian noise), D differences within the domain of A, ε
+    a ten thousandth of the square of the kernel's largest gain at any frequency (over the mean
+    count for Poisson noise).  Where f is Gaussian and φ convex the answer
+    comes with a proof of how close its objective is to the least: the relative duality gap.
+
+    Parameters
+    ----------
+    A : any convolution: boundaries, strides, channels, one to three axes, `observed` masks
+    y : (N, *A.range_shape)
+    prior
+        'tv' : φ(t) = t, total variation; isotropic
+        'sparse' : φ(t) = t^p, stronger edges, flatter areas
+        'hessian' : φ(t) = t of second differences: ramps cost nothing
+        'dct' : few cosines in every overlapping block, by plug and play; the best of these for
+        photographs, and needs no strength but the noise
+        a function denoise(x, sigma) : plug and play with any denoiser, x (N, c_in, *n) and sigma in
+        the unit of x
+    strength
+        Of the prior, in the unit of y² over that of x^p; 'auto' estimates the least risk (Stein's
+        estimate), which scales with the noise's variance and the unit of the picture.  For a
+        denoiser the dimensionless λ of the data term, 0.23 by default.
+    p : exponent of 'sparse', over 0 and up to 1
+    coupled : whether the channels of x share one norm, as the colours of a picture do
+    spacing : of samples, one or one an axis: differences are divided by it (anisotropic voxels)
+    nonnegative : the same as bounds=(0, None)
+    bounds : (lower, upper) of x, None where there is none
+    noise_model
+        'gaussian', 'poisson' (y are counts of mean Ax + background), or 'huber' (Gaussian with
+        outliers, which count by their size and not its square beyond 1.345·noise_std, or beyond a
+        thousandth of the mean datum where that is more)
+    noise_std
+        Standard deviation of the noise, in the unit of y; estimated from y where it is needed and
+        not given.  Counts have their own.
+    background : mean count without any light, a number or what broadcasts to y; for 'poisson'
+    schedule : of a denoiser's sigma; see `unconv.restoration.Schedule`
+    gap_tol
+        Relative duality gap to reach; where no gap is known, ten times the fixed-point residual.
+    maxiter : iterations an image, 500 by default; a denoiser takes those of its schedule
+    x0 : (N, *A.domain_shape) to start from, by default what y says about each sample
+    memory_limit : bytes that the iteration may take, and the exact solves beside it
+    callback : called as callback(image, step, x) at every look
+
+    Returns
+    -------
+    Restoration(solution, certificate, strength, history)
+
+    Raises
+    ------
+    ValueError, TypeError, NotImplementedError, MemoryLimitError
+        One sentence: what was expected, what came, the remedy.
+
+    Warns
+    -----
+    AccuracyWarning
+        Where an image did not get to gap_tol in maxiter iterations.
+
+    Examples
+    --------
+    >>> import torch, unconv
+    >>> x = torch.zeros(1, 1, 40, 40)
+    >>> x[..., 10:30, 15:25] = 1
+    >>> A = unconv.ConvOperator(torch.ones(1, 1, 5, 5) / 25, (40, 40))
+    >>> y = A(x) + 0.01 * torch.randn(1, 1, 36, 36, generator=torch.Generator().manual_seed(0))
+    >>> found = unconv.restore(A, y, prior="tv")
+    >>> bool((found.solution - x).std() < 0.3 * (A.H(y) - x).std())
+    True
+    >>> bool(found.certificate.gap < 1e-3)
+    True
+
+    References
+    ----------
+    Almeida & Figueiredo, "Deconvolving images with unknown boundaries using the alternating
+    direction method of multipliers", IEEE Trans. Image Processing 22 (2013).
+    """
+    check_kind("A", A, Convolution, "build one with unconv.ConvOperator")
+    y = checked_data(A, y, noise_model)
+    is_complex = y.is_complex() or A.dtype.is_complex
+    p = checked_exponent(p)
+    question = Question(
+        denoise=checked_prior(prior, noise_model, is_complex),
+        strength=checked_strength(strength),
+        bounds=checked_bounds(nonnegative, bounds, is_complex),
+        noise_std=None if noise_std is None else check_number("noise_std", noise_std),
+        background=checked_background(background, y, noise_model),
+        schedule=Schedule() if schedule is None else checked_schedule(schedule),
+        problem=Problem(
+            kind="hessian" if prior == "hessian" else "gradient",
+            p=p if prior == "sparse" else 1.0,
+            coupled=check_flag("coupled", coupled),
+            spacing=checked_spacing(spacing, y.ndim - 2),
+            noise_model=noise_model,
+            gap_tol=check_number("gap_tol", gap_tol, positive=True),
+            maxiter=_MAXITER if maxiter is None else check_count("maxiter", maxiter),
+            memory_limit=check_memory_limit(memory_limit),
+        ),
+        tell=_silent if callback is None else check_function("callback", callback),
+    )
+    x0 = checked_start(A, y, x0)
+    images = Images(A, question)
+    with torch.no_grad():
+        answers = [images.restored(y, x0, i) for i in range(len(y))]
+    kind = torch.promote_types(A.dtype, y.dtype)
+    parts = [a.x for a in answers] or [y.new_zeros(0, *A.domain_shape)]
+    strengths = _column([a.strength for a in answers])
+    certificate = _certificate(answers, question)
+    if not bool(certificate.converged.all()):
+        warn_of_accuracy(certificate.advice)
+    history = [a.history for a in answers]
+    return Restoration(torch.cat(parts).to(kind), certificate, strengths, history)
+
+
+def _silent(image: int, step: Step, x: Tensor) -> None:
+    pass
+
+
+def _column(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def _certificate(answers: Sequence[Answer], question: Question) -> RestorationCertificate:
+    tol, plugged = question.problem.gap_tol, question.denoise is not None
+    objective, bound, residual = (
+        _column([getattr(a, name) for a in answers]) for name in ("objective", "bound", "residual")
+    )
+    known = objective.isfinite() & bound.isfinite()
+    gap = torch.where(known, (objective - bound).clamp(min=0) / objective, torch.inf)
+    gap = torch.where(objective == 0, 0.0, gap)  # nothing is less
+    converged = (gap <= tol) | (residual <= _OF_GAP * tol)
+    if plugged:
+        converged = torch.ones_like(converged)
+    iterations = torch.tensor([a.iterations for a in answers], dtype=torch.long)
+    return RestorationCertificate(
+        method="plug-and-play" if plugged else "splitting",
+        objective=objective,
+        bound=bound,
+        gap=gap,
+        residual=residual,
+        iterations=iterations,
+        solves=torch.tensor([a.solves for a in answers], dtype=torch.long),
+        converged=converged,
+        gap_tol=tol,
+        epsilon=_column([a.epsilon for a in answers]),
+        noise_std=_column([a.noise_std for a in answers]),
+        advice=_advice(gap, residual, converged, iterations, plugged),
+    )
+
+
+def _advice(
+    gap: Tensor, residual: Tensor, converged: Tensor, iterations: Tensor, plugged: bool
+) -> str:
+    if not len(gap):
+        return "no image"
+    if plugged:
+        return (
+            "a denoiser minimises nothing known, so nothing is proven; the last step moved the "
+            f"image by {float(residual.amax()):.1e} of its size"
+        )
+    if bool(converged.all()):
+        worst = float(gap.amax())
+        if worst < torch.inf:
+            return f"the objective is proven to be within {worst:.1e} of the least"
+        return f"no bound is known; the fixed-point residual is {float(residual.amax()):.1e}"
+    short = float(gap[~converged].amax())
+    what = (
+        f"a duality gap of {short:.1e}"
+        if short < torch.inf
+        else (f"a fixed-point residual of {float(residual[~converged].amax()):.1e}")
+    )
+    return (
+        f"stopped after {int(iterations.amax()):,} iterations with {what}: raise maxiter or gap_tol"
+    )

@@ -1,0 +1,52 @@
+"""A part of large data, with its own surroundings unknown, on which a strength is chosen."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from ..operators.convolution import Convolution
+
+_MOST = 2**16  # data of one channel: 256²
+
+
+def part_of(op: Convolution, y: Tensor) -> tuple[Convolution, Tensor]:
+    """An operator that pads nothing and the middle of the data that it explains; all if few.
+
+    Parameters
+    ----------
+    op : one kernel
+    y : (1, c_out, *m)
+    """
+    axes = op.geometry.axes
+    if op.transposed or y[0, 0].numel() <= _MOST:
+        return op, y
+    inner = []  # first and last + 1 of the outputs that read no padding
+    for a in axes:
+        first = -(-a.before // a.stride)
+        last = (a.n + a.before - a.extent) // a.stride
+        inner.append((first, min(last + 1, a.m)))
+    side = math.ceil(_MOST ** (1 / len(axes)))
+    if any(last - first < min(side, 2) for first, last in inner):
+        return op, y
+    places, sizes = [], []
+    for a, (first, last) in zip(axes, inner, strict=True):
+        m = min(last - first, side)
+        start = (first + last - m) // 2
+        places.append(slice(start, start + m))
+        sizes.append((m - 1) * a.stride + a.extent)
+    part = Convolution(
+        op.taps.detach(),
+        sizes,
+        stride=tuple(a.stride for a in axes),
+        dilation=tuple(a.dilation for a in axes),
+        groups=op.geometry.groups,
+    )
+    where = (slice(None), *places)
+    if op.seen is not None:
+        seen = op.seen[where]
+        if not bool(seen.any()):
+            return op, y
+        part = part.observed(seen.expand(part.range_shape))
+    return part, y[(slice(None), *where)]

@@ -1,0 +1,312 @@
+"""One image restored with a penalty on differences: the iteration, its looks and its stop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ..inverse import InverseOperator, factorize, request_of
+from ..numerics.norms import unit_of
+from ..operators.convolution import Convolution
+from .certificate import Step
+from .data_terms import DataTerm, Gaussian, Huber, Poisson
+from .differences import differences
+from .gap import Objective
+from .grid_problem import GridProblem
+from .memory import memory_left
+from .penalties import Penalty
+from .splitting import FREE, Bounds, Splitting
+
+EPSILON = 1e-4
+"""Of the square of the largest gain: ε of the stated problem."""
+
+_FIRST_LOOK, _BETWEEN_LOOKS, _GROWTH = 20, 10, 5  # iterations; later a fifth of those taken
+_MOST_BOUNDS = 3
+_SURER = 0.7  # of what a look must show before the next exact solve
+_OF_GAP = 0.1  # of gap_tol, that the error of a solve may be, and that a residual must reach
+_LEAST_TOL, _LARGEST_TOL = 1e-10, 1e-3  # of a solve
+_ROUNDED = 0.03  # of the standard deviation of x: δ of sparse gradients, half a grey level or so
+_REACHED = 1e-3  # of the largest sum of taps that see a sample: others are filled with the mean
+_SINGLE_SERVES = 1e-5  # gaps down to which single precision reaches
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is minimised for every image, checked.
+
+    Attributes
+    ----------
+    kind : of the differences
+    p : of the penalty
+    coupled : whether channels share a norm
+    spacing : of samples along each axis
+    noise_model : of f
+    gap_tol, maxiter, memory_limit : of the iteration
+    """
+
+    kind: str
+    p: float
+    coupled: bool
+    spacing: tuple[float, ...]
+    noise_model: str
+    gap_tol: float
+    maxiter: int
+    memory_limit: float
+
+    @property
+    def difference_unit(self) -> float:
+        """What differences are divided by to be those of a smallest spacing of one."""
+        order = 1 if self.kind == "gradient" else 2
+        return min(self.spacing) ** -order
+
+    @property
+    def working(self) -> torch.dtype:
+        """Real dtype of the iteration."""
+        return torch.float32 if self.gap_tol >= _SINGLE_SERVES else torch.float64
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image of data, in a unit of its own.
+
+    Attributes
+    ----------
+    y : (1, c_out, *m) float64
+    noise_std : of white noise; 0 for counts
+    delta : of Huber's term
+    bounds : of x
+    background : (1, c_out, *m), of counts
+    """
+
+    y: Tensor
+    noise_std: float = 0.0
+    delta: float = 0.0
+    bounds: Bounds = FREE
+    background: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What became of one image.
+
+    Attributes
+    ----------
+    x : (1, *domain_shape) float64
+    objective, bound, residual : as in the certificate
+    iterations, solves : numbers
+    history : looks
+    """
+
+    x: Tensor
+    objective: float
+    bound: float
+    residual: float
+    iterations: int
+    solves: int
+    history: list[Step]
+
+
+class Restorer:
+    """The problem of one operator on its grid, for any number of images one after the other.
+
+    In units in which the taps are of order one and the smallest spacing is one.
+
+    Parameters
+    ----------
+    op : one kernel
+    problem : what is minimised
+    """
+
+    def __init__(self, op: Convolution, problem: Problem) -> None:
+        self._left = memory_left(op, problem.kind, problem.working, problem.memory_limit)
+        A = op.in_double()
+        self.unit = float(unit_of(A.weight.abs().amax()))
+        self.A, seen = A.with_weight(A.weight / self.unit), A.seen
+        self.problem = problem
+        self.grid = GridProblem(self.A, problem.working)
+        self.double = GridProblem(self.A, torch.float64)
+        spacing = [h / min(problem.spacing) for h in problem.spacing]
+        D = differences(problem.kind, self.A, self.grid.torus, spacing)
+        self.penalty = Penalty(D, problem.p, problem.coupled)
+        everywhere = torch.ones(1, *A.range_shape, dtype=torch.bool, device=A.device)
+        self.seen = everywhere if seen is None else everywhere & seen
+        self._inverse: InverseOperator | None = None
+
+    def start(self, y: Tensor) -> Tensor:
+        """The mean of the data that each sample of the domain reaches, in a unit that fits them."""
+        y = y.where(self.seen, 0)
+        weight = self.A.H(torch.ones_like(y).where(self.seen, 0))
+        reached = weight.abs() > _REACHED * float(weight.abs().amax())
+        x = torch.where(reached, self.A.H(y) / weight, y[self.seen].mean())
+        blurred = self.A(x)
+        power = float(blurred.abs().square().sum())
+        return (
+            x * (float((blurred.conj() * y).real.sum()) / power) if power else torch.zeros_like(x)
+        )
+
+    def epsilon(self, term: DataTerm) -> float:
+        """ε in the unit of the grid."""
+        return EPSILON * self.grid.gain**2 * term.curvature
+
+    def term(self, image: Image) -> DataTerm:
+        """f for its data."""
+        match self.problem.noise_model:
+            case "gaussian":
+                return Gaussian(image.y)
+            case "huber":
+                return Huber(image.y, image.delta)
+            case _:
+                background = torch.zeros_like(image.y)
+                return Poisson(
+                    image.y, background if image.background is None else image.background
+                )
+
+    def splitting(self, image: Image, strength: float, x: Tensor) -> Splitting:
+        """The iteration that starts at an image x of the domain."""
+        term = self.term(image)
+        fields = {"y": self._on_grid(image.y)}
+        if isinstance(term, Poisson):
+            fields["background"] = self._on_grid(term.background)
+        amplitude = self.amplitude(image) or 1.0
+        start = self.grid.extended(x.to(self.grid.dtype))
+        return Splitting(
+            self.grid,
+            replace(term, **fields),
+            self.penalty_of(amplitude),
+            strength,
+            image.bounds,
+            self.epsilon(term),
+            amplitude,
+            start,
+        )
+
+    def penalty_of(self, amplitude: float) -> Penalty:
+        """φ for images of this standard deviation."""
+        convex = self.penalty.is_convex
+        return replace(self.penalty, delta=0.0 if convex else _ROUNDED * amplitude)
+
+    def amplitude(self, image: Image) -> float:
+        """The standard deviation that x may have."""
+        return float(image.y[self.seen.expand_as(image.y)].std(correction=0)) / self.grid.gain
+
+    def _on_grid(self, y: Tensor) -> Tensor:
+        return self.grid.put(y.where(self.seen, 0)).to(self.grid.dtype)
+
+    def minimise(
+        self, image: Image, strength: float, x: Tensor, tell: Callable[[Step, Tensor], None]
+    ) -> Found:
+        """Iterate until the gap is proven, the residual small, or maxiter reached.
+
+        x : (1, c_in, *n) to start from
+        tell : is given every look and the image
+        """
+        run, term = self.splitting(image, strength, x), self.term(image)
+        objective = Objective(
+            self.A,
+            self.double,
+            term,
+            self.seen,
+            run.penalty,
+            strength,
+            image.bounds,
+            self.epsilon(term),
+        )
+        watch = _Watch(self, run, objective)
+        while not watch.done:
+            run.step()
+            if run.iterations >= watch.next_look or run.iterations >= self.problem.maxiter:
+                tell(watch.look(), watch.x)
+        return watch.found()
+
+    def inverse(self, tol: float) -> InverseOperator:
+        """(AᴴA + ε)⁻¹Aᴴ, made once, to be solved with to a tolerance."""
+        if self._inverse is None:
+            damp = math.sqrt(EPSILON) * self.grid.gain
+            request = request_of(damp, None, 0.0, self._left, _MOST_BOUNDS, tol)
+            self._inverse = factorize(self.A, request)
+        if self._inverse.iterates:
+            self._inverse.tol = tol
+        return self._inverse
+
+
+class _Watch:
+    """Looks at an iteration, and decides when it is done."""
+
+    def __init__(self, restorer: Restorer, run: Splitting, objective: Objective) -> None:
+        self.restorer, self.run, self.objective = restorer, run, objective
+        self.tol, self.maxiter = restorer.problem.gap_tol, restorer.problem.maxiter
+        self.exact = objective.penalty.is_convex and isinstance(objective.term, Gaussian)
+        self.next_look, self.solves, self.done = min(_FIRST_LOOK, self.maxiter), 0, False
+        self.bound, self.residual, self.wanted = -math.inf, math.nan, restorer.problem.gap_tol
+        self.history: list[Step] = []
+        self.x = objective.feasible(run.v)
+        self.primal, self.iterations = math.nan, 0
+
+    def look(self) -> Step:
+        """Objective and gap of the present image."""
+        self.x = self.objective.feasible(self.run.v)
+        self.primal = self.objective.primal(self.x)
+        self.iterations = self.run.iterations  # of x; a residual takes one more
+        self.next_look = self.iterations + max(_BETWEEN_LOOKS, self.iterations // _GROWTH)
+        last = self.iterations >= self.maxiter
+        gap = self._gap_by_solve(last) if self.exact else self._gap_without()
+        self.done |= last
+        self.history.append(Step(self.iterations, self.primal, gap, self.residual))
+        return self.history[-1]
+
+    def _gap_by_solve(self, last: bool) -> float:
+        found = self.run.multipliers
+        guess = self._relative(self.objective.guess(self.x, found, self._inner))
+        if self.solves >= _MOST_BOUNDS or not (guess <= self.wanted or last):
+            self.done = self._relative(self.bound) <= self.tol
+            return guess
+        q, _ = self.objective.linear(found)
+        size = float(q.abs().square().sum().sqrt()) / self.objective.epsilon or 1.0
+        energy = _OF_GAP * self.tol * max(self.primal, 1e-300)
+        tol = math.sqrt(2 * energy / self.objective.epsilon) / size
+        tol = min(max(tol, _LEAST_TOL), _LARGEST_TOL)
+        bound, _ = self.objective.by_solve(found, self.restorer.inverse(tol))
+        self.bound, self.solves = max(self.bound, bound), self.solves + 1
+        gap = self._relative(self.bound)
+        self.done = gap <= self.tol
+        if not self.done and gap > 0:
+            self.wanted = _SURER * guess * self.tol / gap
+        return gap
+
+    def _gap_without(self) -> float:
+        """By the Fenchel value where the problem is convex, and by the residual."""
+        if self.objective.penalty.is_convex:
+            self.bound = max(self.bound, self.objective.fenchel(self.run.multipliers))
+        self.residual = self.run.fixed_point_residual()
+        gap = self._relative(self.bound)
+        self.done = gap <= self.tol or self.residual <= _OF_GAP * self.tol
+        return gap
+
+    @cached_property
+    def _inner(self) -> Tensor:
+        grid = self.restorer.double
+        gram = grid.blocks.abs().square().sum((1, 2, 3, 4)) / grid.domain_shape[0]
+        return 1 / (gram.unflatten(0, grid.torus.spectrum_shape) + self.objective.epsilon)
+
+    def _relative(self, bound: float) -> float:
+        if not self.primal > 0:
+            return 0.0
+        known = math.isfinite(bound) and math.isfinite(self.primal)
+        return max(0.0, self.primal - bound) / self.primal if known else math.inf
+
+    def found(self) -> Found:
+        """The image and its evidence."""
+        return Found(
+            self.x,
+            self.primal,
+            self.bound,
+            self.residual,
+            self.iterations,
+            self.solves,
+            self.history,
+        )

@@ -65,8 +65,8 @@ class Page:
 
 _SHOWN = (
     "input", "output", "size", "psf", "boundary", "light", "light_chosen", "missing", "saturation",
-    "prior", "damp", "damp_chosen", "data", "method", "iterations", "residual", "optimality",
-    "error_bound", "converged",
+    "prior", "damp", "damp_chosen", "data", "method", "strength", "iterations", "gap", "residual",
+    "optimality", "error_bound", "converged",
 )  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def drawn_page(
     observed : (H, W) bool of the pixels known to be data before the picture was restored
     """
     choice, data = restored.choice, restored.data
-    advice = restored.certificate.advice
+    advice = facts.get("advice", restored.certificate.advice)
     seen = observed if data is None else data.observed
     page = Page(
         title=f"{name}, restored",
@@ -107,11 +107,19 @@ def drawn_page(
         data=data,
         rounded=any(s.noise.rounding is not None for s in restored.spectra),
         facts={key.replace("_", " "): shown(facts[key]) for key in _SHOWN if key in facts},
-        plan=f"by {restored.certificate.method}" if restored.plan is None else str(restored.plan),
+        plan=_way(restored, facts) if restored.plan is None else str(restored.plan),
         curve=None if choice is None else _curve_of(choice),
         advice=advice if choice is None else f"{choice.advice[:-1]}. The solve: {advice}.",
     )
     return _text(page).encode()
+
+
+def _way(restored: Restored, facts: Mapping[str, Any]) -> str:
+    """How the picture was restored, in one line."""
+    linear = f"by {restored.certificate.method}"
+    if not restored.sharpened:
+        return linear
+    return f"{linear}, the linear estimate; from there by {facts.get('method', restored.prior)}"
 
 
 def _stored(scene: Scene | None, light: str | None) -> Scene | None:

@@ -343,11 +343,12 @@ def _is_proven(restored: library.Restored, tol: float) -> bool:
 def _evidence(restored: library.Restored) -> dict[str, Any]:
     ends = [one.certificate for one in restored.sharpened if one.certificate is not None]
     if ends:
+        gaps = [float(c.gap[0]) for c in ends]
         return {
             "method": ends[0].method,
             "strength": [one.strength for one in restored.sharpened],
             "iterations": [int(c.iterations[0]) for c in ends],
-            "gap": [float(c.gap[0]) for c in ends],
+            **({"gap": gaps} if all(map(math.isfinite, gaps)) else {}),
             "advice": ends[0].advice,
         }
     if restored.sharpened:

@@ -7,6 +7,9 @@ For Gaussian noise of standard deviation s and the restored x̂(y) Stein's estim
 needs no truth.  The trace is probed by one random vector b of independent standard normal entries,
 ⟨b, Ax̂(y + hb) − Ax̂(y)⟩/h: a second restoration beside the first.  Both run warm from one strength
 to the next, on a part of large data, and a parabola through the least three finds the minimum.
+The risk is that of Ax, which hardly tells small strengths apart where A passes little on or the
+scene is dark: of the strengths that are as good to a hundredth the strongest is taken.  That loses
+0.1 dB for a disk, and wins 0.2 to 0.8 for a wide shake at low noise and for counts in the dark.
 
 It scales with s² and with the unit of the picture.  On 24 photographs it loses 0.15 dB to the
 strength that is best for each; the whitest residual loses 0.55 dB, one strength for all 0.6 dB.

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
+from ..parameter_choice.residual_whiteness import Whiteness
 from ..parameter_choice.whittle import PictureSpectra, transfer
 from ..restoration import RestorationCertificate, Step, restore
 from .data_report import Component
@@ -32,6 +33,7 @@ from .operators import blur_operator
 MOST_SAMPLES = 2**23
 """Of a picture that 'auto' restores with edges: some five minutes on two cores."""
 
+_NEARLY = 1.3  # times what white noise exceeds once in twenty: it does so once in 250
 _WORSE = 1.5  # times the residual that the Wiener filter left: no scene that explains the data
 
 
@@ -123,6 +125,14 @@ def sharpened(
         return Sharpened(found, None, math.nan, False)
     new = found._replace(x=x[0], fitted=fitted, residual=residual)
     return Sharpened(new, certificate, strength, partial)
+
+
+def is_nearly_white(residual: Whiteness) -> bool:
+    """Whether a residual is as the model of the noise expects, but for a small chance.
+
+    One picture in twenty whose noise is as its model would be left without edges else.
+    """
+    return residual.distance <= _NEARLY * residual.limit
 
 
 def seen_noise(spectra: PictureSpectra, psf: Tensor, size: tuple[int, int]) -> float:

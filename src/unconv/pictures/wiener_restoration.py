@@ -38,7 +38,7 @@ from ..parameter_choice.whittle import Periodogram, PictureSpectra
 from .bad_pixels import filled, frame_around
 from .components import parts_of, read, together
 from .data_report import Component, DataReport, How, concluded
-from .edges import Edges, Sharpened, sharpened
+from .edges import Edges, Sharpened, is_nearly_white, sharpened
 from .memory import MARGIN
 from .missing import find_missing
 from .operators import LEAST_SIZE, blur_operator, frame
@@ -364,7 +364,7 @@ def _with_edges(
     edges: Edges,
 ) -> Answer:
     """The answer with a prior that keeps edges; of 'auto' where the model of the noise holds."""
-    if edges.unless_worse and not all(c.whiteness.is_white for c in found):
+    if edges.unless_worse and not all(is_nearly_white(c.whiteness) for c in found):
         return answer
     new = tuple(sharpened(c, seen, q.psf, q.boundary, edges, q.say, q.memory_limit) for c in found)
     if all(one.certificate is None and not one.partial for one in new):

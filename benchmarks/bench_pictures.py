@@ -72,17 +72,20 @@ def _noise(seed: int, *shape: int) -> Tensor:
 
 def whole_cases(kernels: str | None) -> Iterator[Case]:
     """White noise, real surroundings that the picture does not show."""
-    psfs = {
+    for picture in ("camera", "astronaut", "coffee"):
+        for name, k in usual_psfs(kernels).items():
+            for std in (0.004, 0.02):
+                yield whole_case(picture, name, k.double(), std)
+
+
+def usual_psfs(kernels: str | None) -> dict[str, Tensor]:
+    """Three psfs, and the measured one if there is its file."""
+    found = {
         "gaussian:2": psf.gaussian(2),
         "disk:4": psf.disk(4),
         "motion:15,30": psf.motion(15, 30),
     }
-    if kernels is not None:
-        psfs["shake"] = shake(kernels)
-    for picture in ("camera", "astronaut", "coffee"):
-        for name, k in psfs.items():
-            for std in (0.004, 0.02):
-                yield whole_case(picture, name, k.double(), std)
+    return found if kernels is None else found | {"shake": shake(kernels)}
 
 
 def shake(kernels: str) -> Tensor:

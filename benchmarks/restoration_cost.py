@@ -29,7 +29,7 @@ from unconv import psf
 from unconv.grid.fft import fast_size
 from unconv.pictures.restoration import blur_operator
 
-from .bench_pictures import shake, whole_case
+from .bench_pictures import usual_psfs, whole_case
 from .common import fft_pair, peak_memory, table
 from .peers import environment
 
@@ -111,13 +111,7 @@ def costs(name: str, k: Tensor, std: float) -> Iterator[Cost]:
 
 def cost(kernels: str | None) -> dict[str, bool]:
     """Four psfs, two noises, two gaps."""
-    psfs = {
-        "gaussian:2": psf.gaussian(2),
-        "disk:4": psf.disk(4),
-        "motion:15,30": psf.motion(15, 30),
-    }
-    if kernels is not None:
-        psfs["shake"] = shake(kernels)
+    psfs = usual_psfs(kernels)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     found = [c for n, k in psfs.items() for s in (0.004, 0.02) for c in costs(n, k.double(), s)]

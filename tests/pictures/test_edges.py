@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -114,6 +115,15 @@ def test_an_interrupt_gives_nothing_or_what_there_is(prior):
     assert decibels(found.planes) > decibels(Y)
 
 
+def test_an_interrupt_ends_all_components():
+    colours = torch.cat([Y, 0.5 * Y + 0.2, 1 - Y])
+    steps = torch.full((8, 8), 3.0, dtype=F64)
+    jpeg = [JpegRounding(steps)] * 3
+    found = deblur(colours, K, prior="tv", jpeg=jpeg, progress=_Interrupt(), keep_partial=True)
+    assert [one.partial for one in found.sharpened] == [True] * 3
+    assert [one.certificate for one in found.sharpened] == [None] * 3
+
+
 def test_one_level_for_noise_of_any_colour():
     white = PictureSpectra(1e-3, 2.0, NoiseModel(0.02, 0.0, None, 0.0), 0.0, 1.0)
     assert seen_noise(white, K, (N, N)) == pytest.approx(0.02)
@@ -128,6 +138,8 @@ def test_one_level_for_noise_of_any_colour():
     ("options", "says"),
     [
         ({"prior": "wiener", "strength": 1.0}, ("not for prior='wiener'", "use prior='tv'")),
+        ({"boundary": "circular", "nonnegative": True}, ("'wiener', which auto takes here",)),
+        ({"damp": 0.1, "strength": 1.0}, ("'damp', which auto takes here", "use prior='tv'")),
         ({"prior": "dct", "noise_model": "poisson"}, ("Gaussian noise", "use prior='tv'")),
         ({"prior": "tv", "damp": 0.1}, ("takes no damp", "give one of the two")),
         ({"prior": "tv", "strength": -1.0}, ("strength=-1.0", "> 0")),
@@ -137,6 +149,6 @@ def test_one_level_for_noise_of_any_colour():
     ],
 )
 def test_refusals(options, says):
-    with pytest.raises(ValueError) as error:  # noqa: PT011
+    with pytest.raises(ValueError, match=re.escape(says[0])) as error:
         deblur(Y, K, **options)
     assert_says(error, *says)

@@ -65,7 +65,7 @@ def test_the_adjoint_and_the_power(kind, nd, dtype):
     )
     assert abs(complex(left - right)) <= 1e-13 * float(p.norm() * d.norm())
     V = problem.torus.transform(v)
-    expected = problem.torus.inverse_transform(V * D.power())
+    expected = problem.torus.inverse_transform(V * D.power)
     assert relative(D.adjoint(d), expected) < 1e-13
 
 

@@ -341,6 +341,8 @@ def _is_proven(restored: library.Restored, tol: float) -> bool:
 
 
 def _evidence(restored: library.Restored) -> dict[str, Any]:
+    if any(one.partial for one in restored.sharpened):
+        return {"method": restored.prior, "advice": "interrupted: what it had got to was written"}
     ends = [one.certificate for one in restored.sharpened if one.certificate is not None]
     if ends:
         gaps = [float(c.gap[0]) for c in ends]
@@ -351,8 +353,6 @@ def _evidence(restored: library.Restored) -> dict[str, Any]:
             **({"gap": gaps} if all(map(math.isfinite, gaps)) else {}),
             "advice": ends[0].advice,
         }
-    if restored.sharpened:
-        return {"method": "splitting", "advice": "interrupted: what it had got to was written"}
     certificate = restored.certificate
     return {
         "method": certificate.method,

@@ -73,13 +73,35 @@ def estimate_noise_std(y: Tensor) -> Tensor:
         )
     if y.is_complex():
         return torch.hypot(estimate_noise_std(y.real), estimate_noise_std(y.imag))
+    return std_of_detail(finest_detail(y))
+
+
+def finest_detail(y: Tensor) -> Tensor:
+    """Second differences along every spatial axis in turn, which keep the variance of white noise.
+
+    Parameters
+    ----------
+    y : (N, C, *spatial), real; NaN where nothing was seen, and then around it too
+
+    Returns
+    -------
+    float64, smaller by what differences take
+    """
     detail = y.detach().double()
     for dim in range(2, y.ndim):
         taps = (1.0, -2.0, 1.0) if y.shape[dim] > 2 else (1.0, -1.0)
         size, left = math.hypot(*taps), y.shape[dim] - len(taps) + 1
         parts = [w / size * detail.narrow(dim, i, left) for i, w in enumerate(taps)]
         detail = torch.stack(parts).sum(0)
-    return detail.abs().flatten(1).median(1).values / _MEDIAN
+    return detail
+
+
+def std_of_detail(detail: Tensor) -> Tensor:
+    """Standard deviation of the noise in each image's detail, (N,), by the median of what is known.
+
+    detail : (N, …), NaN where it is unknown
+    """
+    return detail.abs().flatten(1).nanmedian(1).values / _MEDIAN
 
 
 def weakest_variance(sigma: Tensor, power: Tensor, degrees: float) -> Tensor:

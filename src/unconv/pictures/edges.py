@@ -67,7 +67,7 @@ class Sharpened(NamedTuple):
     component : with the new scene, what it explains and what not
     certificate : of the solve; None where the first scene was kept
     strength : of the prior
-    partial : whether it was interrupted
+    partial : whether it was interrupted, or left because another component was
     """
 
     component: Component

@@ -70,10 +70,10 @@ def edges_of(
     check_number("counts", counts, positive=True)
     asked = strength != "auto" or nonnegative or noise_model == "poisson"
     if chosen not in EDGE_PRIORS:
-        if asked and prior != "auto":
+        if asked:
             raise ValueError(
-                f"strength, nonnegative and noise_model='poisson' are not for prior={prior!r}; use "
-                "prior='tv'."
+                f"strength, nonnegative and noise_model='poisson' are not for prior={chosen!r}"
+                f"{', which auto takes here' if prior == 'auto' else ''}; use prior='tv'."
             )
         return None
     poisson = noise_model == "poisson"
@@ -87,5 +87,5 @@ def edges_of(
         nonnegative,
         counts if poisson else None,
         keep_partial=keep_partial,
-        unless_worse=prior == "auto",
+        unless_worse=prior == "auto" and not asked,
     )

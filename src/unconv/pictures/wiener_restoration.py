@@ -18,6 +18,7 @@ cannot be right makes nothing better, and the picture is given back as it was, w
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -366,11 +367,16 @@ def _with_edges(
     """The answer with a prior that keeps edges; of 'auto' where the model of the noise holds."""
     if edges.unless_worse and not all(is_nearly_white(c.whiteness) for c in found):
         return answer
-    new = tuple(sharpened(c, seen, q.psf, q.boundary, edges, q.say, q.memory_limit) for c in found)
+    new: list[Sharpened] = []
+    for c in found:
+        if new and new[-1].partial:  # whoever interrupts wants an end
+            new.append(Sharpened(c, None, math.nan, True))
+        else:
+            new.append(sharpened(c, seen, q.psf, q.boundary, edges, q.say, q.memory_limit))
     if all(one.certificate is None and not one.partial for one in new):
         return answer
     whole, scene, residual = _composed(planes, border, [one.component for one in new], q)
-    return answer._replace(planes=whole, scene=scene, residual=residual, sharpened=new)
+    return answer._replace(planes=whole, scene=scene, residual=residual, sharpened=tuple(new))
 
 
 def _inside(planes: Tensor, border: tuple[int, int, int, int]) -> tuple[slice, slice, slice]:

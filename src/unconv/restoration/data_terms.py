@@ -52,10 +52,6 @@ class DataTerm(ABC):
     def conjugate(self, w: Tensor) -> Tensor:
         """f*(w) at each place, inf where w is not in its domain."""
 
-    @abstractmethod
-    def slope(self, z: Tensor) -> Tensor:
-        """f′(z) at each place."""
-
     @property
     @abstractmethod
     def curvature(self) -> float:
@@ -81,10 +77,6 @@ class Gaussian(DataTerm):
     def conjugate(self, w: Tensor) -> Tensor:
         """½|w|² + Re w̄ y."""
         return w.abs().square() / 2 + (w.conj() * self.y).real
-
-    def slope(self, z: Tensor) -> Tensor:
-        """z − y."""
-        return z - self.y
 
     @property
     def curvature(self) -> float:
@@ -117,10 +109,6 @@ class Huber(DataTerm):
         """½w² + w y for |w| ≤ δ."""
         inside = w.abs() <= self.delta * (1 + 1e-9)
         return torch.where(inside, w.square() / 2 + w * self.y, math.inf)
-
-    def slope(self, z: Tensor) -> Tensor:
-        """The residual, no larger than δ."""
-        return (z - self.y).clamp(-self.delta, self.delta)
 
     @property
     def curvature(self) -> float:
@@ -157,11 +145,6 @@ class Poisson(DataTerm):
         inside = torch.where(self.y > 0, w < 1, w <= 1)
         plain = -torch.xlogy(self.y, 1 - w) - w * self.background
         return torch.where(inside, plain, math.inf)
-
-    def slope(self, z: Tensor) -> Tensor:
-        """1 − y/(z + b)."""
-        mean = z + self.background
-        return 1 - torch.where(self.y > 0, self.y / mean, 0.0)
 
     @property
     def curvature(self) -> float:

@@ -16,6 +16,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -58,6 +59,7 @@ class Differences:
             self._add_(out, p[j : j + 1], stencil, -1)
         return out
 
+    @cached_property
     def power(self) -> Tensor:
         """Σ_j |D_j|² at each stored frequency, (*spectrum) float64."""
         sizes = self.torus.coarse

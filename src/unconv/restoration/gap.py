@@ -24,18 +24,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..inverse import InverseOperator
 from ..operators.convolution import Convolution
-from .data_terms import DataTerm, Gaussian
+from .data_terms import DataTerm
 from .grid_problem import GridProblem
 from .penalties import Penalty
 from .splitting import Bounds, Multipliers
 
 _ROUNDING = 64 * torch.finfo(torch.float64).eps  # of the largest part of a sum
+
+
+class Linear(NamedTuple):
+    """q (1, c_in, *n), and ⟨μ, l⟩ − ⟨ν, u⟩."""
+
+    q: Tensor
+    constant: float
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class Objective:
     Attributes
     ----------
     A : the operator
-    problem : its grid, in double precision but for the spectra, which are not used
+    problem : its grid, of which the spectra are not used
     term : f for the data (1, c_out, *m)
     seen : (1, c_out, *m) bool
     penalty, strength, bounds, epsilon : of the problem
@@ -65,14 +73,14 @@ class Objective:
         x = self.problem.domain(v).to(self.A.dtype)
         return x.clamp(*self.bounds) if self.bounds.bind else x
 
-    def primal(self, x: Tensor) -> float:
-        """P(x)."""
-        data = self.term.value(self.A(x)).where(self.seen, 0)
+    def primal(self, x: Tensor, blurred: Tensor) -> float:
+        """P(x), of which A x is at hand."""
+        data = self.term.value(blurred).where(self.seen, 0)
         charged = self.strength * self.penalty.value(self.problem.embed(x))
         return float(data.sum()) + self.epsilon / 2 * _squared(x) + charged
 
-    def linear(self, found: Multipliers) -> tuple[Tensor, float]:
-        """q, and ⟨μ, l⟩ − ⟨ν, u⟩."""
+    def linear(self, found: Multipliers) -> Linear:
+        """What the dual variables add."""
         p = self.penalty.into_ball(found.differences.to(self.A.dtype), self.strength)
         q, constant = self.problem.domain(self.penalty.differences.adjoint(p)), 0.0
         if self.bounds.bind and found.image is not None:
@@ -84,7 +92,7 @@ class Objective:
             q = q - mu + nu
             constant += float(mu.sum()) * lower if math.isfinite(lower) else 0.0
             constant -= float(nu.sum()) * upper if math.isfinite(upper) else 0.0
-        return q, constant
+        return Linear(q, constant)
 
     def fenchel(self, found: Multipliers) -> float:
         """A lower bound of P* without a solve."""
@@ -97,14 +105,12 @@ class Objective:
         value = -parts[0] - parts[1] + parts[2] - slack
         return value if math.isfinite(value) else -math.inf
 
-    def by_solve(self, found: Multipliers, inverse: InverseOperator) -> tuple[float, Tensor]:
-        """A lower bound of P* for a Gaussian f, and the minimiser of its problem.
+    def by_solve(self, added: Linear, inverse: InverseOperator) -> float:
+        """A lower bound of P* for a Gaussian f.
 
         inverse : of A, damped by √ε
         """
-        assert isinstance(self.term, Gaussian)
-        q, constant = self.linear(found)
-        y, eps = self.term.y, self.epsilon
+        (q, constant), y, eps = added, self.term.y, self.epsilon
         start = -q / eps
         change, effort = inverse.solution((y - self.A(start)).where(self.seen, 0))
         x = start + change
@@ -116,16 +122,16 @@ class Objective:
             above = min(above, eps / 2 * error**2)
         parts = _squared(r) / 2, eps / 2 * _squared(x), float((q.conj() * x).real.sum()), constant
         slack = _ROUNDING * max(map(abs, parts))
-        return sum(parts) - above - slack, x
+        return sum(parts) - above - slack
 
-    def guess(self, x: Tensor, found: Multipliers, inner: Tensor) -> float:
+    def guess(self, x: Tensor, blurred: Tensor, added: Linear, inner: Tensor) -> float:
         """What `by_solve` may find at best, from the gradient at x, as if all outputs were seen.
 
+        blurred : A x
         inner : (*spectrum) of (|C|² + ε)⁻¹, the mean over channels
         """
-        assert isinstance(self.term, Gaussian)
-        q, constant = self.linear(found)
-        r = (self.A(x) - self.term.y).where(self.seen, 0)
+        q, constant = added
+        r = (blurred - self.term.y).where(self.seen, 0)
         force = self.A.H(r) + self.epsilon * x + q
         torus = self.problem.torus
         solved = torus.inverse_transform(torus.transform(self.problem.embed(force)) * inner)

@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 
 from ..operators.convolution import Convolution
-from ..parameter_choice.noise import estimate_noise_std
+from ..parameter_choice.noise import estimate_noise_std, finest_detail, std_of_detail
 from ..parameter_choice.whittle import Periodogram
 
 _LEAST_SIDE = 24  # samples of a picture whose spectrum says something
 _LEAST_PLACES = 30  # of detail, for a median
-_TAPS, _MEDIAN = (1.0, -2.0, 1.0), 0.6744897501960817  # of |N(0, 1)|
 
 
 def noise_level(op: Convolution, y: Tensor, outliers: bool = False) -> float:
@@ -49,16 +48,13 @@ def _by_detail(y: Tensor) -> float:
 
 def _of_seen(y: Tensor, seen: Tensor) -> float:
     """The median of second differences of what was seen; of all, if hardly any can be formed."""
-    holes = torch.where(seen, y, torch.nan)
-    detail = torch.stack([holes.real, holes.imag]) if y.is_complex() else holes[None]
-    for dim in range(3, detail.ndim):
-        if detail.shape[dim] >= len(_TAPS):
-            windows = detail.unfold(dim, len(_TAPS), 1)
-            detail = windows @ detail.new_tensor(_TAPS) / math.hypot(*_TAPS)
-    known = detail[detail.isfinite()]
-    if len(known) < _LEAST_PLACES:
+    shape = *y.shape[:2], *([n for n in y.shape[2:] if n > 1] or [1])
+    holes = torch.where(seen, y, torch.nan).reshape(shape)
+    parts = [holes.real, holes.imag] if y.is_complex() else [holes]
+    details = [finest_detail(part) for part in parts] if shape[2:] != (1,) else parts
+    if int(details[0].isfinite().sum()) < _LEAST_PLACES:
         return _by_detail(torch.where(seen, y, y[seen].mean()))
-    return float(known.abs().median()) / _MEDIAN * math.sqrt(len(detail))
+    return math.hypot(*(float(std_of_detail(detail)[0]) for detail in details))
 
 
 def _psf(op: Convolution) -> Tensor | None:

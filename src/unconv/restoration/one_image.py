@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -85,11 +85,10 @@ class Images:
         self, r: Restorer, image: Image, x: Tensor, unit: float, noise_std: float, i: int
     ) -> Answer:
         q, p, scale = self.question, self.question.problem.p, unit / r.unit
-        in_unit = (scale * q.problem.difference_unit) ** p
-        in_unit /= unit**2 if q.problem.noise_model != "poisson" else 1.0
+        size = unit**2 if q.problem.noise_model != "poisson" else 1.0
+        in_unit = (scale * q.problem.difference_unit) ** p / size
         strength = self._chosen(r, image) if q.strength is None else q.strength * in_unit
         found = r.minimise(image, strength, x, lambda s, x: q.tell(i, s, x * scale))
-        size = unit**2 if q.problem.noise_model != "poisson" else 1.0
         history = [s._replace(objective=s.objective * size) for s in found.history]
         return Answer(
             found.x * scale,
@@ -106,11 +105,12 @@ class Images:
 
     def _chosen(self, r: Restorer, image: Image) -> float:
         """The strength of the least risk, on a part of large data."""
-        part, y = part_of(r.A, image.y)
-        if part is r.A:
+        found = part_of(r.A, image.y)
+        if found is None:
             return choose_strength(r, image)
-        background = None if image.background is None else part_of(r.A, image.background)[1]
-        small = Image(y, image.noise_std, image.delta, image.bounds, background)
+        part, where = found
+        background = None if image.background is None else image.background[where]
+        small = replace(image, y=image.y[where], background=background)
         return choose_strength(Restorer(part, self.question.problem), small)
 
     def _plugged(

@@ -15,13 +15,12 @@ IEEE Trans. Image Processing 16 (2007).
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..numerics.checks import check_all_finite, check_number, check_real_tensor
+from ..numerics.dct import dct
 from ..numerics.norms import unit_of
 from ..numerics.threads import ENTRIES_A_SLICE
 
@@ -100,10 +99,7 @@ def _mirrored(x: Tensor, k: int) -> Tensor:
 
 def _cosines(k: int, nd: int, device: torch.device) -> Tensor:
     """The orthonormal cosine transform of a block, (k^nd, 1, k, …); the first is the mean."""
-    i = torch.arange(k, dtype=torch.float64)
-    lines = torch.cos(math.pi * (2 * i + 1) * i[:, None] / (2 * k)) * math.sqrt(2 / k)
-    lines[0] /= math.sqrt(2)
-    found = lines
+    found = lines = dct(torch.eye(k, dtype=torch.float64), 0)
     for _ in range(nd - 1):
         found = torch.einsum("ax,by->abxy", found.flatten(1), lines).flatten(0, 1)
     return found.reshape(k**nd, 1, *[k] * nd).float().to(device)

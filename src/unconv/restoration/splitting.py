@@ -109,7 +109,7 @@ class Splitting:
         self._on_domain = epsilon if problem.copies else 0.0
         # A strength is shrunk by the same amount whatever it is: r₂ is what grows with it.
         self._threshold = (_SHRUNK * amplitude) ** (2 - penalty.p) / penalty.p
-        self._power = penalty.differences.power()
+        self._power = penalty.differences.power
         self.carry_on(strength)
         self.v = start
         self._z = self._seen_prox(problem.blurred(problem.torus.transform(start)))

@@ -11,8 +11,8 @@ from ..operators.convolution import Convolution
 _MOST = 2**16  # data of one channel: 256²
 
 
-def part_of(op: Convolution, y: Tensor) -> tuple[Convolution, Tensor]:
-    """An operator that pads nothing and the middle of the data that it explains; all if few.
+def part_of(op: Convolution, y: Tensor) -> tuple[Convolution, tuple[slice, ...]] | None:
+    """An operator that pads nothing, and where in y the data are that it explains; None for all.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ def part_of(op: Convolution, y: Tensor) -> tuple[Convolution, Tensor]:
     """
     axes = op.geometry.axes
     if op.transposed or y[0, 0].numel() <= _MOST:
-        return op, y
+        return None
     inner = []  # first and last + 1 of the outputs that read no padding
     for a in axes:
         first = -(-a.before // a.stride)
@@ -29,7 +29,7 @@ def part_of(op: Convolution, y: Tensor) -> tuple[Convolution, Tensor]:
         inner.append((first, min(last + 1, a.m)))
     side = math.ceil(_MOST ** (1 / len(axes)))
     if any(last - first < min(side, 2) for first, last in inner):
-        return op, y
+        return None
     places, sizes = [], []
     for a, (first, last) in zip(axes, inner, strict=True):
         m = min(last - first, side)
@@ -47,6 +47,6 @@ def part_of(op: Convolution, y: Tensor) -> tuple[Convolution, Tensor]:
     if op.seen is not None:
         seen = op.seen[where]
         if not bool(seen.any()):
-            return op, y
+            return None
         part = part.observed(seen.expand(part.range_shape))
-    return part, y[(slice(None), *where)]
+    return part, (slice(None), *where)

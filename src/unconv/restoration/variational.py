@@ -129,7 +129,6 @@ class Restorer:
         self.A, seen = A.with_weight(A.weight / self.unit), A.seen
         self.problem = problem
         self.grid = GridProblem(self.A, problem.working)
-        self.double = GridProblem(self.A, torch.float64)
         spacing = [h / min(problem.spacing) for h in problem.spacing]
         D = differences(problem.kind, self.A, self.grid.torus, spacing)
         self.penalty = Penalty(D, problem.p, problem.coupled)
@@ -208,7 +207,7 @@ class Restorer:
         run, term = self.splitting(image, strength, x), self.term(image)
         objective = Objective(
             self.A,
-            self.double,
+            self.grid,
             term,
             self.seen,
             run.penalty,
@@ -250,27 +249,27 @@ class _Watch:
     def look(self) -> Step:
         """Objective and gap of the present image."""
         self.x = self.objective.feasible(self.run.v)
-        self.primal = self.objective.primal(self.x)
+        blurred = self.objective.A(self.x)
+        self.primal = self.objective.primal(self.x, blurred)
         self.iterations = self.run.iterations  # of x; a residual takes one more
         self.next_look = self.iterations + max(_BETWEEN_LOOKS, self.iterations // _GROWTH)
         last = self.iterations >= self.maxiter
-        gap = self._gap_by_solve(last) if self.exact else self._gap_without()
+        gap = self._gap_by_solve(blurred, last) if self.exact else self._gap_without()
         self.done |= last
         self.history.append(Step(self.iterations, self.primal, gap, self.residual))
         return self.history[-1]
 
-    def _gap_by_solve(self, last: bool) -> float:
-        found = self.run.multipliers
-        guess = self._relative(self.objective.guess(self.x, found, self._inner))
+    def _gap_by_solve(self, blurred: Tensor, last: bool) -> float:
+        added = self.objective.linear(self.run.multipliers)
+        guess = self._relative(self.objective.guess(self.x, blurred, added, self._inner))
         if self.solves >= _MOST_BOUNDS or not (guess <= self.wanted or last):
             self.done = self._relative(self.bound) <= self.tol
             return guess
-        q, _ = self.objective.linear(found)
-        size = float(q.abs().square().sum().sqrt()) / self.objective.epsilon or 1.0
+        size = float(added.q.abs().square().sum().sqrt()) / self.objective.epsilon or 1.0
         energy = _OF_GAP * self.tol * max(self.primal, 1e-300)
         tol = math.sqrt(2 * energy / self.objective.epsilon) / size
         tol = min(max(tol, _LEAST_TOL), _LARGEST_TOL)
-        bound, _ = self.objective.by_solve(found, self.restorer.inverse(tol))
+        bound = self.objective.by_solve(added, self.restorer.inverse(tol))
         self.bound, self.solves = max(self.bound, bound), self.solves + 1
         gap = self._relative(self.bound)
         self.done = gap <= self.tol
@@ -289,8 +288,8 @@ class _Watch:
 
     @cached_property
     def _inner(self) -> Tensor:
-        grid = self.restorer.double
-        gram = grid.blocks.abs().square().sum((1, 2, 3, 4)) / grid.domain_shape[0]
+        grid = self.restorer.grid
+        gram = grid.blocks.abs().double().square().sum((1, 2, 3, 4)) / grid.domain_shape[0]
         return 1 / (gram.unflatten(0, grid.torus.spectrum_shape) + self.objective.epsilon)
 
     def _relative(self, bound: float) -> float:

@@ -85,6 +85,7 @@ def _functions() -> dict[Callable[..., Any], dict[str, Any]]:
         unconv.conv_matrix: {"weight": w, "input_shape": (5,)},
         unconv.inverse_kernel: {"weight": w, "size": 5},
         unconv.restore: {"A": B, "y": picture, "noise_std": 0.01, "maxiter": 20},
+        restoration.restoration_path: {"A": B, "y": picture, "strengths": [0.1, 0.01]},
         restoration.sliding_dct: {"x": picture, "sigma": 0.1},
         unconv.richardson_lucy: {"A": A.with_weight(A.weight.abs()), "y": y.abs().round() + 1},
         linalg.pinv: {"A": A43},
@@ -330,6 +331,7 @@ _KINDS: list[tuple[str, tuple[Any, ...]]] = [
     ("seed i", tuple(v for v in _NOT_COUNTS if v is True or v != 0)),
     ("method padding_mode layout order which rule side shape boundary stop", _NOT_NAMES),
     ("prior noise_model", _NOT_NAMES),
+    ("strengths", ("0.1", True, 1j, [], (), {}, [0.0], [-1.0], [math.nan], [0.1, None], ["0.1"])),
     (
         "stride dilation kernel_size groups",
         ("1", True, 1.0, 0, -1, (), (0,), (1, 1, 1, 1), b"a", [1.0], None, 2**50, 1j),

@@ -19,6 +19,7 @@ import unconv
 from unconv import ConvOperator, inspection, nn
 from unconv.fir import inverse_kernel
 from unconv.pictures import restoration
+from unconv.restoration import restoration_path
 
 from .doors import all_doors
 
@@ -92,8 +93,10 @@ def _functions() -> list[Pair]:
         here = {n: p for n, p in options_of(function).items() if n in _CONV}
         pairs.append(Pair("one-call functions", "ConvOperator", here, options_of(ConvOperator)))
     assert options_of(unconv.conv2d_adjoint).keys() == _CONV
-    counts, restored = (options_of(f, "A") for f in (unconv.richardson_lucy, unconv.restore))
-    return [*pairs, Pair("richardson_lucy", "restore", counts, restored)]
+    restored = options_of(unconv.restore, "A")
+    beside = {"richardson_lucy": unconv.richardson_lucy, "restoration_path": restoration_path}
+    pairs += [Pair(n, "restore", options_of(f, "A"), restored) for n, f in beside.items()]
+    return pairs
 
 
 def _layers() -> list[Pair]:

@@ -2,6 +2,7 @@
 
 from .certificate import Restoration, RestorationCertificate, Step
 from .count_restoration import RichardsonLucyResult, richardson_lucy
+from .path import restoration_path
 from .plug_and_play import Schedule
 from .sliding_dct import sliding_dct
 from .solve import restore
@@ -12,6 +13,7 @@ __all__ = [
     "RichardsonLucyResult",
     "Schedule",
     "Step",
+    "restoration_path",
     "restore",
     "richardson_lucy",
     "sliding_dct",

@@ -48,8 +48,8 @@ class Images:
         self.A, self.question = A, question
         self._restorer: Restorer | None = None
 
-    def restored(self, y: Tensor, x0: Tensor | None, i: int) -> Answer:
-        """Image i of data y (N, c_out, *m)."""
+    def restored(self, y: Tensor, x0: Tensor | None, i: int) -> list[Answer]:
+        """Image i of data y (N, c_out, *m), an answer for each strength."""
         op = self.A.of_sample(i)
         if y.is_complex() and not op.dtype.is_complex:
             op = op.with_weight(op.weight.to(op.dtype.to_complex()))
@@ -57,7 +57,7 @@ class Images:
         data = y[i : i + 1].to(double_dtype(torch.promote_types(op.dtype, y.dtype)))
         unit = 1.0 if counts else float(unit_of(data.abs().amax()))
         noise_std, outliers = math.nan, q.problem.noise_model == "huber"
-        if not counts and (q.strength is None or q.denoise or outliers):
+        if not counts and (not q.strengths or q.denoise or outliers):
             noise_std = noise_level(op, data, outliers) if q.noise_std is None else q.noise_std
         restorer = self._restorer_of(op)
         mean = float(data.abs().mean()) / unit or 1.0
@@ -73,8 +73,9 @@ class Images:
         said = restorer.start(image.y)
         check_bounds_fit(q.bounds, said * scale)
         x = said if x0 is None else x0[i : i + 1].to(data) / scale
-        work = self._plugged if q.denoise else self._penalised
-        return work(restorer, image, x, unit, noise_std, i)
+        if q.denoise:
+            return [self._plugged(restorer, image, x, unit, noise_std, i)]
+        return self._penalised(restorer, image, x, unit, noise_std, i)
 
     def _restorer_of(self, op: Convolution) -> Restorer:
         if self._restorer is None or self.A.batch_size is not None:
@@ -83,25 +84,32 @@ class Images:
 
     def _penalised(
         self, r: Restorer, image: Image, x: Tensor, unit: float, noise_std: float, i: int
-    ) -> Answer:
+    ) -> list[Answer]:
         q, p, scale = self.question, self.question.problem.p, unit / r.unit
         size = unit**2 if q.problem.noise_model != "poisson" else 1.0
         in_unit = (scale * q.problem.difference_unit) ** p / size
-        strength = self._chosen(r, image) if q.strength is None else q.strength * in_unit
-        found = r.minimise(image, strength, x, lambda s, x: q.tell(i, s, x * scale))
-        history = [s._replace(objective=s.objective * size) for s in found.history]
-        return Answer(
-            found.x * scale,
-            strength / in_unit,
-            noise_std,
-            found.objective * size,
-            found.bound * size,
-            found.residual,
-            found.iterations,
-            found.solves,
-            r.epsilon(r.term(image)) * r.unit**2,
-            history,
-        )
+        strengths = [s * in_unit for s in q.strengths] or [self._chosen(r, image)]
+
+        def tell(strength: float, step: Step, x: Tensor) -> None:
+            q.tell(strength / in_unit, i, step, x * scale)
+
+        return [
+            Answer(
+                found.x * scale,
+                strength / in_unit,
+                noise_std,
+                found.objective * size,
+                found.bound * size,
+                found.residual,
+                found.iterations,
+                found.solves,
+                r.epsilon(r.term(image)) * r.unit**2,
+                [s._replace(objective=s.objective * size) for s in found.history],
+            )
+            for strength, found in zip(
+                strengths, r.minimise(image, strengths, x, tell), strict=True
+            )
+        ]
 
     def _chosen(self, r: Restorer, image: Image) -> float:
         """The strength of the least risk, on a part of large data."""
@@ -123,7 +131,7 @@ class Images:
         def in_users_unit(x: Tensor, sigma: float) -> Tensor:
             return checked_image(denoise, (x * scale).to(kind), sigma * scale) / scale
 
-        strength = LAMBDA if q.strength is None else q.strength
+        strength = q.strengths[0] if q.strengths else LAMBDA
         method = PlugAndPlay(
             r.A, in_users_unit, q.schedule.in_unit(scale), image.bounds, q.problem.memory_limit
         )
@@ -133,7 +141,7 @@ class Images:
             r.grid.gain,
             image.noise_std,
             strength,
-            lambda s, x: q.tell(i, s, x * scale),
+            lambda s, x: q.tell(strength, i, s, x * scale),
         )
         steps = len(history)
         return Answer(

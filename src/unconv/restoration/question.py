@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,11 @@ from torch import Tensor
 from ..numerics.checks import (
     check_all_finite,
     check_choice,
+    check_count,
+    check_flag,
+    check_function,
     check_kind,
+    check_memory_limit,
     check_number,
     check_real_tensor,
     check_tensor,
@@ -27,7 +31,11 @@ from .sliding_dct import sliding_dct
 from .splitting import Bounds
 from .variational import Problem
 
-PRIORS = ("tv", "sparse", "hessian", "dct")
+PENALTIES = ("tv", "sparse", "hessian")
+PRIORS = (*PENALTIES, "dct")
+
+MAXITER = 500
+"""Iterations that an image may take, unless more are asked for."""
 
 _MOST_COUNTS = 1e15  # squares of which single precision holds
 _LEAST_SIZE, _LEAST_SPACING = 1e-100, 1e-30  # of data and between samples
@@ -40,23 +48,66 @@ class Question:
     Attributes
     ----------
     denoise : of a plug-and-play prior, else None
-    strength : None to choose it
+    strengths : one after the other, falling; none to choose one
     bounds : of x
     noise_std : None to estimate it
     background : (N, c_out, *m) of counts, or None
     schedule : of a denoiser
     problem : what does not depend on the image
-    tell : callback(image, step, x)
+    tell : callback(strength, image, step, x)
     """
 
     denoise: Denoiser | None
-    strength: float | None
+    strengths: Sequence[float]
     bounds: Bounds
     noise_std: float | None
     background: Tensor | None
     schedule: Schedule
     problem: Problem
-    tell: Callable[[int, Step, Tensor], None]
+    tell: Callable[[float, int, Step, Tensor], None]
+
+
+def asked(
+    y: Tensor,
+    is_complex: bool,
+    strengths: Sequence[float],
+    tell: Callable[[float, int, Step, Tensor], None],
+    *,
+    prior: object,
+    p: float,
+    coupled: bool,
+    spacing: float | Sequence[float],
+    nonnegative: bool,
+    bounds: object,
+    noise_model: str,
+    noise_std: float | None,
+    background: float | Tensor,
+    schedule: Schedule | None,
+    gap_tol: float,
+    maxiter: int | None,
+    memory_limit: float,
+) -> Question:
+    """The arguments of a door, checked, for checked data."""
+    p = checked_exponent(p)
+    return Question(
+        denoise=checked_prior(prior, noise_model, is_complex),
+        strengths=strengths,
+        bounds=checked_bounds(nonnegative, bounds, is_complex),
+        noise_std=None if noise_std is None else check_number("noise_std", noise_std),
+        background=checked_background(background, y, noise_model),
+        schedule=Schedule() if schedule is None else checked_schedule(schedule),
+        problem=Problem(
+            kind="hessian" if prior == "hessian" else "gradient",
+            p=p if prior == "sparse" else 1.0,
+            coupled=check_flag("coupled", coupled),
+            spacing=checked_spacing(spacing, y.ndim - 2),
+            noise_model=noise_model,
+            gap_tol=check_number("gap_tol", gap_tol, positive=True),
+            maxiter=MAXITER if maxiter is None else check_count("maxiter", maxiter),
+            memory_limit=check_memory_limit(memory_limit),
+        ),
+        tell=tell,
+    )
 
 
 def checked_data(A: Convolution, y: Tensor, noise_model: str) -> Tensor:
@@ -116,12 +167,46 @@ def checked_exponent(p: object) -> float:
     return check_number("p", p, positive=True, below=math.nextafter(1.0, 2.0))
 
 
-def checked_strength(strength: object) -> float | None:
-    """A number above zero, or None for 'auto'."""
+def checked_strength(strength: object) -> list[float]:
+    """A number above zero, or none for 'auto'."""
     if isinstance(strength, str):
         check_choice("strength", strength, ("auto",), ", or a number above 0")
-        return None
-    return check_number("strength", strength, positive=True)
+        return []
+    return [check_number("strength", strength, positive=True)]
+
+
+def checked_strengths(strengths: object) -> list[float]:
+    """Numbers above zero, one at least, in their order."""
+    if not isinstance(strengths, Iterable) or isinstance(
+        strengths, str | bytes | dict | set | Tensor
+    ):
+        remedy = "; give strengths.tolist()" if isinstance(strengths, Tensor) else ""
+        raise TypeError(
+            f"strengths={shown(strengths)} must be several numbers, such as [0.01, 0.1]{remedy}."
+        )
+    found = [check_number("strengths", s, positive=True) for s in strengths]
+    if not found:
+        raise ValueError("strengths is empty; give one at least, such as [0.01, 0.1].")
+    return found
+
+
+def checked_penalty(prior: object) -> str:
+    """A prior that has a penalty, which a strength weighs."""
+    if callable(prior) or (isinstance(prior, str) and prior == "dct"):
+        raise ValueError(
+            f"prior={shown(prior)} is a denoiser: no penalty is weighed, and no strength leads to "
+            "the next; use 'tv', 'sparse' or 'hessian', or call restore for each strength."
+        )
+    return check_choice("prior", prior, PENALTIES)
+
+
+def checked_callback(callback: object) -> Callable[..., None]:
+    """A function that is told of looks; one that hears nothing for None."""
+    return _silent if callback is None else check_function("callback", callback)
+
+
+def _silent(*_: object) -> None:
+    pass
 
 
 def checked_bounds(nonnegative: object, bounds: object, is_complex: bool) -> Bounds:

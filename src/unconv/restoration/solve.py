@@ -8,14 +8,7 @@ import torch
 from torch import Tensor
 
 from ..inverse.facts import warn_of_accuracy
-from ..numerics.checks import (
-    check_count,
-    check_flag,
-    check_function,
-    check_kind,
-    check_memory_limit,
-    check_number,
-)
+from ..numerics.checks import check_kind
 from ..numerics.compiled import outside_graphs
 from ..operators.convolution import Convolution
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
@@ -24,19 +17,13 @@ from .one_image import Answer, Images
 from .plug_and_play import Schedule
 from .question import (
     Question,
-    checked_background,
-    checked_bounds,
+    asked,
+    checked_callback,
     checked_data,
-    checked_exponent,
-    checked_prior,
-    checked_schedule,
-    checked_spacing,
     checked_start,
     checked_strength,
 )
-from .variational import Problem
 
-_MAXITER = 500
 _OF_GAP = 0.1  # of gap_tol, that a fixed-point residual must reach
 
 
@@ -143,44 +130,52 @@ def restore(
     direction method of multipliers", IEEE Trans. Image Processing 22 (2013).
     """
     check_kind("A", A, Convolution, "build one with unconv.ConvOperator")
-    y = checked_data(A, y, noise_model)
-    is_complex = y.is_complex() or A.dtype.is_complex
-    p = checked_exponent(p)
-    question = Question(
-        denoise=checked_prior(prior, noise_model, is_complex),
-        strength=checked_strength(strength),
-        bounds=checked_bounds(nonnegative, bounds, is_complex),
-        noise_std=None if noise_std is None else check_number("noise_std", noise_std),
-        background=checked_background(background, y, noise_model),
-        schedule=Schedule() if schedule is None else checked_schedule(schedule),
-        problem=Problem(
-            kind="hessian" if prior == "hessian" else "gradient",
-            p=p if prior == "sparse" else 1.0,
-            coupled=check_flag("coupled", coupled),
-            spacing=checked_spacing(spacing, y.ndim - 2),
-            noise_model=noise_model,
-            gap_tol=check_number("gap_tol", gap_tol, positive=True),
-            maxiter=_MAXITER if maxiter is None else check_count("maxiter", maxiter),
-            memory_limit=check_memory_limit(memory_limit),
-        ),
-        tell=_silent if callback is None else check_function("callback", callback),
+    y, tell = checked_data(A, y, noise_model), checked_callback(callback)
+    question = asked(
+        y,
+        y.is_complex() or A.dtype.is_complex,
+        checked_strength(strength),
+        lambda _, image, step, x: tell(image, step, x),
+        prior=prior,
+        p=p,
+        coupled=coupled,
+        spacing=spacing,
+        nonnegative=nonnegative,
+        bounds=bounds,
+        noise_model=noise_model,
+        noise_std=noise_std,
+        background=background,
+        schedule=schedule,
+        gap_tol=gap_tol,
+        maxiter=maxiter,
+        memory_limit=memory_limit,
     )
-    x0 = checked_start(A, y, x0)
+    return restorations(A, y, checked_start(A, y, x0), question)[0]
+
+
+def restorations(
+    A: Convolution, y: Tensor, x0: Tensor | None, question: Question
+) -> list[Restoration]:
+    """What is to be said of checked data, for each strength."""
     images = Images(A, question)
     with torch.no_grad():
         answers = [images.restored(y, x0, i) for i in range(len(y))]
     kind = torch.promote_types(A.dtype, y.dtype)
-    parts = [a.x for a in answers] or [y.new_zeros(0, *A.domain_shape)]
-    strengths = _column([a.strength for a in answers])
+    nothing = y.new_zeros(0, *A.domain_shape, dtype=kind)
+    by_strength = [[a[k] for a in answers] for k in range(max(len(question.strengths), 1))]
+    return [_restoration(some, question, nothing) for some in by_strength]
+
+
+def _restoration(answers: Sequence[Answer], question: Question, nothing: Tensor) -> Restoration:
     certificate = _certificate(answers, question)
     if not bool(certificate.converged.all()):
         warn_of_accuracy(certificate.advice)
-    history = [a.history for a in answers]
-    return Restoration(torch.cat(parts).to(kind), certificate, strengths, history)
-
-
-def _silent(image: int, step: Step, x: Tensor) -> None:
-    pass
+    return Restoration(
+        torch.cat([nothing, *(a.x.to(nothing.dtype) for a in answers)]),
+        certificate,
+        _column([a.strength for a in answers]),
+        [a.history for a in answers],
+    )
 
 
 def _column(values: Sequence[float]) -> Tensor:

@@ -110,7 +110,7 @@ class Splitting:
         # A strength is shrunk by the same amount whatever it is: r₂ is what grows with it.
         self._threshold = (_SHRUNK * amplitude) ** (2 - penalty.p) / penalty.p
         self._power = penalty.differences.power
-        self.carry_on(strength)
+        self._weigh(strength)
         self.v = start
         self._z = self._seen_prox(problem.blurred(problem.torus.transform(start)))
         self._d = torch.zeros_like(self._z)
@@ -121,7 +121,17 @@ class Splitting:
         self._e = torch.zeros_like(start) if self.splits_image else None
 
     def carry_on(self, strength: float) -> None:
-        """Go on for another strength, from where this one has got to."""
+        """Go on for another strength, from where this one has got to, multipliers included.
+
+        Those of differences grow with the strength, as unit vectors along edges; those of bounds
+        stay.  With both, few iterations are left to do.
+        """
+        before = self.r3
+        self._weigh(strength)
+        if self._e is not None:
+            self._e *= before / self.r3
+
+    def _weigh(self, strength: float) -> None:
         self.r2 = strength / self._threshold
         mean = self.problem.gain * math.sqrt(self.r1 * self.r2)
         self.r3 = mean * _OF_MEAN[self.problem.copies] if self.splits_image else 0.0

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -197,14 +197,30 @@ class Restorer:
         return self.grid.put(y.where(self.seen, 0)).to(self.grid.dtype)
 
     def minimise(
-        self, image: Image, strength: float, x: Tensor, tell: Callable[[Step, Tensor], None]
-    ) -> Found:
-        """Iterate until the gap is proven, the residual small, or maxiter reached.
+        self,
+        image: Image,
+        strengths: Sequence[float],
+        x: Tensor,
+        tell: Callable[[float, Step, Tensor], None],
+    ) -> list[Found]:
+        """What becomes of an image for each strength, begun where the one before has ended.
 
-        x : (1, c_in, *n) to start from
-        tell : is given every look and the image
+        x : (1, c_in, *n) to start from with the first
+        tell : is given the strength, every look and the image
         """
-        run, term = self.splitting(image, strength, x), self.term(image)
+        run, found = self.splitting(image, strengths[0], x), []
+        for k, strength in enumerate(strengths):
+            if k:
+                run.carry_on(strength)
+                run.iterations = 0  # a penalty that is not convex takes its weights anew
+            found.append(self._minimised(image, strength, run, partial(tell, strength)))
+        return found
+
+    def _minimised(
+        self, image: Image, strength: float, run: Splitting, tell: Callable[[Step, Tensor], None]
+    ) -> Found:
+        """Iterate until the gap is proven, the residual small, or maxiter reached."""
+        term = self.term(image)
         objective = Objective(
             self.A,
             self.grid,

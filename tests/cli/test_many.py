@@ -132,6 +132,15 @@ def test_no_directory(folder: Path):
         fail(folder, 3, "deblur", *pictures, "-o", output, *DISK, says=(says,))
 
 
+@pytest.mark.parametrize(("prior", "says"), [("tv", "tv, gap "), ("dct", "dct, 16 steps")])
+def test_edges_are_told_in_one_line_too(folder: Path, prior: str, says: str):
+    pictures = folder / "in" / "a.png", folder / "in" / "c.png"
+    options = "--psf", "disk:1", "--prior", prior, "--force"
+    result = run("deblur", *pictures, "-o", folder / "out", *options)
+    assert result.exit_code in (0, 5), result.output
+    assert [says in line for line in result.stdout.splitlines()] == [True, True]
+
+
 def test_a_report_is_of_one(folder: Path):
     pictures = folder / "in" / "a.png", folder / "in" / "c.png"
     options = *DISK, "--report", folder / "page.html"

@@ -30,7 +30,7 @@ EXIT_CODES = (
     "Exit codes: 0 done, 2 wrong option or input, 3 a file cannot be read or written, "
     "4 refused for its memory, 5 written but not certified, 130 interrupted, 143 terminated."
 )
-BAD_INPUT, BAD_FILE, TOO_LARGE, UNCERTIFIED = 2, 3, 4, 5
+BAD_INPUT, BAD_FILE, TOO_LARGE, UNCERTIFIED, INTERRUPTED = 2, 3, 4, 5, 130
 
 BoundaryOption = Annotated[
     str,
@@ -84,8 +84,8 @@ def parse_memory(text: str) -> float:
     return float(found[1]) * _BYTES[found[2]]
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM: like Ctrl-C, but another code."""
+class Terminated(BaseException):
+    """SIGTERM: like Ctrl-C, but another code, and nothing is kept of what was begun."""
 
 
 def friendly(command: _Command) -> _Command:
@@ -110,8 +110,8 @@ def friendly(command: _Command) -> _Command:
 
 
 CODES: Mapping[type[BaseException], int] = {  # the first that an error is
-    _Terminated: 143,
-    KeyboardInterrupt: 130,
+    Terminated: 143,
+    KeyboardInterrupt: INTERRUPTED,
     PictureError: BAD_FILE,
     OSError: BAD_FILE,
     MemoryLimitError: TOO_LARGE,
@@ -137,10 +137,15 @@ def _version(path: Path) -> tuple[int, int, int] | None:
 def _sentence(error: BaseException, written: Sequence[str]) -> str:
     """What went wrong, and what had been written by then."""
     names = " and ".join(written)
-    if isinstance(error, KeyboardInterrupt):
-        what = "terminated" if isinstance(error, _Terminated) else "interrupted"
+    if isinstance(error, KeyboardInterrupt | Terminated):
+        what = word_of(error)
         return f"{what} after writing {names}." if written else f"{what}; nothing was written."
     return f"{str(error).rstrip('.')}; {names} had been written before." if written else str(error)
+
+
+def word_of(signal: BaseException) -> str:
+    """What a run was that ended by a signal."""
+    return "terminated" if isinstance(signal, Terminated) else "interrupted"
 
 
 @contextmanager
@@ -162,7 +167,7 @@ def _terminable() -> Iterator[None]:
     """SIGTERM unwinds like Ctrl-C, so that nothing half-written stays."""
 
     def stop(*_: object) -> None:
-        raise _Terminated
+        raise Terminated
 
     if threading.current_thread() is not threading.main_thread():  # only it may handle signals
         yield

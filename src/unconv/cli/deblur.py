@@ -13,7 +13,6 @@ from ..pictures.formats.files import check_replaceable
 from ..pictures.prior_choice import DAMP_RULES
 from .common import (
     DEFAULT_MEMORY,
-    UNCERTIFIED,
     BoundaryOption,
     JsonOption,
     MaxPixelsOption,
@@ -77,7 +76,8 @@ def deblur(
         bool,
         typer.Option(
             "--keep-partial",
-            help="On Ctrl-C write what dct, tv, sparse or hessian have got to; else nothing.",
+            help="On Ctrl-C write what dct, tv, sparse or hessian have got to, and end; a second "
+            "Ctrl-C ends at once. Without it nothing of this picture is written.",
         ),
     ] = False,
     damp: Annotated[
@@ -163,8 +163,8 @@ def deblur(
         outcome = restore_file(picture[0], output, page, wanted, step)
     report("restored", outcome.facts, as_json)
     tell([*doubts, *outcome.doubts], outcome.notes)
-    if not outcome.proven:
-        raise typer.Exit(UNCERTIFIED)
+    if outcome.exit_code:
+        raise typer.Exit(outcome.exit_code)
 
 
 def _check_page(page: Path) -> None:

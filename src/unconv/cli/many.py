@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..pictures.formats import PictureError, check_writable
 from ..pictures.series import Series
-from .common import CODES, UNCERTIFIED, finite, shown, tell
+from .common import CODES, INTERRUPTED, Terminated, finite, shown, tell, word_of
 from .picture_options import check_names
 from .restoring import Outcome, Wanted, restore_file
 
@@ -43,43 +43,77 @@ def targets_of(pictures: Sequence[Path], folder: Path) -> list[Path]:
 def restore_many(
     pictures: Sequence[Path], folder: Path, wanted: Wanted, as_json: bool, doubts: Sequence[str]
 ) -> None:
-    """Restore each picture into the folder; the exit code is that of the first that failed."""
+    """Restore each picture into the folder; the exit code is that of the first that failed.
+
+    A signal ends all, and how far they have come is said.
+    """
     targets = targets_of(pictures, folder)
     entries: list[dict[str, Any]] = []
-    code = 0
+    codes: list[int] = []
+    ended: BaseException | None = None
     if not as_json:
         tell(doubts)
+    try:
+        with _bar() as bar:
+            task = bar.add_task("starting", total=len(pictures))
+            series = Series()
+            for picture, target in zip(pictures, targets, strict=True):
+                step = _Step(bar, task, picture.name)
+                inputs = {"picture": pictures, **wanted.other_inputs}
+                entry, code = _one(picture, target, inputs, wanted, series, step)
+                entries.append(entry)
+                codes.append(code)
+                if not as_json:
+                    _say(entry)
+                if code == INTERRUPTED:
+                    raise KeyboardInterrupt
+                bar.advance(task)
+    except (KeyboardInterrupt, Terminated) as signal:
+        ended = signal
+    _conclude(entries, codes, len(pictures), ended, as_json)
+
+
+def _conclude(
+    entries: Sequence[Mapping[str, Any]],
+    codes: Sequence[int],
+    count: int,
+    ended: BaseException | None,
+    as_json: bool,
+) -> None:
+    """The last line, or all that machines read, and the exit code."""
+    failed = sum("error" in entry for entry in entries)
+    facts: dict[str, Any] = {"pictures": entries, "failed": failed}
+    code = next((code for code in codes if code), 0)
+    if ended is not None:
+        code = CODES[type(ended)]
+        kept = codes.count(INTERRUPTED)
+        said = f"{len(entries) - failed - kept} of {count} pictures done"
+        said += f", {failed} failed" if failed else ""
+        said += f", {kept} kept as far as it had got" if kept else ""
+        sentence = f"{word_of(ended)}: {said}, {count - len(entries)} left"
+        facts |= {"error": sentence, "exit_code": code}
+        print(f"error: {sentence}.", file=sys.stderr)
+    if as_json:
+        print(json.dumps(finite(facts), allow_nan=False))
+    if code:
+        raise typer.Exit(code)
+
+
+def _bar() -> Progress:
+    """How many pictures are done, on a terminal only; gone afterwards."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    terminal = sys.stderr.isatty()
-    bar = Progress(
+    return Progress(
         *columns,
         console=Console(stderr=True),
         transient=True,
-        disable=not terminal,
+        disable=not sys.stderr.isatty(),
         redirect_stdout=sys.stdout.isatty(),
     )
-    with bar:
-        task = bar.add_task("starting", total=len(pictures))
-        series = Series()
-        for picture, target in zip(pictures, targets, strict=True):
-            step = _Step(bar, task, picture.name)
-            inputs = {"picture": pictures, **wanted.other_inputs}
-            entry, own = _one(picture, target, inputs, wanted, series, step)
-            code = code or own
-            entries.append(entry)
-            if not as_json:
-                _say(entry)
-            bar.advance(task)
-    if as_json:
-        failed = sum("error" in entry for entry in entries)
-        print(json.dumps(finite({"pictures": entries, "failed": failed}), allow_nan=False))
-    if code:
-        raise typer.Exit(code)
 
 
 class _Step:
@@ -106,7 +140,7 @@ def _one(
         target.parent.mkdir(exist_ok=True)
         check_writable(target)
         outcome: Outcome = restore_file(picture, target, None, wanted, step, series)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         raise
     except tuple(CODES) as error:
         code = next(code for kind, code in CODES.items() if isinstance(error, kind))
@@ -114,7 +148,18 @@ def _one(
     entry = outcome.facts
     if outcome.doubts:
         entry["doubts"] = outcome.doubts
-    return entry, 0 if outcome.proven else UNCERTIFIED
+    return entry, outcome.exit_code
+
+
+def _evidence(entry: Mapping[str, Any]) -> str:
+    """How exactly it was solved, in few words."""
+    if "error_bound" in entry:
+        return f"error bound {shown(max(entry['error_bound']))}"
+    if "gap" in entry:
+        return f"{entry['prior']}, gap {shown(max(entry['gap']))}"
+    if "iterations" in entry:
+        return f"{entry['prior']}, {max(entry['iterations'])} steps"
+    return f"{entry['prior']}, not to its end"
 
 
 def _say(entry: dict[str, Any]) -> None:
@@ -123,9 +168,8 @@ def _say(entry: dict[str, Any]) -> None:
         print(f"{entry['input']}: error: {entry['error']}", file=sys.stderr)
         return
     size = " x ".join(str(n) for n in entry["size"])
-    bound = shown(max(entry["error_bound"]))
     how = entry["data"] if "data" in entry else f"damp {shown(entry['damp'])}"
-    parts = [f"{size}, {how}, error bound {bound}"]
+    parts = [f"{size}, {how}, {_evidence(entry)}"]
     if "missing" in entry:
         parts.append(f"missing: {shown(entry['missing'])}")
     parts += entry.get("notes", []) + entry.get("doubts", [])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..operators.linear_operator import MemoryLimitError, gigabytes
-from ..pictures import jpeg_rounding
+from ..pictures import DataReport, jpeg_rounding
 from ..pictures import restoration as library
 from ..pictures.formats import Picture, check_suitable, read_picture, write_picture
 from ..pictures.formats.atomic import replacing
@@ -22,7 +22,7 @@ from ..pictures.memory import memory_needed
 from ..pictures.missing import Missing, find_missing
 from ..pictures.operators import doubt_of_size
 from ..pictures.series import Series
-from .common import collected_doubts
+from .common import INTERRUPTED, UNCERTIFIED, collected_doubts
 from .picture_options import (
     check_finite,
     fitting_mask,
@@ -85,13 +85,13 @@ class Outcome:
     ----------
     facts : name -> value, in order
     doubts, notes : sentences
-    proven : whether the solve is within tol
+    exit_code : 0, 5 where the solve is not within tol, 130 where it was interrupted
     """
 
     facts: dict[str, Any]
     doubts: list[str]
     notes: list[str]
-    proven: bool
+    exit_code: int
 
 
 def restore_file(
@@ -138,7 +138,11 @@ def restore_file(
     if notes:
         facts["notes"] = notes
     doubts += _doubts_of(restored, wanted)
-    return Outcome(facts, doubts, notes, proven)
+    code = 0 if proven else UNCERTIFIED
+    if light.interrupted:
+        code = INTERRUPTED
+        doubts.append(f"interrupted: what {restored.prior} had got to was written")
+    return Outcome(facts, doubts, notes, code)
 
 
 @dataclass(frozen=True)
@@ -149,12 +153,14 @@ class _Light:
     ----------
     name : 'linear' or 'as-is'
     why : it was chosen, if two were tried
+    interrupted : whether more would have been done
     """
 
     name: str
     restored: library.Restored
     doubts: list[str]
     why: str = ""
+    interrupted: bool = False
 
 
 def _in_its_light(
@@ -168,20 +174,25 @@ def _in_its_light(
 
     def tried(light: str, held: int = 0) -> _Light:
         left = max(wanted.memory_limit - held, 1.0)
-        own = replace(wanted, light=light, memory_limit=left)
+        keep = wanted.keep_partial and not held  # with an answer at hand no half one is kept
+        own = replace(wanted, light=light, memory_limit=left, keep_partial=keep)
         with collected_doubts() as doubts:
             restored = _restored(source, found, own, step, series)
-        return _Light(light, restored, doubts)
+        return _Light(light, restored, doubts, interrupted=_is_partial(restored))
 
     if wanted.light != "auto":
         return tried(wanted.light)
     stored = tried("as-is")
     judged = stored.restored.data
-    if judged is None or judged.whiteness.is_white or not _may_be_linear(source, wanted):
+    if judged is None or stored.interrupted or not _may_be_linear(judged, source, wanted):
         return stored
     step("trying linear light")
     try:
         linear = tried("linear", _held(stored.restored))
+    except KeyboardInterrupt:
+        if not wanted.keep_partial:
+            raise
+        return replace(stored, why="interrupted while linear light was tried", interrupted=True)
     except MemoryLimitError:
         why = "linear light was not tried, it does not fit --memory-limit beside the first answer"
         return replace(stored, why=why)
@@ -207,13 +218,19 @@ def _held(restored: library.Restored) -> int:
     return sum(t.numel() * t.element_size() for t in kept)
 
 
-def _may_be_linear(source: Picture, wanted: Wanted) -> bool:
+def _may_be_linear(judged: DataReport, source: Picture, wanted: Wanted) -> bool:
     """Whether the file may hold a curve of light that was blurred, and its noise is to be read.
+
+    So it is where the residual is not that of noise.
 
     The noise of a JPEG is known in the values of the file alone.
     """
     exact = source.dtype.kind == "u" and wanted.noise_std is None
-    return exact and jpeg_rounding(source.metadata, len(source.planes)) is None
+    return (
+        exact
+        and not judged.whiteness.is_white
+        and jpeg_rounding(source.metadata, len(source.planes)) is None
+    )
 
 
 def _restored(
@@ -332,7 +349,7 @@ def _doubts_of(restored: library.Restored, wanted: Wanted) -> list[str]:
 
 def _is_proven(restored: library.Restored, tol: float) -> bool:
     """Whether the equations were solved as far as was asked for."""
-    if any(one.partial for one in restored.sharpened):
+    if _is_partial(restored):
         return False
     certificates = [one.certificate for one in restored.sharpened if one.certificate is not None]
     if certificates:
@@ -340,8 +357,13 @@ def _is_proven(restored: library.Restored, tol: float) -> bool:
     return bool((restored.certificate.error_bound <= tol).all())
 
 
+def _is_partial(restored: library.Restored) -> bool:
+    """Whether it was interrupted on the way."""
+    return any(one.partial for one in restored.sharpened)
+
+
 def _evidence(restored: library.Restored) -> dict[str, Any]:
-    if any(one.partial for one in restored.sharpened):
+    if _is_partial(restored):
         return {"method": restored.prior, "advice": "interrupted: what it had got to was written"}
     ends = [one.certificate for one in restored.sharpened if one.certificate is not None]
     if ends:

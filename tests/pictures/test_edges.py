@@ -99,7 +99,7 @@ class _Interrupt:
     def __init__(self) -> None:
         self.steps = 0
 
-    def __call__(self, step: str) -> None:
+    def __call__(self, step: str, _) -> None:
         self.steps += step.startswith(("dct: step", "tv: step"))
         if self.steps == 2:
             raise KeyboardInterrupt
@@ -152,3 +152,40 @@ def test_refusals(options, says):
     with pytest.raises(ValueError, match=re.escape(says[0])) as error:
         deblur(Y, K, **options)
     assert_says(error, *says)
+
+
+@pytest.mark.parametrize("prior", ["tv", "hessian", "dct"])
+def test_progress_goes_from_the_first_look_to_the_end(prior):
+    told: list[tuple[str, float | None]] = []
+    found = deblur(Y, K, prior=prior, progress=lambda step, done: told.append((step, done)))
+    looks = [(step, done) for step, done in told if step.startswith(f"{prior}: step")]
+    others = [done for step, done in told if not step.startswith(f"{prior}: step")]
+    assert set(others) == {None}
+    done = [share for _, share in looks]
+    assert done == sorted(done)
+    assert done[-1] == 1
+    assert all(0 <= share <= 1 for share in done)
+    if prior == "dct":
+        assert done == [k / 16 for k in range(1, 17)]
+        return
+    assert done[0] == 0
+    assert 2 * len(set(done)) > len(done)
+    assert told[-1 - len(looks)][0] == f"{prior}: choosing the strength"
+    gap = float(found.sharpened[0].certificate.gap)
+    assert looks[-1][0].endswith(f"gap {gap:.1e}")
+
+
+def test_progress_of_counts_is_that_of_gap_or_residual():
+    y = torch.poisson(200 * blur(X, K, boundary="circular"), torch.Generator().manual_seed(0)) / 200
+    done: list[float] = []
+    deblur(
+        y,
+        K,
+        prior="tv",
+        noise_model="poisson",
+        counts=200,
+        progress=lambda step, share: done.append(share) if share is not None else None,
+    )
+    assert done == sorted(done)
+    assert done[0] < 0.2
+    assert done[-1] == 1

@@ -504,14 +504,18 @@ def test_a_series_makes_one_factor_for_a_size_and_a_damp():
 
 def test_progress_is_told():
     said: list[str] = []
-    deblur(picture(1, 24, 20), SMALL, progress=said.append)
+
+    def hear(step: str, _) -> None:
+        said.append(step)
+
+    deblur(picture(1, 24, 20), SMALL, progress=hear)
     assert said[0] == "reading the spectra"
     said.clear()
-    deblur(picture(1, 24, 20), SMALL, prior="damp", progress=said.append)
+    deblur(picture(1, 24, 20), SMALL, prior="damp", progress=hear)
     assert said[0] == "choosing the damp"
     assert said[1].startswith("restoring, damp ")
     said.clear()
-    deblur(picture(1, 24, 20), SMALL, damp=0.1, progress=said.append)
+    deblur(picture(1, 24, 20), SMALL, damp=0.1, progress=hear)
     assert [step.split(",")[1] for step in said] == [" damp 0.1"]
 
 

@@ -27,7 +27,6 @@ from .common import (
     MaxPixelsOption,
     OutputOption,
     friendly,
-    progress,
     report,
     tell,
 )
@@ -40,6 +39,7 @@ from .picture_options import (
     level_of,
     question_noise,
 )
+from .progress_bar import progress
 from .psf_option import BackgroundOption, CenterOption, PsfOption, prepared_psf
 
 

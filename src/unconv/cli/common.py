@@ -1,4 +1,4 @@
-"""What the commands share: options, errors, progress, and the two ways to report."""
+"""What the commands share: options, errors, and the two ways to report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -184,16 +183,6 @@ def _fail(message: str, code: int, as_json: bool) -> None:
         print(json.dumps({"error": message, "exit_code": code}))
     print(f"error: {message}", file=sys.stderr)
     raise typer.Exit(code)
-
-
-@contextmanager
-def progress() -> Iterator[Callable[[str], None]]:
-    """A spinner with the current step and the seconds, on a terminal only; gone afterwards."""
-    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as p:
-        task = p.add_task("starting", total=None)
-        yield lambda step: p.update(task, description=step)
 
 
 @contextmanager

@@ -19,7 +19,6 @@ from .common import (
     MemoryOption,
     friendly,
     parse_memory,
-    progress,
     report,
     tell,
 )
@@ -31,6 +30,7 @@ from .picture_options import (
     check_names,
     read_mask,
 )
+from .progress_bar import progress
 from .psf_option import BackgroundOption, CenterOption, PsfOption, prepared_psf
 from .restoring import Wanted, restore_file
 

@@ -22,10 +22,10 @@ from .common import (
     UNCERTIFIED,
     JsonOption,
     friendly,
-    progress,
     report,
 )
 from .figure import Trial, comparison, overview
+from .progress_bar import progress
 from .psf_option import parse_psf
 
 PICTURES = ("astronaut", "camera", "chelsea", "coffee")

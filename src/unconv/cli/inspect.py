@@ -24,10 +24,10 @@ from .common import (
     MemoryOption,
     friendly,
     parse_memory,
-    progress,
     report,
 )
 from .inspect_figure import draw
+from .progress_bar import progress
 from .psf_option import parse_psf
 
 _CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")

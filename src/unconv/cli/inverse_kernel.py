@@ -23,10 +23,10 @@ from .common import (
     MemoryOption,
     friendly,
     parse_memory,
-    progress,
     report,
 )
 from .drawing import BLUE, ORANGE, page
+from .progress_bar import progress
 from .psf_option import parse_psf
 
 HALO_ERRORS = (1e-1, 1e-2, 1e-3)

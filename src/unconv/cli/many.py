@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..pictures.formats import PictureError, check_writable
 from ..pictures.series import Series
 from .common import CODES, INTERRUPTED, Terminated, finite, shown, tell, word_of
 from .picture_options import check_names
+from .progress_bar import Steps, progress_of_many
 from .restoring import Outcome, Wanted, restore_file
 
 
@@ -54,20 +53,18 @@ def restore_many(
     if not as_json:
         tell(doubts)
     try:
-        with _bar() as bar:
-            task = bar.add_task("starting", total=len(pictures))
+        with progress_of_many(len(pictures)) as bar:
             series = Series()
             for picture, target in zip(pictures, targets, strict=True):
-                step = _Step(bar, task, picture.name)
                 inputs = {"picture": pictures, **wanted.other_inputs}
-                entry, code = _one(picture, target, inputs, wanted, series, step)
+                with bar.one(picture.name) as step:
+                    entry, code = _one(picture, target, inputs, wanted, series, step)
                 entries.append(entry)
                 codes.append(code)
                 if not as_json:
                     _say(entry)
                 if code == INTERRUPTED:
                     raise KeyboardInterrupt
-                bar.advance(task)
     except (KeyboardInterrupt, Terminated) as signal:
         ended = signal
     _conclude(entries, codes, len(pictures), ended, as_json)
@@ -99,40 +96,13 @@ def _conclude(
         raise typer.Exit(code)
 
 
-def _bar() -> Progress:
-    """How many pictures are done, on a terminal only; gone afterwards."""
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(
-        *columns,
-        console=Console(stderr=True),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-        redirect_stdout=sys.stdout.isatty(),
-    )
-
-
-class _Step:
-    """Tells the bar what is done to which picture."""
-
-    def __init__(self, bar: Progress, task: Any, name: str) -> None:
-        self.bar, self.task, self.name = bar, task, name
-
-    def __call__(self, step: str) -> None:
-        self.bar.update(self.task, description=f"{self.name}: {step}")
-
-
 def _one(
     picture: Path,
     target: Path,
     inputs: Mapping[str, Sequence[Path]],
     wanted: Wanted,
     series: Series,
-    step: _Step,
+    step: Steps,
 ) -> tuple[dict[str, Any], int]:
     """What is to be said of one picture, and its exit code."""
     try:

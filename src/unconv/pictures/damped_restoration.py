@@ -45,7 +45,7 @@ def restore_damped(
     missing: Missing,
     limits: Mapping[str, Any],
     series: Series | None,
-    say: Callable[[str], None],
+    say: Callable[[str, float | None], None],
 ) -> Damped:
     """Restore by damping towards the mean; saturated samples are lower bounds (saturated.py).
 
@@ -57,10 +57,10 @@ def restore_damped(
     whole = planes if seen is None else filled(planes, seen)
     y, choice = whole[:, None], None
     if isinstance(rule, str):
-        say("choosing the damp")
+        say("choosing the damp", None)
         choice = _choice(y, kernel, rule, noise_std)
         rule = 1.0 if choice is None else choice.damp  # an even picture comes back by any damp
-    say(f"restoring, damp {rule:.3g}")
+    say(f"restoring, damp {rule:.3g}", None)
     mean = y.mean((-2, -1), keepdim=True).expand(-1, *op.domain_shape)
     if missing.saturated is not None:
         y = torch.where(missing.saturated.any(0), planes, whole)[:, None]

@@ -26,7 +26,7 @@ from torch import Tensor
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from ..parameter_choice.residual_whiteness import Whiteness
 from ..parameter_choice.whittle import PictureSpectra, transfer
-from ..restoration import RestorationCertificate, Step, restore
+from ..restoration import RestorationCertificate, Schedule, Step, restore
 from .data_report import Component
 from .operators import blur_operator
 
@@ -34,6 +34,7 @@ MOST_SAMPLES = 2**23
 """Of a picture that 'auto' restores with edges: some five minutes on two cores."""
 
 _NEARLY = 1.3  # times what white noise exceeds once in twenty: it does so once in 250
+_GAP_TOL = 1e-3  # as `restore` has it
 _WORSE = 1.5  # times the residual that the Wiener filter left: no scene that explains the data
 
 
@@ -82,7 +83,7 @@ def sharpened(
     psf: Tensor,
     boundary: str,
     edges: Edges,
-    say: Callable[[str], None],
+    say: Callable[[str, float | None], None],
     memory_limit: float = DEFAULT_MEMORY_LIMIT,
 ) -> Sharpened:
     """Planes (c, H, W) restored with a prior that keeps edges, from what the Wiener filter found.
@@ -94,12 +95,15 @@ def sharpened(
     A = op if bool(seen.all()) else op.observed(seen)
     unit = edges.counts or 1.0
     last: list[tuple[Step, Tensor]] = []
+    way = _Way(edges.prior)
 
     def look(_: int, step: Step, x: Tensor) -> None:
         last[:] = [(step, x)]
-        say(_told(edges.prior, step))
+        say(_told(edges.prior, step), way.done(step))
 
     strength, certificate, partial = math.nan, None, False
+    if edges.prior != "dct" and edges.strength == "auto":
+        say(f"{edges.prior}: choosing the strength", None)
     try:
         answer = restore(
             A,
@@ -110,6 +114,7 @@ def sharpened(
             noise_model="poisson" if edges.counts else "gaussian",
             noise_std=None if edges.counts else seen_noise(found.spectra, psf, (H, W)),
             x0=unit * found.x[None],
+            gap_tol=_GAP_TOL,
             memory_limit=memory_limit,
             callback=look,
         )
@@ -144,6 +149,33 @@ def seen_noise(spectra: PictureSpectra, psf: Tensor, size: tuple[int, int]) -> f
     gain = transfer(psf, size).abs().square()
     through = float((N[:, :half] * gain).sum() / gain.sum())
     return (through * float(N.mean())) ** 0.25
+
+
+class _Way:
+    """How much of the way to the end a look has come, from 0 to 1; it never goes back.
+
+    The gap falls by a constant factor in about as many iterations, whence its logarithm from the
+    first look to what is asked for; where no gap is known or it stays, that of the residual.
+    """
+
+    def __init__(self, prior: str) -> None:
+        self.steps = Schedule().steps if prior == "dct" else None
+        self.first: dict[float, float] = {}
+        self.most = 0.0
+
+    def done(self, step: Step) -> float:
+        """After this look."""
+        if self.steps is not None:
+            return step.iteration / self.steps
+        for value, end in ((step.gap, _GAP_TOL), (step.residual, 0.1 * _GAP_TOL)):
+            if not math.isfinite(value):
+                continue
+            first = self.first.setdefault(end, value)
+            if value <= end:
+                self.most = 1.0
+            elif first > end:
+                self.most = max(self.most, math.log(first / value) / math.log(first / end))
+        return self.most
 
 
 def _told(prior: str, step: Step) -> str:

@@ -177,7 +177,7 @@ def deblur(
     series: Series | None = None,
     tol: float = TOL,
     memory_limit: float = DEFAULT_MEMORY_LIMIT,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str, float | None], None] | None = None,
 ) -> Restored:
     """Restore a blurred picture.
 
@@ -221,7 +221,9 @@ def deblur(
         picture that it has got to, with `partial` set, instead of none.
     series : where factors for a damp are kept from one picture to the next of its size
     tol : error_bound to reach, and above which the certificate does not count as converged
-    progress : is told what begins
+    progress
+        Called as progress(step, fraction): what begins or goes on, and how much of it is done; by
+        the logarithm of the duality gap, and None where that is not known.
 
     Returns
     -------
@@ -256,7 +258,7 @@ def deblur(
     damp = checked_damp(damp)
     check_saturation(saturation)
     seen = _checked_seen(planes, observed)
-    kernel, say = psf.to(planes), progress or (lambda step: None)
+    kernel, say = psf.to(planes), progress or (lambda step, fraction: None)
     chosen = chosen_prior(prior, damp, boundary, planes, seen)
     edges = edges_of(prior, chosen, strength, nonnegative, noise_model, counts, keep_partial)
     need = memory_needed(planes, kernel, boundary=boundary, prior=chosen, tol=tol)

@@ -106,7 +106,7 @@ class Question:
     edges: Edges | None
     tol: float
     memory_limit: float
-    say: Callable[[str], None]
+    say: Callable[[str, float | None], None]
 
 
 def restore(planes: Tensor, observed: Tensor | None, question: Question) -> Answer:
@@ -190,7 +190,7 @@ def _settled(
     start, first, settled = seen, None, False
     whole, known, waves = filled(planes, seen), None, torch.zeros_like(planes)
     for turn in range(_ROUNDS):
-        q.say("reading the spectra" if turn == 0 else "restoring without bad pixels")
+        q.say("reading the spectra" if turn == 0 else "restoring without bad pixels", None)
         if known is None:
             known, more = read(whole, q.psf, q.jpeg, q.noise_std, notes)
             whole, planes, waves = whole - more, planes - more, waves + more
@@ -333,7 +333,7 @@ def _answer(
     parts = torch.cat([torch.where(seen, c.residual + c.fitted, 0.0) for c in found])
     residuals = ratio(norms(torch.cat([c.residual for c in found])), norms(parts))
     certificate = certificate_of([c.how for c in found], residuals, q.tol)
-    q.say("judging the psf")
+    q.say("judging the psf", None)
     report = concluded(found, seen, q.psf, notes, excluded, insist=q.insist)
     report = report._replace(observed=observed)
     spectra = tuple(c.spectra for c in found)

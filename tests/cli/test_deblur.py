@@ -316,7 +316,6 @@ def test_priors_that_keep_edges(tmp_path: Path, options, prior):
     [
         (("--prior", "tvv"), ("prior='tvv' is not known", "'tv'")),
         (("--strength", "much"), ("--strength 'much'", "number above 0, or auto")),
-        (("--prior", "dct", "--noise-model", "poisson"), ("use prior='tv'",)),
         (("--prior", "damp", "--nonnegative"), ("use prior='tv'",)),
     ],
 )

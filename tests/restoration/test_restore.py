@@ -322,7 +322,11 @@ def test_masked_data_are_without_effect():
 PENALTIES = "tv", "sparse", "hessian"
 WITH_EVERY_NOISE = pytest.mark.parametrize(
     ("prior", "noise_model"),
-    [*itertools.product(PENALTIES, ("gaussian", "huber", "poisson")), ("dct", "gaussian")],
+    [
+        *itertools.product(PENALTIES, ("gaussian", "huber", "poisson")),
+        ("dct", "gaussian"),
+        ("dct", "poisson"),
+    ],
 )
 
 

@@ -69,7 +69,7 @@ def deblur(
         str,
         typer.Option(
             help="gaussian, or poisson where the values of the file are counts of photons "
-            "(tv, sparse, hessian)."
+            "(dct, tv, sparse, hessian)."
         ),
     ] = "gaussian",
     keep_partial: Annotated[

@@ -77,10 +77,6 @@ def edges_of(
             )
         return None
     poisson = noise_model == "poisson"
-    if poisson and chosen == "dct":
-        if prior == "dct":
-            raise ValueError("prior='dct' is for Gaussian noise; use prior='tv' for counts.")
-        chosen = "tv"
     return Edges(
         chosen,
         strength,

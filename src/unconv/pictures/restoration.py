@@ -199,8 +199,8 @@ def deblur(
     strength : of 'tv', 'sparse', 'hessian' and 'dct', as in `unconv.restore`
     nonnegative : whether no pixel may be below zero, for the same
     noise_model
-        'gaussian', or 'poisson' where the noise is that of counted photons, for 'tv', 'sparse' and
-        'hessian'
+        'gaussian', or 'poisson' where the noise is that of counted photons, for 'dct', 'tv',
+        'sparse' and 'hessian'
     counts : photons of a pixel of 1, for 'poisson': 255 for the values of an 8-bit file, say
     boundary
         What lies outside the picture: itself again ('circular'), black ('zeros'), its mirror image

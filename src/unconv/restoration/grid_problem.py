@@ -144,12 +144,21 @@ class GridProblem:
         sums.index_add_(2, self._source.flatten()[used], v.flatten(2)[..., used])
         return sums.unflatten(-1, self.domain_shape[1:])
 
-    def nearest(self, v: Tensor, lower: float, upper: float, ridge: float = 0.0) -> Tensor:
+    def nearest(
+        self,
+        v: Tensor,
+        lower: float,
+        upper: float,
+        ridge: float = 0.0,
+        towards: Tensor | None = None,
+    ) -> Tensor:
         """The image nearest to v of those that are E x with x between two bounds.
 
-        ridge : minimises ‖E x − v‖² + ridge·‖x‖²
+        ridge : minimises ‖E x − v‖² + ridge·‖x − towards‖²
+        towards : (1, c_in, *n), None for zero
         """
-        x = self.gathered(v) / (self._used + ridge)
+        x = self.gathered(v)
+        x = (x if towards is None else x + ridge * towards) / (self._used + ridge)
         x = x if x.is_complex() else x.clamp(lower, upper)
         if self.copies:
             return self._copied(x).where(self._source != _IS_FREE, v)

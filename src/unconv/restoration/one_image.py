@@ -12,9 +12,16 @@ from ..numerics.norms import unit_of
 from ..numerics.precision import double_dtype
 from ..operators.convolution import Convolution
 from .certificate import Step
-from .data_terms import HUBER_IN_STD
+from .data_step import CountStep, DataStep, GaussianStep
+from .data_terms import HUBER_IN_STD, Poisson
 from .noise_level import noise_level
-from .plug_and_play import LAMBDA, PlugAndPlay, checked_image
+from .plug_and_play import (
+    LAMBDA,
+    LAST_LEVEL,
+    LAST_LEVEL_OF_COUNTS,
+    PlugAndPlay,
+    checked_image,
+)
 from .question import Question, check_bounds_fit
 from .splitting import Bounds
 from .strength import choose_strength
@@ -72,6 +79,8 @@ class Images:
         )
         said = restorer.start(image.y)
         check_bounds_fit(q.bounds, said * scale)
+        if image.background is not None:
+            said = restorer.start(image.y - image.background)
         x = said if x0 is None else x0[i : i + 1].to(data) / scale
         if q.denoise:
             return [self._plugged(restorer, image, x, unit, noise_std, i)]
@@ -131,17 +140,14 @@ class Images:
         def in_users_unit(x: Tensor, sigma: float) -> Tensor:
             return checked_image(denoise, (x * scale).to(kind), sigma * scale) / scale
 
+        step, s, last = self._data_step(r, image, x), image.noise_std, LAST_LEVEL
+        if isinstance(step, CountStep):
+            s, last = step.weight**-0.5, LAST_LEVEL_OF_COUNTS
+        amplitude, gain = r.amplitude(image), r.grid.gain
+        levels = q.schedule.in_unit(scale).levels(amplitude, last * s / gain)
         strength = q.strengths[0] if q.strengths else LAMBDA
-        method = PlugAndPlay(
-            r.A, in_users_unit, q.schedule.in_unit(scale), image.bounds, q.problem.memory_limit
-        )
-        found, residual, history = method.restore(
-            image.y,
-            x,
-            r.grid.gain,
-            image.noise_std,
-            strength,
-            lambda s, x: q.tell(strength, i, s, x * scale),
+        found, residual, history = PlugAndPlay(step, in_users_unit, image.bounds).restore(
+            x, levels, strength, s, lambda look, x: q.tell(strength, i, look, x * scale)
         )
         steps = len(history)
         return Answer(
@@ -152,7 +158,16 @@ class Images:
             -math.inf,
             residual,
             steps,
-            steps,
+            steps if isinstance(step, GaussianStep) else 0,
             0.0,
             history,
         )
+
+    def _data_step(self, r: Restorer, image: Image, x: Tensor) -> DataStep:
+        """What puts the data back between two denoisings."""
+        term = r.term(image)
+        if not isinstance(term, Poisson):
+            return GaussianStep(r.A, image.y, r.grid.gain, self.question.problem.memory_limit)
+        seen = r.seen.expand_as(image.y)
+        mean = max(float(image.y[seen].sum()), 1.0) / int(seen.sum())  # one count at least
+        return CountStep(r.grid, r.term_on_grid(image), math.sqrt(mean), image.bounds, x)

@@ -152,10 +152,10 @@ def checked_prior(prior: object, noise_model: str, is_complex: bool) -> Denoiser
         check_choice("prior", prior, PRIORS, ", or a function denoise(x, sigma)")
         if prior != "dct":
             return None
-    if noise_model != "gaussian":
+    if noise_model == "huber":
         raise ValueError(
-            f"noise_model={noise_model!r} needs prior='tv', 'sparse' or 'hessian'; a denoiser is "
-            "for Gaussian noise."
+            "noise_model='huber' needs prior='tv', 'sparse' or 'hessian'; a denoiser is for "
+            "Gaussian noise or counts."
         )
     if prior == "dct" and is_complex:
         raise TypeError("prior='dct' is for real images; use 'tv' for complex ones.")

@@ -69,7 +69,7 @@ def restore(
         'sparse' : φ(t) = t^p, stronger edges, flatter areas
         'hessian' : φ(t) = t of second differences: ramps cost nothing
         'dct' : few cosines in every overlapping block, by plug and play; the best of these for
-        photographs, and needs no strength but the noise
+        photographs, of counts too, and needs no strength but the noise
         a function denoise(x, sigma) : plug and play with any denoiser, x (N, c_in, *n) and sigma in
         the unit of x
     strength

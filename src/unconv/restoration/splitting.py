@@ -136,7 +136,7 @@ class Splitting:
         mean = self.problem.gain * math.sqrt(self.r1 * self.r2)
         self.r3 = mean * _OF_MEAN[self.problem.copies] if self.splits_image else 0.0
         rest = self.r3 + self.epsilon - self._on_domain
-        self._normal = _Normal(self.problem, self.r1, self.r2 * self._power, rest)
+        self._normal = NormalEquations(self.problem, self.r1, self.r2 * self._power, rest)
 
     def reweigh(self) -> None:
         """Take the tangent of a penalty that is not convex at the present image."""
@@ -156,14 +156,14 @@ class Splitting:
             pulled += self.r3 * (self._w - self._e)
         V = self._normal.solve(V.add_(p.torus.transform(pulled)))
         self.v = p.torus.inverse_transform(V)
-        c = _relaxed(p.blurred(V), self._z).add_(self._d)
+        c = relaxed(p.blurred(V), self._z).add_(self._d)
         self._z = self._seen_prox(c)
         self._d = c.sub_(self._z)
-        c = _relaxed(D(self.v), self._g).add_(self._b)
+        c = relaxed(D(self.v), self._g).add_(self._b)
         self._b = self.penalty.outside(c.clone(), self._radius)
         self._g = c.sub_(self._b)
         if self._w is not None and self._e is not None:
-            c = _relaxed(self.v.clone(), self._w).add_(self._e)
+            c = relaxed(self.v.clone(), self._w).add_(self._e)
             self._w = p.nearest(c, *self.bounds, self._on_domain / self.r3)
             self._e = c.sub_(self._w)
         self.iterations += 1
@@ -200,12 +200,12 @@ class Splitting:
         return torch.where(self.problem.seen, self.term.prox(c, self.r1), c)
 
 
-def _relaxed(found: Tensor, last: Tensor) -> Tensor:
+def relaxed(found: Tensor, last: Tensor) -> Tensor:
     """1.8 found − 0.8 last, in the memory of the first."""
     return found.mul_(_RELAXATION).add_(last, alpha=1 - _RELAXATION)
 
 
-class _Normal:
+class NormalEquations:
     """(r CᴴC + diagonal)⁻¹ per frequency."""
 
     def __init__(self, problem: GridProblem, r: float, power: Tensor, rest: float) -> None:
@@ -223,6 +223,7 @@ class _Normal:
         self.inverse = torch.linalg.inv(whole).to(blocks.dtype)
 
     def solve(self, V: Tensor) -> Tensor:
+        """In the memory of V where channels do not mix."""
         if self.is_diagonal:
             return V.mul_(self.inverse)
         return multiply(self.inverse, V)

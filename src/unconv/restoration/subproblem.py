@@ -1,4 +1,8 @@
-"""A part of large data, with its own surroundings unknown, on which a strength is chosen."""
+"""A part of large data, with its own surroundings unknown, on which a strength is chosen.
+
+The rim of a volume is much of it: of 2¹⁶ voxels so little is left within its unknown surroundings
+that the strength for bars in the dark came out at a quarter of the best, 0.9 dB.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from torch import Tensor
 
 from ..operators.convolution import Convolution
 
-_MOST = 2**16  # data of one channel: 256²
+_MOST = {1: 2**16, 2: 2**16, 3: 2**18}  # data of one channel by the number of axes: 256², 64³
 
 
 def part_of(op: Convolution, y: Tensor) -> tuple[Convolution, tuple[slice, ...]] | None:
@@ -20,14 +24,14 @@ def part_of(op: Convolution, y: Tensor) -> tuple[Convolution, tuple[slice, ...]]
     y : (1, c_out, *m)
     """
     axes = op.geometry.axes
-    if op.transposed or y[0, 0].numel() <= _MOST:
+    if op.transposed or y[0, 0].numel() <= _MOST[len(axes)]:
         return None
     inner = []  # first and last + 1 of the outputs that read no padding
     for a in axes:
         first = -(-a.before // a.stride)
         last = (a.n + a.before - a.extent) // a.stride
         inner.append((first, min(last + 1, a.m)))
-    side = math.ceil(_MOST ** (1 / len(axes)))
+    side = math.ceil(_MOST[len(axes)] ** (1 / len(axes)))
     if any(last - first < min(side, 2) for first, last in inner):
         return None
     places, sizes = [], []

@@ -165,17 +165,21 @@ class Restorer:
                     image.y, background if image.background is None else image.background
                 )
 
-    def splitting(self, image: Image, strength: float, x: Tensor) -> Splitting:
-        """The iteration that starts at an image x of the domain."""
+    def term_on_grid(self, image: Image) -> DataTerm:
+        """f for its data on the grid, zero where nothing was seen."""
         term = self.term(image)
         fields = {"y": self._on_grid(image.y)}
         if isinstance(term, Poisson):
             fields["background"] = self._on_grid(term.background)
-        amplitude = self.amplitude(image) or 1.0
+        return replace(term, **fields)
+
+    def splitting(self, image: Image, strength: float, x: Tensor) -> Splitting:
+        """The iteration that starts at an image x of the domain."""
+        term, amplitude = self.term_on_grid(image), self.amplitude(image) or 1.0
         start = self.grid.extended(x.to(self.grid.dtype))
         return Splitting(
             self.grid,
-            replace(term, **fields),
+            term,
             self.penalty_of(amplitude),
             strength,
             image.bounds,

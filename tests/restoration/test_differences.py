@@ -23,7 +23,7 @@ def wrapping(nd: int, n: int) -> ConvOperator:
 
 def stack_of(op: ConvOperator, kind: str, spacing: tuple[float, ...]):
     problem = GridProblem(op, F64)
-    return problem, differences(kind, op, problem.torus, spacing)
+    return problem, differences(kind, op, problem.torus, spacing, F64)
 
 
 @settings(max_examples=60)

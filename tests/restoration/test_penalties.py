@@ -21,7 +21,9 @@ KINDS = pytest.mark.parametrize("kind", ["gradient", "hessian"])
 def penalty_of(kind: str, p: float, coupled: bool, delta: float = 0.0, dtype=F64):
     op = ConvOperator(randn(3, 3, 2, 2, dtype=dtype), (4, 5))
     problem = GridProblem(op, F64)
-    return problem, Penalty(differences(kind, op, problem.torus, (1.0, 2.0)), p, coupled, delta)
+    return problem, Penalty(
+        differences(kind, op, problem.torus, (1.0, 2.0), F64), p, coupled, delta
+    )
 
 
 def norms(stack: torch.Tensor, coupled: bool) -> torch.Tensor:
@@ -51,7 +53,7 @@ def test_the_prox_minimises(coupled):
     _, penalty = penalty_of("gradient", 1.0, coupled)
     sizes = penalty.differences.torus.coarse
     v, radius = randn(2, 3, *sizes, seed=4), 0.7
-    found = v - penalty.outside(v.clone(), radius)
+    found = v - penalty.outside(v, radius)
     for place in [(0, 0), (1, 2), (2, 3)]:
         where = (slice(None), slice(None), *place)
         target = v[where].flatten().numpy()
@@ -76,10 +78,10 @@ def test_the_part_outside_is_the_projection_on_the_ball(kind, coupled, dtype):
     counted = penalty.differences.counted
     v = randn(len(counted), 3, *penalty.differences.torus.coarse, dtype=dtype, seed=5)
     ball = penalty.into_ball(v, 0.9)
-    assert relative(penalty.outside(v.clone(), 0.9), ball) < 1e-14
+    assert relative(penalty.outside(v, 0.9), ball) < 1e-14
     size = norms(ball.flatten(2), coupled)
     assert float(size.max()) <= 0.9 * (1 + 1e-14)
-    assert bool((ball * ~counted == 0).all())
+    assert bool((ball * (1 - counted) == 0).all())
     # nothing in the ball is nearer: ⟨v − P v, P v⟩ is the support function of v − P v
     rest = v * counted - ball
     assert math.isclose(
@@ -92,7 +94,7 @@ def test_the_part_outside_is_the_projection_on_the_ball(kind, coupled, dtype):
 def test_zeros_stay_zeros():
     _, penalty = penalty_of("gradient", 1.0, True)
     zeros = torch.zeros(2, 3, *penalty.differences.torus.coarse, dtype=torch.float32)
-    assert float(penalty.outside(zeros.clone(), 0.5).abs().max()) == 0
+    assert float(penalty.outside(zeros, 0.5).abs().max()) == 0
 
 
 @COUPLED

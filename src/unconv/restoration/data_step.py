@@ -28,7 +28,7 @@ from ..inverse.operator import InverseOperator
 from ..operators.convolution import Convolution
 from .data_terms import DataTerm
 from .grid_problem import GridProblem
-from .splitting import Bounds, NormalEquations, relaxed
+from .splitting import RELAXATION, Bounds, NormalEquations
 
 _TOL = 1e-4  # of a solve: far below what a denoiser changes
 _LEAST_RHO = 1e-12  # of the square of the gain
@@ -112,15 +112,16 @@ class CountStep:
         p, r1 = self.problem, self.r1
         r3 = p.gain * math.sqrt(r1 * rho)
         flat = torch.zeros(p.torus.spectrum_shape, dtype=torch.float64, device=z.device)
-        normal = NormalEquations(p, r1, flat, r3)
+        normal = NormalEquations(p, flat)
+        normal.weigh(r1, 0.0, r3)
         near, e = z.to(p.dtype), self._multiplier / r3
         for _ in range(self.iterations):
             V = p.adjoint_spectrum(self._u - self._d).mul_(r1)
             V = normal.solve(V.add_(p.torus.transform(r3 * (self._w - e))))
-            c = relaxed(p.blurred(V), self._u).add_(self._d)
+            c = torch.lerp(self._u, p.blurred(V), RELAXATION).add_(self._d)
             self._u = self._seen_prox(c)
             self._d = c.sub_(self._u)
-            c = relaxed(p.torus.inverse_transform(V), self._w).add_(e)
+            c = torch.lerp(self._w, p.torus.inverse_transform(V), RELAXATION).add_(e)
             self._w = p.nearest(c, *self.bounds, rho / r3, near)
             e = c.sub_(self._w)
         self._multiplier = e * r3

@@ -37,7 +37,7 @@ class Differences:
     Attributes
     ----------
     stencils : J of them
-    counted : (J, 1, *grid) bool, where they are a part of the problem
+    counted : (J, 1, *grid) real, 1 where they are a part of the problem, else 0
     torus : the grid
     """
 
@@ -47,16 +47,24 @@ class Differences:
 
     def __call__(self, v: Tensor) -> Tensor:
         """All differences, the left-out ones too: (1, c, *grid) -> (J, c, *grid)."""
-        out = v.new_empty(len(self.stencils), *v.shape[1:])
-        for j, stencil in enumerate(self.stencils):
-            self._sum_(out[j : j + 1], v, stencil, 1)
-        return out
+        return self.add_(v.new_zeros(len(self.stencils), *v.shape[1:]), v)
 
     def adjoint(self, p: Tensor) -> Tensor:
         """(J, c, *grid) -> (1, c, *grid)."""
-        out = p.new_zeros(1, *p.shape[1:])
+        return self.add_adjoint_(p.new_zeros(1, *p.shape[1:]), p, 1.0)
+
+    def add_(self, out: Tensor, v: Tensor) -> Tensor:
+        """out + D v, in the memory of out."""
         for j, stencil in enumerate(self.stencils):
-            self._add_(out, p[j : j + 1], stencil, -1)
+            for offset, factor in stencil:
+                _add_shifted_(out[j : j + 1], v, offset, factor)
+        return out
+
+    def add_adjoint_(self, out: Tensor, p: Tensor, scale: float) -> Tensor:
+        """out + scale · Dᴴp, in the memory of out."""
+        for j, stencil in enumerate(self.stencils):
+            for offset, factor in stencil:
+                _add_shifted_(out, p[j : j + 1], [-o for o in offset], scale * factor)
         return out
 
     @cached_property
@@ -67,30 +75,26 @@ class Differences:
         delta[(0, 0, *[0] * len(sizes))] = 1
         return self.torus.transform(self(delta)).abs().square().sum((0, 1))
 
-    def _sum_(self, out: Tensor, v: Tensor, stencil: Stencil, sign: int) -> None:
-        offset, factor = stencil[0]
-        torch.mul(_shifted(v, offset, sign), factor, out=out)
-        self._add_(out, v, stencil[1:], sign)
 
-    @staticmethod
-    def _add_(out: Tensor, v: Tensor, stencil: Stencil, sign: int) -> None:
-        for offset, factor in stencil:
-            out.add_(_shifted(v, offset, sign), alpha=factor)
-
-
-def _shifted(v: Tensor, offset: Sequence[int], sign: int) -> Tensor:
-    """x[i + sign·offset], around the grid."""
-    moved = [(-sign * o, 2 + d) for d, o in enumerate(offset) if o]
-    if not moved:
-        return v
-    shifts, dims = zip(*moved, strict=True)
-    return v.roll(shifts, dims)
+def _add_shifted_(out: Tensor, v: Tensor, offset: Sequence[int], factor: float) -> None:
+    """Add factor · v[i + offset], around the grid: slices, for `roll` would copy."""
+    axes = []
+    for N, o in zip(v.shape[2:], offset, strict=True):
+        near, far = slice(0, N - o % N), slice(N - o % N, N)
+        from_near, from_far = slice(o % N, N), slice(0, o % N)
+        axes.append([(near, from_near), (far, from_far)][: 1 + (o % N > 0)])
+    for pairs in itertools.product(*axes):
+        to, of = zip(*pairs, strict=True)
+        out[(..., *to)].add_(v[(..., *of)], alpha=factor)
 
 
-def differences(kind: str, op: Convolution, torus: Torus, spacing: Sequence[float]) -> Differences:
+def differences(
+    kind: str, op: Convolution, torus: Torus, spacing: Sequence[float], dtype: torch.dtype
+) -> Differences:
     """The stack of a kind on the domain of an operator, a part of the grid.
 
     spacing : h of each axis
+    dtype : real, of `counted`: products with booleans are slow
     """
     nd = len(spacing)
     stencils = _gradient(spacing) if kind == "gradient" else _hessian(spacing)
@@ -98,7 +102,7 @@ def differences(kind: str, op: Convolution, torus: Torus, spacing: Sequence[floa
         a.on_torus and (a.before > 0 or a.after > 0) and a.mode == "circular"
         for a in op.geometry.axes
     ]
-    counted = torch.ones(len(stencils), 1, *torus.coarse, dtype=torch.bool, device=op.device)
+    counted = torch.ones(len(stencils), 1, *torus.coarse, dtype=dtype, device=op.device)
     for j, stencil in enumerate(stencils):
         for d in range(nd):
             if wraps[d]:
@@ -107,7 +111,7 @@ def differences(kind: str, op: Convolution, torus: Torus, spacing: Sequence[floa
             line = torch.arange(torus.coarse[d], device=op.device)
             n = op.domain_shape[1 + d]
             fits = (line + min(reach) >= 0) & (line + max(reach) < n)
-            counted[j] &= fits.reshape(-1, *[1] * (nd - 1 - d))
+            counted[j] *= fits.reshape(-1, *[1] * (nd - 1 - d))
     return Differences(stencils, counted, torus)
 
 

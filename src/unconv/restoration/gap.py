@@ -120,7 +120,7 @@ class Objective:
         if effort.evidence is not None:
             error = float(effort.evidence.amax()) * math.sqrt(_squared(change))
             above = min(above, eps / 2 * error**2)
-        parts = _squared(r) / 2, eps / 2 * _squared(x), float((q.conj() * x).real.sum()), constant
+        parts = _squared(r) / 2, eps / 2 * _squared(x), _product(q, x), constant
         slack = _ROUNDING * max(map(abs, parts))
         return sum(parts) - above - slack
 
@@ -135,11 +135,15 @@ class Objective:
         force = self.A.H(r) + self.epsilon * x + q
         torus = self.problem.torus
         solved = torus.inverse_transform(torus.transform(self.problem.embed(force)) * inner)
-        below = float((force.conj() * self.problem.domain(solved)).real.sum()) / 2
-        linear = float((q.conj() * x).real.sum())
+        below = _product(force, self.problem.domain(solved)) / 2
+        linear = _product(q, x)
         value = _squared(r) / 2 + self.epsilon / 2 * _squared(x) + linear + constant
         return value - below
 
 
+def _product(s: Tensor, t: Tensor) -> float:
+    return float(torch.vdot(s.flatten(), t.flatten()).real)
+
+
 def _squared(t: Tensor) -> float:
-    return float(t.abs().square().sum())
+    return _product(t, t)

@@ -60,15 +60,15 @@ class Penalty:
         size = self._norm(d * self.differences.counted)
         return self.p * (size + self.delta).pow(self.p - 1)
 
-    def outside(self, v: Tensor, radius: float | Tensor) -> Tensor:
-        """v − prox(v) of Σ radius·|·|, in the memory of v: the projection on a ball (Moreau).
+    def outside(self, v: Tensor, radius: float | Tensor, out: Tensor | None = None) -> Tensor:
+        """v − prox(v) of Σ radius·|·|, the projection on a ball (Moreau).
 
         v : (J, c, *grid) differences; those that are not counted become zero
-        radius : of each place
+        radius : > 0, of each place
+        out : memory of the shape of v for it, not that of v
         """
-        v *= self.differences.counted
-        size = self._norm(v)
-        return v.mul_(radius / torch.maximum(size, torch.as_tensor(radius, dtype=size.dtype)))
+        out = torch.mul(v, self.differences.counted, out=out)
+        return out.mul_(self._square(out).rsqrt_().mul_(radius).clamp_(max=1))
 
     def into_ball(self, p: Tensor, radius: float) -> Tensor:
         """The nearest field of no more than the radius at any place, zero where none is counted."""
@@ -76,11 +76,14 @@ class Penalty:
         return p.mul_(radius / self._norm(p).clamp_(min=radius))
 
     def _norm(self, d: Tensor) -> Tensor:
-        """(J, c, *grid) -> (1, c or 1, *grid); the norm of torch along first axes is slow."""
+        return self._square(d).sqrt_()
+
+    def _square(self, d: Tensor) -> Tensor:
+        """|d|², (J, c, *grid) -> (1, c or 1, *grid); the norm of torch along first axes is slow."""
         parts = torch.view_as_real(d).movedim(-1, 1).flatten(0, 1) if d.is_complex() else d
         total = parts[0].square()
         for part in parts[1:]:
             total.addcmul_(part, part)
         if self.coupled and len(total) > 1:
             total = total.sum(0, keepdim=True)
-        return total.sqrt_()[None]
+        return total[None]

@@ -13,14 +13,16 @@ v itself is known per frequency:
 
 Where padding copies samples ε is charged with w, once a sample of the domain and not for copies.
 
-With over-relaxation an iteration takes two pairs of FFTs.
+With over-relaxation an iteration takes two pairs of FFTs.  It keeps z and b and, as a splitting
+after Douglas and Rachford does, the sums c = z + d and a = g + b.
 
 r₂ shrinks differences of a fifth of the standard deviation of the data a step; r₁ is a twenty-fifth
-of the curvature of f (a tenth for counts).  With more of it a Gaussian psf or low noise takes
-longer, where A sees the surroundings little; with less everything else does.  r₃ is the geometric
-mean of the other two, or twice that: with noise of 0.1 to 8 % the best was within a factor of two
-of it, and what suits the one takes three times as long for the other.  All scale with the unit of
-the picture.
+of the curvature of f (a tenth for counts).  For a strength that stays both begin with more and end
+with less (`Shares`): what A sees well wants a large r₁, the border that it hardly sees moves by
+ε/r₁ of its way a step.
+r₃ is the geometric mean of the other two, or twice that: with noise of 0.1 to 8 % the best was
+within a factor of two of it, and what suits the one takes three times as long for the other.  All
+scale with the unit of the picture.
 
 Source: Almeida & Figueiredo 2013 as in grid_problem.py; over-relaxation, Eckstein & Bertsekas, "On
 the Douglas–Rachford splitting method", Mathematical Programming 55 (1992).
@@ -29,6 +31,7 @@ the Douglas–Rachford splitting method", Mathematical Programming 55 (1992).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -39,10 +42,32 @@ from .data_terms import DataTerm
 from .grid_problem import GridProblem
 from .penalties import Penalty
 
-_RELAXATION = 1.8
+RELAXATION = 1.8
+"""New images are 1.8 of what was found less 0.8 of the last."""
+
 _BETWEEN_WEIGHTS, _MOST_WEIGHTS = 10, 15  # iterations; how often before they are held
 _OF_MEAN = {False: 1.0, True: 2.0}  # r₃, by whether padding copies samples
 _SHRUNK = 0.2  # differences of that share of the standard deviation of the data
+
+
+Shares = Mapping[int, tuple[float, float]]
+"""Shares of r₁ and r₂, from an iteration on."""
+
+CONSTANT: Shares = {0: (1.0, 1.0)}
+"""For strengths that change."""
+FALLING: Shares = {0: (3.0, 1.0), 10: (1.7, 1.0), 20: (1.0, 1.0)}
+"""For one strength: what A sees well is found in half of the time."""
+FALLING_ON: Shares = {
+    0: (3.0, 1.5),
+    10: (1.7, 1.4),
+    20: (1.0, 1.3),
+    30: (0.5, 1.2),
+    40: (0.3, 1.1),
+    80: (0.3, 0.85),
+    160: (0.3, 0.5),
+    320: (1.0, 1.0),
+}
+"""For small gaps, to which the border that A hardly sees belongs too."""
 
 
 class Bounds(NamedTuple):
@@ -89,6 +114,7 @@ class Splitting:
     epsilon : ε
     amplitude : the standard deviation that x may have
     start : (1, c_in, *grid)
+    shares : of r₁ and r₂
     """
 
     def __init__(
@@ -101,21 +127,26 @@ class Splitting:
         epsilon: float,
         amplitude: float,
         start: Tensor,
+        shares: Shares,
     ) -> None:
         self.problem, self.term, self.penalty = problem, term, penalty
         self.bounds, self.iterations, self.epsilon = bounds, 0, epsilon
-        self.r1 = term.pull
         self.splits_image = bounds.bind or problem.copies
         self._on_domain = epsilon if problem.copies else 0.0
         # A strength is shrunk by the same amount whatever it is: r₂ is what grows with it.
         self._threshold = (_SHRUNK * amplitude) ** (2 - penalty.p) / penalty.p
-        self._power = penalty.differences.power
-        self._weigh(strength)
+        self._normal = NormalEquations(problem, penalty.differences.power)
+        self._changes, self._shares = shares, shares[0]
+        self._strength = strength
+        self._weigh()
         self.v = start
+        self._seen = problem.seen.to(problem.dtype)
         self._z = self._seen_prox(problem.blurred(problem.torus.transform(start)))
-        self._d = torch.zeros_like(self._z)
-        self._g = penalty.differences(start)
-        self._b = torch.zeros_like(self._g)
+        self._c = self._z.clone()
+        self._a = penalty.differences(start)
+        self._b = torch.zeros_like(self._a)
+        self._moved, self._pulled = torch.empty_like(self._a), torch.empty_like(start)
+        self._slope: float | Tensor = 1.0
         self.reweigh()
         self._w = problem.nearest(start, *bounds) if self.splits_image else None
         self._e = torch.zeros_like(start) if self.splits_image else None
@@ -123,47 +154,56 @@ class Splitting:
     def carry_on(self, strength: float) -> None:
         """Go on for another strength, from where this one has got to, multipliers included.
 
-        Those of differences grow with the strength, as unit vectors along edges; those of bounds
-        stay.  With both, few iterations are left to do.
+        Those of differences grow with the strength, as unit vectors along edges; those of data and
+        bounds stay.  With all of them, few iterations are left to do.
         """
-        before = self.r3
-        self._weigh(strength)
-        if self._e is not None:
-            self._e *= before / self.r3
+        self._balance(self._changes[0], strength)
 
-    def _weigh(self, strength: float) -> None:
-        self.r2 = strength / self._threshold
+    def _weigh(self) -> None:
+        share1, share2 = self._shares
+        self.r1 = share1 * self.term.pull
+        self.r2 = share2 * self._strength / self._threshold
+        self._radius = self._threshold / share2
         mean = self.problem.gain * math.sqrt(self.r1 * self.r2)
         self.r3 = mean * _OF_MEAN[self.problem.copies] if self.splits_image else 0.0
-        rest = self.r3 + self.epsilon - self._on_domain
-        self._normal = NormalEquations(self.problem, self.r1, self.r2 * self._power, rest)
+        self._normal.weigh(self.r1, self.r2, self.r3 + self.epsilon - self._on_domain)
+
+    def _balance(self, shares: tuple[float, float], strength: float) -> None:
+        """Other weights; what is split off and multipliers stay, but those that grow."""
+        r1, share2, r3 = self.r1, self._shares[1], self.r3
+        self._shares, self._strength = shares, strength
+        self._weigh()
+        self._c.sub_(self._z).mul_(r1 / self.r1).add_(self._z)
+        self._a.sub_(self._b).add_(self._b.mul_(share2 / shares[1]))
+        if self._e is not None:
+            self._e.mul_(r3 / self.r3)
 
     def reweigh(self) -> None:
         """Take the tangent of a penalty that is not convex at the present image."""
-        self._radius: float | Tensor = self._threshold
         if not self.penalty.is_convex:
-            self._radius = self._threshold * self.penalty.slope(self._g)
+            self._slope = self.penalty.slope(self._a - self._b)
 
     def step(self) -> None:
         """One iteration."""
         turn, rest = divmod(self.iterations, _BETWEEN_WEIGHTS)
         if rest == 0 and turn < _MOST_WEIGHTS:
             self.reweigh()
+        if self.iterations and self.iterations in self._changes:
+            self._balance(self._changes[self.iterations], self._strength)
         p, D = self.problem, self.penalty.differences
-        V = p.adjoint_spectrum(self._z - self._d).mul_(self.r1)
-        pulled = D.adjoint(self._g - self._b).mul_(self.r2)
+        V = p.adjoint_spectrum(torch.add(self._c, self._z, alpha=-2))
+        torch.add(self._a, self._b, alpha=-2, out=self._moved)
+        pulled = D.add_adjoint_(self._pulled.zero_(), self._moved, self.r2)
         if self._w is not None and self._e is not None:
-            pulled += self.r3 * (self._w - self._e)
-        V = self._normal.solve(V.add_(p.torus.transform(pulled)))
+            pulled.add_(self._w, alpha=self.r3).sub_(self._e, alpha=self.r3)
+        V = self._normal.solve(p.torus.transform(pulled).sub_(V, alpha=self.r1))
         self.v = p.torus.inverse_transform(V)
-        c = relaxed(p.blurred(V), self._z).add_(self._d)
-        self._z = self._seen_prox(c)
-        self._d = c.sub_(self._z)
-        c = relaxed(D(self.v), self._g).add_(self._b)
-        self._b = self.penalty.outside(c.clone(), self._radius)
-        self._g = c.sub_(self._b)
+        self._c.add_(p.blurred(V).sub_(self._z), alpha=RELAXATION)
+        self._z = self._seen_prox(self._c)
+        self._a.lerp_(D.add_(self._b, self.v), RELAXATION)
+        self.penalty.outside(self._a, self._slope * self._radius, self._b)
         if self._w is not None and self._e is not None:
-            c = relaxed(self.v.clone(), self._w).add_(self._e)
+            c = self._e.add_(self.v - self._w, alpha=RELAXATION).add_(self._w)
             self._w = p.nearest(c, *self.bounds, self._on_domain / self.r3)
             self._e = c.sub_(self._w)
         self.iterations += 1
@@ -180,7 +220,7 @@ class Splitting:
     @property
     def multipliers(self) -> Multipliers:
         """Dual variables, unscaled."""
-        data = (self.r1 * self._d).where(self.problem.seen, 0)
+        data = (self._c - self._z).mul_(self._seen).mul_(self.r1)
         image = None
         if self._w is not None and self._e is not None:
             image = self.r3 * self._e
@@ -188,7 +228,7 @@ class Splitting:
         return Multipliers(data, self.r2 * self._b, image)
 
     def _state(self) -> list[Tensor]:
-        state = [self._z + self._d, self._g + self._b]
+        state = [self._c.clone(), self._a.clone()]
         if self._w is not None and self._e is not None:
             state.append(self._w + self._e)
         return state
@@ -197,33 +237,37 @@ class Splitting:
         return [self.r1, self.r2, self.r3][: 2 + (self._w is not None)]
 
     def _seen_prox(self, c: Tensor) -> Tensor:
-        return torch.where(self.problem.seen, self.term.prox(c, self.r1), c)
-
-
-def relaxed(found: Tensor, last: Tensor) -> Tensor:
-    """1.8 found − 0.8 last, in the memory of the first."""
-    return found.mul_(_RELAXATION).add_(last, alpha=1 - _RELAXATION)
+        """The prox where something was seen; `where` is ten times slower."""
+        return torch.lerp(c, self.term.prox(c, self.r1), self._seen)
 
 
 class NormalEquations:
-    """(r CᴴC + diagonal)⁻¹ per frequency."""
+    """(r CᴴC + s DᴴD + rest)⁻¹ per frequency.
 
-    def __init__(self, problem: GridProblem, r: float, power: Tensor, rest: float) -> None:
-        blocks, spectrum = problem.blocks, problem.torus.spectrum_shape
-        real = problem.dtype.to_real()
-        self.is_diagonal = blocks.shape[-1] == 1
+    power : DᴴD, (*spectrum) float64
+    """
+
+    def __init__(self, problem: GridProblem, power: Tensor) -> None:
+        self.blocks, self.power, self.real = problem.blocks, power, problem.dtype.to_real()
+        self.is_diagonal = self.blocks.shape[-1] == 1
         if self.is_diagonal:
-            gram = blocks[..., 0].abs().square().sum(-1).movedim(0, -1).flatten(0, 1)
-            whole = r * gram.double().unflatten(-1, spectrum) + (power + rest)
-            self.inverse = (1 / whole).to(real)[None]  # (1, c_in, *spectrum)
+            gram = self.blocks[..., 0].abs().square().sum(-1).movedim(0, -1).flatten(0, 1)
+            self._gram = gram.double().unflatten(-1, power.shape)
+
+    def weigh(self, r: float, s: float, rest: float) -> None:
+        """Take other weights."""
+        diagonal = s * self.power + rest
+        if self.is_diagonal:
+            inverse = torch.add(diagonal, self._gram, alpha=r).reciprocal_()
+            self.inverse = inverse.to(self.real)[None]  # (1, c_in, *spectrum)
             return
-        double = blocks.to(torch.complex128)
+        double = self.blocks.to(torch.complex128)
         whole = r * (double.mH @ double)
-        whole.diagonal(dim1=-2, dim2=-1).add_((power.flatten() + rest)[:, None, None, None])
-        self.inverse = torch.linalg.inv(whole).to(blocks.dtype)
+        whole.diagonal(dim1=-2, dim2=-1).add_(diagonal.flatten()[:, None, None, None])
+        self.inverse = torch.linalg.inv(whole).to(self.blocks.dtype)
 
     def solve(self, V: Tensor) -> Tensor:
-        """In the memory of V where channels do not mix."""
+        """The inverse times a spectrum, in its memory where it is diagonal."""
         if self.is_diagonal:
             return V.mul_(self.inverse)
         return multiply(self.inverse, V)

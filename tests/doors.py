@@ -119,9 +119,11 @@ def _functions() -> dict[Callable[..., Any], dict[str, Any]]:
         psf.disk: {"radius": 1.5},
         psf.motion: {"length": 4.0, "angle": 30.0},
         psf.measured: {"values": spread},
-        psf.examine: {"values": spread},
+        psf.check: {"values": spread},
         psf.without_background: {"values": seeded(7, 7).abs()},
-        psf.centred: {"values": spread},
+        psf.center: {"values": spread},
+        psf.crop: {"values": spread},
+        psf.resample: {"values": psf.gaussian(2.0), "voxel": 0.1, "to": 0.15},
         deblur.blur_operator: {"psf": spread, "size": (12, 12)},
         deblur.blur: {"planes": plane, "psf": spread},
         deblur.deblur: {"planes": plane, "psf": spread, "damp": 0.1},
@@ -320,7 +322,7 @@ _NOT_OPERATORS = (None, 1, "op", nn.Conv1d(1, 2, 3), seeded(2, 1, 3), torch.sqrt
 
 _KINDS: list[tuple[str, tuple[Any, ...]]] = [
     ("transposed flip check_finite bracket subtract_bias exact full_matrices", _NOT_FLAGS),
-    ("share learn_damp learn_psd accelerate coupled nonnegative", _NOT_FLAGS),
+    ("share learn_damp learn_psd accelerate coupled nonnegative pixelated", _NOT_FLAGS),
     ("damp atol tol noise_std tau step time sigma truncate radius length tv", _NOT_NUMBERS),
     ("rtol", (*_NOT_NUMBERS, 1, 1.0, 2)),
     ("angle", _NOT_NUMBERS[:-2]),

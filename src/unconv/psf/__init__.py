@@ -1,15 +1,19 @@
 """Point-spread functions: what a blur does to one point of light."""
 
-from .checks import Examined, centred, examine, without_background
-from .models import disk, gaussian, measured, motion
+from .checks import Doubt, PsfCheck, check, measured, without_background
+from .grids import center, crop, resample
+from .models import disk, gaussian, motion
 
 __all__ = [
-    "Examined",
-    "centred",
+    "Doubt",
+    "PsfCheck",
+    "center",
+    "check",
+    "crop",
     "disk",
-    "examine",
     "gaussian",
     "measured",
     "motion",
+    "resample",
     "without_background",
 ]

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from ..numerics.checks import check_number
-from .checks import grey_array
 
 _LARGEST_PSF = 4097  # samples along one side; larger ones are a mistake in the units
 
@@ -144,36 +143,6 @@ def motion(length: float, angle: float) -> Tensor:
     path = torch.zeros(2 * reach_y + 1, 2 * reach_x + 1, dtype=torch.float64)
     path.index_put_((row, column), pieces, accumulate=True)
     return path / path.sum()
-
-
-def measured(values: Tensor) -> Tensor:
-    """A measured psf, as float64 with sum 1.
-
-    Parameters
-    ----------
-    values : (h, w), real; the centre is the sample (h//2, w//2)
-
-    Returns
-    -------
-    (h, w) float64
-
-    Raises
-    ------
-    ValueError, TypeError
-        If it is not a finite real 2-D array or its sum is not positive.
-
-    Examples
-    --------
-    >>> measured(torch.tensor([[1.0, 2.0, 1.0]]))
-    tensor([[0.2500, 0.5000, 0.2500]], dtype=torch.float64)
-    """
-    values = grey_array(values)
-    total = float(values.sum())
-    if total <= 1e-12 * float(values.abs().sum()):
-        raise ValueError(
-            f"the psf sums to {total:.3g}; it must sum to a positive number to be scaled to 1."
-        )
-    return values / total
 
 
 def _radius(name: str, reach: float) -> int:

@@ -34,8 +34,11 @@ from unconv.fir import (
     approximate_pinv,
     decay,
     errors_by_delay,
+    matching_damp,
+    matching_kernel,
     residuals_by_size,
     smallest_inverse,
+    smallest_matching_kernel,
 )
 from unconv.operators import matrix
 from unconv.pictures import restoration as deblur
@@ -107,6 +110,9 @@ def _functions() -> dict[Callable[..., Any], dict[str, Any]]:
         approximate_pinv: {"op": B, "size": (3, 3)},
         decay: {"weight": w},
         errors_by_delay: {"weight": w, "size": 4},
+        matching_damp: {"weight": w, "target": w, "size": 3, "noise_psd": 0.1, "signal_psd": 1.0},
+        matching_kernel: {"weight": w, "target": seeded(5), "size": 3},
+        smallest_matching_kernel: {"weight": w, "target": w, "error": 0.1},
         residuals_by_size: {"weight": w, "sizes": [2, 3]},
         smallest_inverse: {"weight": w, "tol": 0.5, "max_size": 9},
         matrix.operator_matrix: {"op": A},
@@ -124,6 +130,9 @@ def _functions() -> dict[Callable[..., Any], dict[str, Any]]:
         psf.center: {"values": spread},
         psf.crop: {"values": spread},
         psf.resample: {"values": psf.gaussian(2.0), "voxel": 0.1, "to": 0.15},
+        psf.match: {"a": spread, "b": psf.gaussian(1.2), "size": 5},
+        psf.smallest_match: {"a": spread, "b": psf.gaussian(1.2)},
+        psf.match_damp: {"a": spread, "b": psf.gaussian(1), "noise_psd": 0.01, "signal_psd": 1.0},
         deblur.blur_operator: {"psf": spread, "size": (12, 12)},
         deblur.blur: {"planes": plane, "psf": spread},
         deblur.deblur: {"planes": plane, "psf": spread, "damp": 0.1},

@@ -89,7 +89,7 @@ def _described(text: str) -> Tensor | None:
         if len(numbers) != count:
             raise ValueError(f"psf {text!r} must be written {usage} with numbers.")
         return make(*numbers)
-    if not _exists(text):
+    if not exists(text):
         known = ", ".join(usage for usage, _, _ in _SHAPES.values())
         close = difflib.get_close_matches(name, _SHAPES, n=1)
         hint = f"; did you mean {_SHAPES[close[0]][0]}?" if close else "."
@@ -109,7 +109,8 @@ def _level(background: str) -> float | None:
         ) from None
 
 
-def _exists(path: str) -> bool:
+def exists(path: str) -> bool:
+    """Whether a text is the name of a file, whatever the text."""
     try:
         return bool(path) and Path(path).exists()
     except OSError:  # a name that no file can have

@@ -2,6 +2,7 @@
 
 from .checks import Doubt, PsfCheck, check, measured, without_background
 from .grids import center, crop, resample
+from .matching import match, match_damp, smallest_match
 from .models import disk, gaussian, motion
 
 __all__ = [
@@ -12,8 +13,11 @@ __all__ = [
     "crop",
     "disk",
     "gaussian",
+    "match",
+    "match_damp",
     "measured",
     "motion",
     "resample",
+    "smallest_match",
     "without_background",
 ]

@@ -31,7 +31,7 @@ from .doors import (
 
 SOURCE = str(pathlib.Path(unconv.__file__).parent)
 DOORS = {door.name: door for door in all_doors()}
-SELF_MADE = {"gain", "f", "df", "progress", "callback", "prior"}
+SELF_MADE = {"gain", "f", "df", "progress", "callback", "prior", "density"}
 """Arguments that are functions of the caller, who may raise what he likes in them."""
 
 

@@ -4,10 +4,13 @@ from .checks import Doubt, PsfCheck, check, measured, without_background
 from .grids import center, crop, resample
 from .matching import match, match_damp, smallest_match
 from .models import disk, gaussian, motion
+from .pixels import pixelated
+from .theory import airy, moffat
 
 __all__ = [
     "Doubt",
     "PsfCheck",
+    "airy",
     "center",
     "check",
     "crop",
@@ -16,7 +19,9 @@ __all__ = [
     "match",
     "match_damp",
     "measured",
+    "moffat",
     "motion",
+    "pixelated",
     "resample",
     "smallest_match",
     "without_background",

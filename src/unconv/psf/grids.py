@@ -27,8 +27,8 @@ from ..inverse import AccuracyWarning
 from ..numerics.checks import check_flag, check_number, is_sequence, shown
 from .arrays import center_of_mass, psf_with_light
 from .checks import standing_out
+from .pixels import LARGEST_SIDE
 
-_LARGEST_SIDE = 4097  # samples; more are a mistake in the units
 _MOST_FOLDED = 0.01  # of Σ|F|², that may lie above the new Nyquist frequency
 _NEARLY = 0.9  # of the Nyquist frequency: what lies above is next to it
 
@@ -194,9 +194,9 @@ def resample(values: Tensor, voxel: Voxel, to: Voxel, *, pixelated: bool = False
     found = values
     for dim, (a, b) in enumerate(zip(before, after, strict=True)):
         n = values.shape[dim]
-        if max(n // 2, 1) * a / b > _LARGEST_SIDE / 2:
+        if max(n // 2, 1) * a / b > LARGEST_SIDE / 2:
             raise ValueError(
-                f"to={b:g} would give more than {_LARGEST_SIDE} samples along axis {dim}; both "
+                f"to={b:g} would give more than {LARGEST_SIDE} samples along axis {dim}; both "
                 "pitches are in one unit."
             )
         if not pixelated:

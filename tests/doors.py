@@ -8,6 +8,7 @@ argument, what none may accept: names are used alike throughout the library.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import inspect
 import math
 import warnings
@@ -79,6 +80,13 @@ def _functions() -> dict[Callable[..., Any], dict[str, Any]]:
     for nd in (1, 2, 3):
         found[getattr(unconv, f"conv{nd}d_adjoint")] = _of(nd)
         found[getattr(unconv, f"conv{nd}d_pinv")] = _of(nd)
+    if importlib.util.find_spec("psf_generator"):
+        found[psf.microscope] = {
+            "na": 0.8,
+            "wavelength_nm": 500.0,
+            "voxel_um": (0.3, 0.2, 0.2),
+            "size": (3, 3, 3),
+        }
     return found | {
         unconv.tikhonov: {**_of(1), "damp": 0.3},
         unconv.wiener: {**_of(1), "noise_psd": 0.1, "signal_psd": 1.0},
@@ -336,7 +344,7 @@ _KINDS: list[tuple[str, tuple[Any, ...]]] = [
     ("transposed flip check_finite bracket subtract_bias exact full_matrices", _NOT_FLAGS),
     ("share learn_damp learn_psd accelerate coupled nonnegative pixelated", _NOT_FLAGS),
     ("damp atol tol noise_std tau step time sigma truncate radius length tv", _NOT_NUMBERS),
-    ("wavelength_nm fwhm beta energy", (*_NOT_NUMBERS, 0)),
+    ("wavelength_nm fwhm beta energy na", (*_NOT_NUMBERS, 0)),
     ("rtol", (*_NOT_NUMBERS, 1, 1.0, 2)),
     ("angle", _NOT_NUMBERS[:-2]),
     ("gamma rho gap_tol strength p first last", (*_NOT_NUMBERS, 0)),

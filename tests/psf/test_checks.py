@@ -116,7 +116,7 @@ def test_a_volume_is_looked_at_like_a_plane():
     moved = torch.nn.functional.pad(clean, (2, 0, 0, 4, 2, 0))
     found = psf.check(moved)
     assert found.centroid == pytest.approx((1, -2, 1), abs=1e-6)
-    words = "1.00 samples behind and 2.00 samples above and 1.00 samples right"
+    words = "1.00 samples to the back and 2.00 samples above and 1.00 samples right"
     assert words in found.doubts["centre"].finding
     assert psf.check(psf.center(moved)).doubts == {}
     counts = 4000 * clean / clean.max() + 100

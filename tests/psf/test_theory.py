@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import mpmath
@@ -93,7 +94,8 @@ def test_the_array_is_no_larger_than_its_circle(energy):
     """A circle of one pixel less on each side does not hold the energy."""
     h, values = airy_density(3.0), airy(3.0, energy=energy)
     radius = values.shape[0] / 2 - 1
-    assert in_rings(h, radius) < energy <= in_rings(h, radius + 1)
+    assert in_rings(h, radius) < energy
+    assert in_rings(h, radius + 1) >= energy
 
 
 def test_the_first_dark_ring_and_the_width_at_half_maximum():
@@ -103,7 +105,7 @@ def test_the_first_dark_ring_and_the_width_at_half_maximum():
     half = airy(20 / HALF, energy=0.9, pixelated=False)
     middle = half.shape[0] // 2
     assert float(half[middle - 20, middle] / half.max()) == pytest.approx(0.5, abs=1e-12)
-    assert 2 * HALF == pytest.approx(1.0290, abs=5e-5)
+    assert abs(2 * HALF - 1.0290) < 5e-5
     for beta in (1.5, 2.5, 4.765):
         star = psf.moffat(12, beta, energy=0.8, pixelated=False)
         middle = star.shape[0] // 2
@@ -151,7 +153,7 @@ def test_a_pixelated_gaussian_is_of_error_functions(sigma, truncate):
     scale = sigma * mpmath.sqrt(2)
     with mpmath.workdps(60):
         edges = [mpmath.erf((i - mpmath.mpf(n) / 2) / scale) for i in range(n + 1)]
-        line = np.array([float(b - a) for a, b in zip(edges, edges[1:], strict=False)])
+        line = np.array([float(b - a) for a, b in itertools.pairwise(edges)])
     line /= line.sum()
     assert np.allclose(values.sum(0).numpy(), line, rtol=1e-12, atol=1e-300)
     torch.testing.assert_close(

@@ -6,6 +6,7 @@ from .matching import match, match_damp, smallest_match
 from .models import disk, gaussian, motion
 from .pixels import pixelated
 from .theory import airy, moffat
+from .wave_optics import microscope
 
 __all__ = [
     "Doubt",
@@ -19,6 +20,7 @@ __all__ = [
     "match",
     "match_damp",
     "measured",
+    "microscope",
     "moffat",
     "motion",
     "pixelated",

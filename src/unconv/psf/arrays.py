@@ -53,13 +53,17 @@ def psf_with_light(values: Tensor, name: str = "a psf") -> Tensor:
 
 
 def rim(values: Tensor) -> Tensor:
-    """The outermost samples of a plane, or of every plane of a volume.
+    """The outermost samples of a plane, or of that plane of a volume in which they are darkest.
 
-    A volume through a focus has light in its first and last plane, spread out: those are no rim.
+    Out of focus a psf spreads over its planes and over their rims, which is no background: that is
+    in all planes.
     """
     inner = torch.ones_like(values, dtype=torch.bool)
     inner[..., 1:-1, 1:-1] = False
-    return values[inner]
+    if values.ndim == 2:
+        return values[inner]
+    rims = values[inner].reshape(len(values), -1)
+    return rims[int(rims.median(1).values.argmin())]
 
 
 def center_of_mass(shape: Tensor) -> tuple[float, ...]:

@@ -36,7 +36,7 @@ _NOISE_OF_PEAK = 0.05  # at most, that counts as noise of the rim
 _APART = 0.25  # samples, by which the centroid may be off
 _NEGATIVE = 0.02  # of the sum, that may be negative
 _NARROW = 1.6  # samples, as a Gaussian of σ = 0.64; a disk two samples across has 1.64
-_SIDES = (("in front of", "behind"), ("above", "below"), ("left", "right"))
+_SIDES = (("to the front", "to the back"), ("above", "below"), ("left", "right"))
 
 
 class Doubt(NamedTuple):
@@ -112,7 +112,8 @@ def check(values: Tensor) -> PsfCheck:
     values = psf_with_light(values)
     outer, top, total = rim(values), float(values.max()), float(values.sum())
     level, pedestal = float(outer.median()), 0.0
-    if 2 * outer.numel() < values.numel() and 0 < level < RIM_OF_PEAK * top and total > 0:
+    plane = values.shape[-2] * values.shape[-1]
+    if 2 * outer.numel() < plane and 0 < level < RIM_OF_PEAK * top and total > 0:
         pedestal = max(0.0, float(outer.quantile(_LOW))) * values.numel() / total
     shape = standing_out(values)
     light = shape if pedestal > _LEAST_PEDESTAL else values.clamp(min=0)

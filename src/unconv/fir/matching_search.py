@@ -15,6 +15,7 @@ from torch import Tensor
 from ..numerics.checks import (
     check_all_finite,
     check_count,
+    check_memory_limit,
     check_number,
     check_real_tensor,
 )
@@ -29,7 +30,12 @@ from .matching import (
 )
 from .problem import Size
 
-_SMALLEST, _LARGEST, _COARSE, _REFINED = 1e-6, 1e1, 15, 20  # damps by Σ|a|, and how many are tried
+_LEAST_DAMP, _MOST_DAMP, _DAMPS, _REFINED = (
+    1e-6,
+    1e1,
+    15,
+    20,
+)  # damps by Σ|a|, and how many are tried
 
 
 @outside_graphs
@@ -142,6 +148,7 @@ def matching_damp(
     >>> round(matching_damp(a, b, 9, noise_psd=1e-4, signal_psd=1.0), 9)
     0.01
     """
+    check_memory_limit(memory_limit)
     noise, signal = _spectrum("noise_psd", noise_psd), _spectrum("signal_psd", signal_psd)
     problem = posed(weight, size)
     target_of(problem, target)
@@ -161,7 +168,7 @@ def matching_damp(
         return float(missed.sum())
 
     scale = float(weight.detach().abs().sum())
-    damps = [scale * d for d in grid(_SMALLEST, _LARGEST, _COARSE)]
+    damps = [scale * d for d in grid(_LEAST_DAMP, _MOST_DAMP, _DAMPS)]
     return lowest(expected, damps, refine=_REFINED).damp
 
 

@@ -34,7 +34,7 @@ _LEAST_PEDESTAL = 0.02  # of the sum, that a rim spread over the array must have
 _LOW = 0.25  # of the rim's samples may lie below what is taken for a pedestal
 _NOISE_OF_PEAK = 0.05  # at most, that counts as noise of the rim
 _APART = 0.25  # samples, by which the centroid may be off
-_NEGATIVE = 0.02  # of the sum, that may be negative
+_MOST_NEGATIVE = 0.02  # of the sum, that may be negative
 _NARROW = 1.6  # samples, as a Gaussian of σ = 0.64; a disk two samples across has 1.64
 _SIDES = (("to the front", "to the back"), ("above", "below"), ("left", "right"))
 
@@ -149,7 +149,7 @@ def _doubts(found: PsfCheck) -> dict[str, Doubt]:
             f"its centroid lies {_offset(found.centroid)} of its centre",
             "it moves the picture by that, psf.center moves it back",
         )
-    if found.sum > 0 and found.negative > _NEGATIVE:
+    if found.sum > 0 and found.negative > _MOST_NEGATIVE:
         doubts["negative"] = Doubt(
             f"its negative samples are {100 * found.negative:.2g} % of its sum, and light has none",
             "psf.without_background leaves what stands out of the rim",

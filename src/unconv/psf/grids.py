@@ -30,7 +30,7 @@ from .checks import standing_out
 from .pixels import LARGEST_SIDE
 
 _MOST_FOLDED = 0.01  # of Σ|F|², that may lie above the new Nyquist frequency
-_NEARLY = 0.9  # of the Nyquist frequency: what lies above is next to it
+_NEXT_TO_NYQUIST = 0.9  # of the Nyquist frequency: what lies above is next to it
 
 
 def center(values: Tensor) -> Tensor:
@@ -245,7 +245,7 @@ def _doubt_bandwidth(values: Tensor, dim: int, before: float, after: float) -> N
                 "finer one, or pixelated=True for pixels that integrate."
             )
     elif after < before:
-        above = float(power[f > _NEARLY / 2].sum() / power.sum())
+        above = float(power[f > _NEXT_TO_NYQUIST / 2].sum() / power.sum())
         if above > _MOST_FOLDED:
             warnings.warn(
                 f"along axis {dim} the psf has {100 * above:.2g} % of its energy next to the "

@@ -26,8 +26,8 @@ LARGEST_SIDE = 4097
 """Samples along one side; more are a mistake in the units."""
 
 _ORDERS = (4, 8, 16, 32, 64, 128, 256)  # nodes along a side of a pixel
-_SETTLED = 1e-13  # of the whole, by which an integral may still change
-_NODES = 2**21  # at a time
+_LEAST_CHANGE = 1e-13  # of the whole, by which an integral may still change
+_NODES_AT_A_TIME = 2**21  # at a time
 
 Density = Callable[[Tensor, Tensor], Tensor]
 
@@ -109,7 +109,7 @@ def integrals(density: Density, rows: Tensor, columns: Tensor) -> Tensor:
         change = (finer - found[open_]).abs()
         found[open_] = finer
         open_ = open_[
-            ~(change < _SETTLED * found.abs().sum())
+            ~(change < _LEAST_CHANGE * found.abs().sum())
         ]  # nothing at all, and NaN, stay open
         if not len(open_):
             return found
@@ -125,7 +125,7 @@ def _quadrature(density: Density, rows: Tensor, columns: Tensor, order: int) -> 
     at, of = torch.meshgrid(nodes, nodes, indexing="ij")
     product = torch.outer(weights, weights).flatten()
     parts = []
-    step = max(1, _NODES // order**2)
+    step = max(1, _NODES_AT_A_TIME // order**2)
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
         y, x = rows[part, None] + at.flatten(), columns[part, None] + of.flatten()

@@ -41,7 +41,7 @@ _NODES_A_CYCLE = 64  # of the phase over the aperture: Simpson's rule is then ri
 _LEAST_NODES = 257
 _UNIT = 1000.0  # lengths are given in picometres, of which no rounding is seen
 _MOST_NODES = 2**14  # a path of 256 waves across the aperture
-_LARGEST = 257  # samples along a side, with which a pair of planes takes 0.5 GB
+_MOST_VOXELS = 257  # samples along a side, with which a pair of planes takes 0.5 GB
 
 
 class _Optics(NamedTuple):
@@ -206,7 +206,7 @@ def _size(size: Sequence[int]) -> tuple[int, int, int]:
         raise ValueError(
             f"size={shown(size)} must be (planes, rows, columns), such as (33, 65, 65)."
         )
-    planes, rows, columns = (check_count("size", n, most=_LARGEST) for n in size)
+    planes, rows, columns = (check_count("size", n, most=_MOST_VOXELS) for n in size)
     if not planes % 2 == rows % 2 == columns % 2 == 1:
         raise ValueError(f"size={shown(size)} has no middle voxel; give odd sizes.")
     return planes, rows, columns

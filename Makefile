@@ -73,10 +73,11 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PIP) -e ".[dev]"
 	touch $@
 
-# The packages that the adapters are for; where they cannot be had their tests are skipped.  deepinv
-# asks for torchvision, which would replace torch's build: it does without.
+# The packages that the adapters are for, and the optics; where they cannot be had their tests are
+# skipped.  deepinv asks for torchvision, which would replace torch's build: it does without.
 $(VENV)/.peers-tried: $(VENV)/.ready
 	-$(PIP) pylops einops h5py natsort requests tqdm torchmetrics && $(PIP) --no-deps deepinv
+	-$(PIP) psf-generator
 	touch $@
 
 $(VENV)/.docs-ready: $(VENV)/.ready

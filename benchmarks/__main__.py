@@ -28,6 +28,7 @@ BENCHES = (
     "svd",
     "matrix",
     "inverse_kernel",
+    "psf_match",
     "poisson",
     "restoration",
 )

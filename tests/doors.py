@@ -8,6 +8,7 @@ argument, what none may accept: names are used alike throughout the library.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import inspect
 import math
 import warnings
@@ -34,8 +35,11 @@ from unconv.fir import (
     approximate_pinv,
     decay,
     errors_by_delay,
+    matching_damp,
+    matching_kernel,
     residuals_by_size,
     smallest_inverse,
+    smallest_matching_kernel,
 )
 from unconv.operators import matrix
 from unconv.pictures import restoration as deblur
@@ -76,6 +80,13 @@ def _functions() -> dict[Callable[..., Any], dict[str, Any]]:
     for nd in (1, 2, 3):
         found[getattr(unconv, f"conv{nd}d_adjoint")] = _of(nd)
         found[getattr(unconv, f"conv{nd}d_pinv")] = _of(nd)
+    if importlib.util.find_spec("psf_generator"):
+        found[psf.microscope] = {
+            "na": 0.8,
+            "wavelength_nm": 500.0,
+            "voxel_um": (0.3, 0.2, 0.2),
+            "size": (3, 3, 3),
+        }
     return found | {
         unconv.tikhonov: {**_of(1), "damp": 0.3},
         unconv.wiener: {**_of(1), "noise_psd": 0.1, "signal_psd": 1.0},
@@ -107,6 +118,9 @@ def _functions() -> dict[Callable[..., Any], dict[str, Any]]:
         approximate_pinv: {"op": B, "size": (3, 3)},
         decay: {"weight": w},
         errors_by_delay: {"weight": w, "size": 4},
+        matching_damp: {"weight": w, "target": w, "size": 3, "noise_psd": 0.1, "signal_psd": 1.0},
+        matching_kernel: {"weight": w, "target": seeded(5), "size": 3},
+        smallest_matching_kernel: {"weight": w, "target": w, "error": 0.1},
         residuals_by_size: {"weight": w, "sizes": [2, 3]},
         smallest_inverse: {"weight": w, "tol": 0.5, "max_size": 9},
         matrix.operator_matrix: {"op": A},
@@ -118,10 +132,18 @@ def _functions() -> dict[Callable[..., Any], dict[str, Any]]:
         psf.gaussian: {"sigma": 1.0},
         psf.disk: {"radius": 1.5},
         psf.motion: {"length": 4.0, "angle": 30.0},
+        psf.airy: {"wavelength_nm": 550.0, "f_number": 4.0, "pixel_um": 2.0, "energy": 0.9},
+        psf.moffat: {"fwhm": 2.0, "beta": 2.5, "energy": 0.9},
+        psf.pixelated: {"density": lambda y, x: torch.exp(-y * y - x * x), "size": 3},
         psf.measured: {"values": spread},
-        psf.examine: {"values": spread},
+        psf.check: {"values": spread},
         psf.without_background: {"values": seeded(7, 7).abs()},
-        psf.centred: {"values": spread},
+        psf.center: {"values": spread},
+        psf.crop: {"values": spread},
+        psf.resample: {"values": psf.gaussian(2.0), "voxel": 0.1, "to": 0.15},
+        psf.match: {"a": spread, "b": psf.gaussian(1.2), "size": 5},
+        psf.smallest_match: {"a": spread, "b": psf.gaussian(1.2)},
+        psf.match_damp: {"a": spread, "b": psf.gaussian(1), "noise_psd": 0.01, "signal_psd": 1.0},
         deblur.blur_operator: {"psf": spread, "size": (12, 12)},
         deblur.blur: {"planes": plane, "psf": spread},
         deblur.deblur: {"planes": plane, "psf": spread, "damp": 0.1},
@@ -320,8 +342,9 @@ _NOT_OPERATORS = (None, 1, "op", nn.Conv1d(1, 2, 3), seeded(2, 1, 3), torch.sqrt
 
 _KINDS: list[tuple[str, tuple[Any, ...]]] = [
     ("transposed flip check_finite bracket subtract_bias exact full_matrices", _NOT_FLAGS),
-    ("share learn_damp learn_psd accelerate coupled nonnegative", _NOT_FLAGS),
+    ("share learn_damp learn_psd accelerate coupled nonnegative pixelated", _NOT_FLAGS),
     ("damp atol tol noise_std tau step time sigma truncate radius length tv", _NOT_NUMBERS),
+    ("wavelength_nm fwhm beta energy na", (*_NOT_NUMBERS, 0)),
     ("rtol", (*_NOT_NUMBERS, 1, 1.0, 2)),
     ("angle", _NOT_NUMBERS[:-2]),
     ("gamma rho gap_tol strength p first last", (*_NOT_NUMBERS, 0)),

@@ -11,6 +11,7 @@ import torch
 
 pytest.importorskip("typer")
 
+from unconv import psf
 from unconv.cli.common import (
     DEFAULT_MEMORY,
     EXIT_CODES,
@@ -25,7 +26,6 @@ from unconv.pictures.formats import (
     Picture,
     write_picture,
 )
-from unconv.psf import models as psf
 
 from .commands import contents, fail, pixels, run, save, succeed
 

@@ -152,3 +152,20 @@ def test_a_picture_that_is_too_small_is_told_of(tmp_path: Path, size):
     result = run("deblur", tmp_path / "a.png", "-o", tmp_path / "b.png", "--psf", "disk:2")
     assert result.exit_code == 0
     assert "can be worse than the blurred picture" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize("command", [("inspect",), ("inverse-kernel", "--size", "5x5")])
+def test_every_command_with_a_psf_says_what_is_wrong_with_it(tmp_path: Path, command):
+    name, *options = command
+    np.save(tmp_path / "k.npy", measured("moved").numpy())
+    result = run(name, tmp_path / "k.npy", *options)
+    assert result.exit_code == 0
+    assert "its centroid lies" in result.stderr
+    assert "--psf-center moves it back" in result.stderr
+    assert succeed(name, tmp_path / "k.npy", *options, "--psf-center")
+
+
+def test_layers_have_no_psf_options(tmp_path: Path):
+    torch.save({"a.weight": torch.ones(1, 1, 3, 3)}, tmp_path / "m.pt")
+    arguments = "inspect", f"{tmp_path / 'm.pt'}:a", "--psf-center"
+    fail(tmp_path, 2, *arguments, says=("are for psfs", "leave them out"))

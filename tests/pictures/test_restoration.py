@@ -13,7 +13,7 @@ from scipy.signal import convolve2d
 from scipy.sparse.linalg import LinearOperator, lsqr
 from skimage import data
 
-from unconv import MemoryLimitError
+from unconv import MemoryLimitError, psf
 from unconv.parameter_choice import estimate_spectra
 from unconv.pictures import Series
 from unconv.pictures.restoration import (
@@ -26,7 +26,6 @@ from unconv.pictures.restoration import (
     faded_out,
     frame,
 )
-from unconv.psf import models as psf
 from unconv.testing import dense_twin
 
 from ..helpers import F64, assert_says, randn, relative

@@ -14,11 +14,8 @@ from scipy.ndimage import gaussian_filter
 from unconv import psf
 
 from ..helpers import (
-    C128,
     F64,
     assert_says,
-    randn,
-    relative,
 )
 
 SIZES = st.floats(0.01, 12)
@@ -156,57 +153,6 @@ def test_motion_is_the_length_in_each_pixel(length, angle):
     expected = np.zeros(values.shape)
     np.add.at(expected, (rows, columns), 1 / n)
     torch.testing.assert_close(values, torch.from_numpy(expected), rtol=0, atol=1e-4)
-
-
-# Measured ones
-
-
-@pytest.mark.parametrize("dtype", [F64, torch.float32, torch.float16, torch.uint8, torch.int32])
-def test_measured_is_scaled_to_one(dtype):
-    values = torch.tensor([[1, 2], [3, 0], [0, 4]], dtype=dtype)
-    before = values.clone()
-    found = psf.measured(values)
-    assert found.dtype == F64
-    assert found.tolist() == (before.double() / 10).tolist()
-    assert torch.equal(values, before)
-
-
-@pytest.mark.parametrize("factor", [1e-300, 1e-6, 1e6, 1e300])
-def test_measured_whatever_the_unit(factor):
-    values = randn(5, 4).abs()
-    assert relative(psf.measured(values * factor), psf.measured(values)) < 1e-14
-
-
-def test_measured_may_be_negative_in_places():
-    values = torch.tensor([[-1.0, 4.0, -1.0]])
-    assert psf.measured(values).tolist() == [[-0.5, 2.0, -0.5]]
-
-
-@pytest.mark.parametrize(
-    ("values", "parts"),
-    [
-        (torch.zeros(3, 3), ("sums to 0", "positive")),
-        (torch.tensor([[1.0, -1.0]]), ("sums to 0", "positive")),
-        (torch.tensor([[1.0, -3.0]]), ("sums to -2", "positive")),
-        (torch.tensor([[0.1, 0.2, -0.3]]).double(), ("positive",)),  # 2.8e-17, which is round-off
-        (torch.tensor([[1.0, math.nan]]), ("NaN", "remove")),
-        (torch.tensor([[1.0, math.inf]]), ("infinite", "remove")),
-        (torch.ones(1, 3, 3), ("2-D", "(1, 3, 3)")),
-        (torch.ones(3), ("2-D", "(3,)")),
-        (torch.ones(0, 3), ("2-D", "(0, 3)")),
-    ],
-    ids=str,
-)
-def test_measured_refuses(values, parts):
-    with pytest.raises(ValueError, match=r"^[^\n]+\.$") as error:
-        psf.measured(values)
-    assert_says(error, *parts)
-
-
-@pytest.mark.parametrize("values", [torch.ones(2, 2, dtype=C128), np.ones((2, 2))], ids=type)
-def test_measured_refuses_kinds(values):
-    with pytest.raises(TypeError):
-        psf.measured(values)
 
 
 # Bad sizes

@@ -25,10 +25,11 @@ from .common import (
     friendly,
     parse_memory,
     report,
+    tell,
 )
 from .inspect_figure import draw
 from .progress_bar import progress
-from .psf_option import parse_psf
+from .psf_option import BackgroundOption, CenterOption, prepared_psf
 
 _CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 
@@ -60,6 +61,8 @@ def inspect(
         int | None,
         typer.Option(min=1, help="Of the layer.", show_default="1, unless it could be depthwise"),
     ] = None,
+    psf_background: BackgroundOption = "off",
+    psf_center: CenterOption = False,
     memory_limit: MemoryOption = DEFAULT_MEMORY,
     as_json: JsonOption = False,
 ) -> None:
@@ -70,7 +73,9 @@ def inspect(
     most_bytes = parse_memory(memory_limit)
     if output is not None:
         _check_output(output)
-    op = _operator(kernel, _sizes(size), boundary, stride, groups)
+    op, doubts = _operator(
+        kernel, _sizes(size), boundary, (stride, groups), (psf_background, psf_center)
+    )
     with progress() as step:
         step(f"inspecting {kernel}")
         found = library.inspect_operator(op, memory_limit=most_bytes)
@@ -81,6 +86,7 @@ def inspect(
     last = {} if output is None else {"figure": str(output)}
     facts = found.as_dict() if as_json else rows(found)
     report("inspected", head | facts | last, as_json)
+    tell(doubts)
 
 
 def rows(found: library.Inspection) -> dict[str, Any]:
@@ -148,8 +154,14 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 
 def _operator(
-    kernel: str, sizes: tuple[int, ...], boundary: str, stride: int, groups: int | None
-) -> ConvOperator:
+    kernel: str,
+    sizes: tuple[int, ...],
+    boundary: str,
+    of_layer: tuple[int, int | None],
+    of_psf: tuple[str, bool],
+) -> tuple[ConvOperator, list[str]]:
+    """A, and what is doubtful about a psf in a file."""
+    (stride, groups), (background, center) = of_layer, of_psf
     if boundary not in BOUNDARIES:
         known = ", ".join(BOUNDARIES)
         raise ValueError(f"boundary={boundary!r} is not known; use one of {known}.")
@@ -157,13 +169,15 @@ def _operator(
     if Path(kernel).suffix in _CHECKPOINTS and ":" not in Path(kernel).name:
         path, layer = kernel, ""
     if Path(path).suffix in _CHECKPOINTS:
-        return _of_layer(_weight(Path(path), layer), sizes, boundary, stride, groups)
+        if center or background != "off":
+            raise ValueError("--psf-background and --psf-center are for psfs; leave them out.")
+        return _of_layer(_weight(Path(path), layer), sizes, boundary, stride, groups), []
     if stride != 1 or groups is not None:
         raise ValueError("--stride and --groups are for layers, CHECKPOINT:LAYER; leave them out.")
-    psf = parse_psf(kernel)
+    psf, doubts = prepared_psf(kernel, background, center=center)
     if len(sizes) != 2:
         raise ValueError(f"a psf needs two sizes, such as --size 256x256, got {len(sizes)}.")
-    return blur_operator(psf, (sizes[0], sizes[1]), boundary)
+    return blur_operator(psf, (sizes[0], sizes[1]), boundary), doubts
 
 
 def _of_layer(

@@ -24,10 +24,11 @@ from .common import (
     friendly,
     parse_memory,
     report,
+    tell,
 )
 from .drawing import BLUE, ORANGE, page
 from .progress_bar import progress
-from .psf_option import parse_psf
+from .psf_option import BackgroundOption, CenterOption, prepared_psf
 
 HALO_ERRORS = (1e-1, 1e-2, 1e-3)
 """Of the largest sample: errors for which the halo of a tile is told."""
@@ -51,6 +52,8 @@ def inverse_kernel(
         str, typer.Option(help="Where psf ∗ g peaks: center, best, or ROW,COLUMN counted from 0.")
     ] = "center",
     damp: Annotated[float, typer.Option(help="How much to damp.")] = 0.0,
+    psf_background: BackgroundOption = "off",
+    psf_center: CenterOption = False,
     memory_limit: MemoryOption = DEFAULT_MEMORY,
     as_json: JsonOption = False,
 ) -> None:
@@ -63,7 +66,7 @@ def inverse_kernel(
     where = delay if delay in ("center", "best") else _whole_numbers("--delay", delay, ",", "15,15")
     for path, ending in ((output, ".npy"), (plot, ".png")):
         _check_path(path, ending)
-    kernel = parse_psf(psf)
+    kernel, doubts = prepared_psf(psf, psf_background, center=psf_center)
     with progress() as step:
         step(f"solving for {size} taps")
         found = best_inverse(kernel, sizes, delay=where, damp=damp, memory_limit=most_bytes)
@@ -82,6 +85,7 @@ def inverse_kernel(
             with replacing(plot) as file:
                 file.write(picture.getvalue())
     report("found", facts if as_json else rows(found, facts), as_json)
+    tell(doubts)
 
 
 def rows(found: InverseKernel, facts: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import typer
 from torch import Tensor
 
 from ..pictures.formats.kernels import read_kernel
-from ..psf import checks, models
+from ..psf import center as center_of_psf
+from ..psf import check, measured, models, without_background
 
 PsfOption = Annotated[
     str,
@@ -40,6 +41,13 @@ _SHAPES: Mapping[str, tuple[str, Callable[..., Tensor], int]] = {
 }
 
 
+_REMEDIES: Mapping[str, str] = {  # as options, for what the library does as functions
+    "background": "--psf-background auto takes it off",
+    "centre": "it moves the picture by that; --psf-center moves it back",
+    "negative": "--psf-background auto leaves what stands out of its rim",
+}
+
+
 def parse_psf(text: str) -> Tensor:  # -> (h, w) float64, sum 1
     """A psf from its short description, or from a file."""
     return prepared_psf(text)[0]
@@ -59,16 +67,14 @@ def prepared_psf(
         return shape, []
     values = torch.from_numpy(read_kernel(text))
     if background != "off":
-        values = checks.without_background(values, _level(background))
+        values = without_background(values, _level(background))
     if center:
-        values = checks.centred(values)
-    psf = models.measured(values)
-    found = checks.examine(psf)
-    remedies = {
-        "background": "--psf-background auto takes it off",
-        "centre": "it moves the picture by that; --psf-center moves it back",
-    }
-    return psf, [f"psf {text}: {doubt}; {remedies[k]}" for k, doubt in found.doubts.items()]
+        values = center_of_psf(values)
+    psf = measured(values)
+    return psf, [
+        f"psf {text}: {doubt.finding}; {_REMEDIES.get(kind, doubt.remedy)}"
+        for kind, doubt in check(psf).doubts.items()
+    ]
 
 
 def _described(text: str) -> Tensor | None:
@@ -83,7 +89,7 @@ def _described(text: str) -> Tensor | None:
         if len(numbers) != count:
             raise ValueError(f"psf {text!r} must be written {usage} with numbers.")
         return make(*numbers)
-    if not _exists(text):
+    if not exists(text):
         known = ", ".join(usage for usage, _, _ in _SHAPES.values())
         close = difflib.get_close_matches(name, _SHAPES, n=1)
         hint = f"; did you mean {_SHAPES[close[0]][0]}?" if close else "."
@@ -103,7 +109,8 @@ def _level(background: str) -> float | None:
         ) from None
 
 
-def _exists(path: str) -> bool:
+def exists(path: str) -> bool:
+    """Whether a text is the name of a file, whatever the text."""
     try:
         return bool(path) and Path(path).exists()
     except OSError:  # a name that no file can have

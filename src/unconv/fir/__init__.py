@@ -27,6 +27,8 @@ from .approximate import ApproximatePinv, approximate_pinv
 from .best_inverse import inverse_kernel
 from .delays import errors_by_delay
 from .exact import ExactInverse
+from .matching import MatchingKernel, matching_kernel
+from .matching_search import matching_damp, smallest_matching_kernel
 from .records import InverseKernel
 from .search import residuals_by_size, smallest_inverse
 from .tail import decay
@@ -35,10 +37,14 @@ __all__ = [
     "ApproximatePinv",
     "ExactInverse",
     "InverseKernel",
+    "MatchingKernel",
     "approximate_pinv",
     "decay",
     "errors_by_delay",
     "inverse_kernel",
+    "matching_damp",
+    "matching_kernel",
     "residuals_by_size",
     "smallest_inverse",
+    "smallest_matching_kernel",
 ]

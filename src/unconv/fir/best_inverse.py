@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..inverse import Certificate, InverseOperator
-from ..inverse.certificate import certified
+from ..inverse import Certificate
 from ..inverse.plan import damp_value
 from ..numerics.checks import check_flag, check_memory_limit
 from ..numerics.compiled import outside_graphs
@@ -118,17 +117,8 @@ def inverse_kernel(
         fractions = solve_exactly(given.reshape(problem.kernel.shape[2:]), problem.size, where)
         return _record_of_fractions(problem, weight, fractions, where)
     inverse = inverse or problem.factor(damp, memory_limit, problem.channels)
-    rows, certificate = _solve(problem, inverse, where)
+    rows, certificate = problem.solve(inverse, problem.delta(where))
     return _record(problem, weight, rows, where, damp, inverse.method, certificate)
-
-
-def _solve(
-    problem: Problem, inverse: InverseOperator, delay: tuple[int, ...]
-) -> tuple[Tensor, Certificate]:
-    """The rows of g, and the evidence for them."""
-    y = problem.delta(delay)
-    rows, effort = inverse.solution(y)
-    return rows, certified(inverse, rows, y, effort)
 
 
 def _record(

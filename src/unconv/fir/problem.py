@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from ..doors import ConvOperator
-from ..inverse import InverseOperator
+from ..inverse import Certificate, InverseOperator
+from ..inverse.certificate import certified
 from ..inverse.plan import damp_value
 from ..numerics.checks import (
     check_all_finite,
@@ -101,6 +102,11 @@ class Problem:
             damp, method=method, memory_limit=memory_limit, expected_solves=expected_solves
         )
 
+    def solve(self, inverse: InverseOperator, y: Tensor) -> tuple[Tensor, Certificate]:
+        """The rows of g for data y, (c, c, *full), and the evidence for them."""
+        rows, effort = inverse.solution(y)
+        return rows, certified(inverse, rows, y, effort)
+
     def _direct_method(self, damp: float, memory_limit: float, expected_solves: int) -> str:
         """The method that `pinv` plans, or 'boundary' where that would iterate."""
         plan = self.A.plan(damp=damp, memory_limit=math.inf, expected_solves=expected_solves)
@@ -108,7 +114,7 @@ class Problem:
             plan = self.A.plan(damp=damp, memory_limit=math.inf, method="boundary")
         if plan.memory > memory_limit:
             raise MemoryLimitError(
-                f"an inverse kernel of size {self.size} takes {gigabytes(plan.memory)} "
+                f"a kernel of size {self.size} takes {gigabytes(plan.memory)} "
                 f"({plan.method}), more than memory_limit={gigabytes(memory_limit)}; use a smaller "
                 "size or a larger memory_limit."
             )

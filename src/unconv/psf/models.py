@@ -13,19 +13,20 @@ import math
 import torch
 from torch import Tensor
 
-from ..numerics.checks import check_number
-from .checks import grey_array
-
-_LARGEST_PSF = 4097  # samples along one side; larger ones are a mistake in the units
+from ..numerics.checks import check_flag, check_number
+from .pixels import LARGEST_SIDE
 
 
-def gaussian(sigma: float, *, truncate: float = 4.0) -> Tensor:
-    """Sampled isotropic Gaussian.
+def gaussian(sigma: float, *, truncate: float = 4.0, pixelated: bool = False) -> Tensor:
+    """Isotropic Gaussian.
 
     Parameters
     ----------
     sigma : standard deviation in pixels, > 0
     truncate : radius in standard deviations, as in `scipy.ndimage.gaussian_filter`
+    pixelated
+        False: values at the middles of pixels, as there.  True: integrals over pixels, differences
+        of error functions, as of a camera.
 
     Returns
     -------
@@ -44,10 +45,23 @@ def gaussian(sigma: float, *, truncate: float = 4.0) -> Tensor:
     check_number("sigma", sigma, positive=True)
     check_number("truncate", truncate, positive=True)
     radius = _radius("gaussian", truncate * sigma + 0.5)
-    t = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    line = torch.exp(-0.5 * (t / sigma) ** 2)
+    if check_flag("pixelated", pixelated):
+        edges = torch.arange(-radius, radius + 2, dtype=torch.float64) - 0.5
+        line = _between(edges / (sigma * math.sqrt(2)))
+    else:
+        t = torch.arange(-radius, radius + 1, dtype=torch.float64)
+        line = torch.exp(-0.5 * (t / sigma) ** 2)
     line /= line.sum()
     return torch.outer(line, line)
+
+
+def _between(edges: Tensor) -> Tensor:
+    """erf over each interval of symmetric edges, by erfc of the outer side: no cancellation."""
+    tail = torch.special.erfc(edges.abs())
+    middle = len(edges) // 2 - 1  # the interval around 0
+    line = (tail[:-1] - tail[1:]).abs()
+    line[middle] = 2 * torch.special.erf(edges[middle + 1])
+    return line
 
 
 def disk(radius: float) -> Tensor:
@@ -73,7 +87,7 @@ def disk(radius: float) -> Tensor:
     (torch.Size([7, 7]), True)
     """
     check_number("radius", radius, positive=True)
-    reach = _radius("disk", math.ceil(min(radius - 0.5, _LARGEST_PSF)))
+    reach = _radius("disk", math.ceil(min(radius - 0.5, LARGEST_SIDE)))
     if reach == 0:
         return torch.ones(1, 1, dtype=torch.float64)
     edges = torch.arange(-reach, reach + 2, dtype=torch.float64) - 0.5
@@ -127,7 +141,7 @@ def motion(length: float, angle: float) -> Tensor:
     c, s = (0.0 if abs(v) < 1e-12 else v for v in (c, s))  # 90° is vertical, not almost
     half = length / 2
     # an end on the edge of a pixel, but for round-off, does not reach into the next one
-    ends = (min(half * abs(v) * (1 - 1e-12) - 0.5, _LARGEST_PSF) for v in (c, s))
+    ends = (min(half * abs(v) * (1 - 1e-12) - 0.5, LARGEST_SIDE) for v in (c, s))
     reach_x, reach_y = (_radius("motion", math.ceil(end)) for end in ends)
     if reach_x == reach_y == 0:
         return torch.ones(1, 1, dtype=torch.float64)
@@ -146,40 +160,10 @@ def motion(length: float, angle: float) -> Tensor:
     return path / path.sum()
 
 
-def measured(values: Tensor) -> Tensor:
-    """A measured psf, as float64 with sum 1.
-
-    Parameters
-    ----------
-    values : (h, w), real; the centre is the sample (h//2, w//2)
-
-    Returns
-    -------
-    (h, w) float64
-
-    Raises
-    ------
-    ValueError, TypeError
-        If it is not a finite real 2-D array or its sum is not positive.
-
-    Examples
-    --------
-    >>> measured(torch.tensor([[1.0, 2.0, 1.0]]))
-    tensor([[0.2500, 0.5000, 0.2500]], dtype=torch.float64)
-    """
-    values = grey_array(values)
-    total = float(values.sum())
-    if total <= 1e-12 * float(values.abs().sum()):
-        raise ValueError(
-            f"the psf sums to {total:.3g}; it must sum to a positive number to be scaled to 1."
-        )
-    return values / total
-
-
 def _radius(name: str, reach: float) -> int:
-    if reach >= _LARGEST_PSF / 2:
+    if reach >= LARGEST_SIDE / 2:
         raise ValueError(
-            f"the {name} psf would have more than {_LARGEST_PSF} samples along a side; sizes are "
+            f"the {name} psf would have more than {LARGEST_SIDE} samples along a side; sizes are "
             "in pixels."
         )
     return max(0, math.floor(reach))

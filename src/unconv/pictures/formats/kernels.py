@@ -1,4 +1,4 @@
-"""Psfs in files: pictures, FITS, MATLAB's MAT, and numbers as text.
+"""Psfs and other kernels in files: pictures, FITS, MATLAB's MAT, and numbers as text.
 
 SciPy reads MAT (up to version 7.2; 7.3 is HDF5), NumPy text.  Unlike those of a picture, the values
 are those of the file, integers too.
@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .atomic import replacing
 from .checks import require_finite
-from .files import read_picture
-from .picture import PictureError
+from .files import check_replaceable, read_picture, write_picture
+from .picture import Picture, PictureError
 
 _TEXT, _MAT = (".csv", ".txt", ".tsv", ".dat"), (".mat",)
 _LARGEST_FILE = 2**28  # bytes; a psf of 1,000 × 1,000 has 8 MB, as text 25
@@ -112,3 +113,57 @@ def _from_mat(path: Path) -> npt.NDArray[np.float64]:
         )
     (values,) = arrays.values()
     return values.astype(np.float64)
+
+
+_WRITTEN = (".npy", ".fits", ".fit", ".fts", ".tif", ".tiff", ".csv", ".txt")
+
+
+def check_kernel_writable(path: str | os.PathLike[str], *, axes: int = 2) -> None:
+    """Raise PictureError if `write_kernel` is bound to fail; cheap, touches nothing.
+
+    Args:
+        path: .npy, .fits, .fit, .fts, .tif, .tiff, .csv or .txt; of three axes .npy
+        axes: of the kernel
+
+    Raises:
+        PictureError: another ending, or a place where nothing can be written.
+
+    Example:
+        >>> check_kernel_writable("kernel.csv")
+    """
+    path = Path(path)
+    known = _WRITTEN if axes == 2 else _WRITTEN[:1]
+    if path.suffix.lower() not in known:
+        what = "a kernel" if axes == 2 else "a kernel of three axes"
+        raise PictureError(
+            f"{path}: {what} is written to {' '.join(known)}, which hold its numbers as they are"
+        )
+    check_replaceable(path)
+
+
+def write_kernel(path: str | os.PathLike[str], values: npt.NDArray[np.float64]) -> None:
+    """Write a kernel as float64 numbers, in the format of the extension, atomically.
+
+    `read_kernel` reads back what was written, to the bit.
+
+    Args:
+        path: .npy, .fits, .fit, .fts, .tif, .tiff, .csv or .txt; of three axes .npy
+        values: (h, w) or (d, h, w), finite
+
+    Raises:
+        PictureError: another ending, or a file that cannot be written.
+
+    Example:
+        >>> write_kernel("kernel.fits", np.eye(3))  # doctest: +SKIP
+    """
+    path = Path(path)
+    check_kernel_writable(path, axes=values.ndim)
+    if path.suffix.lower() in _TEXT:
+        with replacing(path) as file:
+            delimiter = "," if path.suffix.lower() == ".csv" else " "
+            np.savetxt(file, values, fmt="%.17g", delimiter=delimiter)
+    elif path.suffix.lower() == ".npy":
+        with replacing(path) as file:
+            np.save(file, values)
+    else:
+        write_picture(path, Picture(values[None], dtype=np.dtype(np.float64)))

@@ -1,0 +1,1 @@
+"""`unconv psf`: psfs checked, made and matched; one file a command."""

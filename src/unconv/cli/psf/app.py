@@ -1,0 +1,19 @@
+"""All commands of `unconv psf` in one place."""
+
+from __future__ import annotations
+
+import typer
+
+from ..common import EXIT_CODES
+from . import check, make, match
+
+app = typer.Typer(
+    name="psf",
+    help="Point-spread functions: look at one, make one, or match two.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.command("check", epilog=EXIT_CODES)(check.check)
+app.command("match", epilog=EXIT_CODES)(match.match)
+app.add_typer(make.app, name="make")

@@ -1,0 +1,55 @@
+"""`unconv psf check`: what a psf has that no psf has."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from ...pictures.formats.kernels import read_kernel
+from ...psf import PsfCheck
+from ...psf import check as look_at
+from ..common import JsonOption, friendly, report, tell
+
+DOUBTFUL = 5
+
+
+@friendly
+def check(
+    psf: Annotated[str, typer.Argument(help="A file: a grey picture, NPY, FITS, MAT, CSV or TXT.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Look at a psf: its sum Σ h, its centroid Σ t·h / Σ h, its rim, |H(½)|; 5 if it is doubtful.
+
+    Example: unconv psf check star.fits
+    """
+    values = torch.from_numpy(read_kernel(psf))
+    found = look_at(values)
+    facts = {
+        "psf": psf,
+        "size": list(values.shape),
+        **found._asdict(),
+        "doubts": {kind: str(doubt) for kind, doubt in found.doubts.items()},
+    }
+    report("checked", facts if as_json else facts | rows(found), as_json)
+    tell([f"psf {psf}: {doubt}" for doubt in facts["doubts"].values()])
+    if found.doubts:
+        raise typer.Exit(DOUBTFUL)
+
+
+def rows(found: PsfCheck) -> dict[str, Any]:
+    """The facts as short texts for people."""
+    return {
+        "centroid": f"{_each(found.centroid)} samples (rows, columns) from the centre",
+        "rim": f"{100 * found.rim:.3g} % of the peak",
+        "pedestal": f"{100 * found.pedestal:.3g} % of the sum",
+        "negative": f"{100 * found.negative:.3g} % of the sum",
+        "width": f"{_each(found.width)} samples",
+        "nyquist": f"{_each([100 * v for v in found.nyquist])} % of |H(0)|",
+        "doubts": ", ".join(found.doubts) or "none",
+    }
+
+
+def _each(values: tuple[float, ...] | list[float]) -> str:
+    return ", ".join(f"{0.0 if abs(v) < 1e-9 else v:.3g}" for v in values)

@@ -63,6 +63,13 @@ def picture_operator() -> unconv.ConvOperator:
     return unconv.ConvOperator(K, (12, 12), padding="same", padding_mode="circular")
 
 
+def _beads() -> Tensor:
+    image = 0.01 * seeded(40, 40)
+    for row, column in ((8, 9), (10, 30), (29, 11), (30, 28), (20, 20)):
+        image[row - 3 : row + 4, column - 3 : column + 4] += psf.gaussian(0.8)
+    return image
+
+
 def _of(nd: int) -> dict[str, Any]:
     return {"y": seeded(1, 2, *[4] * nd), "weight": seeded(2, 1, *[3] * nd), "padding": 1}
 
@@ -122,6 +129,8 @@ def _functions() -> dict[Callable[..., Any], dict[str, Any]]:
         psf.examine: {"values": spread},
         psf.without_background: {"values": seeded(7, 7).abs()},
         psf.centred: {"values": spread},
+        psf.from_points: {"image": _beads(), "size": 7},
+        psf.grid_from_points: {"image": _beads(), "size": 7, "grid": 2},
         deblur.blur_operator: {"psf": spread, "size": (12, 12)},
         deblur.blur: {"planes": plane, "psf": spread},
         deblur.deblur: {"planes": plane, "psf": spread, "damp": 0.1},

@@ -15,6 +15,7 @@ from . import (
     inverse_kernel,
 )
 from .common import EXIT_CODES
+from .psf.app import app as psf
 
 app = typer.Typer(
     name="unconv",
@@ -30,6 +31,7 @@ app.command("blur", epilog=EXIT_CODES)(blur.blur)
 app.command("demo", epilog=EXIT_CODES)(demo.demo)
 app.command("inspect", epilog=EXIT_CODES)(inspect.inspect)
 app.command("inverse-kernel", epilog=EXIT_CODES)(inverse_kernel.inverse_kernel)
+app.add_typer(psf, name="psf")
 
 
 def _show_version(wanted: bool) -> None:

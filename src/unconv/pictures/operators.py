@@ -60,6 +60,7 @@ def blur_operator(
     """
     h, w = psf_size(psf)
     check_choice("boundary", boundary, BOUNDARIES)
+    check_count("channels", channels)
     if not is_sequence(size) or len(size) != 2 or not all(isinstance(n, int) for n in size):
         raise TypeError(f"size={shown(size)} must be (height, width), such as (128, 128).")
     kernel = psf[None, None]

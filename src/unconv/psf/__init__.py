@@ -2,13 +2,18 @@
 
 from .checks import Examined, centred, examine, without_background
 from .models import disk, gaussian, measured, motion
+from .points import MeasuredPsf, PsfGrid, from_points, grid_from_points
 
 __all__ = [
     "Examined",
+    "MeasuredPsf",
+    "PsfGrid",
     "centred",
     "disk",
     "examine",
+    "from_points",
     "gaussian",
+    "grid_from_points",
     "measured",
     "motion",
     "without_background",

@@ -1,0 +1,1 @@
+"""`unconv psf`: what blurs, measured and estimated."""

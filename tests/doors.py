@@ -129,6 +129,7 @@ def _functions() -> dict[Callable[..., Any], dict[str, Any]]:
         psf.examine: {"values": spread},
         psf.without_background: {"values": seeded(7, 7).abs()},
         psf.centred: {"values": spread},
+        psf.from_pair: {"sharp": seeded(14, 14), "blurred": seeded(14, 14), "size": 3},
         psf.from_points: {"image": _beads(), "size": 7},
         psf.grid_from_points: {"image": _beads(), "size": 7, "grid": 2},
         deblur.blur_operator: {"psf": spread, "size": (12, 12)},

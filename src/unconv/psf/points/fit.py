@@ -2,8 +2,8 @@
 
     min Σ_p (y(p) − model(p))² / variance(p)   over h in the simplex and (f, δ, b) of all points
 
-The psf given the points is a quadratic program (`simplex.py`), the points given the psf one
-step of Gauss and Newton (`point_light.py`), the variance a law read from the residuals (`variance.py`).
+The psf given the points is a quadratic program (`simplex.py`), the points given the psf are one
+step of Gauss and Newton (`point_light.py`), the variance is a law of residuals (`variance.py`).
 What is left open by the model, a shift of h against all points, is settled by the centroid of h,
 which stays its middle sample.
 """

@@ -9,7 +9,7 @@ from scipy.optimize import nnls
 
 from unconv import psf
 from unconv.pictures import blur
-from unconv.psf.free_form.normal_equations import gram, normal_equations
+from unconv.psf.free_form.patch_equations import gram, normal_equations
 
 from ...helpers import F64, assert_says, relative
 

@@ -2,7 +2,7 @@
 
     h = argmin Σ w (x ∗ h − y)² + damp²‖h‖²   over  h ≥ 0, Σ h = 1
 
-one exact solve: normal equations (`normal_equations.py`), then a quadratic program over the simplex
+one exact solve: normal equations (`patch_equations.py`), then a quadratic program over the simplex
 (`simplex.py`).  Only pixels count whose light all comes from inside of the sharp picture.
 
 The standard errors are those of the solution with Σ h = 1 and no bound, C = σ² B G B with
@@ -30,7 +30,7 @@ from ...numerics.checks import (
     shown,
 )
 from ..simplex import Matrix, cholesky, minimise
-from .normal_equations import NormalEquations, normal_equations
+from .patch_equations import NormalEquations, normal_equations
 
 _UNSURE = 0.1  # relative error of the psf
 _RIM = 0.05  # of the psf's sum, on the outermost samples

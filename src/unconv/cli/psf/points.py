@@ -15,9 +15,10 @@ from ...pictures.formats import Picture, PictureError, read_picture
 from ...pictures.formats.atomic import replacing
 from ...pictures.formats.files import check_replaceable
 from ...psf.points import MeasuredPsf, from_points
-from ..common import JsonOption, MaxPixelsOption, friendly, progress, report, tell
+from ..common import JsonOption, MaxPixelsOption, friendly, report, tell
 from ..drawing import BLUE, GREY, ORANGE, page
 from ..picture_options import level_of, white_of
+from ..progress_bar import progress
 
 _AXES = "vertical", "horizontal"
 

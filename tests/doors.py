@@ -67,6 +67,13 @@ def picture_operator() -> unconv.ConvOperator:
     return unconv.ConvOperator(K, (12, 12), padding="same", padding_mode="circular")
 
 
+def _beads() -> Tensor:
+    image = 0.01 * seeded(40, 40)
+    for row, column in ((8, 9), (10, 30), (29, 11), (30, 28), (20, 20)):
+        image[row - 3 : row + 4, column - 3 : column + 4] += psf.gaussian(0.8)
+    return image
+
+
 def _of(nd: int) -> dict[str, Any]:
     return {"y": seeded(1, 2, *[4] * nd), "weight": seeded(2, 1, *[3] * nd), "padding": 1}
 
@@ -144,6 +151,9 @@ def _functions() -> dict[Callable[..., Any], dict[str, Any]]:
         psf.match: {"a": spread, "b": psf.gaussian(1.2), "size": 5},
         psf.smallest_match: {"a": spread, "b": psf.gaussian(1.2)},
         psf.match_damp: {"a": spread, "b": psf.gaussian(1), "noise_psd": 0.01, "signal_psd": 1.0},
+        psf.from_pair: {"sharp": seeded(14, 14), "blurred": seeded(14, 14), "size": 3},
+        psf.from_points: {"image": _beads(), "size": 7},
+        psf.grid_from_points: {"image": _beads(), "size": 7, "grid": 2},
         deblur.blur_operator: {"psf": spread, "size": (12, 12)},
         deblur.blur: {"planes": plane, "psf": spread},
         deblur.deblur: {"planes": plane, "psf": spread, "damp": 0.1},

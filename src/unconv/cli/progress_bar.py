@@ -12,7 +12,7 @@ from rich.progress import TimeRemainingColumn as Remaining
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-_WIDTH = 24  # of a bar: a name and a gap fit beside it
+_BAR_WIDTH = 24  # of a bar: a name and a gap fit beside it
 
 
 class Steps:
@@ -63,7 +63,7 @@ def progress() -> Iterator[Steps]:
 
 @contextmanager
 def progress_of_many(total: int) -> Iterator[Pictures]:
-    """Of many pictures; what is printed meanwhile stands above it."""
+    """A bar for many pictures; what is printed meanwhile stands above it."""
     with _bar() as bar:
         yield Pictures(bar, total)
 
@@ -89,13 +89,13 @@ class _Bar(ProgressColumn):
         return ProgressBar(
             total=None if fraction is None else 1.0,
             completed=fraction or 0.0,
-            width=_WIDTH,
+            width=_BAR_WIDTH,
             animation_time=task.get_time(),
         )
 
 
 class _Time(ProgressColumn):
-    """Of one thing the time that it has taken, of many pictures what is left."""
+    """The time that one thing has taken; of many pictures what is left."""
 
     def __init__(self) -> None:
         super().__init__()

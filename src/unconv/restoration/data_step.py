@@ -32,7 +32,7 @@ from .splitting import RELAXATION, Bounds, NormalEquations
 
 _TOL = 1e-4  # of a solve: far below what a denoiser changes
 _LEAST_RHO = 1e-12  # of the square of the gain
-_ITERATIONS = 10  # for counts, from one z to the next
+_STEP_ITERATIONS = 10  # for counts, from one z to the next
 
 
 class DataStep(Protocol):
@@ -98,7 +98,7 @@ class CountStep:
         noise_std: float,
         bounds: Bounds,
         start: Tensor,
-        iterations: int = _ITERATIONS,
+        iterations: int = _STEP_ITERATIONS,
     ) -> None:
         self.problem, self.term, self.bounds = problem, term, bounds
         self.weight, self.iterations, self.r1 = noise_std**-2, iterations, term.pull

@@ -159,6 +159,12 @@ def test_the_image_is_untouched_and_keeps_its_kind():
     assert not found.psf.requires_grad
 
 
+def test_where_positions_show_nothing_but_noise():
+    grain = torch.randn(30, 30, generator=torch.Generator().manual_seed(0), dtype=F64)
+    with pytest.raises(ValueError, match="none of 2 points can be used"):
+        psf.from_points(5 * grain, torch.tensor([[10.0, 10.0], [20.0, 20.0]]), size=7)
+
+
 @pytest.mark.parametrize(
     ("image", "options", "words"),
     [
@@ -172,6 +178,7 @@ def test_the_image_is_untouched_and_keeps_its_kind():
         (COUNTS, {"size": 9, "positions": torch.tensor([[1.0, 200.0]])}, ("outside", "(1, 200)")),
         (COUNTS, {"size": 9, "positions": torch.ones(3)}, ("(number of points, 2)",)),
         (COUNTS, {"size": 9, "positions": torch.tensor([[0.0, 0.0]])}, ("not seen",)),
+        (1e-200 * COUNTS, {"size": 9}, ("1.03e-197", "scale it")),
         (COUNTS, {"size": 9, "saturation": "on"}, ("saturation='on'", "'auto', 'off'")),
     ],
 )

@@ -18,6 +18,8 @@ from ...numerics.checks import (
     shown,
 )
 
+_EXTREME = 1e75  # the fourth power of values is a number still
+
 
 def checked_picture(image: Tensor, size: int | Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
     """The picture in float64 on the CPU, and the size of a psf along each of its axes."""
@@ -43,7 +45,13 @@ def checked_picture(image: Tensor, size: int | Sequence[int]) -> tuple[Tensor, t
                 f"size={shown(size)} is larger than the picture, {tuple(image.shape)}; take a "
                 "smaller one."
             )
-    return image.detach().to("cpu", torch.float64), tuple(sizes)
+    picture = image.detach().to("cpu", torch.float64)
+    top = float(picture.where(picture.isfinite(), 0.0).abs().max())
+    if top and not 1 / _EXTREME < top < _EXTREME:
+        raise ValueError(
+            f"image reaches {top:.3g}, whose square is no number; scale it to values around 1."
+        )
+    return picture, tuple(sizes)
 
 
 def checked_places(positions: Tensor, image: Tensor) -> Tensor:

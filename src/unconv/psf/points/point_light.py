@@ -195,7 +195,10 @@ class WeightedLight:
             if rz <= least:
                 break
             Gp = self.apply(p)
-            step = rz / float(p @ Gp)
+            curvature = float(p @ Gp)
+            if curvature <= 0:  # fluxes so small that G is round-off
+                break
+            step = rz / curvature
             h, r = h + step * p, r - step * Gp
             z = prepared(r)
             rz, before = float(r @ z), rz

@@ -26,8 +26,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-_ROUND_OFF = 1e-11  # of the largest |b|: differences of products that large say no more
-_PATIENCE = 3  # blocks that may be exchanged without having fewer samples wrong
+_FACE_NOISE = 1e-11  # of the largest |b|: differences of products that large say no more
+_FACE_STALLS = 3  # blocks that may be exchanged without having fewer samples wrong
 
 
 class Quadratic(Protocol):
@@ -101,18 +101,18 @@ def minimise(
     `start` is a guess whose zeros are a guess as well.
     """
     h, free, best = start, start > 0, Minimum(start, float("inf"), 0, False)
-    tolerance = _ROUND_OFF * float(problem.b.abs().max())
-    fewest, patience = len(h) + 1, _PATIENCE
+    tolerance = _FACE_NOISE * float(problem.b.abs().max())
+    fewest, patience = len(h) + 1, _FACE_STALLS
     for step in range(1, maxiter + 1):
         h = problem.on_face(free, h)
         gradient = problem.apply(h) - problem.b
-        wrong = torch.where(free, h < -_ROUND_OFF, gradient < gradient[free].mean() - tolerance)
+        wrong = torch.where(free, h < -_FACE_NOISE, gradient < gradient[free].mean() - tolerance)
         count = int(wrong.sum())
         answer = _judged(problem, h, step, rtol, exact=count == 0)
         best = min(best, answer, key=lambda minimum: minimum.gap)
         if answer.settled:
             return answer
-        patience = _PATIENCE if count < fewest else patience - 1
+        patience = _FACE_STALLS if count < fewest else patience - 1
         fewest = min(fewest, count)
         if patience < 0:  # one at a time, by its place: no split comes twice
             wrong &= torch.arange(len(h)) == int(wrong.nonzero()[-1])

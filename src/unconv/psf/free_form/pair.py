@@ -32,8 +32,8 @@ from ...numerics.checks import (
 from ..simplex import Matrix, cholesky, minimise
 from .patch_equations import NormalEquations, normal_equations
 
-_UNSURE = 0.1  # relative error of the psf
-_RIM = 0.05  # of the psf's sum, on the outermost samples
+_UNSURE_OF_PAIR = 0.1  # relative error of the psf
+_RIM_OF_PAIR = 0.05  # of the psf's sum, on the outermost samples
 _UNEQUAL, _SURELY = 0.02, 5.0  # of the brightness, and standard errors of it
 _SINGULAR = 1e-12  # of the largest diagonal of G
 
@@ -147,13 +147,13 @@ def _told(
 
 def _doubts(psf: Tensor, error: float, brightness: tuple[float, float]) -> dict[str, str]:
     doubts = {}
-    if error > _UNSURE:
+    if error > _UNSURE_OF_PAIR:
         doubts["noise"] = (
             f"the noise makes the psf uncertain by {100 * error:.0f} % of its norm; give a damp, a "
             "smaller size or more pictures"
         )
     rim = 1 - float(psf[1:-1, 1:-1].sum())
-    if min(psf.shape) > 2 and rim > _RIM:
+    if min(psf.shape) > 2 and rim > _RIM_OF_PAIR:
         doubts["size"] = (
             f"the outermost samples hold {100 * rim:.0f} % of the psf, which may be cut; "
             "take a larger size, or register the pictures"

@@ -16,7 +16,7 @@ from torch import Tensor
 
 _STANDS_OUT = 10.0  # deviations
 _OF_THE_BRIGHTEST = 0.02  # in the window around a point: less may be a ring of its psf
-_ROUND_OFF = 1e-9  # of the largest value
+_LEVEL_ROUND_OFF = 1e-9  # of the largest value
 _MOST = 2000  # points, the brightest: more would tell little that these do not
 
 
@@ -32,7 +32,7 @@ def find_points(image: Tensor, seen: Tensor, size: Sequence[int]) -> Tensor:
     wide = [max(2.0, k / 3) for k in size]
     detail = ndimage.gaussian_filter(filled, narrow) - ndimage.gaussian_filter(filled, wide)
     spread = 1.4826 * float(np.median(np.abs(detail - np.median(detail))))
-    level = max(_STANDS_OUT * spread, _ROUND_OFF * float(np.abs(filled).max()))
+    level = max(_STANDS_OUT * spread, _LEVEL_ROUND_OFF * float(np.abs(filled).max()))
     apart = [2 * max(1, k // 8) + 1 for k in size]
     peaks = (detail == ndimage.maximum_filter(detail, apart)) & (detail > level)
     around = ndimage.maximum_filter(detail, list(size))

@@ -20,9 +20,9 @@ from ..simplex import minimise
 from .point_light import Light, Points, WeightedLight, Windows
 from .variance import Noise, read_noise
 
-_STILL = 1e-3  # samples: points that move less have settled
+_POINT_SETTLED = 1e-3  # samples: points that move less have settled
 _SAME = 1e-3  # relative change of the psf
-_GAP = 1e-9  # of bᵀh, which is the squared signal-to-noise ratio of all points together
+_PSF_GAP = 1e-9  # of bᵀh, which is the squared signal-to-noise ratio of all points together
 _FACES = 15  # a turn: the first psfs belong to points that still move
 _NOISE_TURNS = 6  # after which weights stay: where the model is wrong they would swing with it
 
@@ -64,7 +64,7 @@ def fit(
         if share is not None:
             weight = weight * share[windows.owner]
         problem = WeightedLight(light, weight)
-        before, found = h, minimise(problem, h, rtol=_GAP, maxiter=_FACES)
+        before, found = h, minimise(problem, h, rtol=_PSF_GAP, maxiter=_FACES)
         h = found.h
         changed = float((h - before).norm() / h.norm())
         if settled or turn == maxiter - 1:
@@ -74,7 +74,7 @@ def fit(
             noise = read_noise(light.residual(h)[known], light.model(h)[known])
         moved, moves = problem.moved_points(h)
         off = centroid(h, size)
-        still = float((moves + off).abs().max()) < _STILL
+        still = float((moves + off).abs().max()) < _POINT_SETTLED
         settled = still and changed < _SAME and found.settled
         points = moved._replace(positions=moved.positions + off)
     return Fit(h, points, problem, settled)

@@ -24,10 +24,10 @@ from .arguments import checked_picture, checked_saturation
 from .fit import Fit, fit
 from .measure import MeasuredPsf, measure, report
 
-_ENOUGH = 1.0  # points' weights together: with less a node has no psf of its own
-_ODD_PART = 0.5  # of a point's light that one psf may miss where psfs differ
-_MISSED = 0.2  # of the light around a node: there the psf varies between nodes
-_FEW = 3.0  # with less the psf hangs on one point or two
+_LEAST_POINTS = 1.0  # points' weights together: with less a node has no psf of its own
+_ODD_NODE = 0.5  # of a point's light that one psf may miss where psfs differ
+_MISSED_AT_NODE = 0.2  # of the light around a node: there the psf varies between nodes
+_FEW_AT_NODE = 3.0  # with less the psf hangs on one point or two
 
 
 class PsfGrid(NamedTuple):
@@ -105,7 +105,7 @@ def grid_from_points(
     shape = _checked_grid(grid, picture.ndim)
     level = checked_saturation(saturation)
     check_count("maxiter", maxiter)
-    whole, refused, seen = measure(picture, sizes, positions, level, maxiter, _ODD_PART)
+    whole, refused, seen = measure(picture, sizes, positions, level, maxiter, _ODD_NODE)
     filled = picture.where(seen, 0.0)
     nodes = tuple(
         (torch.arange(g, dtype=torch.float64) + 0.5) * n / g - 0.5
@@ -133,7 +133,7 @@ def _at_node(
     image: Tensor, seen: Tensor, size: Sequence[int], whole: Fit, share: Tensor, maxiter: int
 ) -> Fit | None:
     """The fit with the points' share at a node; None where too few are near."""
-    if float(share.sum()) < _ENOUGH:
+    if float(share.sum()) < _LEAST_POINTS:
         return None
     near = share > 0
     start = whole.points.only(near), whole.h
@@ -156,14 +156,14 @@ def _told(
         psfs.append(here.psf)
         widths.append(torch.tensor(here.fwhm, dtype=torch.float64))
         told = [why for name, why in here.doubts.items() if name in ("size", "noise")]
-        if here.residual > _MISSED:
+        if here.residual > _MISSED_AT_NODE:
             told.append(
                 f"the points around it differ by {100 * here.residual:.0f} % from its psf; take a "
                 "finer grid"
             )
         if found is None:
             told = [f"the points around it weigh {count:.1f}, less than one: it has the psf of all"]
-        elif count < _FEW:
+        elif count < _FEW_AT_NODE:
             told.insert(0, f"the points around it weigh {count:.1f} together; picture more")
         if told:
             doubts[str(index)] = "; ".join(told)

@@ -16,13 +16,13 @@ from .point_light import Windows
 from .selection import Refused, after_fit, before_fit, without
 from .width import widths
 
-_ROUNDS = 4  # of refusing points that are unlike the others
+_SELECTIONS = 4  # of refusing points that are unlike the others
 _ODD_PART = 0.05  # of a point's light that the psf misses
-_FEW = 5  # points: fewer cannot show which of them is odd
-_UNSURE = 0.05  # relative error of the psf
-_RIM = 0.02  # of the peak
+_FEW_POINTS = 5  # points: fewer cannot show which of them is odd
+_UNSURE_PSF = 0.05  # relative error of the psf
+_RIM_PART = 0.02  # of the peak
 _MISSED = 0.01  # of the light: less is nobody's concern
-_ALIKE = 0.15  # correlation of the residual with itself a sample further
+_UNLIKE = 0.15  # correlation of the residual with itself a sample further
 
 
 class MeasuredPsf(NamedTuple):
@@ -142,11 +142,11 @@ def measure(
     reasons = before_fit(image, seen, size, places, saturation)
     refused, seen = _refuse(image, seen, size, places, reasons)
     places = places[[not why for why in reasons]]
-    for turn in range(_ROUNDS):
+    for turn in range(_SELECTIONS):
         _require_points(places, refused)
         found = fit(image, seen, size, first_guess(image, seen, size, places), maxiter=maxiter)
         reasons = after_fit(found, places, odd_part)
-        if turn == _ROUNDS - 1 or not any(reasons):
+        if turn == _SELECTIONS - 1 or not any(reasons):
             break
         more, seen = _refuse(image, seen, size, places, reasons)
         refused += more
@@ -178,23 +178,23 @@ def report(found: Fit, refused: Sequence[Refused], image: Tensor) -> MeasuredPsf
 
 def _doubts(found: Fit, psf: Tensor, error: float, missed: float) -> dict[str, str]:
     doubts, J = {}, len(found.points.fluxes)
-    if J < _FEW:
+    if J < _FEW_POINTS:
         doubts["points"] = (
             f"only {J} point{'s were' if J > 1 else ' was'} used, too few to tell one that is odd; "
             "picture more"
         )
-    if error > _UNSURE:
+    if error > _UNSURE_PSF:
         doubts["noise"] = (
             f"the noise makes the psf uncertain by {100 * error:.0f} % of its norm; average more "
             "or brighter points"
         )
     rim = _rim_of_peak(psf)
-    if rim > _RIM:
+    if rim > _RIM_PART:
         doubts["size"] = (
             f"at its rim the psf still has {100 * rim:.0f} % of its peak; take a larger size"
         )
     alike = _self_correlation(found)
-    if alike > _ALIKE and missed > _MISSED:
+    if alike > _UNLIKE and missed > _MISSED:
         doubts["model"] = (
             f"neighbouring samples of the residual are alike (correlation {alike:.2f}): the points "
             "are not all one psf on a constant background; measure a grid, or fewer points"

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_FINE = 200  # places between two samples at which the spline is looked at
+_FINE_STEPS = 200  # places between two samples at which the spline is looked at
 
 
 def widths(psf: Tensor) -> tuple[float, ...]:
@@ -33,7 +33,7 @@ def _width(line: np.ndarray[tuple[int], np.dtype[np.float64]], peak: int) -> flo
 
     n = len(line)
     curve = CubicSpline(np.arange(-2, n + 2), np.pad(line, 2))
-    t = np.linspace(-1, n, _FINE * (n + 1) + 1)
+    t = np.linspace(-1, n, _FINE_STEPS * (n + 1) + 1)
     values = curve(t)
     near = np.abs(t - peak) <= 1
     top = int(np.flatnonzero(near)[values[near].argmax()])
@@ -41,4 +41,4 @@ def _width(line: np.ndarray[tuple[int], np.dtype[np.float64]], peak: int) -> flo
     left, right = np.flatnonzero(below[:top]), np.flatnonzero(below[top:])
     edges = t[left[-1]] if len(left) else t[0], t[top + right[0]] if len(right) else t[-1]
     inside = edges[0] > -0.5 and edges[1] < n - 0.5
-    return float(edges[1] - edges[0] - 1 / _FINE) if inside else float("nan")
+    return float(edges[1] - edges[0] - 1 / _FINE_STEPS) if inside else float("nan")

@@ -47,9 +47,7 @@ PRIORS = (
 NOISE_MODELS = ("gaussian", "poisson")
 
 _OF_PICTURES = ("wiener", "damp")
-"""Priors that read spectra, which only planes have."""
-
-_OF_GAUSSIAN_NOISE = ("dct", *_OF_PICTURES)
+"""Priors that read spectra, which planes with Gaussian noise have."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +133,9 @@ def deconvolve(
         y = torch.from_numpy(np.asarray(moved[index], dtype=np.float64))
         y = y if rgb else y[None]
 
-        def tell(step: str, which: str = which) -> None:
-            say(which + step)
+        def tell(step: str, fraction: float | None = None, which: str = which) -> None:
+            done = "" if fraction is None else f", {100 * fraction:.0f} %"
+            say(f"{which}{step}{done}")
 
         x, sentences = _deblurred(y, wanted, tell) if wanted.by_deblur else _solved(y, wanted, tell)
         found[index] = (x if rgb else x[0]).numpy()
@@ -155,10 +154,10 @@ def _check(data: Array, wanted: Wanted, *, rgb: bool) -> None:
         )
     if np.iscomplexobj(data):
         raise TypeError("the image is complex; show its real part or its modulus.")
-    if wanted.noise_model == "poisson" and wanted.method in _OF_GAUSSIAN_NOISE:
+    if wanted.noise_model == "poisson" and wanted.method in _OF_PICTURES:
         raise ValueError(
-            f"{wanted.method} is for Gaussian noise; counts take richardson-lucy, tv, sparse or "
-            "hessian."
+            f"{wanted.method} is for Gaussian noise; counts take richardson-lucy, dct, tv, sparse "
+            "or hessian."
         )
     if wanted.noise_model == "gaussian" and wanted.method == "richardson-lucy":
         raise ValueError("richardson-lucy is for counts; choose the noise 'poisson'.")
@@ -170,7 +169,7 @@ def _check(data: Array, wanted: Wanted, *, rgb: bool) -> None:
 
 
 def _deblurred(
-    y: Tensor, wanted: Wanted, say: Callable[[str], None]
+    y: Tensor, wanted: Wanted, say: Callable[..., None]
 ) -> tuple[Tensor, tuple[str, ...]]:
     """Planes (C, H, W) with Gaussian noise."""
     unit = _largest(y)
@@ -180,9 +179,7 @@ def _deblurred(
     return unit * found.planes, (f"prior {found.prior}", *said)
 
 
-def _solved(
-    y: Tensor, wanted: Wanted, say: Callable[[str], None]
-) -> tuple[Tensor, tuple[str, ...]]:
+def _solved(y: Tensor, wanted: Wanted, say: Callable[..., None]) -> tuple[Tensor, tuple[str, ...]]:
     """Channels (C, *n), planes or volumes, each by itself."""
     n, k = y.shape[1:], wanted.psf.shape
     domain = tuple(a + b - 1 for a, b in zip(n, k, strict=True))
@@ -201,7 +198,7 @@ def _solved(
 
 
 def _counted(
-    A: ConvOperator, y: Tensor, wanted: Wanted, say: Callable[[str], None]
+    A: ConvOperator, y: Tensor, wanted: Wanted, say: Callable[..., None]
 ) -> tuple[Tensor, tuple[str, ...]]:
     def look(step: int, _: Tensor) -> None:
         say(f"richardson-lucy: step {step}")
@@ -212,7 +209,7 @@ def _counted(
 
 
 def _penalised(
-    A: ConvOperator, y: Tensor, wanted: Wanted, say: Callable[[str], None]
+    A: ConvOperator, y: Tensor, wanted: Wanted, say: Callable[..., None]
 ) -> tuple[Tensor, tuple[str, ...]]:
     def look(_: int, step: Step, __: Tensor) -> None:
         say(f"{wanted.method}: step {step.iteration}")

@@ -23,7 +23,7 @@ LIGHTS = ("auto", "as-is", "linear")
 LARGEST_AREA = 512 * 512
 """Pixels of the part that is restored while somebody looks."""
 
-_LEAST_SIDE = 48  # of such a part
+_LEAST_REGION = 48  # of such a part
 _OF_SIDE = 0.25  # the largest size of a psf, of the shorter side of the picture
 
 
@@ -172,7 +172,7 @@ def parsed_region(sent: object, size: tuple[int, int]) -> Region:
     sides = {}
     for name, along in (("width", size[1]), ("height", size[0])):
         sides[name] = min(round(_number(name, given[name], 1, 1e6)), along)
-        sides[name] = max(sides[name], min(_LEAST_SIDE, along))
+        sides[name] = max(sides[name], min(_LEAST_REGION, along))
     if sides["width"] * sides["height"] > LARGEST_AREA:
         raise ValueError(f"a region has at most {LARGEST_AREA:,} pixels; ask for a smaller one.")
     corner = {

@@ -22,8 +22,9 @@ from ..parameter_choice.whittle import Fit, Periodogram, PictureSpectra
 from ..pictures.components import parts_of
 from .choice import Parameter
 
-_TILE, _TILES = 256, 3  # samples along a side of a tile, and tiles along an axis, at most
-_POINTS = 25  # along a slider
+_EVIDENCE_TILE = 256  # samples along a side
+_EVIDENCE_TILES = 3  # along an axis, at most
+_CURVE_POINTS = 25  # along a slider
 _HALVINGS = 3  # around the best of them, on both sides
 
 
@@ -69,7 +70,7 @@ class Reading:
 
 
 def curve_along(
-    parameter: Parameter, evidence_at: Callable[[float], float], *, points: int = _POINTS
+    parameter: Parameter, evidence_at: Callable[[float], float], *, points: int = _CURVE_POINTS
 ) -> Curve:
     """Evidence at places spread over a slider, and closer to each other around the best."""
     last = points if parameter.is_angle else points - 1
@@ -100,8 +101,8 @@ def _spread(planes: Tensor) -> Tensor:
     parts = planes
     for axis in (-2, -1):
         n = planes.shape[axis]
-        if n > _TILE:
-            count = min(_TILES, -(-n // _TILE))
-            starts = [round(i * (n - _TILE) / (count - 1)) for i in range(count)]
-            parts = torch.cat([parts.narrow(axis, start, _TILE) for start in starts])
+        if n > _EVIDENCE_TILE:
+            count = min(_EVIDENCE_TILES, -(-n // _EVIDENCE_TILE))
+            starts = [round(i * (n - _EVIDENCE_TILE) / (count - 1)) for i in range(count)]
+            parts = torch.cat([parts.narrow(axis, start, _EVIDENCE_TILE) for start in starts])
     return parts

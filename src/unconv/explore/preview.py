@@ -31,8 +31,8 @@ from .subject import Subject, as_stored, in_light
 
 _MOST_AROUND = 48  # rows and columns of the picture that are restored around what is shown
 _NOISE_FLOOR = 1e-3  # of the largest power of noise
-_RAISED = (1.0, 100.0, 1e4)  # times the noise, where its filter cannot be solved for
-_TOL = 5e-2  # of what is shown at once, in the norm of its spectrum: a tenth of a grey level
+_NOISE_TIMES = (1.0, 100.0, 1e4)  # times the noise, where its filter cannot be solved for
+_QUICK_TOL = 5e-2  # of what is shown at once, in the norm of its spectrum: a tenth of a grey level
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,12 @@ def _wiener(y: Tensor, psf: Tensor, reading: Reading) -> Tensor:
     method = "fourier" if alone else "completion"
     mean = y.mean((1, 2), keepdim=True)
     x = None
-    for raised in _RAISED:
+    for raised in _NOISE_TIMES:
         with suppress(ValueError), warnings.catch_warnings():
             warnings.simplefilter("ignore", AccuracyWarning)  # what is kept is solved again
-            x = op.wiener(raised * noise, signal, method=method, tol=_TOL)((y - mean)[:, None])
+            x = op.wiener(raised * noise, signal, method=method, tol=_QUICK_TOL)(
+                (y - mean)[:, None]
+            )
             break
     if x is None:
         raise ValueError("no filter can be solved for this psf; try a narrower one.")

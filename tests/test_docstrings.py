@@ -17,7 +17,7 @@ import unconv
 NAMES = ["unconv"] + [
     info.name
     for info in pkgutil.walk_packages(unconv.__path__, "unconv.")
-    if not info.name.startswith("unconv.cli")
+    if not info.name.startswith(("unconv.cli", "unconv.napari.widget"))
 ]
 
 FRAGMENT = re.compile(r"(The same|See|As above|Likewise|Itself|Of)\b|[^.]*, likewise\.")

@@ -11,6 +11,7 @@ from . import (
     blur,
     deblur,
     demo,
+    explore,
     inspect,
     inverse_kernel,
 )
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.command("deblur", epilog=EXIT_CODES)(deblur.deblur)
 app.command("blur", epilog=EXIT_CODES)(blur.blur)
 app.command("demo", epilog=EXIT_CODES)(demo.demo)
+app.command("explore", epilog=EXIT_CODES)(explore.explore)
 app.command("inspect", epilog=EXIT_CODES)(inspect.inspect)
 app.command("inverse-kernel", epilog=EXIT_CODES)(inverse_kernel.inverse_kernel)
 app.add_typer(psf.app, name="psf")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
@@ -13,6 +14,13 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 _BAR_WIDTH = 24  # of a bar: a name and a gap fit beside it
+
+
+class Told(Protocol):
+    """What work tells its steps to, and how much of one is done where that is known."""
+
+    def __call__(self, step: str, fraction: float | None = None) -> None:
+        """May raise to end the work."""
 
 
 class Steps:

@@ -32,7 +32,7 @@ from .picture_options import (
     transparent,
     white_of,
 )
-from .progress_bar import Steps
+from .progress_bar import Told
 from .report_page import drawn_page
 
 _ROOM = 1.05  # more than is needed, in the advice
@@ -99,7 +99,7 @@ def restore_file(
     output: Path,
     page: Path | None,
     wanted: Wanted,
-    step: Steps,
+    step: Told,
     series: Series | None = None,
 ) -> Outcome:
     """Read, restore, write, and tell."""
@@ -167,7 +167,7 @@ def _in_its_light(
     source: Picture,
     found: Missing,
     wanted: Wanted,
-    step: Steps,
+    step: Told,
     series: Series | None,
 ) -> _Light:
     """In the light that was asked for; by 'auto' as it is stored, unless that cannot be."""
@@ -237,7 +237,7 @@ def _restored(
     source: Picture,
     found: Missing,
     wanted: Wanted,
-    step: Steps,
+    step: Told,
     series: Series | None,
 ) -> library.Restored:
     """The library's answer; what does not fit the memory is said in the words of the command."""

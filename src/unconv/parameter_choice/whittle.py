@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -119,9 +120,15 @@ class Periodogram:
         twice = (2 * h, 2 * w)
         self._lags = torch.fft.irfft2(torch.fft.rfft2(window, s=twice).abs().square(), s=twice)
         self._lags /= h * w
-        self.gain = transfer(psf.to(planes), twice).abs().square()
+        self.gain = transfer(psf.to(planes), twice).abs().square()  # all that is the psf's
         fy, fx = torch.fft.fftfreq(2 * h).to(self.fy), torch.fft.rfftfreq(2 * w).to(self.fx)
         self.radius = torch.hypot(fy[:, None], fx[None]).clamp(min=0.5 / max(h, w))
+
+    def under(self, psf: Tensor) -> Periodogram:
+        """That of the same photograph for another psf."""
+        other = copy(self)
+        other.gain = transfer(psf.to(self.power), [2 * n for n in self.sizes]).abs().square()
+        return other
 
     def of_signal(self, exponent: float) -> Tensor:
         """The mean of the periodogram for S = |ω|^(−p) without noise."""

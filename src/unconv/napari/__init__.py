@@ -1,0 +1,1 @@
+"""The plugin for napari: its widget (widget.py), and what that computes (deconvolution.py)."""

@@ -25,7 +25,7 @@ from ...parameter_choice.whittle import USUAL_EXPONENT, Periodogram
 
 _CELLS = 170  # along the shorter axis, at most
 _LARGEST_CELL = 3  # frequencies along an axis
-_LOST = 0.4  # of the power: where rounding leaves less, nothing is known
+_KEPT_OF_POWER = 0.4  # of the power: where rounding leaves less, nothing is known
 _BANDWIDTH = 1.94  # of Hann's window, in frequencies along an axis
 
 
@@ -57,7 +57,7 @@ class Cells:
         self._counts = data.counts
         if rounding is not None:
             kept, error = rounding.passed(data.power, data.counts, data.fy, data.fx)
-            self._counts = torch.where(kept > _LOST, data.counts, 0.0)
+            self._counts = torch.where(kept > _KEPT_OF_POWER, data.counts, 0.0)
         h, w = data.sizes
         self.side = max(1, min(_LARGEST_CELL, math.ceil(min(h, w) / _CELLS)))
         self._rows, self._columns = -h % self.side, -(w // 2 + 1) % self.side  # fill the last

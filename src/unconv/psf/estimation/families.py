@@ -27,8 +27,8 @@ from torch.nn.functional import conv2d
 
 from .. import models
 
-_SHARE = 0.16  # of the shorter side of the picture that a psf may reach from its centre
-_FAR = 26.0  # samples that it may reach at most
+_REACH_OF_SIDE = 0.16  # of the shorter side of the picture that a psf may reach from its centre
+_FARTHEST_REACH = 26.0  # samples that it may reach at most
 _LEAST_BETA, _LARGEST_BETA = 1.6, 6.0
 
 
@@ -64,7 +64,7 @@ class Family:
 
 def reach_in(size: tuple[int, int]) -> float:
     """How far a psf may reach from its centre, in samples, in a picture of this size."""
-    return min(_SHARE * min(size), _FAR)
+    return min(_REACH_OF_SIDE * min(size), _FARTHEST_REACH)
 
 
 def _pixel(fy: Tensor, fx: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ def _gaussian_disk(values: Tensor, fy: Tensor, fx: Tensor) -> Tensor:
 def _moffat_kernel(fwhm: float, beta: float) -> Tensor:
     """Sampled where it has all but a thousandth of its light, or up to the largest reach."""
     alpha = fwhm / 2 / math.sqrt(2 ** (1 / beta) - 1)
-    reach = math.ceil(min(alpha * math.sqrt(1e-3 ** (1 / (1 - beta)) - 1), 2 * _FAR))
+    reach = math.ceil(min(alpha * math.sqrt(1e-3 ** (1 / (1 - beta)) - 1), 2 * _FARTHEST_REACH))
     t = torch.arange(-reach, reach + 1, dtype=torch.float64).square() / alpha**2
     samples = (1 + t[:, None] + t) ** -beta
     return samples / samples.sum()

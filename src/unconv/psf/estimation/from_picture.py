@@ -33,16 +33,17 @@ from ...pictures.bad_pixels import filled, frame_around
 from ...pictures.missing import checked_observed, find_missing
 from .cells import Cells
 from .families import FAMILIES, reach_in
+from .parts import Parts
 from .result import NONE, PsfEstimate, chosen, doubts_of
 from .search import Fitted, Search
 
 NAMES = ("auto", *FAMILIES)
 """What can be asked for."""
 
-_LEAST_SIZE = 32  # samples along an axis: a psf of radius 5 can be told there
+_SMALLEST_SIDE = 32  # samples along an axis: a psf of radius 5 can be told there
 _LUMINANCE = (0.299, 0.587, 0.114)
 _MOST_MISSING = 0.5
-_HUGE = 1e6  # times the deviation of the picture
+_LOUDEST = 1e6  # times the deviation of the picture
 
 
 @outside_graphs
@@ -105,24 +106,24 @@ def estimate(
         weights = planes.new_tensor(_LUMINANCE if colours == 3 else [1 / colours] * colours)
         plane = torch.tensordot(weights, filled(planes, seen), 1)
         unit, of_plane = float(plane.std()), float(weights.norm())
-        noise = None if noise_std is None else min(of_plane * noise_std / unit, _HUGE)
+        noise = None if noise_std is None else min(of_plane * noise_std / unit, _LOUDEST)
         reach = reach_in((plane.shape[0], plane.shape[1]))
         search = Search(Cells(plane, rounding, unit), reach, noise)
         found = {NONE: [search.without()]}
         for name in FAMILIES if family == "auto" else [family]:
             found[name] = search.best(FAMILIES[name])
+        name, small, agreed = chosen(found, family, Parts(plane, rounding, unit, noise))
     missing = 1 - float(seen.double().mean())
-    return _concluded(found, family, reach, missing, unit / of_plane)
+    doubts = doubts_of(found, name, reach, missing, small=small, agreed=agreed)
+    return _concluded(found, name, doubts, unit / of_plane)
 
 
 def _concluded(
-    found: dict[str, list[Fitted]], wanted: str, reach: float, missing: float, unit: float
+    found: dict[str, list[Fitted]], name: str, doubts: tuple[str, ...], unit: float
 ) -> PsfEstimate:
     """What is told of all that was found."""
-    name, small = chosen(found, wanted)
     best, none = found[name][0], found[NONE][0]
     family = best.family
-    doubts = doubts_of(found, name, reach, missing, small=small)
     names = family.parameters if family else ()
     return PsfEstimate(
         psf=family.kernel(*best.values) if family else torch.ones(1, 1, dtype=torch.float64),
@@ -145,11 +146,11 @@ def _checked(picture: Tensor) -> Tensor:
             f"a picture must have shape (H, W) or (C, H, W), got {tuple(picture.shape)}."
         )
     H, W = planes.shape[1:]
-    if min(H, W) < _LEAST_SIZE:
+    if min(H, W) < _SMALLEST_SIDE:
         remedy = "move the colours to the front" if W <= 4 else "give a larger part of it"
         raise ValueError(
             f"a picture of {H} x {W} samples is too small to tell its psf, which takes "
-            f"{_LEAST_SIZE} along each axis; {remedy}."
+            f"{_SMALLEST_SIDE} along each axis; {remedy}."
         )
     return planes.detach().to(device="cpu", dtype=torch.float64)
 
@@ -193,7 +194,7 @@ def _data_of(planes: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor]:
     else:
         top, bottom, left, right = frame_around(planes)
         inside = planes[:, top : planes.shape[1] - bottom, left : planes.shape[2] - right]
-        if min(inside.shape[1:]) >= _LEAST_SIZE:
+        if min(inside.shape[1:]) >= _SMALLEST_SIDE:
             planes, seen = inside, torch.ones_like(inside[0], dtype=torch.bool)
     if bool((planes[:, seen].amax(1) == planes[:, seen].amin(1)).all()):
         raise ValueError("the picture is even where it was observed, and nothing tells its blur.")

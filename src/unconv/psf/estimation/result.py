@@ -10,12 +10,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from .families import FAMILIES
+from .parts import Parts
 from .search import Fitted
 
 NONE = "none"
-_OWN = 0.65  # samples rms: a blur no wider is what lens and pixels give to every photograph
-_OF_SCALE, _LEAST, _ANGLE = 0.1, 0.15, 4.0  # what two standard errors of a known psf are at most
-_DECISIVE = 5.0  # natural units of evidence
+_OWN = 0.7  # samples rms: a blur no wider is what lens and pixels give to every photograph
+_OF_SCALE, _OF_SMALL, _ANGLE = 0.1, 0.15, 4.0  # what two standard errors of a known psf are at most
+_DECISIVE_EVIDENCE = 5.0  # natural units of evidence
 _PRICE = {"moffat": 4.0, "gaussian-disk": 4.0}  # of a parameter more, where it gains nothing
 _SAME = 0.2  # difference of two psfs that is none
 _OF_LIMIT = 0.01
@@ -80,56 +81,87 @@ def width_of(psf: Tensor) -> float:
     return float(torch.linalg.eigvalsh((off * weight) @ off.mT)[-1].clamp(min=0).sqrt())
 
 
-def chosen(found: Mapping[str, list[Fitted]], wanted: str) -> tuple[str, bool]:
-    """The family that was asked for, or the one of most evidence; and whether a blur was too small.
+def chosen(found: dict[str, list[Fitted]], wanted: str, parts: Parts) -> tuple[str, bool, bool]:
+    """The family that was asked for, or the one of most evidence; which of its psfs is put first.
 
+    A psf that the parts of the picture contradict stands behind others of its family, and auto
+    does not take it.
+
+    Parameters
+    ----------
     found : by family, the best first; 'none' with them
+    parts : of the picture
+
+    Returns
+    -------
+    name, whether a blur was found that is too small to count, whether the parts agree
     """
+    none = found[NONE][0].evidence
     if wanted != "auto":
-        return wanted, False
-    ahead = max(found, key=lambda name: found[name][0].evidence - _PRICE.get(name, 0.0))
-    best = found[ahead][0]
-    if best.family is None:
-        return NONE, False
-    small = width_of(best.family.kernel(*best.values)) < _OWN
-    weak = best.evidence - found[NONE][0].evidence < _DECISIVE
-    return (NONE if small or weak else ahead), small
+        return wanted, False, _put_first(found, wanted, none, parts)
+    small = False
+    ahead = sorted(found, key=lambda name: _PRICE.get(name, 0.0) - found[name][0].evidence)
+    for name in ahead[: ahead.index(NONE)]:
+        best = found[name][0]
+        if best.family is None or best.evidence - none < _DECISIVE_EVIDENCE:
+            continue
+        if width_of(best.family.kernel(*best.values)) < _OWN:
+            small = True
+        elif _put_first(found, name, none + _DECISIVE_EVIDENCE, parts):
+            return name, False, True
+    return NONE, small, True
+
+
+def _put_first(found: dict[str, list[Fitted]], name: str, least: float, parts: Parts) -> bool:
+    """Reorder the psfs of a family; whether one of so much evidence is not contradicted."""
+    for one in found[name]:
+        if one.family is None or one.evidence < least:
+            continue
+        if not parts.contradict(one.family.kernel(*one.values)):
+            found[name] = [one, *(other for other in found[name] if other is not one)]
+            return True
+    return False
 
 
 def doubts_of(
-    found: Mapping[str, list[Fitted]], name: str, reach: float, missing: float, *, small: bool
+    found: Mapping[str, list[Fitted]],
+    name: str,
+    reach: float,
+    missing: float,
+    *,
+    small: bool,
+    agreed: bool,
 ) -> tuple[str, ...]:
     """What is to be doubted of a psf.
 
     reach : as of `Search`
     missing : the share of the pixels that were no data
-    small : whether a blur was found that is too small to count
+    small, agreed : of `chosen`
     """
     doubts = []
     if missing > _MUCH_MISSING:
         doubts.append(f"{missing:.0%} of the pixels were no data, and filled in before the look")
     best, none = found[name][0], found[NONE][0]
     if best.family is None:
-        weaker = [one for one, (rival, *_) in found.items() if rival.evidence > none.evidence]
-        if weaker and not small:
-            doubts.append(f"{_named(found[weaker[0]][0])} explains the picture a little better")
         return tuple(doubts)
     doubts += _of_errors(best, reach)
     gain = best.evidence - none.evidence
     if width_of(best.family.kernel(*best.values)) < _OWN:
         doubts.append("a blur so small is what every photograph has of its own: it may be none")
+    elif not agreed and gain >= 0:
+        doubts.append("the quarters of the picture speak against it: it may be of one object")
     elif gain < 0:
         doubts.append(f"{name} explains the picture worse than no blur ({gain:.0f})")
-    elif gain < _DECISIVE:
+    elif gain < _DECISIVE_EVIDENCE:
         doubts.append(f"no blur explains the picture nearly as well ({gain:.1f})")
     for other, (rival, *_) in found.items():
-        near = best.evidence - rival.evidence < _DECISIVE
+        near = best.evidence - rival.evidence < _DECISIVE_EVIDENCE
         if other not in (name, NONE) and near and _differ(best, rival):
             doubts.append(f"{_named(rival)} explains the picture as well")
     doubts += [
         f"{_named(rival)} explains the picture nearly as well"
         for rival in found[name][1:]
-        if rival.loss - best.loss < _DECISIVE and _differ(best, rival)
+        if rival.loss - best.loss < _DECISIVE_EVIDENCE and _differ(best, rival)
     ]
     return tuple(doubts)
 
@@ -142,7 +174,7 @@ def _of_errors(best: Fitted, reach: float) -> list[str]:
     scale = best.values[0]
     for i, (value, error) in enumerate(zip(best.values, best.errors, strict=True)):
         name, unit = family.parameters[i], family.units[i]
-        known = _ANGLE if unit == "°" else max(_OF_SCALE * scale, _LEAST)
+        known = _ANGLE if unit == "°" else max(_OF_SCALE * scale, _OF_SMALL)
         if unit and 2 * error > known:
             doubts.append(
                 f"the {name} is known to ± {2 * error:.2g} {unit} only".replace(" °", "°")

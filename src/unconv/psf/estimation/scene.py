@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from ...parameter_choice.whittle import NU, likelihood
+from .cells import Cells
 
 _MIDDLE = 0.1  # ω₀, cycles a sample
 _FREE = 30.0  # deviation of a parameter of which nothing is known
@@ -31,10 +32,13 @@ _WAVES = ((2, 0.5), (4, 0.4), (6, 0.3), (8, 0.3))  # harmonics of θ and their d
 _TURNING = ((2, 0.3), (4, 0.2))  # times log|ω|/ω₀
 _STREAKS = ((40.0, 0.3), (10.0, 0.3))  # periods of edges along the axes, and the deviation
 _BUMPS, _OF_BUMP = 7, 0.2  # in log|ω|, and their deviation
-_LOW, _DARK = 0.2, 1e-2  # of the frequencies, and of a gain, from which a scene starts
+_LOWEST_SHARE, _DARKEST_GAIN = (
+    0.2,
+    1e-2,
+)  # of the frequencies, and of a gain, from which a scene starts
 _LONGEST_STEP = 2.0
-_STEPS = 14
-_SETTLED = 1e-3  # of a natural unit
+_SCORING_STEPS = 14
+_SETTLED_LOSS = 1e-3  # of a natural unit
 
 
 class Scenes(NamedTuple):
@@ -88,12 +92,23 @@ class SceneModel:
             level, spread = power.new_tensor(2 * math.log(max(noise_std, 1e-9))), 1e-3
         self.prior_mean = torch.cat([mean, level[None]])
         self.prior = torch.cat([deviation, power.new_tensor([spread])]) ** -2
-        self._low = radius < radius.quantile(_LOW)
+        self._low = radius < radius.quantile(_LOWEST_SHARE)
+
+    @classmethod
+    def of(cls, cells: Cells, noise_std: float | None, some: Tensor | None = None) -> SceneModel:
+        """A model of all cells with all that scenes have, or of some with what is fast."""
+        values = [cells.power, cells.kept, cells.error, cells.share, cells.fy, cells.fx]
+        if some is not None:
+            values = [value[some].float() for value in values]
+        power, kept, error, share, fy, fx = values
+        return cls(power, kept, error, share, fy, fx, cells.degrees, noise_std, rich=some is None)
 
     def start(self, gains: Tensor) -> Tensor:
         """The scene that is expected, at the level of the lowest frequencies, (n, q + 1)."""
         low, x = self._low, self.prior_mean.expand(len(gains), -1).clone()
-        expected = self.basis[low] @ self.prior_mean[:-1] + gains[:, low].clamp(min=_DARK).log()
+        expected = (
+            self.basis[low] @ self.prior_mean[:-1] + gains[:, low].clamp(min=_DARKEST_GAIN).log()
+        )
         x[:, 0] = (self.power[low].log() - expected).median(1).values
         return x
 
@@ -105,7 +120,9 @@ class SceneModel:
         """The power of the white noise as far as it is kept, (n, K)."""
         return values[:, -1:].clamp(-80, 60).exp() * self.kept
 
-    def fitted(self, gains: Tensor, start: Tensor | None = None, steps: int = _STEPS) -> Scenes:
+    def fitted(
+        self, gains: Tensor, start: Tensor | None = None, steps: int = _SCORING_STEPS
+    ) -> Scenes:
         """The best scene for each gain, (n, K)."""
         x = self.start(gains) if start is None else start
         loss, downhill, precision = self._looked_at(x, gains)
@@ -123,7 +140,7 @@ class SceneModel:
             downhill = torch.where(better[:, None], other[1], downhill)
             precision = torch.where(better[:, None, None], other[2], precision)
             damping = torch.where(better, damping / 4, damping * 16).clamp(1e-2, 1e9)
-            if float(gained.max()) < _SETTLED and bool((better | (damping > 1e8)).all()):
+            if float(gained.max()) < _SETTLED_LOSS and bool((better | (damping > 1e8)).all()):
                 break
         return Scenes(loss, x, precision)
 

@@ -25,16 +25,16 @@ from .cells import Cells
 from .families import Family
 from .scene import SceneModel, Scenes
 
-_COARSE = 1200  # cells
+_COARSE_CELLS = 1200  # cells
 _BATCH = 64  # candidates at once
 _STARTS = 3
-_FAR_BEHIND = 20.0  # natural units of the coarse search: no start there
-_STEPS = 12
+_FAR_BEHIND = 60.0  # natural units of the coarse search: no start there
+_GAUSS_NEWTON_STEPS = 12
 _OF_STEP = 0.01  # of a parameter, in a difference quotient
 _OF_ANGLE = 0.5  # degrees
 _TURN = 60.0  # degrees, over the length: ends turned by half a sample, less may change no sample
 _VAGUE, _VAGUE_ANGLE = 2.0, 100.0  # deviations of parameters, relative and of angles
-_ENOUGH = 0.01  # of a natural unit: a step that gains less is the last
+_LEAST_GAINED = 0.01  # of a natural unit: a step that gains less is the last
 _CALIBRATED = 1.4  # times what the sandwich says, by 120 photographs of which the psf was known
 _SECTORS, _OCTAVES = 12, 5
 
@@ -75,10 +75,10 @@ class Search:
 
     def __init__(self, cells: Cells, reach: float, noise_std: float | None) -> None:
         self.cells, self.reach = cells, reach
-        self.model = _model(cells, noise_std)
+        self.model = SceneModel.of(cells, noise_std)
         some = _spread(cells)
         self._corners = tuple(f[:, some].float() for f in cells.corners())
-        self._coarse = _model(cells, noise_std, some)
+        self._coarse = SceneModel.of(cells, noise_std, some)
 
     def without(self) -> Fitted:
         """No blur."""
@@ -109,7 +109,7 @@ class Search:
         gain = self._gain(family, theta)
         scene = model.fitted(gain[None])
         k, damping = len(theta), 1e-2
-        for _ in range(_STEPS):
+        for _ in range(_GAUSS_NEWTON_STEPS):
             slopes = self._slopes(family, theta)
             each = self._scores(gain, slopes, scene)
             downhill, precision = each.sum(0), self._information(family, theta, gain, slopes, scene)
@@ -124,7 +124,7 @@ class Search:
                 theta, gain, scene, damping = other, new_gain, new, damping / 4
             else:
                 damping = max(8 * damping, 1e-2)
-            if (gained > 0 and gained < _ENOUGH) or damping > 1e3:
+            if (gained > 0 and gained < _LEAST_GAINED) or damping > 1e3:
                 break
         return self._concluded(family, theta, gain, scene)
 
@@ -187,10 +187,11 @@ class Search:
         """Which parameters are angles so near an axis that no sample tells them, (k,)."""
         same = torch.zeros_like(theta, dtype=torch.bool)
         for i, turn in enumerate(family.turns):
-            h = torch.zeros_like(theta)
-            h[i] = _OF_ANGLE
-            up, down = (family.kernel(*(theta + s * h).tolist()) for s in (1, -1))
-            same[i] = turn and torch.equal(up, down)
+            if turn:
+                h = torch.zeros_like(theta)
+                h[i] = _OF_ANGLE
+                up, down = (family.kernel(*(theta + s * h).tolist()) for s in (1, -1))
+                same[i] = torch.equal(up, down)
         return same
 
     def _prior(self, family: Family, theta: Tensor) -> float:
@@ -201,20 +202,10 @@ class Search:
         return total
 
 
-def _model(cells: Cells, noise_std: float | None, some: Tensor | None = None) -> SceneModel:
-    """A model of all cells with all that scenes have, or of some with what is fast."""
-    values = [cells.power, cells.kept, cells.error, cells.share, cells.fy, cells.fx]
-    if some is not None:
-        values = [value[some].float() for value in values]
-    power, kept, error, share, fy, fx = values
-    rich = some is None
-    return SceneModel(power, kept, error, share, fy, fx, cells.degrees, noise_std, rich=rich)
-
-
 def _spread(cells: Cells) -> Tensor:
     """Some cells, the more the lower the frequency; always the same."""
     radius = torch.hypot(cells.fy, cells.fx)
-    n = min(_COARSE, len(radius))
+    n = min(_COARSE_CELLS, len(radius))
     drawn = torch.rand(len(radius), generator=torch.Generator().manual_seed(0)).double()
     return (-drawn.log() * radius).argsort()[:n]  # exponential races: odds of 1/|ω|
 

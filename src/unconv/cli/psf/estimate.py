@@ -12,7 +12,7 @@ from ...pictures.formats import PictureError, read_picture
 from ...pictures.formats.atomic import replacing
 from ...pictures.formats.files import check_replaceable
 from ...pictures.missing import find_missing
-from ..common import JsonOption, MaxPixelsOption, friendly, progress, report, tell
+from ..common import JsonOption, MaxPixelsOption, friendly, report, tell
 from ..picture_options import (
     LightOption,
     check_light,
@@ -25,6 +25,7 @@ from ..picture_options import (
     read_mask,
     transparent,
 )
+from ..progress_bar import progress
 from ..psf_facts import doubts_of_psf, estimated_psf, facts_of_psf
 
 

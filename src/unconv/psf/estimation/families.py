@@ -26,10 +26,11 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from .. import models
+from ..theory import moffat
 
 _REACH_OF_SIDE = 0.16  # of the shorter side of the picture that a psf may reach from its centre
 _FARTHEST_REACH = 26.0  # samples that it may reach at most
-_LEAST_BETA, _LARGEST_BETA = 1.6, 6.0
+_LEAST_BETA, _LARGEST_BETA = 1.8, 6.0
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,7 @@ def _gaussian_disk(values: Tensor, fy: Tensor, fx: Tensor) -> Tensor:
 
 
 def _moffat_kernel(fwhm: float, beta: float) -> Tensor:
-    """Sampled where it has all but a thousandth of its light, or up to the largest reach."""
-    alpha = fwhm / 2 / math.sqrt(2 ** (1 / beta) - 1)
-    reach = math.ceil(min(alpha * math.sqrt(1e-3 ** (1 / (1 - beta)) - 1), 2 * _FARTHEST_REACH))
-    t = torch.arange(-reach, reach + 1, dtype=torch.float64).square() / alpha**2
-    samples = (1 + t[:, None] + t) ** -beta
-    return samples / samples.sum()
+    return moffat(fwhm, beta, pixelated=False)
 
 
 def _gaussian_disk_kernel(radius: float, sigma: float) -> Tensor:
@@ -177,8 +173,8 @@ FAMILIES: Mapping[str, Family] = {
             ("px", ""),
             _moffat_kernel,
             _moffat,
-            lambda reach: _product(_steps(0.8, reach, 1.0, 1.2), torch.tensor([1.8, 2.5, 4.0])),
-            lambda reach: [(0.7, reach), _BETAS],
+            lambda reach: _product(_steps(0.8, reach / 2, 1.0, 1.2), torch.tensor([1.9, 2.5, 4.0])),
+            lambda reach: [(0.7, reach / 2), _BETAS],
             (1.0, 3.0),
         ),
         Family(

@@ -7,7 +7,7 @@ from typing import Any
 from ..pictures import jpeg_rounding
 from ..pictures.formats import Picture
 from ..pictures.missing import Missing
-from ..psf.estimation import PsfEstimate, estimate
+from ..psf.estimation import NONE, PsfEstimate, estimate
 from .picture_options import in_light
 
 
@@ -23,8 +23,26 @@ def estimated_psf(
     return estimate(planes, family, noise_std, found.observed, jpeg=jpeg)
 
 
-def facts_of_psf(psf: PsfEstimate) -> dict[str, Any]:
-    """For a table or JSON."""
+def psf_to_undo(
+    source: Picture, found: Missing, family: str, light: str, noise_std: float | None, name: str
+) -> PsfEstimate:
+    """The same, refused where there is none.
+
+    name : of the picture
+    """
+    psf = estimated_psf(source, found, family, light, noise_std)
+    if psf.family == NONE:
+        raise ValueError(
+            f"{name} shows no blur that could be undone; name its psf if you know it, or its "
+            "family, such as --psf disk:auto."
+        )
+    return psf
+
+
+def facts_of_psf(psf: PsfEstimate | None) -> dict[str, Any]:
+    """For a table or JSON; nothing of a psf that was told."""
+    if psf is None:
+        return {}
     return {
         "psf_found": psf.described,
         "psf_family": psf.family,
@@ -35,6 +53,6 @@ def facts_of_psf(psf: PsfEstimate) -> dict[str, Any]:
     }
 
 
-def doubts_of_psf(psf: PsfEstimate) -> list[str]:
-    """Sentences."""
-    return [f"psf {psf.described}: {doubt}" for doubt in psf.doubts]
+def doubts_of_psf(psf: PsfEstimate | None) -> list[str]:
+    """Sentences; none about a psf that was told."""
+    return [] if psf is None else [f"psf {psf.described}: {doubt}" for doubt in psf.doubts]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from ..pictures.memory import memory_needed
 from ..pictures.missing import Missing, find_missing
 from ..pictures.operators import doubt_of_size
 from ..pictures.series import Series
-from ..psf.estimation import NONE
+from ..psf import PsfEstimate
 from .common import INTERRUPTED, UNCERTIFIED, collected_doubts
 from .picture_options import (
     check_finite,
@@ -35,7 +34,7 @@ from .picture_options import (
     white_of,
 )
 from .progress_bar import Told
-from .psf_facts import doubts_of_psf, estimated_psf, facts_of_psf
+from .psf_facts import doubts_of_psf, facts_of_psf, psf_to_undo
 from .report_page import drawn_page
 
 _ROOM = 1.05  # more than is needed, in the advice
@@ -119,17 +118,13 @@ def restore_file(
         bad=fitting_mask(wanted.bad, source, wanted.mask),
         transparent=transparent(source),
     )
-    told, known = {}, []
+    read = None
     if wanted.family is not None:
         step(f"reading the psf of {picture.name}")
-        psf = estimated_psf(source, found, wanted.family, wanted.light, wanted.noise_std)
-        if psf.family == NONE:
-            raise ValueError(
-                f"{picture.name} shows no blur that could be undone; name its psf if you know it, "
-                "or its family, such as --psf disk:auto."
-            )
-        told, known = facts_of_psf(psf), doubts_of_psf(psf)
-        wanted = replace(wanted, psf=psf.psf)
+        read = psf_to_undo(
+            source, found, wanted.family, wanted.light, wanted.noise_std, picture.name
+        )
+        wanted = replace(wanted, psf=read.psf)
     light = _in_its_light(source, found, wanted, step, series)
     restored, doubts, wanted = light.restored, light.doubts, replace(wanted, light=light.name)
     planes = in_light(source, wanted.light)
@@ -137,7 +132,7 @@ def restore_file(
     answer = srgb_from_linear(answer) if wanted.light == "linear" else answer
     notes = [*notes_on(source), *(found.notes if restored.data is None else ())]
     proven = _is_proven(restored, wanted.tol)
-    facts = _facts(picture, output, planes, restored, found, wanted, told)
+    facts = _facts(picture, output, planes, restored, found, wanted, read)
     facts["converged"] = proven
     facts |= _evidence(restored) | ({"light_chosen": light.why} if light.why else {})
     drawn = None
@@ -154,7 +149,7 @@ def restore_file(
             file.write(drawn)
     if notes:
         facts["notes"] = notes
-    doubts += [*known, *_doubts_of(restored, wanted)]
+    doubts += [*doubts_of_psf(read), *_doubts_of(restored, wanted)]
     code = 0 if proven else UNCERTIFIED
     if light.interrupted:
         code = INTERRUPTED
@@ -320,14 +315,14 @@ def _facts(
     restored: library.Restored,
     found: Missing,
     wanted: Wanted,
-    of_psf: Mapping[str, Any],
+    read: PsfEstimate | None,
 ) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "input": str(picture),
         "output": str(output),
         "size": list(planes.shape[::-1]),
         "psf": list(wanted.psf.shape),
-        **of_psf,
+        **facts_of_psf(read),
         "boundary": wanted.boundary,
         "light": wanted.light,
     }

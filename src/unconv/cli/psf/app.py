@@ -9,7 +9,7 @@ from . import check, estimate, make, match, points
 
 app = typer.Typer(
     name="psf",
-    help="Point-spread functions: measure one, read one from a picture, look at one, make one, or match two.",
+    help="Point-spread functions: measure, estimate, look at or make one, or match two.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -18,7 +18,7 @@ _OWN = 0.7  # samples rms: a blur no wider is what lens and pixels give to every
 _OF_SCALE, _OF_SMALL, _ANGLE = 0.1, 0.15, 4.0  # what two standard errors of a known psf are at most
 _DECISIVE_EVIDENCE = 5.0  # natural units of evidence
 _PRICE = {"moffat": 4.0, "gaussian-disk": 4.0}  # of a parameter more, where it gains nothing
-_SAME = 0.2  # difference of two psfs that is none
+_SAME_PSF = 0.2  # difference of two psfs that is none
 _OF_LIMIT = 0.01
 _MUCH_MISSING = 0.05
 
@@ -199,7 +199,7 @@ def _differ(one: Fitted, other: Fitted) -> bool:
     first, second = (f.family.kernel(*f.values) for f in (one, other) if f.family is not None)
     sizes = [max(a, b) for a, b in zip(first.shape, second.shape, strict=True)]
     a, b = (_padded(psf, sizes) for psf in (first, second))
-    return float((a - b).norm()) > _SAME * float(torch.maximum(a, b).norm())
+    return float((a - b).norm()) > _SAME_PSF * float(torch.maximum(a, b).norm())
 
 
 def _padded(psf: Tensor, sizes: list[int]) -> Tensor:

@@ -30,6 +30,7 @@ BENCHES = (
     "inverse_kernel",
     "psf_match",
     "poisson",
+    "psf_estimate",
     "restoration",
 )
 

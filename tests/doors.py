@@ -82,6 +82,7 @@ def _functions() -> dict[Callable[..., Any], dict[str, Any]]:
     A, B, y, spread = some_operator(), picture_operator(), seeded(1, 2, 7), psf.gaussian(0.8)
     blocks = torch.arange(144.0, dtype=F64).reshape(1, 1, 12, 12) % 7
     picture = B(blocks) + 0.01 * seeded(1, 1, 12, 12)
+    blurred = seeded(1, 33, 36).cumsum(1).cumsum(2) + 0.1 * seeded(1, 33, 36)
     plane, A43, w = picture[0], seeded(4, 3), seeded(3)
     found: dict[Callable[..., Any], dict[str, Any]] = {}
     for nd in (1, 2, 3):
@@ -144,6 +145,7 @@ def _functions() -> dict[Callable[..., Any], dict[str, Any]]:
         psf.pixelated: {"density": lambda y, x: torch.exp(-y * y - x * x), "size": 3},
         psf.measured: {"values": spread},
         psf.check: {"values": spread},
+        psf.estimate: {"picture": blurred, "family": "gaussian"},
         psf.without_background: {"values": seeded(7, 7).abs()},
         psf.center: {"values": spread},
         psf.crop: {"values": spread},

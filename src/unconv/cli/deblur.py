@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
 from ..pictures import restoration as library
@@ -31,7 +32,13 @@ from .picture_options import (
     read_mask,
 )
 from .progress_bar import progress
-from .psf_option import BackgroundOption, CenterOption, PsfOption, prepared_psf
+from .psf_option import (
+    BackgroundOption,
+    CenterOption,
+    FoundPsfOption,
+    asked_family,
+    prepared_psf,
+)
 from .restoring import Wanted, restore_file
 
 
@@ -46,7 +53,7 @@ def deblur(
             help="PNG, JPEG, TIFF, NPY or FITS, by its ending; of many pictures the directory.",
         ),
     ],
-    psf: PsfOption,
+    psf: FoundPsfOption,
     psf_background: BackgroundOption = "off",
     psf_center: CenterOption = False,
     prior: Annotated[
@@ -123,7 +130,8 @@ def deblur(
 
     NaN, bad and saturated pixels are missing data and come out restored.
 
-    Example: unconv deblur blurred.png -o sharp.png --psf motion:15,30
+    Examples: unconv deblur blurred.png -o sharp.png --psf motion:15,30
+    unconv deblur blurred.jpg -o sharp.jpg --psf motion:auto
     """
     wanted_damp, most_bytes = None if damp is None else _damp(damp), parse_memory(memory_limit)
     many = len(picture) > 1 or is_folder(output)
@@ -135,9 +143,14 @@ def deblur(
         _check_page(page)
     inputs = {"picture": picture, "psf": [Path(psf)], "mask": [mask] if mask else []}
     check_names({"-o": None if many else output, "--report": page}, inputs, force=force)
-    kernel, doubts = prepared_psf(psf, psf_background, center=psf_center)
+    family = asked_family(psf, psf_background, center=psf_center)
+    doubts: list[str] = []
+    kernel = torch.ones(1, 1, dtype=torch.float64)  # until a picture is read
+    if family is None:
+        kernel, doubts = prepared_psf(psf, psf_background, center=psf_center)
     wanted = Wanted(
         psf=kernel,
+        family=family,
         psf_text=psf,
         prior=prior,
         strength=_strength(strength),

@@ -191,6 +191,7 @@ def _wanted(
     """What `deblur` takes by default, and what does not change."""
     return Wanted(
         psf=torch.ones(1, 1, dtype=torch.float64) if psf is None else psf,
+        family=None,
         psf_text=psf_text,
         prior="auto",
         strength="auto",

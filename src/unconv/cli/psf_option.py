@@ -14,6 +14,7 @@ from torch import Tensor
 from ..pictures.formats.kernels import read_kernel
 from ..psf import center as center_of_psf
 from ..psf import check, measured, models, without_background
+from ..psf.estimation import NAMES
 
 PsfOption = Annotated[
     str,
@@ -21,6 +22,15 @@ PsfOption = Annotated[
         help="gaussian:SIGMA, motion:LENGTH,ANGLE (pixels, degrees counter-clockwise), "
         "disk:RADIUS, or a file: a grey picture, NPY, FITS, MAT, CSV or TXT; scaled to sum 1, "
         "centre (h//2, w//2).",
+    ),
+]
+FoundPsfOption = Annotated[
+    str,
+    typer.Option(
+        help="gaussian:SIGMA, motion:LENGTH,ANGLE (pixels, degrees counter-clockwise), "
+        "disk:RADIUS, or a file: a grey picture, NPY, FITS, MAT, CSV or TXT; scaled to sum 1, "
+        "centre (h//2, w//2). Or read from the picture itself: gaussian:auto, disk:auto, "
+        "motion:auto, moffat:auto, gaussian-disk:auto, or auto for the likeliest of them.",
     ),
 ]
 BackgroundOption = Annotated[
@@ -75,6 +85,19 @@ def prepared_psf(
         f"psf {text}: {doubt.finding}; {_REMEDIES.get(kind, doubt.remedy)}"
         for kind, doubt in check(psf).doubts.items()
     ]
+
+
+def asked_family(text: str, background: str, *, center: bool) -> str | None:
+    """The family of psfs that is to be looked for in the picture; None for a psf that is told."""
+    name, _, auto = text.rpartition(":")
+    if auto != "auto" or (name and name not in NAMES):
+        return None
+    if center or background != "off":
+        raise ValueError(
+            f"--psf-background and --psf-center are for psfs in files; {text!r} is read from the "
+            "picture, leave them out."
+        )
+    return name or "auto"
 
 
 def _described(text: str) -> Tensor | None:

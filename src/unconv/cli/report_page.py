@@ -64,7 +64,8 @@ class Page:
 
 
 _SHOWN = (
-    "input", "output", "size", "psf", "boundary", "light", "light_chosen", "missing", "saturation",
+    "input", "output", "size", "psf", "psf_found", "psf_evidence", "boundary", "light",
+    "light_chosen", "missing", "saturation",
     "prior", "damp", "damp_chosen", "data", "method", "strength", "iterations", "gap", "residual",
     "optimality", "error_bound", "converged",
 )  # fmt: skip

@@ -21,6 +21,7 @@ from ..pictures.memory import memory_needed
 from ..pictures.missing import Missing, find_missing
 from ..pictures.operators import doubt_of_size
 from ..pictures.series import Series
+from ..psf import PsfEstimate
 from .common import INTERRUPTED, UNCERTIFIED, collected_doubts
 from .picture_options import (
     check_finite,
@@ -33,6 +34,7 @@ from .picture_options import (
     white_of,
 )
 from .progress_bar import Told
+from .psf_facts import doubts_of_psf, facts_of_psf, psf_to_undo
 from .report_page import drawn_page
 
 _ROOM = 1.05  # more than is needed, in the advice
@@ -45,6 +47,7 @@ class Wanted:
     Attributes
     ----------
     psf, psf_text : (h, w), and as it was typed
+    family : of psfs that is looked for in each picture, in the place of `psf`; None: it is told
     prior, strength, nonnegative, noise_model, keep_partial : as of the library
     damp : a number or the name of a rule; None for the library's choice
     light : 'auto', 'linear' or 'as-is'
@@ -53,6 +56,7 @@ class Wanted:
     """
 
     psf: Tensor
+    family: str | None
     psf_text: str
     prior: str
     strength: float | str
@@ -114,6 +118,13 @@ def restore_file(
         bad=fitting_mask(wanted.bad, source, wanted.mask),
         transparent=transparent(source),
     )
+    read = None
+    if wanted.family is not None:
+        step(f"reading the psf of {picture.name}")
+        read = psf_to_undo(
+            source, found, wanted.family, wanted.light, wanted.noise_std, picture.name
+        )
+        wanted = replace(wanted, psf=read.psf)
     light = _in_its_light(source, found, wanted, step, series)
     restored, doubts, wanted = light.restored, light.doubts, replace(wanted, light=light.name)
     planes = in_light(source, wanted.light)
@@ -121,7 +132,8 @@ def restore_file(
     answer = srgb_from_linear(answer) if wanted.light == "linear" else answer
     notes = [*notes_on(source), *(found.notes if restored.data is None else ())]
     proven = _is_proven(restored, wanted.tol)
-    facts = _facts(picture, output, planes, restored, found, wanted) | {"converged": proven}
+    facts = _facts(picture, output, planes, restored, found, wanted, read)
+    facts["converged"] = proven
     facts |= _evidence(restored) | ({"light_chosen": light.why} if light.why else {})
     drawn = None
     if page is not None:
@@ -137,7 +149,7 @@ def restore_file(
             file.write(drawn)
     if notes:
         facts["notes"] = notes
-    doubts += _doubts_of(restored, wanted)
+    doubts += [*doubts_of_psf(read), *_doubts_of(restored, wanted)]
     code = 0 if proven else UNCERTIFIED
     if light.interrupted:
         code = INTERRUPTED
@@ -303,12 +315,14 @@ def _facts(
     restored: library.Restored,
     found: Missing,
     wanted: Wanted,
+    read: PsfEstimate | None,
 ) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "input": str(picture),
         "output": str(output),
         "size": list(planes.shape[::-1]),
         "psf": list(wanted.psf.shape),
+        **facts_of_psf(read),
         "boundary": wanted.boundary,
         "light": wanted.light,
     }

@@ -62,6 +62,44 @@ class JpegRounding:
         error = torch.where(lost, down * right * variance.max(), error)
         return (error + 1 / 12) * _GREY**2
 
+    def passed(
+        self, power: Tensor, counts: Tensor, fy: Tensor, fx: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """How much of the power of a picture a JPEG has let through, and what it added.
+
+        A coefficient of deviation σ < q/2 is rounded to zero as a rule: of x is left a·x + e, with
+        e uncorrelated to x, a = E[Q'(x)] and the variance E[Q(x)²] − a²σ² (Bussgang, 1952); σ is
+        that for which E[Q(x)²] is what is left.
+
+        Parameters
+        ----------
+        power : (h, w//2 + 1) the periodogram of the luminance, white being 1
+        counts : (h, w//2 + 1) how often each frequency stands in the whole spectrum
+        fy, fx : (h,), (w//2 + 1,) in cycles per sample
+
+        Returns
+        -------
+        a² and the power of e, (h, w//2 + 1)
+        """
+        rows, columns = _of_waves(fy), _of_waves(fx)
+        step = self.steps.to(power) * _GREY
+        left = (rows.mT @ (power * counts) @ columns) / (rows.mT @ counts @ columns)
+        sigma, kept, after = _rounded(power.device)
+        at = torch.searchsorted(after, (left / step.square()).clamp(max=float(after[-1])))
+        at = at.clamp(max=len(after) - 1)
+        gain = kept[at].square()
+        error = (after[at] - gain * sigma[at].square()) * step.square()
+        return rows @ gain @ columns.mT, rows @ error @ columns.mT + _GREY**2 / 12
+
+
+def _rounded(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """σ/q, a and E[Q(x)²]/q² of normal coefficients that are rounded to multiples of q."""
+    sigma = torch.logspace(-1.3, 1.3, 600, dtype=torch.float64, device=device)
+    edge = torch.arange(120, dtype=torch.float64, device=device)[:, None] + 0.5
+    density = torch.exp(-0.5 * (edge / sigma).square()) / (sigma * math.sqrt(2 * math.pi))
+    beyond = torch.erfc(edge / sigma / math.sqrt(2))
+    return sigma, 2 * density.sum(0), (2 * edge * beyond).sum(0)
+
 
 def _of_waves(f: Tensor) -> Tensor:
     """|b_u(ω)|²/8 of the 8 waves of a block, (n, 8); they sum to one."""

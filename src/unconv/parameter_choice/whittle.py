@@ -46,7 +46,7 @@ from .noise_models import JpegRounding, NoiseModel, low_pass
 _TILE, _TILES = 512, 3  # samples of a tile, and tiles along an axis, at most
 _LOWEST_FREQUENCY = 2.5  # periods in the picture; below, exposure and the window dominate
 _FREQUENCIES = 40_000  # that are looked at, at most
-_NU = 3.0
+NU = 3.0
 _RADII = (0.0, 0.3, 0.45, 0.6, 0.8, 1.0)
 LEAST_EXPONENT, _LARGEST_EXPONENT, _OF_EXPONENT = 1.0, 4.5, 0.05
 _LEVELS = (0.02, 0.25, 0.6)  # quantiles of the power at which the noise may be: starts
@@ -223,7 +223,6 @@ class Fit:
         self.counts = self._taken(counts)
         self.counts = self.counts / self.counts.sum()
         self.frequencies = _INDEPENDENT * float(counts.sum())
-        self.kappa = _unbiased(data.degrees)
         self._signals: dict[float, list[Tensor]] = {}
         self._found: dict[tuple[float, float], tuple[float, list[float]]] = {}
         scale = math.log(max(float(self.power.mean()) * 1e-3, 1e-30))
@@ -308,9 +307,19 @@ class Fit:
 
     def _loss(self, v: Tensor) -> Tensor:
         """Minus the logarithm of the likelihood, of one frequency; see the module."""
-        d, v = self.data.degrees, self.kappa * v
-        each = v.log() + (1 + _NU / d) * torch.log1p(d / _NU * self.power / v)
+        each, _ = likelihood(self.power, v, self.data.degrees)
         return (each * self.counts).sum()
+
+
+def likelihood(power: Tensor, v: Tensor, degrees: float) -> tuple[Tensor, Tensor]:
+    """Minus the logarithm of the likelihood of each mean of d periodograms, over d; its slope.
+
+    See the module; the slope is in log v.
+    """
+    v = unbiased(degrees) * v
+    t = degrees / NU * power / v
+    weight = 1 + NU / degrees
+    return v.log() + weight * torch.log1p(t), 1 - weight * t / (1 + t)
 
 
 def _tiles(planes: Tensor) -> Tensor:
@@ -341,7 +350,7 @@ def _some(indices: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=32)
-def _unbiased(degrees: int) -> float:
+def unbiased(degrees: float) -> float:
     """κ: the likelihood of the module is greatest at v = E P for a gamma variable P."""
     from scipy.special import gammaincinv
 
@@ -351,7 +360,7 @@ def _unbiased(degrees: int) -> float:
     low, high = 0.01, 2.0
     for _ in range(60):
         kappa = math.sqrt(low * high)
-        t = degrees / _NU * ratios / kappa
-        slope = float(((1 + _NU / degrees) * t / (1 + t)).mean())
+        t = degrees / NU * ratios / kappa
+        slope = float(((1 + NU / degrees) * t / (1 + t)).mean())
         low, high = (kappa, high) if slope > 1 else (low, kappa)
     return math.sqrt(low * high)

@@ -1,6 +1,7 @@
 """Point-spread functions: what a blur does to one point of light."""
 
 from .checks import Doubt, PsfCheck, check, measured, without_background
+from .estimation import PsfEstimate, estimate
 from .free_form import PairPsf, from_pair
 from .grids import center, crop, resample
 from .matching import match, match_damp, smallest_match
@@ -15,12 +16,14 @@ __all__ = [
     "MeasuredPsf",
     "PairPsf",
     "PsfCheck",
+    "PsfEstimate",
     "PsfGrid",
     "airy",
     "center",
     "check",
     "crop",
     "disk",
+    "estimate",
     "from_pair",
     "from_points",
     "gaussian",

@@ -1,1 +1,1 @@
-"""`unconv psf`: psfs measured, checked, made and matched; one file a command."""
+"""`unconv psf`: psfs measured, estimated, checked, made and matched; one file a command."""

@@ -1,0 +1,91 @@
+"""`unconv psf estimate`: the psf of a picture from the picture alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from ...pictures.formats import PictureError, read_picture
+from ...pictures.formats.atomic import replacing
+from ...pictures.formats.files import check_replaceable
+from ...pictures.missing import find_missing
+from ..common import JsonOption, MaxPixelsOption, friendly, report, tell
+from ..picture_options import (
+    LightOption,
+    check_light,
+    check_names,
+    fitting_mask,
+    in_light,
+    level_of,
+    notes_on,
+    question_noise,
+    read_mask,
+    transparent,
+)
+from ..progress_bar import progress
+from ..psf_facts import doubts_of_psf, estimated_psf, facts_of_psf
+
+
+@friendly
+def estimate(
+    picture: Annotated[Path, typer.Argument(help="PNG, JPEG, TIFF, NPY or FITS.")],
+    family: Annotated[
+        str,
+        typer.Option(
+            help="gaussian, disk, motion, moffat, gaussian-disk, or auto: the likeliest of them, "
+            "or none for a picture without blur."
+        ),
+    ] = "auto",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="An NPY file for the psf, float64.")
+    ] = None,
+    noise_std: Annotated[
+        float | None,
+        typer.Option(help="Standard deviation of white noise, white = 1; else it is estimated."),
+    ] = None,
+    light: LightOption = "auto",
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="A picture of the same size, not zero where a pixel is bad."),
+    ] = None,
+    max_pixels: MaxPixelsOption = 100_000_000,
+    as_json: JsonOption = False,
+) -> None:
+    """Read the psf of a blurred picture from its spectrum, with its uncertainty.
+
+    Its parameters are those of the largest likelihood, for a scene of a smooth spectrum.
+
+    Example: unconv psf estimate photo.jpg --family motion -o psf.npy
+    """
+    check_light(light)
+    if output is not None:
+        if output.suffix.lower() != ".npy":
+            raise PictureError(f"the psf is an NPY file, got {output.name!r}; end it in .npy.")
+        check_replaceable(output)
+    inputs = {"picture": [picture], "mask": [mask] if mask else []}
+    check_names({"-o": output}, inputs, force=False)
+    with progress() as step:
+        step(f"reading {picture.name}")
+        source = read_picture(picture, max_pixels=max_pixels)
+        question_noise(noise_std, source, force=False)
+        bad = None if mask is None else read_mask(mask, max_pixels)
+        seen = find_missing(
+            in_light(source, "as-is"),
+            saturation=level_of("auto", source),
+            white=1.0,
+            bad=fitting_mask(bad, source, mask),
+            transparent=transparent(source),
+        )
+        step("reading the psf")
+        found = estimated_psf(source, seen, family, light, noise_std)
+        if output is not None:
+            with replacing(output) as file:
+                np.save(file, found.psf.numpy())
+    written = {} if output is None else {"output": str(output)}
+    facts = {"input": str(picture), **written, "size": list(found.psf.shape)[::-1]}
+    facts |= facts_of_psf(found) | {"noise_std": found.noise_std}
+    report("psf", facts | ({"doubts": list(found.doubts)} if as_json else {}), as_json)
+    tell(doubts_of_psf(found), notes_on(source))

@@ -1,0 +1,58 @@
+"""A psf that is read from a picture: for which planes, and what is said of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..pictures import jpeg_rounding
+from ..pictures.formats import Picture
+from ..pictures.missing import Missing
+from ..psf.estimation import NONE, PsfEstimate, estimate
+from .picture_options import in_light
+
+
+def estimated_psf(
+    source: Picture, found: Missing, family: str, light: str, noise_std: float | None
+) -> PsfEstimate:
+    """The psf of a picture in the light that was blurred; by 'auto' of what the file stores.
+
+    found : what was not seen of it
+    """
+    planes = in_light(source, light)
+    jpeg = None if light == "linear" else jpeg_rounding(source.metadata, len(planes))
+    return estimate(planes, family, noise_std, found.observed, jpeg=jpeg)
+
+
+def psf_to_undo(
+    source: Picture, found: Missing, family: str, light: str, noise_std: float | None, name: str
+) -> PsfEstimate:
+    """The same, refused where there is none.
+
+    name : of the picture
+    """
+    psf = estimated_psf(source, found, family, light, noise_std)
+    if psf.family == NONE:
+        raise ValueError(
+            f"{name} shows no blur that could be undone; name its psf if you know it, or its "
+            "family, such as --psf disk:auto."
+        )
+    return psf
+
+
+def facts_of_psf(psf: PsfEstimate | None) -> dict[str, Any]:
+    """For a table or JSON; nothing of a psf that was told."""
+    if psf is None:
+        return {}
+    return {
+        "psf_found": psf.described,
+        "psf_family": psf.family,
+        "psf_parameters": dict(psf.parameters),
+        "psf_standard_errors": dict(psf.standard_errors),
+        "psf_evidence": dict(psf.evidence),
+        "psf_reliable": psf.reliable,
+    }
+
+
+def doubts_of_psf(psf: PsfEstimate | None) -> list[str]:
+    """Sentences; none about a psf that was told."""
+    return [] if psf is None else [f"psf {psf.described}: {doubt}" for doubt in psf.doubts]

@@ -86,19 +86,23 @@ class VaryingBlur(LinearOperator):
         )
         self.domain_shape, self.range_shape = geometry.domain_shape, geometry.range_shape
         self.padding, self.padding_mode = padding, padding_mode
-        side = self.domain_shape if self.product_first else self.range_shape
         if nodes is None:
+            side = self.domain_shape if self.product_first else self.range_shape
             of = "scene" if self.product_first else "data"
-            found = checked_weights(weights, taps.shape[1], side[1:], of)
+            self._keep(taps, checked_weights(weights, taps.shape[1], side[1:], of), None)
         else:
             lines = checked_nodes(nodes, grid, self.range_shape[1:])
-            before = padding == "valid" and self.product_first
-            at = [
-                torch.arange(n, dtype=torch.float64) - ((k - 1) // 2 if before else 0)
-                for n, k in zip(side[1:], taps.shape[2:], strict=True)
-            ]
-            found = interpolation_weights(lines, at, interpolation)
-        self._keep(taps, found, None)
+            at = self._positions(tuple(taps.shape[2:]))
+            self._keep(taps, interpolation_weights(lines, at, interpolation), None)
+
+    def _positions(self, kernel: tuple[int, ...]) -> list[Tensor]:
+        """Where along each axis of the data the samples lie that have weights."""
+        side = self.domain_shape if self.product_first else self.range_shape
+        before = self.padding == "valid" and self.product_first
+        return [
+            torch.arange(n, dtype=torch.float64) - ((k - 1) // 2 if before else 0)
+            for n, k in zip(side[1:], kernel, strict=True)
+        ]
 
     def _keep(self, weight: Tensor, shares: Weights, seen: Tensor | None) -> None:
         self.register_buffer("weight", weight, persistent=False)

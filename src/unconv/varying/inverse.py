@@ -32,7 +32,7 @@ from ..numerics.lsmr import largest_singular_value
 from ..numerics.norms import in_unit, norms, ratio, unit_of
 from ..operators.linear_operator import LinearOperator
 from .blur import VaryingBlur
-from .preconditioner import Preconditioner
+from .local_inverses import Preconditioner
 
 TOL = 1e-6
 """Error bound to reach, if nothing else is said."""

@@ -242,12 +242,55 @@ class VaryingBlur(LinearOperator):
         sizes = zip(self.domain_shape[1:], self.range_shape[1:], strict=True)
         return self.shares.at([(torch.arange(n) - (n - m) // 2).clamp(0, m - 1) for n, m in sizes])
 
-    def _made_of(self, weight: Tensor, seen: Tensor | None) -> Self:
+    def on_torus(self, sizes: Sequence[int], dtype: torch.dtype) -> VaryingBlur:
+        """The blur of a periodic grid that holds scene and data, both from its first sample on.
+
+        It agrees with this one at every output that sees no sample outside of the scene; weights
+        of samples that are not the scene's, or no data, are those of the nearest that is.
+        """
+        places = []
+        for n, N in zip(self.shares.sizes, sizes, strict=True):
+            at = torch.arange(N)
+            places.append(torch.where(at < n, at, torch.where(at - n < N - at, n - 1, 0)))
+        shape = (self.domain_shape[0], *sizes)
+        return self._made_of(
+            self.weight.to(dtype), None, self.shares.at(places), (shape, shape), "circular"
+        )
+
+    def part(self, first: Sequence[int], sizes: Sequence[int]) -> Self:
+        """The blur of a part of the data, with its own surroundings unknown.
+
+        first, sizes : of its outputs, none of which may read padding
+        """
+        kernel = self.weight.shape[2:]
+        scene = tuple(m + k - 1 for m, k in zip(sizes, kernel, strict=True))
+        places = [torch.arange(a, a + m) for a, m in zip(first, sizes, strict=True)]
+        if self.product_first:
+            before = [(k - 1) // 2 if self.padding == "same" else 0 for k in kernel]
+            starts = zip(first, before, scene, strict=True)
+            places = [torch.arange(a - b, a - b + n) for a, b, n in starts]
+        box = (slice(None), *(slice(a, a + m) for a, m in zip(first, sizes, strict=True)))
+        C = self.domain_shape[0]
+        shapes = (C, *scene), (C, *sizes)
+        seen = None if self.seen is None else self.seen[box]
+        return self._made_of(self.weight, seen, self.shares.at(places), shapes, "zeros", "valid")
+
+    def _made_of(
+        self,
+        weight: Tensor,
+        seen: Tensor | None,
+        shares: Weights | None = None,
+        shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
+        padding_mode: str | None = None,
+        padding: str | None = None,
+    ) -> Self:
+        """An operator of parts that fit; what is None is taken from this one."""
         op = type(self).__new__(type(self))
         torch.nn.Module.__init__(op)
-        op.domain_shape, op.range_shape = self.domain_shape, self.range_shape
-        op.padding, op.padding_mode = self.padding, self.padding_mode
-        op._keep(weight, self.shares, seen)
+        op.domain_shape, op.range_shape = shapes or (self.domain_shape, self.range_shape)
+        op.padding = padding or self.padding
+        op.padding_mode = padding_mode or self.padding_mode
+        op._keep(weight, shares or self.shares, seen)
         return op
 
     def extra_repr(self) -> str:

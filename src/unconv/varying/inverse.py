@@ -102,7 +102,6 @@ class VaryingInverse(LinearOperator):
     Attributes
     ----------
     damp, tol : as asked for
-    maxiter : iterations that an image may take
     method : 'krylov'
     """
 
@@ -126,14 +125,20 @@ class VaryingInverse(LinearOperator):
             A = self._scaled[0]
             self.norm = largest_singular_value(_Map(A), 1, A.weight)
             self.P = Preconditioner(A, self.damp / self.unit)
-            κ = float(self.norm) * self.unit / self.damp
-        needed = math.ceil(max(1.0, κ / 2 * math.log(max(math.e, 2 / self.tol))))
-        self.maxiter = min(4 * needed + 50, _MOST) if self._asked is None else self._asked
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> VaryingInverse:
         super()._apply(fn, recurse)
         self._prepare()
         return self
+
+    @property
+    def maxiter(self) -> int:
+        """Iterations that an image may take: as asked for, or four times what CGLS needs."""
+        if self._asked is not None:
+            return self._asked
+        κ = float(self.norm) * self.unit / self.damp
+        needed = math.ceil(max(1.0, κ / 2 * math.log(max(math.e, 2 / self.tol))))
+        return min(4 * needed + 50, _MOST)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -149,6 +154,10 @@ class VaryingInverse(LinearOperator):
         """The answer in double precision, and what it took; no gradient."""
         self._check(y, self.domain_shape)
         return self.iterated(self.op._masked(y), adjoint=False)
+
+    def estimate(self, g: Tensor) -> Tensor:
+        """Nearly (AᴴA + damp²)⁻¹g, without iterations."""
+        return self.P(g).to(g.dtype) / self.unit**2
 
     def _matvec(self, x: Tensor) -> Tensor:
         dtype = torch.promote_types(self.dtype, x.dtype)

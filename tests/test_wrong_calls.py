@@ -79,7 +79,7 @@ def pool_of(door: Door, name: str) -> dict[str, object]:
 INTERNAL = {  # for compiled.py, autograd and copies; documented as such
     "value", "value_dtype", "gradients", "evaluate", "solution", "depends_on", "bound_to",
     "with_weight", "with_kernels", "without_bias", "in_double", "extra_repr", "inverse",
-    "shares_on_domain",
+    "shares_on_domain", "on_torus", "part",
 }  # fmt: skip
 MODULES = [
     "unconv", "unconv.functional", "unconv.linalg", "unconv.nn", "unconv.regularize",

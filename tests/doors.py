@@ -192,6 +192,22 @@ def _operators() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         unconv.ConvOperator,
         {"weight": seeded(2, 1, 3), "input_shape": (7,), "bias": seeded(2)},
     )
+    varying = {
+        "psfs": seeded(2, 3).abs(),
+        "nodes": (torch.tensor([0.0, 4.0]),),
+        "input_shape": (7,),
+    }
+    for kind in (unconv.ProductConvolution, unconv.ConvolutionProduct):
+        V, name = kind(**varying), kind.__name__
+        found[name] = kind, {**varying, "padding": "valid", "channels": 1}
+        found[f"{name}.forward"] = V.forward, {"x": x}
+        found[f"{name}.observed"] = (
+            V.observed,
+            {"mask": torch.ones(V.range_shape, dtype=torch.bool)},
+        )
+        found[f"{name}.tikhonov"] = V.tikhonov, {"damp": 0.3}
+        found[f"{name}.lstsq"] = V.lstsq, {"y": seeded(1, 1, 5), "damp": 0.3}
+        found[f"{name}.to_dense"], found[f"{name}.as_scipy"] = (V.to_dense, {}), (V.as_scipy, {})
     module = {"module": nn.Conv1d(1, 2, 3), "input_shape": (7,)}
     found["ConvOperator.from_module"] = unconv.ConvOperator.from_module, module
     for name, op in (("H", A.H), ("gram", A.gram), ("pinv()", A.pinv())):

@@ -34,6 +34,7 @@ PUBLIC = [
     "restoration",
     "spectrum",
     "testing",
+    "varying",
 ]
 
 NOT_NEEDED = [

@@ -79,12 +79,13 @@ def pool_of(door: Door, name: str) -> dict[str, object]:
 INTERNAL = {  # for compiled.py, autograd and copies; documented as such
     "value", "value_dtype", "gradients", "evaluate", "solution", "depends_on", "bound_to",
     "with_weight", "with_kernels", "without_bias", "in_double", "extra_repr", "inverse",
+    "shares_on_domain", "on_torus", "part",
 }  # fmt: skip
 MODULES = [
     "unconv", "unconv.functional", "unconv.linalg", "unconv.nn", "unconv.regularize",
     "unconv.restoration", "unconv.parameter_choice", "unconv.adapters", "unconv.psf",
     "unconv.fir", "unconv.operators.matrix", "unconv.inspection", "unconv.testing",
-    "unconv.pictures", "unconv.pictures.restoration",
+    "unconv.pictures", "unconv.pictures.restoration", "unconv.varying",
 ]  # fmt: skip
 
 
@@ -103,7 +104,8 @@ def test_every_public_function_is_a_door(module):
 
 @pytest.mark.parametrize(
     "kind",
-    [unconv.ConvOperator, unconv.adapters.ExactMaps, unconv.adapters.HFunctions,
+    [unconv.ConvOperator, unconv.ProductConvolution, unconv.ConvolutionProduct,
+     unconv.adapters.ExactMaps, unconv.adapters.HFunctions,
      unconv.nn.PinvConv1d, unconv.nn.TikhonovConv2d, unconv.nn.WienerConv3d],
 )  # fmt: skip
 def test_every_public_method_is_a_door(kind):

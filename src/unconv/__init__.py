@@ -40,12 +40,14 @@ __all__ = [
     "Bracket",
     "Certificate",
     "ConvOperator",
+    "ConvolutionProduct",
     "InverseKernel",
     "InverseOperator",
     "LinearOperator",
     "LstsqResult",
     "MemoryLimitError",
     "Plan",
+    "ProductConvolution",
     "Restoration",
     "RichardsonLucyResult",
     "adapters",
@@ -75,6 +77,7 @@ __all__ = [
     "testing",
     "tikhonov",
     "tsvd",
+    "varying",
     "wiener",
 ]
 
@@ -93,12 +96,14 @@ if TYPE_CHECKING:
         restoration,
         spectrum,
         testing,
+        varying,
     )
     from .restoration import Restoration, RichardsonLucyResult, restore, richardson_lucy
+    from .varying import ConvolutionProduct, ProductConvolution
 else:  # out of sight of type checkers, which would then let every misspelt name pass
     _LATE = dict.fromkeys(
         ("Restoration", "RichardsonLucyResult", "restore", "richardson_lucy"), "restoration"
-    )
+    ) | dict.fromkeys(("ConvolutionProduct", "ProductConvolution"), "varying")
 
     def __getattr__(name: str) -> Any:
         if name in _LATE:

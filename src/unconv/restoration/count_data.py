@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..doors import ConvOperator
+from ..varying.blur import VaryingBlur
 
 _LEAST_REACH = 1e-2
 """Share of the largest weight of its channel under which a pixel is outside of reach: dividing by
@@ -42,7 +43,7 @@ class CountData:
     level : (N, 1, …), the constant x that has the light of the data
     """
 
-    def __init__(self, A: ConvOperator, y: Tensor, background: Tensor) -> None:
+    def __init__(self, A: ConvOperator | VaryingBlur, y: Tensor, background: Tensor) -> None:
         self.A, self.background = A, background
         one = y.new_ones(A.batch_size or 1, *A.range_shape)
         weights = A.H(one)

@@ -36,6 +36,7 @@ from ..numerics.checks import (
 from ..numerics.compiled import outside_graphs
 from ..numerics.plain_values import is_watched
 from ..numerics.precision import ieee_arithmetic, real_working_dtype, result_dtype
+from ..varying.blur import VaryingBlur
 from .count_data import CountData
 from .expectation_maximization import Iteration, Run
 from .stopping import SHARE, STOPS, AtMost, Discrepancy, Never, Rule, thinned
@@ -63,7 +64,7 @@ class RichardsonLucyResult(NamedTuple):
 
 @outside_graphs
 def richardson_lucy(
-    A: ConvOperator,
+    A: ConvOperator | VaryingBlur,
     y: Tensor,
     *,
     background: float | Tensor = 0.0,
@@ -84,7 +85,8 @@ def richardson_lucy(
     Parameters
     ----------
     A
-        A real convolution without negative taps, of any kind.
+        A real convolution without negative taps, of any kind, or a blur whose psf varies,
+        `unconv.ProductConvolution` or `unconv.ConvolutionProduct`.
     y : (N, *range_shape), real and >= 0
         Counts: photons or electrons, not grey values.  Steps do not ask for the unit but `stop`
         does; divide by the gain first.  Zeros are counts like any other.
@@ -146,7 +148,8 @@ def richardson_lucy(
     (2005); Biggs & Andrews, Applied Optics 36 (1997); Dey et al., Microsc. Res. Tech. 69 (2006);
     Bertero et al., Inverse Problems 26 (2010).
     """
-    check_kind("A", A, ConvOperator, "build one from the psf")
+    if not isinstance(A, VaryingBlur):
+        check_kind("A", A, ConvOperator, "build one from the psf")
     check_real_tensor("y", y)
     background = _as_tensor(background, y)
     start = None if x0 is None else check_real_tensor("x0", x0)
@@ -211,7 +214,7 @@ def _run(
 
 
 # --- what is accepted
-def _check_kernel(A: ConvOperator) -> None:
+def _check_kernel(A: ConvOperator | VaryingBlur) -> None:
     weight = A.weight.detach()
     if weight.is_complex():
         raise TypeError(f"A must be real, got {weight.dtype}; take the modulus of its taps.")
@@ -224,7 +227,7 @@ def _check_kernel(A: ConvOperator) -> None:
         )
 
 
-def _checked_counts(A: ConvOperator, y: Tensor, *, whole: bool) -> Tensor:
+def _checked_counts(A: ConvOperator | VaryingBlur, y: Tensor, *, whole: bool) -> Tensor:
     """y with zeros where nothing was seen."""
     A._check(y, A.range_shape)
     y = A._masked(y)
@@ -270,7 +273,7 @@ def _checked_background(background: Tensor, y: Tensor) -> Tensor:
     return background.to(y.device)
 
 
-def _checked_start(A: ConvOperator, x0: Tensor, y: Tensor) -> Tensor:
+def _checked_start(A: ConvOperator | VaryingBlur, x0: Tensor, y: Tensor) -> Tensor:
     expected = (len(y), *A.domain_shape)
     if tuple(x0.shape) != expected or x0.device != y.device:
         raise ValueError(

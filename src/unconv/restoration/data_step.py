@@ -23,12 +23,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..inverse import factorize, request_of
-from ..inverse.operator import InverseOperator
-from ..operators.convolution import Convolution
+from ..inverse import InverseOperator
+from ..varying.inverse import VaryingInverse
 from .data_terms import DataTerm
 from .grid_problem import GridProblem
-from .splitting import RELAXATION, Bounds, NormalEquations
+from .splitting import RELAXATION, Bounds, normal_equations
+from .varying_grid import Blur, damped_inverse
 
 _TOL = 1e-4  # of a solve: far below what a denoiser changes
 _LEAST_RHO = 1e-12  # of the square of the gain
@@ -63,18 +63,18 @@ class GaussianStep:
 
     weight = 1.0
 
-    def __init__(self, op: Convolution, y: Tensor, gain: float, memory_limit: float) -> None:
+    def __init__(self, op: Blur, y: Tensor, gain: float, memory_limit: float) -> None:
         self.op, self.y = op, y
         self._least, self._memory_limit = _LEAST_RHO * gain**2, memory_limit
-        self._inverse: InverseOperator | None = None
+        self._inverse: InverseOperator | VaryingInverse | None = None
         self._rho = math.nan
 
     def __call__(self, z: Tensor, rho: float) -> Tensor:
         """z + (AᴴA + ρ)⁻¹Aᴴ(y − Az)."""
         if self._inverse is None or rho != self._rho:
             damp = math.sqrt(max(rho, self._least))
-            request = request_of(damp, None, 0.0, self._memory_limit, 1, _TOL)
-            self._inverse, self._rho = factorize(self.op, request), rho
+            self._inverse = damped_inverse(self.op, damp, self._memory_limit, 1, _TOL)
+            self._rho = rho
         return z + self._inverse.solution(self.y - self.op(z))[0]
 
 
@@ -112,7 +112,7 @@ class CountStep:
         p, r1 = self.problem, self.r1
         r3 = p.gain * math.sqrt(r1 * rho)
         flat = torch.zeros(p.torus.spectrum_shape, dtype=torch.float64, device=z.device)
-        normal = NormalEquations(p, flat)
+        normal = normal_equations(p, flat)
         normal.weigh(r1, 0.0, r3)
         near, e = z.to(p.dtype), self._multiplier / r3
         for _ in range(self.iterations):

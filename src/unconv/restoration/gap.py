@@ -23,6 +23,7 @@ algorithm for total variation minimization and applications", J. Math. Imaging V
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,11 +31,12 @@ import torch
 from torch import Tensor
 
 from ..inverse import InverseOperator
-from ..operators.convolution import Convolution
+from ..varying.inverse import VaryingInverse
 from .data_terms import DataTerm
 from .grid_problem import GridProblem
 from .penalties import Penalty
 from .splitting import Bounds, Multipliers
+from .varying_grid import Blur
 
 _ROUNDING = 64 * torch.finfo(torch.float64).eps  # of the largest part of a sum
 
@@ -59,7 +61,7 @@ class Objective:
     penalty, strength, bounds, epsilon : of the problem
     """
 
-    A: Convolution
+    A: Blur
     problem: GridProblem
     term: DataTerm
     seen: Tensor
@@ -105,7 +107,7 @@ class Objective:
         value = -parts[0] - parts[1] + parts[2] - slack
         return value if math.isfinite(value) else -math.inf
 
-    def by_solve(self, added: Linear, inverse: InverseOperator) -> float:
+    def by_solve(self, added: Linear, inverse: InverseOperator | VaryingInverse) -> float:
         """A lower bound of P* for a Gaussian f.
 
         inverse : of A, damped by √ε
@@ -124,18 +126,18 @@ class Objective:
         slack = _ROUNDING * max(map(abs, parts))
         return sum(parts) - above - slack
 
-    def guess(self, x: Tensor, blurred: Tensor, added: Linear, inner: Tensor) -> float:
-        """What `by_solve` may find at best, from the gradient at x, as if all outputs were seen.
+    def guess(
+        self, x: Tensor, blurred: Tensor, added: Linear, inner: Callable[[Tensor], Tensor]
+    ) -> float:
+        """What `by_solve` may find at best, from the gradient at x.
 
         blurred : A x
-        inner : (*spectrum) of (|C|² + ε)⁻¹, the mean over channels
+        inner : nearly (AᴴA + ε)⁻¹
         """
         q, constant = added
         r = (blurred - self.term.y).where(self.seen, 0)
         force = self.A.H(r) + self.epsilon * x + q
-        torus = self.problem.torus
-        solved = torus.inverse_transform(torus.transform(self.problem.embed(force)) * inner)
-        below = _product(force, self.problem.domain(solved)) / 2
+        below = _product(force, inner(force)) / 2
         linear = _product(q, x)
         value = _squared(r) / 2 + self.epsilon / 2 * _squared(x) + linear + constant
         return value - below

@@ -27,6 +27,7 @@ from .splitting import Bounds
 from .strength import choose_strength
 from .subproblem import part_of
 from .variational import Image, Restorer
+from .varying_grid import Blur, convolution_of
 
 _NOISE_OF_A_DATUM = 1e-4  # of the mean datum: what data without noise are taken to have
 _LEAST_DELTA = 1e-3  # of the mean datum: with less of it ε outweighs Huber's term
@@ -51,13 +52,15 @@ class Answer:
 class Images:
     """Restores images of one operator; what does not depend on the image is made once."""
 
-    def __init__(self, A: Convolution, question: Question) -> None:
+    def __init__(self, A: Blur, question: Question) -> None:
         self.A, self.question = A, question
         self._restorer: Restorer | None = None
 
     def restored(self, y: Tensor, x0: Tensor | None, i: int) -> list[Answer]:
         """Image i of data y (N, c_out, *m), an answer for each strength."""
-        op = self.A.of_sample(i)
+        op: Blur = self.A
+        if isinstance(op, Convolution):
+            op = op.of_sample(i)
         if y.is_complex() and not op.dtype.is_complex:
             op = op.with_weight(op.weight.to(op.dtype.to_complex()))
         q, counts = self.question, self.question.problem.noise_model == "poisson"
@@ -65,7 +68,8 @@ class Images:
         unit = 1.0 if counts else float(unit_of(data.abs().amax()))
         noise_std, outliers = math.nan, q.problem.noise_model == "huber"
         if not counts and (not q.strengths or q.denoise or outliers):
-            noise_std = noise_level(op, data, outliers) if q.noise_std is None else q.noise_std
+            told, convolution = q.noise_std, convolution_of(op)
+            noise_std = noise_level(convolution, data, outliers) if told is None else told
         restorer = self._restorer_of(op)
         mean = float(data.abs().mean()) / unit or 1.0
         std = 0.0 if math.isnan(noise_std) else max(noise_std / unit, _NOISE_OF_A_DATUM * mean)
@@ -86,7 +90,7 @@ class Images:
             return [self._plugged(restorer, image, x, unit, noise_std, i)]
         return self._penalised(restorer, image, x, unit, noise_std, i)
 
-    def _restorer_of(self, op: Convolution) -> Restorer:
+    def _restorer_of(self, op: Blur) -> Restorer:
         if self._restorer is None or self.A.batch_size is not None:
             self._restorer = Restorer(op, self.question.problem)
         return self._restorer

@@ -17,14 +17,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 from torch import Tensor
 
-from ..numerics.checks import check_kind
 from ..numerics.compiled import outside_graphs
-from ..operators.convolution import Convolution
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from .certificate import Restoration, Step
 from .question import (
     MAXITER,
     asked,
+    check_blur,
     checked_callback,
     checked_data,
     checked_penalty,
@@ -32,11 +31,12 @@ from .question import (
     checked_strengths,
 )
 from .solve import restorations
+from .varying_grid import Blur
 
 
 @outside_graphs
 def restoration_path(
-    A: Convolution,
+    A: Blur,
     y: Tensor,
     strengths: Iterable[float],
     *,
@@ -121,7 +121,7 @@ def restoration_path(
     >>> misfits == sorted(misfits)
     True
     """
-    check_kind("A", A, Convolution, "build one with unconv.ConvOperator")
+    check_blur(A)
     y, wanted = checked_data(A, y, noise_model), checked_strengths(strengths)
     order = sorted(range(len(wanted)), key=lambda k: -wanted[k])
     question = asked(

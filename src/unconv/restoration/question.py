@@ -24,12 +24,14 @@ from ..numerics.checks import (
     shown,
 )
 from ..operators.convolution import Convolution
+from ..varying.blur import VaryingBlur
 from .certificate import Step
 from .data_terms import NOISE_MODELS
 from .plug_and_play import Denoiser, Schedule
 from .sliding_dct import sliding_dct
 from .splitting import Bounds
 from .variational import Problem
+from .varying_grid import Blur
 
 PENALTIES = ("tv", "sparse", "hessian")
 PRIORS = (*PENALTIES, "dct")
@@ -110,7 +112,13 @@ def asked(
     )
 
 
-def checked_data(A: Convolution, y: Tensor, noise_model: str) -> Tensor:
+def check_blur(A: object) -> None:
+    """Refuse what is no operator to be undone here."""
+    if not isinstance(A, VaryingBlur):
+        check_kind("A", A, Convolution, "build one with unconv.ConvOperator")
+
+
+def checked_data(A: Blur, y: Tensor, noise_model: str) -> Tensor:
     """y, of which every seen datum is finite, and a count where counts are meant."""
     A._check(y, A.range_shape)
     check_choice("noise_model", noise_model, NOISE_MODELS)
@@ -118,6 +126,10 @@ def checked_data(A: Convolution, y: Tensor, noise_model: str) -> Tensor:
         raise NotImplementedError(
             "restore has no gradient in y or the weight; call it under torch.no_grad(), or use "
             "A.tikhonov(damp), which has."
+        )
+    if y.is_complex() and isinstance(A, VaryingBlur):
+        raise TypeError(
+            "a blur whose psf varies is restored from real data; restore y.real and y.imag."
         )
     y = A._masked(y)
     check_all_finite("y", y, "mark such places with A.observed(mask)")
@@ -290,7 +302,7 @@ def checked_spacing(spacing: object, nd: int) -> tuple[float, ...]:
     )
 
 
-def checked_start(A: Convolution, y: Tensor, x0: object) -> Tensor | None:
+def checked_start(A: Blur, y: Tensor, x0: object) -> Tensor | None:
     """Images to start from."""
     if x0 is None:
         return None

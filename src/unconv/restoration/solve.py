@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 
 from ..inverse.facts import warn_of_accuracy
-from ..numerics.checks import check_kind
 from ..numerics.compiled import outside_graphs
-from ..operators.convolution import Convolution
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from .certificate import Restoration, RestorationCertificate, Step
 from .one_image import Answer, Images
@@ -18,18 +16,20 @@ from .plug_and_play import Schedule
 from .question import (
     Question,
     asked,
+    check_blur,
     checked_callback,
     checked_data,
     checked_start,
     checked_strength,
 )
+from .varying_grid import Blur
 
 _OF_GAP = 0.1  # of gap_tol, that a fixed-point residual must reach
 
 
 @outside_graphs
 def restore(
-    A: Convolution,
+    A: Blur,
     y: Tensor,
     *,
     prior: str | Callable[[Tensor, float], Tensor] = "tv",
@@ -62,7 +62,9 @@ def restore(
 
     Parameters
     ----------
-    A : any convolution: boundaries, strides, channels, one to three axes, `observed` masks
+    A
+        Any convolution: boundaries, strides, channels, one to three axes, `observed` masks; or a
+        blur whose psf varies, `unconv.ProductConvolution` or `unconv.ConvolutionProduct`
     y : (N, *A.range_shape)
     prior
         'tv' : φ(t) = t, total variation; isotropic
@@ -129,7 +131,7 @@ def restore(
     Almeida & Figueiredo, "Deconvolving images with unknown boundaries using the alternating
     direction method of multipliers", IEEE Trans. Image Processing 22 (2013).
     """
-    check_kind("A", A, Convolution, "build one with unconv.ConvOperator")
+    check_blur(A)
     y, tell = checked_data(A, y, noise_model), checked_callback(callback)
     question = asked(
         y,
@@ -153,9 +155,7 @@ def restore(
     return restorations(A, y, checked_start(A, y, x0), question)[0]
 
 
-def restorations(
-    A: Convolution, y: Tensor, x0: Tensor | None, question: Question
-) -> list[Restoration]:
+def restorations(A: Blur, y: Tensor, x0: Tensor | None, question: Question) -> list[Restoration]:
     """What is to be said of checked data, for each strength."""
     images = Images(A, question)
     with torch.no_grad():

@@ -41,6 +41,7 @@ from ..grid.torus import multiply
 from .data_terms import DataTerm
 from .grid_problem import GridProblem
 from .penalties import Penalty
+from .varying_grid import VaryingGrid, VaryingNormal
 
 RELAXATION = 1.8
 """New images are 1.8 of what was found less 0.8 of the last."""
@@ -135,7 +136,7 @@ class Splitting:
         self._on_domain = epsilon if problem.copies else 0.0
         # A strength is shrunk by the same amount whatever it is: r₂ is what grows with it.
         self._threshold = (_SHRUNK * amplitude) ** (2 - penalty.p) / penalty.p
-        self._normal = NormalEquations(problem, penalty.differences.power)
+        self._normal = normal_equations(problem, penalty.differences.power)
         self._changes, self._shares = shares, shares[0]
         self._strength = strength
         self._weigh()
@@ -239,6 +240,13 @@ class Splitting:
     def _seen_prox(self, c: Tensor) -> Tensor:
         """The prox where something was seen; `where` is ten times slower."""
         return torch.lerp(c, self.term.prox(c, self.r1), self._seen)
+
+
+def normal_equations(problem: GridProblem, power: Tensor) -> NormalEquations | VaryingNormal:
+    """(r CᴴC + s DᴴD + rest)⁻¹, to be given its weights."""
+    if isinstance(problem, VaryingGrid):
+        return VaryingNormal(problem, power)
+    return NormalEquations(problem, power)
 
 
 class NormalEquations:

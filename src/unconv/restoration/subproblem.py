@@ -11,11 +11,13 @@ import math
 from torch import Tensor
 
 from ..operators.convolution import Convolution
+from ..varying.blur import VaryingBlur
+from .varying_grid import Blur, convolution_of
 
 _MOST = {1: 2**16, 2: 2**16, 3: 2**18}  # data of one channel by the number of axes: 256², 64³
 
 
-def part_of(op: Convolution, y: Tensor) -> tuple[Convolution, tuple[slice, ...]] | None:
+def part_of(op: Blur, y: Tensor) -> tuple[Blur, tuple[slice, ...]] | None:
     """An operator that pads nothing, and where in y the data are that it explains; None for all.
 
     Parameters
@@ -23,8 +25,9 @@ def part_of(op: Convolution, y: Tensor) -> tuple[Convolution, tuple[slice, ...]]
     op : one kernel
     y : (1, c_out, *m)
     """
-    axes = op.geometry.axes
-    if op.transposed or y[0, 0].numel() <= _MOST[len(axes)]:
+    convolution = convolution_of(op)
+    axes = convolution.geometry.axes
+    if convolution.transposed or y[0, 0].numel() <= _MOST[len(axes)]:
         return None
     inner = []  # first and last + 1 of the outputs that read no padding
     for a in axes:
@@ -40,6 +43,12 @@ def part_of(op: Convolution, y: Tensor) -> tuple[Convolution, tuple[slice, ...]]
         start = (first + last - m) // 2
         places.append(slice(start, start + m))
         sizes.append((m - 1) * a.stride + a.extent)
+    where = (slice(None), *places)
+    if isinstance(op, VaryingBlur):
+        if op.seen is not None and not bool(op.seen[where].any()):
+            return None
+        inside = op.part([p.start for p in places], [p.stop - p.start for p in places])
+        return inside, (slice(None), *where)
     part = Convolution(
         op.taps.detach(),
         sizes,
@@ -47,7 +56,6 @@ def part_of(op: Convolution, y: Tensor) -> tuple[Convolution, tuple[slice, ...]]
         dilation=tuple(a.dilation for a in axes),
         groups=op.geometry.groups,
     )
-    where = (slice(None), *places)
     if op.seen is not None:
         seen = op.seen[where]
         if not bool(seen.any()):

@@ -10,17 +10,17 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
-from ..inverse import InverseOperator, factorize, request_of
+from ..inverse import InverseOperator
 from ..numerics.norms import unit_of
-from ..operators.convolution import Convolution
+from ..varying.inverse import VaryingInverse
 from .certificate import Step
 from .data_terms import DataTerm, Gaussian, Huber, Poisson
 from .differences import differences
 from .gap import Objective
-from .grid_problem import GridProblem
 from .memory import memory_left
 from .penalties import Penalty
 from .splitting import CONSTANT, FALLING, FALLING_ON, FREE, Bounds, Shares, Splitting
+from .varying_grid import Blur, VaryingGrid, convolution_of, damped_inverse, grid_of
 
 EPSILON = 1e-4
 """Of the square of the largest gain: ε of the stated problem."""
@@ -126,19 +126,20 @@ class Restorer:
     problem : what is minimised
     """
 
-    def __init__(self, op: Convolution, problem: Problem) -> None:
-        self._left = memory_left(op, problem.kind, problem.working, problem.memory_limit)
+    def __init__(self, op: Blur, problem: Problem) -> None:
+        same_sizes = convolution_of(op)
+        self._left = memory_left(same_sizes, problem.kind, problem.working, problem.memory_limit)
         A = op.in_double()
         self.unit = float(unit_of(A.weight.abs().amax()))
         self.A, seen = A.with_weight(A.weight / self.unit), A.seen
         self.problem = problem
-        self.grid = GridProblem(self.A, problem.working)
+        self.grid = grid_of(self.A, problem.working)
         spacing = [h / min(problem.spacing) for h in problem.spacing]
-        D = differences(problem.kind, self.A, self.grid.torus, spacing, problem.working)
+        D = differences(problem.kind, same_sizes, self.grid.torus, spacing, problem.working)
         self.penalty = Penalty(D, problem.p, problem.coupled)
         everywhere = torch.ones(1, *A.range_shape, dtype=torch.bool, device=A.device)
         self.seen = everywhere if seen is None else everywhere & seen
-        self._inverse: InverseOperator | None = None
+        self._inverse: InverseOperator | VaryingInverse | None = None
 
     def start(self, y: Tensor) -> Tensor:
         """The mean of the data that each sample of the domain reaches, in a unit that fits them."""
@@ -253,12 +254,11 @@ class Restorer:
                 tell(watch.look(), watch.x)
         return watch.found()
 
-    def inverse(self, tol: float) -> InverseOperator:
+    def inverse(self, tol: float) -> InverseOperator | VaryingInverse:
         """(AᴴA + ε)⁻¹Aᴴ, made once, to be solved with to a tolerance."""
         if self._inverse is None:
             damp = math.sqrt(EPSILON) * self.grid.gain
-            request = request_of(damp, None, 0.0, self._left, _MOST_BOUNDS, tol)
-            self._inverse = factorize(self.A, request)
+            self._inverse = damped_inverse(self.A, damp, self._left, _MOST_BOUNDS, tol)
         if self._inverse.iterates:
             self._inverse.tol = tol
         return self._inverse
@@ -338,10 +338,21 @@ class _Watch:
         self.next_look = taken + math.ceil(steps)
 
     @cached_property
-    def _inner(self) -> Tensor:
+    def _inner(self) -> Callable[[Tensor], Tensor]:
+        """Nearly (AᴴA + ε)⁻¹: as if all outputs were seen, with the mean over channels."""
         grid = self.restorer.grid
+        if isinstance(grid, VaryingGrid):
+            inverse = self.restorer.inverse(_LARGEST_TOL)
+            assert isinstance(inverse, VaryingInverse)  # of such an operator
+            return inverse.estimate
         gram = grid.blocks.abs().double().square().sum((1, 2, 3, 4)) / grid.domain_shape[0]
-        return 1 / (gram.unflatten(0, grid.torus.spectrum_shape) + self.objective.epsilon)
+        solved = 1 / (gram.unflatten(0, grid.torus.spectrum_shape) + self.objective.epsilon)
+
+        def per_frequency(force: Tensor) -> Tensor:
+            spectrum = grid.torus.transform(grid.embed(force)) * solved
+            return grid.domain(grid.torus.inverse_transform(spectrum))
+
+        return per_frequency
 
     def _relative(self, bound: float) -> float:
         if not self.primal > 0:

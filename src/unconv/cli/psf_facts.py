@@ -26,7 +26,7 @@ def estimated_psf(
 def psf_to_undo(
     source: Picture, found: Missing, family: str, light: str, noise_std: float | None, name: str
 ) -> PsfEstimate:
-    """The same, refused where there is none.
+    """The psf read from a picture, which is refused where it shows no blur.
 
     name : of the picture
     """

@@ -24,7 +24,7 @@ from .grid_problem import GridProblem
 Blur = Convolution | VaryingBlur
 """What is restored."""
 
-_FIRST, _STEPS = 10, 3  # of conjugate gradients, from nothing and from the solution before
+_COLD_STEPS, _WARM_STEPS = 10, 3  # of CG: from nothing, and from the last solution
 _BETWEEN_TRUTHS = 20  # solves in which rounding may gather
 
 
@@ -114,10 +114,10 @@ class VaryingNormal:
 
     def solve(self, B: Tensor) -> Tensor:
         """The spectrum of v for that of b."""
-        V, steps = B * self.guess, _FIRST
+        V, steps = B * self.guess, _COLD_STEPS
         NV = None
         if self._last is not None:
-            (V, NV), steps = self._last, _STEPS
+            (V, NV), steps = self._last, _WARM_STEPS
         if NV is None or self._solved % _BETWEEN_TRUTHS == 0:
             NV = self._times(V)
         R = B - NV

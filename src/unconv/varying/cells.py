@@ -33,7 +33,10 @@ from torch import Tensor
 from ..grid.fft import fast_size
 from .weights import Weights
 
-_SAMPLES, _MARGINS = 2**15, 8  # of a cell, for the cache, but at least so many times its margin
+_CELL_SAMPLES, _MARGINS = (
+    2**15,
+    8,
+)  # of a cell, for the cache, but at least so many times its margin
 
 
 class Cell(NamedTuple):
@@ -121,7 +124,7 @@ def _cut(weights: Weights, margins: tuple[int, ...], like: Tensor) -> Iterator[C
     nd = len(margins)
     lines = []
     for d in range(nd):
-        longest = max(round(_SAMPLES ** (1 / nd)), _MARGINS * margins[d])
+        longest = max(round(_CELL_SAMPLES ** (1 / nd)), _MARGINS * margins[d])
         lines.append(_segments(weights.used(d), margins[d], longest))
     for box in itertools.product(*lines):
         first, last = zip(*box, strict=True)

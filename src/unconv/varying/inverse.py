@@ -37,7 +37,7 @@ from .local_inverses import Preconditioner
 TOL = 1e-6
 """Error bound to reach, if nothing else is said."""
 
-_MOST = 20_000
+_MOST_ITERATIONS = 20_000
 _ULPS = 16 * torch.finfo(torch.float64).eps  # that a product with A loses at most, of ‖|A|‖‖x‖
 
 
@@ -138,7 +138,7 @@ class VaryingInverse(LinearOperator):
             return self._asked
         κ = float(self.norm) * self.unit / self.damp
         needed = math.ceil(max(1.0, κ / 2 * math.log(max(math.e, 2 / self.tol))))
-        return min(4 * needed + 50, _MOST)
+        return min(4 * needed + 50, _MOST_ITERATIONS)
 
     @property
     def dtype(self) -> torch.dtype:

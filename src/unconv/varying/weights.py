@@ -17,7 +17,7 @@ from ..numerics.checks import (
 
 INTERPOLATIONS = ("linear", "smooth")
 
-_ROUNDED = 1e-4  # by which given weights may miss one: sums of half precision
+_SUM_ROUNDED = 1e-4  # by which given weights may miss one: sums of half precision
 
 
 class Weights:
@@ -175,7 +175,7 @@ def checked_weights(weights: object, count: int, sizes: tuple[int, ...], of: str
         )
     total = w.sum(0)
     worst = float((total - 1).abs().max())
-    if worst > _ROUNDED:
+    if worst > _SUM_ROUNDED:
         raise ValueError(
             f"weights must add up to 1 at every sample, and miss it by {worst:.2g}; divide them by "
             "weights.sum(0)."

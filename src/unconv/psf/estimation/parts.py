@@ -48,7 +48,7 @@ class Parts:
 
     @cached_property
     def _models(self) -> list[tuple[Cells, SceneModel, float]]:
-        """Of each quarter its scenes, and the loss without a blur."""
+        """Each quarter's cells and scene, and its loss without a blur."""
         H, W = (n // 2 for n in self._plane.shape)
         if min(H, W) < _SMALLEST_QUARTER:
             return []

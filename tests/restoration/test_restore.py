@@ -440,12 +440,50 @@ def test_every_look_is_told():
 def test_too_few_iterations_are_said(noise_model, maxiter):
     A, _, y = picture()
     y = torch.poisson(30 * y.clamp(min=0)) if noise_model == "poisson" else y
-    with pytest.warns(AccuracyWarning, match="raise maxiter or gap_tol"):
+    with pytest.warns(AccuracyWarning, match="raise maxiter"):
         found = restore(A, y, noise_model=noise_model, strength=1e-3, maxiter=maxiter)
     assert found.certificate.iterations.tolist() == [maxiter]
     assert not bool(found.certificate.converged)
     assert "stopped after" in found.certificate.advice
     assert bool(found.solution.isfinite().all())
+
+
+def counts_of_a_bar(background: float = 0.0) -> tuple[ConvOperator, Tensor]:
+    """Some 100 counts at most, of a bar in the dark whose surroundings are unknown."""
+    A, x, _ = picture()
+    return A, torch.poisson(60 * A(x) + background, torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("noise_model", ["gaussian", "huber", "poisson"])
+def test_epsilon_of_the_iteration_is_that_of_the_problem(noise_model):
+    """The grid has more places than the data, and is zero there: no part of their mean."""
+    A, y = counts_of_a_bar()
+    asked = {"noise_model": noise_model, "strength": 0.1, "nonnegative": True, "noise_std": 3.0}
+    _, certificate, _, _ = restore(A, y, gap_tol=1e-5, maxiter=3000, **asked)
+    curvature = 1 / float(y.mean()) if noise_model == "poisson" else 1.0
+    assert float(certificate.epsilon) == pytest.approx(1e-4 * curvature)  # the gain is the sum, 1
+    assert float(certificate.gap) <= 1e-4
+
+
+def test_an_infinite_objective_has_not_converged():
+    A, y = counts_of_a_bar()
+    asked = {"noise_model": "poisson", "strength": 0.1, "gap_tol": 1e-2}
+    with pytest.warns(AccuracyWarning, match="ask for nonnegative=True"):
+        found = restore(A, y, **asked)
+    assert float(found.certificate.objective) == math.inf
+    assert not bool(found.certificate.converged)
+    assert bool(restore(A, y, nonnegative=True, **asked).certificate.converged)
+
+
+@pytest.mark.parametrize("near", [True, False])
+def test_advice_is_of_what_ended_the_iteration(near):
+    A, y = counts_of_a_bar()
+    asked = {"noise_model": "poisson", "nonnegative": True, "maxiter": 3000}
+    found = restore(A, y, strength=0.1 if near else 1e-5, **asked).certificate
+    assert bool(found.converged)
+    assert (float(found.gap) <= found.gap_tol) == near
+    assert ("proven" in found.advice) == near
+    assert ("fixed-point residual" in found.advice) != near
 
 
 # --- denoisers

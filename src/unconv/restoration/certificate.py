@@ -41,7 +41,8 @@ class RestorationCertificate:
     residual : fixed-point residual: how far an iteration moves what the next depends on, relative
         to its size; NaN where the gap decided
     iterations, solves : numbers of iterations, and of exact solves for the bound
-    converged : whether gap ≤ gap_tol, or where no bound is known residual ≤ gap_tol/10
+    converged : whether gap ≤ gap_tol; or, for counts, outliers and p < 1, of which the bound may be
+        far off or unknown, whether residual ≤ gap_tol/10 and the objective is finite
     gap_tol : float, as asked for
     epsilon : ε of the problem, in the unit of AᴴA; 0 for a denoiser
     noise_std : (N,) standard deviation of the noise that was told or found, NaN where none was used

@@ -190,10 +190,16 @@ def _certificate(answers: Sequence[Answer], question: Question) -> RestorationCe
     known = objective.isfinite() & bound.isfinite()
     gap = torch.where(known, (objective - bound).clamp(min=0) / objective, torch.inf)
     gap = torch.where(objective == 0, 0.0, gap)  # nothing is less
-    converged = (gap <= tol) | (residual <= _OF_GAP * tol)
+    converged = (gap <= tol) | ((residual <= _OF_GAP * tol) & ~objective.isposinf())
     if plugged:
         converged = torch.ones_like(converged)
     iterations = torch.tensor([a.iterations for a in answers], dtype=torch.long)
+    if not answers:
+        advice = "no image"
+    elif plugged:
+        advice = _advice_of_denoiser(residual)
+    else:
+        advice = _advice(objective, gap, residual, converged, iterations, tol)
     return RestorationCertificate(
         method="plug-and-play" if plugged else "splitting",
         objective=objective,
@@ -206,31 +212,40 @@ def _certificate(answers: Sequence[Answer], question: Question) -> RestorationCe
         gap_tol=tol,
         epsilon=_column([a.epsilon for a in answers]),
         noise_std=_column([a.noise_std for a in answers]),
-        advice=_advice(gap, residual, converged, iterations, plugged),
+        advice=advice,
+    )
+
+
+def _advice_of_denoiser(residual: Tensor) -> str:
+    return (
+        "a denoiser minimises nothing known, so nothing is proven; the last step moved the "
+        f"image by {float(residual.amax()):.1e} of its size"
     )
 
 
 def _advice(
-    gap: Tensor, residual: Tensor, converged: Tensor, iterations: Tensor, plugged: bool
+    objective: Tensor,
+    gap: Tensor,
+    residual: Tensor,
+    converged: Tensor,
+    iterations: Tensor,
+    tol: float,
 ) -> str:
-    if not len(gap):
-        return "no image"
-    if plugged:
-        return (
-            "a denoiser minimises nothing known, so nothing is proven; the last step moved the "
-            f"image by {float(residual.amax()):.1e} of its size"
-        )
     if bool(converged.all()):
-        worst = float(gap.amax())
-        if worst < torch.inf:
-            return f"the objective is proven to be within {worst:.1e} of the least"
-        return f"no bound is known; the fixed-point residual is {float(residual.amax()):.1e}"
+        if bool((gap <= tol).all()):
+            return f"the objective is proven to be within {float(gap.amax()):.1e} of the least"
+        by_residual = float(residual[gap > tol].amax())
+        return f"no near bound is known; the fixed-point residual is {by_residual:.1e}"
+    begun = f"stopped after {int(iterations.amax()):,} iterations with"
+    if bool(objective.isposinf().any()):
+        return (
+            f"{begun} a mean count below zero at a datum, where the objective is infinite: ask for "
+            "nonnegative=True, tell the background, or raise maxiter"
+        )
     short = float(gap[~converged].amax())
     what = (
         f"a duality gap of {short:.1e}"
         if short < torch.inf
         else (f"a fixed-point residual of {float(residual[~converged].amax()):.1e}")
     )
-    return (
-        f"stopped after {int(iterations.amax()):,} iterations with {what}: raise maxiter or gap_tol"
-    )
+    return f"{begun} {what}: raise maxiter or gap_tol"

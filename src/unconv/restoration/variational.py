@@ -193,7 +193,7 @@ class Restorer:
             self.penalty_of(amplitude),
             strength,
             image.bounds,
-            self.epsilon(term),
+            self.epsilon(self.term(image)),  # that of the problem: a grid has more places than data
             amplitude,
             start,
             shares,
@@ -318,7 +318,8 @@ class _Watch:
             self.bound = max(self.bound, self.objective.fenchel(self.run.multipliers))
         self.residual = self.run.fixed_point_residual()
         gap = self._relative(self.bound)
-        self.done = gap <= self.tol or self.residual <= _OF_GAP * self.tol
+        settled = self.residual <= _OF_GAP * self.tol and self.primal < math.inf
+        self.done = gap <= self.tol or settled
         self._plan(self.residual, _OF_GAP * self.tol)
         return gap
 

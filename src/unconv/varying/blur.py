@@ -41,7 +41,7 @@ PADDING_MODES = ("zeros", "circular")
 class VaryingBlur(LinearOperator):
     """What both expansions share; `ProductConvolution` documents the parameters."""
 
-    weight: Tensor  # (C or 1, T, *k), the psfs
+    weight: Tensor  # (C or 1, P, *k), the psfs
     shares: Weights
     seen: Tensor | None
     product_first: bool
@@ -228,7 +228,7 @@ class VaryingBlur(LinearOperator):
         return self._made_of(self.weight, seen)
 
     def with_weight(self, weight: Tensor) -> Self:
-        """The operator with other psfs of the same shape, (C or 1, T, *k)."""
+        """The operator with other psfs of the same shape, (C or 1, P, *k)."""
         return self._made_of(weight, self.seen)
 
     def in_double(self) -> Self:
@@ -304,7 +304,7 @@ class VaryingBlur(LinearOperator):
 
 
 def _checked_psfs(psfs: object, nd: int, grid_axes: int) -> tuple[Tensor, tuple[int, ...]]:
-    """(C or 1, T, *k), and the sizes of the grid."""
+    """(C or 1, P, *k), and the sizes of the grid."""
     h = check_real_tensor("psfs", psfs)
     expected = grid_axes + nd
     if h.ndim not in (expected, expected + 1) or 0 in h.shape:

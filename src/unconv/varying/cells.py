@@ -78,7 +78,7 @@ class Cells:
 
     Parameters
     ----------
-    taps : (C or 1, T, *k) real, h
+    taps : (C or 1, P, *k) real, h
     weights : w
     """
 
@@ -137,7 +137,7 @@ def _cut(weights: Weights, margins: tuple[int, ...], like: Tensor) -> Iterator[C
 def _segments(used: Tensor, margin: int, longest: int) -> list[tuple[int, int]]:
     """Where an axis is cut: at the ends of the weights, but for cuts that would cost.
 
-    used : (T, n) bool, whether a psf has weight at a sample
+    used : (P, n) bool, whether a psf has weight at a sample
     longest : samples of a cell that is not cut further
     """
     n = used.shape[1]

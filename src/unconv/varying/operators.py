@@ -118,8 +118,8 @@ class ProductConvolution(_Doors):
         data y, increasing, 0 for the first sample.  Beyond the outermost nodes the psf is theirs.
     input_shape
         Spatial sizes of the scene x; with padding='valid' k − 1 more than those of the data.
-    weights : (T, *sizes of the scene), >= 0 and with sum 1 over the first axis
-        In the place of nodes, which are None then; psfs are (T, *k), or (C, T, *k).
+    weights : (P, *sizes of the scene), >= 0 and with sum 1 over the first axis
+        In the place of nodes, which are None then; psfs are (P, *k), or (C, P, *k).
     padding
         'valid': data that the scene's surroundings do not reach, which are thereby unknown;
         'same': data of the sizes of the scene.
@@ -132,7 +132,7 @@ class ProductConvolution(_Doors):
 
     Attributes
     ----------
-    weight : (C or 1, T, *k), the psfs
+    weight : (C or 1, P, *k), the psfs
 
     Raises
     ------
@@ -178,12 +178,12 @@ class ConvolutionProduct(_Doors):
     ----------
     psfs, nodes, input_shape, padding, padding_mode, channels, interpolation
         As in `ProductConvolution`.
-    weights : (T, *sizes of the data), >= 0 and with sum 1 over the first axis
-        In the place of nodes, which are None then; psfs are (T, *k), or (C, T, *k).
+    weights : (P, *sizes of the data), >= 0 and with sum 1 over the first axis
+        In the place of nodes, which are None then; psfs are (P, *k), or (C, P, *k).
 
     Attributes
     ----------
-    weight : (C or 1, T, *k), the psfs
+    weight : (C or 1, P, *k), the psfs
 
     Raises
     ------

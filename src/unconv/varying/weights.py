@@ -77,7 +77,7 @@ class Weights:
         return Weights(found)
 
     def mean(self) -> Tensor:
-        """The share that each psf has of all samples, (T,)."""
+        """The share that each psf has of all samples, (P,)."""
         return _outer([f.flatten(1).mean(1, keepdim=True) for f in self.factors]).flatten()
 
     def _pairs(self) -> Iterator[tuple[Tensor, range]]:

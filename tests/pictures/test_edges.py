@@ -16,7 +16,7 @@ from unconv.parameter_choice.whittle import PictureSpectra
 from unconv.pictures import blur, deblur
 from unconv.pictures.edges import is_nearly_white, seen_noise
 
-from ..helpers import F64, assert_says
+from ..helpers import F64, assert_says, relative
 
 N = 80
 K = psf.disk(2.5)
@@ -86,6 +86,18 @@ def test_missing_pixels_and_bounds():
     assert not bool(found.residual[:, ~seen].any())
 
 
+@pytest.mark.parametrize("prior", ["tv", "dct"])
+def test_colours_of_a_jpeg_keep_their_sign(prior):
+    """Chrominances are negative in half of all pictures: they are light of no channel."""
+    colours = torch.cat([Y, 0.6 * Y, 0.1 * Y])  # red
+    jpeg = [JpegRounding(torch.full((8, 8), 1 / 255, dtype=F64))] * 3
+    free = deblur(colours, K, prior=prior, jpeg=jpeg)
+    bound = deblur(colours, K, prior=prior, jpeg=jpeg, nonnegative=True)
+    assert float(bound.planes.min()) >= 0
+    assert float(bound.scene.planes.min()) >= 0
+    assert relative(bound.planes, free.planes) < 0.02
+
+
 def test_counts():
     y = torch.poisson(200 * blur(X, K, boundary="circular"), torch.Generator().manual_seed(0)) / 200
     found = deblur(y, K, prior="tv", noise_model="poisson", counts=200, nonnegative=True)
@@ -147,11 +159,23 @@ def test_one_level_for_noise_of_any_colour():
         ({"prior": "tv", "boundary": "reflect"}, ("does not serve", "use prior='damp'")),
         ({"noise_model": "laplace"}, ("'gaussian', 'poisson'",)),
         ({"counts": 0.0}, ("counts=0.0", "> 0")),
+        (
+            {"planes": Y - 0.3, "noise_model": "poisson", "counts": 200},
+            ("counts must be >= 0", "got -", "add what was subtracted"),
+        ),
+        (
+            {
+                "planes": Y.expand(3, N, N),
+                "noise_model": "poisson",
+                "jpeg": [JpegRounding(torch.ones(8, 8))] * 3,
+            },
+            ("for counts, and a JPEG in colour", "chrominances", "'gaussian'"),
+        ),
     ],
 )
 def test_refusals(options, says):
     with pytest.raises(ValueError, match=re.escape(says[0])) as error:
-        deblur(Y, K, **options)
+        deblur(**{"planes": Y, "psf": K} | options)
     assert_says(error, *says)
 
 

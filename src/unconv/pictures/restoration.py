@@ -197,10 +197,12 @@ def deblur(
         'discrepancy' or 'sure' (`unconv.parameter_choice.choose_damp`), applied to the circular
         operator of the same psf and the picture faded out towards its edges.
     strength : of 'tv', 'sparse', 'hessian' and 'dct', as in `unconv.restore`
-    nonnegative : whether no pixel may be below zero, for the same
+    nonnegative
+        Whether no pixel may be below zero, for the same; of a JPEG in colour the luminance, and
+        colours that come out below zero are set to it
     noise_model
         'gaussian', or 'poisson' where the noise is that of counted photons, for 'dct', 'tv',
-        'sparse' and 'hessian'
+        'sparse' and 'hessian'; not of a JPEG in colour, which holds no counts
     counts : photons of a pixel of 1, for 'poisson': 255 for the values of an 8-bit file, say
     boundary
         What lies outside the picture: itself again ('circular'), black ('zeros'), its mirror image
@@ -261,6 +263,8 @@ def deblur(
     kernel, say = psf.to(planes), progress or (lambda step, fraction: None)
     chosen = chosen_prior(prior, damp, boundary, planes, seen)
     edges = edges_of(prior, chosen, strength, nonnegative, noise_model, counts, keep_partial)
+    if edges is not None and edges.counts is not None:
+        _check_counts(edges.counts * planes[:, seen], jpeg)
     need = memory_needed(planes, kernel, boundary=boundary, prior=chosen, tol=tol)
     check_memory(need, check_memory_limit(memory_limit))
     if chosen == "damp":
@@ -319,6 +323,23 @@ def _check_jpeg(jpeg: Sequence[JpegRounding], planes: int) -> None:
         raise ValueError(
             f"jpeg has the rounding of {len(jpeg)} components and the picture {planes} planes; a "
             "JPEG has 1 or 3 of both."
+        )
+
+
+def _check_counts(counts: Tensor, jpeg: Sequence[JpegRounding] | None) -> None:
+    """Refuse what no photons were counted in.
+
+    counts : (C, number of seen pixels)
+    """
+    if jpeg is not None and len(jpeg) > 1:
+        raise ValueError(
+            "noise_model='poisson' is for counts, and a JPEG in colour holds luminance and "
+            "chrominances; take a file of the counts (TIFF, PNG, NPY, FITS), or 'gaussian'."
+        )
+    if bool((counts < 0).any()):
+        raise ValueError(
+            f"counts must be >= 0 for noise_model='poisson', got {float(counts.min()):.3g}; add "
+            "what was subtracted from them, or use noise_model='gaussian'."
         )
 
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -372,10 +372,14 @@ def _with_edges(
         if new and new[-1].partial:  # whoever interrupts wants an end
             new.append(Sharpened(c, None, math.nan, True))
         else:
-            new.append(sharpened(c, seen, q.psf, q.boundary, edges, q.say, q.memory_limit))
+            # the chrominances of a JPEG, its second part and third, have either sign
+            own = replace(edges, nonnegative=edges.nonnegative and not new)
+            new.append(sharpened(c, seen, q.psf, q.boundary, own, q.say, q.memory_limit))
     if all(one.certificate is None and not one.partial for one in new):
         return answer
     whole, scene, residual = _composed(planes, border, [one.component for one in new], q)
+    if edges.nonnegative and len(new) > 1:  # together they may make a colour below zero
+        whole, scene = whole.clamp(min=0), scene._replace(planes=scene.planes.clamp(min=0))
     return answer._replace(planes=whole, scene=scene, residual=residual, sharpened=tuple(new))
 
 

@@ -54,18 +54,18 @@ def page(site):
         assert server.close()
 
 
-def expect(page, selector: str):
+def assert_on(page, selector: str):
     return playwright.expect(page.locator(selector))
 
 
 def settled(page) -> None:
-    expect(page, "#status").to_have_text(re.compile("^Restored with"))
+    assert_on(page, "#status").to_have_text(re.compile("^Restored with"))
 
 
 def test_the_page_shows_before_and_after(page):
-    expect(page, "#after").to_be_visible()
-    expect(page, "#name").to_have_text("y.png")
-    expect(page, "#command").to_have_text(re.compile("--psf disk:3$"))
+    assert_on(page, "#after").to_be_visible()
+    assert_on(page, "#name").to_have_text("y.png")
+    assert_on(page, "#command").to_have_text(re.compile("--psf disk:3$"))
     settled(page)
     assert not page.complaints
 
@@ -75,21 +75,21 @@ def test_a_slider_moves_the_psf(page):
     page.focus("#slider-0")
     for _ in range(20):
         page.keyboard.press("ArrowLeft")
-    expect(page, "#after").not_to_have_attribute("src", before)
+    assert_on(page, "#after").not_to_have_attribute("src", before)
     radius = page.input_value("#number-0")
     assert float(radius) < 3
-    expect(page, "#command").to_have_text(re.compile(f"--psf disk:{radius}$"))
+    assert_on(page, "#command").to_have_text(re.compile(f"--psf disk:{radius}$"))
     settled(page)
 
 
 def test_the_evidence_tells_the_radius_and_is_taken(page):
     take = ".best button"
-    expect(page, take).to_be_visible()
+    assert_on(page, take).to_be_visible()
     best = float(page.text_content(take).split()[1])
     assert abs(best - 2) < 0.15
     page.click(take)
-    expect(page, take).to_be_disabled()
-    expect(page, "#command").to_have_text(re.compile(f"--psf disk:{best:g}$"))
+    assert_on(page, take).to_be_disabled()
+    assert_on(page, "#command").to_have_text(re.compile(f"--psf disk:{best:g}$"))
     settled(page)
 
 
@@ -101,11 +101,11 @@ def test_the_divider_is_dragged(page):
     page.mouse.move(200, y, steps=5)
     page.mouse.up()
     box = page.locator("#stage").bounding_box()
-    expect(page, "#divider").to_have_attribute("aria-valuenow", str(round(20000 / box["width"])))
+    assert_on(page, "#divider").to_have_attribute("aria-valuenow", str(round(20000 / box["width"])))
     page.focus("#divider")
     page.keyboard.press("ArrowRight")
     value = str(round(20000 / box["width"] + 2))
-    expect(page, "#divider").to_have_attribute("aria-valuenow", value)
+    assert_on(page, "#divider").to_have_attribute("aria-valuenow", value)
 
 
 def test_it_is_zoomed_and_moved(page):
@@ -113,7 +113,7 @@ def test_it_is_zoomed_and_moved(page):
     page.mouse.move(300, 300)
     for _ in range(4):
         page.mouse.wheel(0, -300)
-    expect(page, "#zoom").not_to_have_text(whole)
+    assert_on(page, "#zoom").not_to_have_text(whole)
     left = page.locator("#before").bounding_box()["x"]
     page.mouse.down()
     page.mouse.move(340, 320, steps=4)
@@ -123,32 +123,32 @@ def test_it_is_zoomed_and_moved(page):
 
 def test_a_prior_with_a_strength(page):
     page.select_option("#prior", "tv")
-    expect(page, "#status").to_have_text(re.compile("^Restored with tv"))
-    expect(page, "#weight-value").not_to_have_text("auto")
+    assert_on(page, "#status").to_have_text(re.compile("^Restored with tv"))
+    assert_on(page, "#weight-value").not_to_have_text("auto")
     page.focus("#weight")
     page.keyboard.press("ArrowRight")
-    expect(page, "#weight-auto").not_to_be_checked()
+    assert_on(page, "#weight-auto").not_to_be_checked()
     settled(page)
 
 
 def test_motion_has_two_sliders_with_evidence_each(page):
     page.select_option("#prior", "wiener")
     page.click("text=motion")
-    expect(page, ".parameter").to_have_count(2)
-    expect(page, ".best button").to_have_count(2)
+    assert_on(page, ".parameter").to_have_count(2)
+    assert_on(page, ".best button").to_have_count(2)
     settled(page)
 
 
 def test_the_command_is_copied(page):
     page.click("#copy")
-    expect(page, "#copy").to_have_text("Copied")
+    assert_on(page, "#copy").to_have_text("Copied")
     copied = page.evaluate("() => navigator.clipboard.readText()")
     assert copied == page.text_content("#command")
 
 
 def test_the_picture_is_saved(page, site):
     page.click("#save")
-    expect(page, "#saved").to_have_text("Saved x.png. ")
+    assert_on(page, "#saved").to_have_text("Saved x.png. ")
     assert site.command.saved[-1].family == "motion"
 
 

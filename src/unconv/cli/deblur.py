@@ -130,8 +130,8 @@ def deblur(
 
     NaN, bad and saturated pixels are missing data and come out restored.
 
-    Examples: unconv deblur blurred.png -o sharp.png --psf motion:15,30
-    unconv deblur blurred.jpg -o sharp.jpg --psf motion:auto
+    Example: unconv deblur blurred.png -o sharp.png --psf motion:15,30, or motion:auto where length
+    and angle are not known.
     """
     wanted_damp, most_bytes = None if damp is None else _damp(damp), parse_memory(memory_limit)
     many = len(picture) > 1 or is_folder(output)

@@ -21,7 +21,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from scipy.special import gamma, kv
 from torch import Tensor
 from torch.nn.functional import conv2d
 
@@ -88,6 +87,8 @@ def _gaussian(values: Tensor, fy: Tensor, fx: Tensor) -> Tensor:
 
 
 def _moffat(values: Tensor, fy: Tensor, fx: Tensor) -> Tensor:
+    from scipy.special import gamma, kv  # takes a while to load
+
     fwhm, beta = values[:, :1], values[:, 1:]
     x = (math.pi * fwhm / torch.sqrt(2 ** (1 / beta) - 1) * torch.hypot(fy, fx)).clamp(min=1e-4)
     t, nu = x.double().numpy(), beta.double().numpy() - 1

@@ -58,7 +58,7 @@ def test_refusals_of_estimate(tmp_path: Path):
     picture = blurred(tmp_path / "y.png", psf.disk(3.6))
     command = "psf", "estimate", picture
     fail(tmp_path, 2, *command, "--family", "disc", says=("family='disc'", "the nearest is 'disk'"))
-    fail(tmp_path, 3, *command, "-o", tmp_path / "p.png", says=("end it in .npy",))
+    fail(tmp_path, 3, *command, "-o", tmp_path / "p.png", says=("is written to .npy .fits",))
     fail(tmp_path, 2, *command, "--noise-std", 5, says=("drowns the picture",))
     Image.fromarray(np.full((40, 40), 255, np.uint8)).save(tmp_path / "white.png")
     fail(tmp_path, 2, "psf", "estimate", tmp_path / "white.png", says=("even",))

@@ -166,8 +166,8 @@ def test_psfs():
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        (np.ones(5), "two axes"),
-        (np.ones((0, 3)), "two axes"),
+        (np.ones(5), "2-D grey array or a 3-D volume"),
+        (np.ones((0, 3)), "2-D grey array or a 3-D volume"),
         (np.full((3, 3), np.nan), "NaN"),
         (np.zeros((3, 3)), "positive"),
         (-np.ones((3, 3)), "positive"),

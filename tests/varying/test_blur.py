@@ -84,7 +84,7 @@ def test_many_cells(by_source):
             torch.linspace(0, a - 9, g, dtype=torch.float64) for a, g in zip(n, grid, strict=True)
         )
         A = KINDS[by_source](psfs, nodes, n)
-        assert len(A._cells.cells) > 1
+        assert len(A._cells_in(A.dtype).cells) > 1
         assert dot_test(A) < 1e-13
         o = tuple(draw.randrange(m) for m in A.range_shape[1:])
         w = A.shares.block([slice(None)] * 2)[1]
@@ -171,7 +171,8 @@ def test_costs_do_not_grow_with_the_grid():
     for g in (3, 9, 25):
         psfs = torch.rand(g, g, 5, 5)
         nodes = (torch.linspace(0, 255, g),) * 2
-        cells = ProductConvolution(psfs, nodes, (256, 256), padding="same")._cells.cells
+        cells = ProductConvolution(psfs, nodes, (256, 256), padding="same")
+        cells = cells._cells_in(cells.dtype).cells
         counts.append(
             sum((len(cell.active) + 1) * cell.grid[0] * cell.grid[1] for cell in cells) / 256**2
         )
@@ -221,3 +222,14 @@ def test_both_are_at_the_top():
     assert unconv.ProductConvolution is unconv.varying.ProductConvolution
     assert {"ProductConvolution", "ConvolutionProduct", "varying"} <= set(dir(unconv))
     assert len(set(itertools.chain(unconv.varying.__all__))) == 3
+
+
+def test_a_precision_is_prepared_once():
+    psfs = torch.rand(3, 5)
+    A = ProductConvolution(psfs, (torch.tensor([0.0, 6, 13]),), (18,))
+    x = torch.rand(2, 1, 18, dtype=torch.float64)
+    y = A(x)
+    prepared = A._cells_in(torch.float64)
+    torch.testing.assert_close(y, A.in_double()(x), rtol=1e-14, atol=0)
+    A(x)
+    assert A._cells_in(torch.float64) is prepared

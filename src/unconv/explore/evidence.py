@@ -14,16 +14,14 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from ..parameter_choice.noise_models import JpegRounding
-from ..parameter_choice.whittle import Fit, Periodogram, PictureSpectra
+from ..parameter_choice.whittle import Fit, Periodogram, PictureSpectra, tiles
 from ..pictures.components import parts_of
 from .choice import Parameter
 
 _EVIDENCE_TILE = 256  # samples along a side
-_EVIDENCE_TILES = 3  # along an axis, at most
 _CURVE_POINTS = 25  # along a slider
 _HALVINGS = 3  # around the best of them, on both sides
 
@@ -52,7 +50,7 @@ class Reading:
 
     def __init__(self, planes: Tensor, jpeg: Sequence[JpegRounding] | None) -> None:
         part, self._rounding = parts_of(planes, jpeg)[0]
-        self._data = Periodogram(_spread(part), planes.new_ones(1, 1))
+        self._data = Periodogram(tiles(part, _EVIDENCE_TILE), planes.new_ones(1, 1))
         self._spectra: dict[bytes, PictureSpectra] = {}
 
     def spectra(self, psf: Tensor) -> PictureSpectra:
@@ -94,15 +92,3 @@ def curve_along(
     greatest = max(found.values())
     values = sorted(found)
     return Curve(values, [found[v] - greatest for v in values])
-
-
-def _spread(planes: Tensor) -> Tensor:
-    """(N, h, w): tiles of all planes (C, H, W), spread over the picture."""
-    parts = planes
-    for axis in (-2, -1):
-        n = planes.shape[axis]
-        if n > _EVIDENCE_TILE:
-            count = min(_EVIDENCE_TILES, -(-n // _EVIDENCE_TILE))
-            starts = [round(i * (n - _EVIDENCE_TILE) / (count - 1)) for i in range(count)]
-            parts = torch.cat([parts.narrow(axis, start, _EVIDENCE_TILE) for start in starts])
-    return parts

@@ -30,12 +30,8 @@ from .matching import (
 )
 from .problem import Size
 
-_LEAST_DAMP, _MOST_DAMP, _DAMPS, _REFINED = (
-    1e-6,
-    1e1,
-    15,
-    20,
-)  # damps by Σ|a|, and how many are tried
+_LEAST_DAMP, _MOST_DAMP = 1e-6, 1e1  # by Σ|a|
+_DAMPS, _REFINED = 15, 20  # that are tried, and around the best of them
 
 
 @outside_graphs

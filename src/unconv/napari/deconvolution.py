@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..doors import ConvOperator
 from ..pictures import deblur
-from ..psf import disk, gaussian, motion
+from ..psf import disk, gaussian, measured, motion
 from ..restoration import Step, restore, richardson_lucy
 
 Array = npt.NDArray[Any]
@@ -98,17 +98,7 @@ def psf_of_family(family: str, numbers: tuple[float, ...], sigma_z: float = 0.0)
 
 def psf_of_array(values: Array) -> Tensor:
     """A measured psf of two or three axes, as float64 with sum 1."""
-    psf = torch.from_numpy(np.asarray(values, dtype=np.float64).copy())
-    if psf.ndim not in (2, 3) or psf.numel() == 0:
-        raise ValueError(
-            f"the psf has the shape {tuple(psf.shape)}; choose a layer with two axes (for planes) "
-            "or three (for volumes)."
-        )
-    if not bool(psf.isfinite().all()):
-        raise ValueError("the psf holds NaN or Inf; replace them.")
-    if float(psf.sum()) <= 1e-12 * float(psf.abs().sum()):
-        raise ValueError("the psf must sum to a positive number; take its background off.")
-    return psf / psf.sum()
+    return measured(torch.from_numpy(np.asarray(values, dtype=np.float64).copy()))
 
 
 def deconvolve(

@@ -107,12 +107,12 @@ class Periodogram:
     """
 
     def __init__(self, planes: Tensor, psf: Tensor) -> None:
-        tiles = _tiles(planes)
-        self.sizes = h, w = tuple(tiles.shape[-2:])
-        self.degrees = len(tiles)
+        parts = tiles(planes)
+        self.sizes = h, w = tuple(parts.shape[-2:])
+        self.degrees = len(parts)
         window = hann(h, planes)[:, None] * hann(w, planes)
         weight = window.square() / (h * w)
-        detail = tiles - (tiles * weight).sum((-2, -1), keepdim=True)
+        detail = parts - (parts * weight).sum((-2, -1), keepdim=True)
         self.variance = float((detail.square() * weight).sum((-2, -1)).mean())
         self.power = torch.fft.rfft2(detail * window).abs().square().mean(0) / (h * w)
         self.fy = torch.fft.fftfreq(h, dtype=torch.float64, device=planes.device)
@@ -322,15 +322,15 @@ def likelihood(power: Tensor, v: Tensor, degrees: float) -> tuple[Tensor, Tensor
     return v.log() + weight * torch.log1p(t), 1 - weight * t / (1 + t)
 
 
-def _tiles(planes: Tensor) -> Tensor:
-    """(N, h, w): all colours of the picture, or of tiles spread over it."""
+def tiles(planes: Tensor, side: int = _TILE) -> Tensor:
+    """(N, h, w): all colours of the picture (C, H, W), or of tiles of a side spread over it."""
     parts = planes
     for axis in (-2, -1):
         n = planes.shape[axis]
-        if n > _TILE:
-            count = min(_TILES, -(-n // _TILE))
-            starts = [round(i * (n - _TILE) / (count - 1)) for i in range(count)]
-            parts = torch.cat([parts.narrow(axis, start, _TILE) for start in starts])
+        if n > side:
+            count = min(_TILES, -(-n // side))
+            starts = [round(i * (n - side) / (count - 1)) for i in range(count)]
+            parts = torch.cat([parts.narrow(axis, start, side) for start in starts])
     return parts
 
 

@@ -66,7 +66,7 @@ def blur_operator(
     kernel = psf[None, None]
     if boundary == "circular" and (h > size[0] or w > size[1]):
         kernel = _wrapped(psf, (size[0], size[1]))[None, None]
-    kernel = kernel.repeat(check_count("channels", channels), 1, 1, 1)
+    kernel = kernel.repeat(channels, 1, 1, 1)
     if boundary == "valid":
         larger = size[0] + h - 1, size[1] + w - 1
         return ConvOperator(kernel, larger, padding="valid", flip=True, groups=channels)

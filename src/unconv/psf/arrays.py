@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from ..numerics.checks import check_all_finite, check_dense
+from ..numerics.checks import check_all_finite, check_count, check_dense, is_sequence, shown
 
 
 def psf_array(values: Tensor, name: str = "a psf") -> Tensor:
@@ -80,3 +82,39 @@ def marginal(values: Tensor, dim: int) -> Tensor:
     """Sums over all axes but one."""
     others = [d for d in range(values.ndim) if d != dim]
     return values.sum(others).cpu()
+
+
+def odd_sizes(size: int | Sequence[int], picture: Tensor) -> tuple[int, ...]:
+    """Sizes of a psf along the axes of a picture: odd, and no larger than it.
+
+    Parameters
+    ----------
+    size : of every axis, or one an axis
+    picture : of the axes that the psf has
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there are none of such sizes.
+
+    Examples
+    --------
+    >>> odd_sizes(5, torch.ones(9, 8)), odd_sizes((3, 7), torch.ones(9, 8))
+    ((5, 5), (3, 7))
+    """
+    sizes = (size,) * picture.ndim if isinstance(size, int) else size
+    if not is_sequence(sizes):
+        raise TypeError(f"size={shown(size)} must be an odd integer, or one for each axis.")
+    if len(sizes) != picture.ndim:
+        raise ValueError(f"size={shown(size)} must have {picture.ndim} numbers, one for each axis.")
+    for k, n in zip(sizes, picture.shape, strict=True):
+        if check_count("size", k) % 2 == 0:
+            raise ValueError(
+                f"size={shown(size)} must be odd, so that a psf has a middle; use {k + 1}."
+            )
+        if k > n:
+            raise ValueError(
+                f"size={shown(size)} is larger than the picture, {tuple(picture.shape)}; take a "
+                "smaller one."
+            )
+    return tuple(sizes)

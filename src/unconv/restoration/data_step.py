@@ -27,7 +27,7 @@ from ..inverse import InverseOperator
 from ..varying.inverse import VaryingInverse
 from .data_terms import DataTerm
 from .grid_problem import GridProblem
-from .splitting import RELAXATION, Bounds, normal_equations
+from .splitting import RELAXATION, Bounds
 from .varying_grid import Blur, damped_inverse
 
 _TOL = 1e-4  # of a solve: far below what a denoiser changes
@@ -112,7 +112,7 @@ class CountStep:
         p, r1 = self.problem, self.r1
         r3 = p.gain * math.sqrt(r1 * rho)
         flat = torch.zeros(p.torus.spectrum_shape, dtype=torch.float64, device=z.device)
-        normal = normal_equations(p, flat)
+        normal = p.normal(flat)
         normal.weigh(r1, 0.0, r3)
         near, e = z.to(p.dtype), self._multiplier / r3
         for _ in range(self.iterations):

@@ -32,6 +32,7 @@ from ..grid.geometry import Axis
 from ..grid.padding import ghost_sources
 from ..grid.torus import Torus, multiply
 from ..operators.convolution import Convolution
+from .grid_normal import GridNormal, Normal
 
 _IS_ZERO, _IS_FREE = -1, -2  # in place of the sample of the domain that a sample of the grid equals
 
@@ -87,6 +88,13 @@ class GridProblem:
             (self._source != _IS_FREE).flatten().sum() > math.prod(op.domain_shape[1:])
         )
         self._used = self.gathered(torch.ones_like(self._source[None, None], dtype=dtype))
+
+    def normal(self, power: Tensor) -> Normal:
+        """(r CᴴC + s DᴴD + rest)⁻¹, to be given its weights.
+
+        power : DᴴD, (*spectrum) float64
+        """
+        return GridNormal(self.blocks, power)
 
     # --- P
     def put(self, y: Tensor) -> Tensor:

@@ -37,11 +37,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..grid.torus import multiply
 from .data_terms import DataTerm
 from .grid_problem import GridProblem
 from .penalties import Penalty
-from .varying_grid import VaryingGrid, VaryingNormal
 
 RELAXATION = 1.8
 """New images are 1.8 of what was found less 0.8 of the last."""
@@ -136,7 +134,7 @@ class Splitting:
         self._on_domain = epsilon if problem.copies else 0.0
         # A strength is shrunk by the same amount whatever it is: r₂ is what grows with it.
         self._threshold = (_SHRUNK * amplitude) ** (2 - penalty.p) / penalty.p
-        self._normal = normal_equations(problem, penalty.differences.power)
+        self._normal = problem.normal(penalty.differences.power)
         self._changes, self._shares = shares, shares[0]
         self._strength = strength
         self._weigh()
@@ -240,42 +238,3 @@ class Splitting:
     def _seen_prox(self, c: Tensor) -> Tensor:
         """The prox where something was seen; `where` is ten times slower."""
         return torch.lerp(c, self.term.prox(c, self.r1), self._seen)
-
-
-def normal_equations(problem: GridProblem, power: Tensor) -> NormalEquations | VaryingNormal:
-    """(r CᴴC + s DᴴD + rest)⁻¹, to be given its weights."""
-    if isinstance(problem, VaryingGrid):
-        return VaryingNormal(problem, power)
-    return NormalEquations(problem, power)
-
-
-class NormalEquations:
-    """(r CᴴC + s DᴴD + rest)⁻¹ per frequency.
-
-    power : DᴴD, (*spectrum) float64
-    """
-
-    def __init__(self, problem: GridProblem, power: Tensor) -> None:
-        self.blocks, self.power, self.real = problem.blocks, power, problem.dtype.to_real()
-        self.is_diagonal = self.blocks.shape[-1] == 1
-        if self.is_diagonal:
-            gram = self.blocks[..., 0].abs().square().sum(-1).movedim(0, -1).flatten(0, 1)
-            self._gram = gram.double().unflatten(-1, power.shape)
-
-    def weigh(self, r: float, s: float, rest: float) -> None:
-        """Take other weights."""
-        diagonal = s * self.power + rest
-        if self.is_diagonal:
-            inverse = torch.add(diagonal, self._gram, alpha=r).reciprocal_()
-            self.inverse = inverse.to(self.real)[None]  # (1, c_in, *spectrum)
-            return
-        double = self.blocks.to(torch.complex128)
-        whole = r * (double.mH @ double)
-        whole.diagonal(dim1=-2, dim2=-1).add_(diagonal.flatten()[:, None, None, None])
-        self.inverse = torch.linalg.inv(whole).to(self.blocks.dtype)
-
-    def solve(self, V: Tensor) -> Tensor:
-        """The inverse times a spectrum, in its memory where it is diagonal."""
-        if self.is_diagonal:
-            return V.mul_(self.inverse)
-        return multiply(self.inverse, V)

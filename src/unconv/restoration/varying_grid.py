@@ -75,6 +75,10 @@ class VaryingGrid(GridProblem):
             H = torch.fft.rfftn(op.weight[:, i].double(), s=self.torus.coarse, dim=axes)
             self.power = self.power + share * (H.real.square() + H.imag.square())[None]
 
+    def normal(self, power: Tensor) -> VaryingNormal:
+        """(r CᴴC + s DᴴD + rest)⁻¹ by iterations, to be given its weights."""
+        return VaryingNormal(self, power)
+
     def blurred(self, spectrum: Tensor) -> Tensor:
         """C v from the spectrum of v."""
         return self._op._matvec(self.torus.inverse_transform(spectrum))

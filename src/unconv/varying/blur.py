@@ -111,12 +111,10 @@ class VaryingBlur(LinearOperator):
         self._prepare()
 
     def _prepare(self) -> None:
-        """Cells with their spectra, which follow from the psfs and their weights."""
+        """What follows from the psfs and their weights."""
         kernel = self.weight.shape[2:]
-        taps = self.weight.to(real_working_dtype(self.weight.dtype))
-        if not self.product_first:
-            taps = taps.flip(tuple(range(-len(kernel), 0)))
-        self._cells = Cells(taps, self.shares)
+        self._cells: dict[torch.dtype, Cells] = {}
+        self._cells_in(real_working_dtype(self.weight.dtype))
         # the sample of the whole convolution that is the first of the frame
         if self.padding == "valid":
             self._first = tuple(k - 1 if self.product_first else 0 for k in kernel)
@@ -141,15 +139,22 @@ class VaryingBlur(LinearOperator):
             shape = self.range_shape if spread == self.product_first else self.domain_shape
             return t.new_zeros(0, *shape)
         dtype = torch.promote_types(real_working_dtype(self.weight.dtype), t.dtype.to_real())
-        if dtype != real_working_dtype(self.weight.dtype):
-            return self.with_weight(self.weight.to(dtype))._run(t, spread=spread)
         if t.is_complex():
             parts = self._run(torch.cat([t.real, t.imag]), spread=spread).chunk(2)
             return torch.complex(*parts)
-        t = t.to(dtype)
+        t, cells = t.to(dtype), self._cells_in(dtype)
         if spread:
-            return self._framed(self._cells.spread(t))
-        return self._cells.gathered(self._unframed(t))
+            return self._framed(cells.spread(t))
+        return cells.gathered(self._unframed(t, cells.full))
+
+    def _cells_in(self, dtype: torch.dtype) -> Cells:
+        """Cells with their spectra in a precision, made once for each that is asked for."""
+        if dtype not in self._cells:
+            taps = self.weight.to(dtype)
+            if not self.product_first:
+                taps = taps.flip(tuple(range(2 - taps.ndim, 0)))
+            self._cells[dtype] = Cells(taps, self.shares)
+        return self._cells[dtype]
 
     def _framed(self, v: Tensor) -> Tensor:
         """The part of a whole convolution that the frame holds, around it where it wraps."""
@@ -163,9 +168,8 @@ class VaryingBlur(LinearOperator):
             v = out.index_add(2 + d, self._around(first, v.shape[2 + d], n), v)
         return v
 
-    def _unframed(self, y: Tensor) -> Tensor:
-        """The adjoint of `_framed`."""
-        full = self._cells.full
+    def _unframed(self, y: Tensor, full: Sequence[int]) -> Tensor:
+        """The adjoint of `_framed`, of the sizes of the whole convolution."""
         if self.padding_mode == "zeros":
             pads: list[int] = []
             for first, n, N in zip(self._first, self._frame, full, strict=True):

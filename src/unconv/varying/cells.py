@@ -33,10 +33,8 @@ from torch import Tensor
 from ..grid.fft import fast_size
 from .weights import Weights
 
-_CELL_SAMPLES, _MARGINS = (
-    2**15,
-    8,
-)  # of a cell, for the cache, but at least so many times its margin
+_CELL_SAMPLES = 2**15  # of a cell, for the cache
+_MARGINS = 8  # times the margin, that a cell has at least
 
 
 class Cell(NamedTuple):

@@ -64,8 +64,9 @@ class _Doors(VaryingBlur):
         Parameters
         ----------
         y : (N, *range_shape)
-        damp, tol, maxiter
-            As in `tikhonov`.
+        damp : a number above 0
+        tol : relative error to reach, which is proven
+        maxiter : iterations that an image may take, by default what such problems need
 
         Returns
         -------
@@ -176,10 +177,25 @@ class ConvolutionProduct(_Doors):
 
     Parameters
     ----------
-    psfs, nodes, input_shape, padding, padding_mode, channels, interpolation
-        As in `ProductConvolution`.
+    psfs : (*grid, *k), float16 to float64
+        One psf at each node of a grid along one to three axes.  With a leading axis of C, each
+        channel has psfs of its own.
+    nodes
+        A tuple of one 1-D tensor an axis of the grid: the positions of the psfs, in samples of the
+        data y, increasing, 0 for the first sample.  Beyond the outermost nodes the psf is theirs.
+    input_shape
+        Spatial sizes of the scene x; with padding='valid' k − 1 more than those of the data.
     weights : (P, *sizes of the data), >= 0 and with sum 1 over the first axis
         In the place of nodes, which are None then; psfs are (P, *k), or (C, P, *k).
+    padding
+        'valid': data that the scene's surroundings do not reach, which are thereby unknown;
+        'same': data of the sizes of the scene.
+    padding_mode
+        What lies around the scene with padding='same': 'zeros', or itself again, 'circular'.
+    channels
+        Channels of x and y, each blurred by itself, where all share their psfs.
+    interpolation
+        'linear', or 'smooth': between two nodes 3t² − 2t³ in the place of t.
 
     Attributes
     ----------

@@ -110,11 +110,11 @@ def interpolation_weights(
     for 'smooth'; before the first and behind the last node they are constant.
     """
     pairs = zip(nodes, positions, strict=True)
-    return Weights([_line(nodes_d, at, interpolation) for nodes_d, at in pairs])
+    return Weights([line_weights(nodes_d, at, interpolation) for nodes_d, at in pairs])
 
 
-def _line(nodes: Tensor, at: Tensor, interpolation: str) -> Tensor:
-    """(nodes, samples) of one axis."""
+def line_weights(nodes: Tensor, at: Tensor, interpolation: str) -> Tensor:
+    """The weight of each node of one axis at each position, (nodes, positions)."""
     nodes = nodes.double()
     found = torch.zeros(len(nodes), len(at), dtype=torch.float64)
     if len(nodes) == 1:

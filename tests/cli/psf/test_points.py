@@ -61,7 +61,7 @@ def test_table(folder):
         (("dark.npy",), 2, ("no point of light",)),
         (("rgb.png", "--size", "9"), 2, ("has colours", "grey")),
         (("beads.npy", "--size", "8"), 2, ("odd",)),
-        (("beads.npy", "-o", "psf.png"), 3, ("end it in .npy",)),
+        (("beads.npy", "-o", "psf.png"), 3, ("is written to .npy .fits",)),
         (("beads.npy", "--plot", "psf.jpg"), 3, ("end it in .png",)),
         (("none.npy",), 3, ("none.npy",)),
         (("beads.npy", "--saturation", "much"), 2, ("--saturation",)),

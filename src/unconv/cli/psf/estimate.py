@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
-from ...pictures.formats import PictureError, read_picture
-from ...pictures.formats.atomic import replacing
-from ...pictures.formats.files import check_replaceable
+from ...pictures.formats import read_picture
+from ...pictures.formats.kernels import check_kernel_writable, write_kernel
 from ...pictures.missing import find_missing
 from ..common import JsonOption, MaxPixelsOption, friendly, report, tell
 from ..picture_options import (
@@ -40,7 +38,8 @@ def estimate(
         ),
     ] = "auto",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="An NPY file for the psf, float64.")
+        Path | None,
+        typer.Option("--output", "-o", help="NPY, FITS, TIFF, CSV or TXT for the psf, float64."),
     ] = None,
     noise_std: Annotated[
         float | None,
@@ -62,9 +61,7 @@ def estimate(
     """
     check_light(light)
     if output is not None:
-        if output.suffix.lower() != ".npy":
-            raise PictureError(f"the psf is an NPY file, got {output.name!r}; end it in .npy.")
-        check_replaceable(output)
+        check_kernel_writable(output)
     inputs = {"picture": [picture], "mask": [mask] if mask else []}
     check_names({"-o": output}, inputs, force=False)
     with progress() as step:
@@ -82,8 +79,7 @@ def estimate(
         step("reading the psf")
         found = estimated_psf(source, seen, family, light, noise_std)
         if output is not None:
-            with replacing(output) as file:
-                np.save(file, found.psf.numpy())
+            write_kernel(output, found.psf.numpy())
     written = {} if output is None else {"output": str(output)}
     facts = {"input": str(picture), **written, "size": list(found.psf.shape)[::-1]}
     facts |= facts_of_psf(found) | {"noise_std": found.noise_std}

@@ -14,6 +14,7 @@ from torch import Tensor
 from ...pictures.formats import Picture, PictureError, read_picture
 from ...pictures.formats.atomic import replacing
 from ...pictures.formats.files import check_replaceable
+from ...pictures.formats.kernels import check_kernel_writable, write_kernel
 from ...psf.points import MeasuredPsf, from_points
 from ..common import JsonOption, MaxPixelsOption, friendly, report, tell
 from ..drawing import BLUE, GREY, ORANGE, page
@@ -29,7 +30,8 @@ def points(
         Path, typer.Argument(help="A grey picture of points: PNG, TIFF, NPY, FITS, JPEG.")
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="An NPY file for the psf, float64.")
+        Path | None,
+        typer.Option("--output", "-o", help="NPY, FITS, TIFF, CSV or TXT for the psf, float64."),
     ] = None,
     size: Annotated[int, typer.Option(min=3, help="Rows and columns of the psf, odd.")] = 25,
     saturation: Annotated[
@@ -47,8 +49,10 @@ def points(
 
     Example: unconv psf points beads.tif --size 25 -o psf.npy --plot psf.png
     """
-    for path, ending in ((output, ".npy"), (plot, ".png")):
-        _check_path(path, ending)
+    if output is not None:
+        check_kernel_writable(output)
+    if plot is not None:
+        _check_plot(plot)
     source = read_picture(picture, max_pixels=max_pixels)
     grey = _grey(source, picture)
     with progress() as step:
@@ -61,8 +65,7 @@ def points(
             draw(drawn, f"{picture.name}, {len(found.positions)} points", grey, found)
             facts["plot"] = str(plot)
         if output is not None:
-            with replacing(output) as file:
-                np.save(file, found.psf.numpy())
+            write_kernel(output, found.psf.numpy())
             facts["output"] = str(output)
         if plot is not None:
             with replacing(plot) as file:
@@ -120,13 +123,10 @@ def _grey(source: Picture, path: Path) -> Tensor:
     return torch.from_numpy(first.copy())
 
 
-def _check_path(path: Path | None, ending: str) -> None:
-    """Refuse a name that cannot be written before any work."""
-    if path is None:
-        return
-    if path.suffix.lower() != ending:
-        what = "psf is an NPY file" if ending == ".npy" else "figure is a PNG"
-        raise PictureError(f"the {what}, got {path.name!r}; end it in {ending}.")
+def _check_plot(path: Path) -> None:
+    """Refuse a name that cannot be drawn to before any work."""
+    if path.suffix.lower() != ".png":
+        raise PictureError(f"the figure is a PNG, got {path.name!r}; end it in .png.")
     check_replaceable(path)
 
 

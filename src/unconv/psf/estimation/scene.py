@@ -32,10 +32,8 @@ _WAVES = ((2, 0.5), (4, 0.4), (6, 0.3), (8, 0.3))  # harmonics of θ and their d
 _TURNING = ((2, 0.3), (4, 0.2))  # times log|ω|/ω₀
 _STREAKS = ((40.0, 0.3), (10.0, 0.3))  # periods of edges along the axes, and the deviation
 _BUMPS, _OF_BUMP = 7, 0.2  # in log|ω|, and their deviation
-_LOWEST_SHARE, _DARKEST_GAIN = (
-    0.2,
-    1e-2,
-)  # of the frequencies, and of a gain, from which a scene starts
+_LOWEST_SHARE = 0.2  # of the frequencies, from which a scene starts
+_DARKEST_GAIN = 1e-2  # that counts there
 _LONGEST_STEP = 2.0
 _SCORING_STEPS = 14
 _SETTLED_LOSS = 1e-3  # of a natural unit

@@ -22,13 +22,11 @@ import torch
 from torch import Tensor
 
 from ...numerics.checks import (
-    check_count,
     check_number,
     check_real_tensor,
     check_values,
-    is_sequence,
-    shown,
 )
+from ..arrays import odd_sizes
 from ..simplex import Matrix, cholesky, minimise
 from .patch_equations import NormalEquations, normal_equations
 
@@ -183,14 +181,14 @@ def _checked(
                 f"sharp is {tuple(sharp.shape)} and {name} {tuple(value.shape)}; crop them to one "
                 "frame."
             )
-    k, m = sizes = checked_size(size, sharp)
+    k, m = odd_sizes(size, sharp)
     x, y = (t.detach().to("cpu", torch.float64) for t in (sharp, blurred))
     w = torch.ones_like(y) if weight is None else weight.detach().to(y)
     if not bool((w >= 0).all()) or bool(w.isinf().any()):
         raise ValueError("weight must not be negative, infinite or NaN; 0 leaves a pixel out.")
     inner = slice(k // 2, x.shape[0] - k // 2), slice(m // 2, x.shape[1] - m // 2)
     lost = (~x.isfinite()).double()[None, None]
-    reached = torch.nn.functional.max_pool2d(lost, sizes, stride=1)[0, 0] > 0
+    reached = torch.nn.functional.max_pool2d(lost, (k, m), stride=1)[0, 0] > 0
     seen = y[inner].isfinite() & ~reached & (w[inner] > 0)
     if not bool(seen.any()):
         raise ValueError(
@@ -198,20 +196,4 @@ def _checked(
             "smaller size."
         )
     w, y = torch.where(seen, w[inner], 0.0), torch.where(seen, y[inner], 0.0)
-    return x.where(x.isfinite(), 0.0), y, w, sizes
-
-
-def checked_size(size: int | tuple[int, int], picture: Tensor) -> tuple[int, int]:
-    """Rows and columns of a psf, odd and no larger than a picture (H, W)."""
-    sizes = (size, size) if isinstance(size, int) else size
-    if not is_sequence(sizes) or len(sizes) != 2:
-        raise TypeError(f"size={shown(size)} must be an odd integer, or one for each axis.")
-    for k, n in zip(sizes, picture.shape, strict=True):
-        if check_count("size", k) % 2 == 0:
-            raise ValueError(f"size={shown(size)} must be odd: a psf has a middle; use {k + 1}.")
-        if k > n:
-            raise ValueError(
-                f"size={shown(size)} is larger than the picture, {tuple(picture.shape)}; take a "
-                "smaller one."
-            )
-    return sizes[0], sizes[1]
+    return x.where(x.isfinite(), 0.0), y, w, (k, m)

@@ -10,13 +10,11 @@ from torch import Tensor
 
 from ...numerics.checks import (
     check_choice,
-    check_count,
     check_number,
     check_real_tensor,
     check_values,
-    is_sequence,
-    shown,
 )
+from ..arrays import odd_sizes
 
 _EXTREME = 1e75  # the fourth power of values is a number still
 
@@ -29,29 +27,14 @@ def checked_picture(image: Tensor, size: int | Sequence[int]) -> tuple[Tensor, t
             f"image must have shape (H, W) or (D, H, W), got {tuple(image.shape)}; take one "
             "channel of a picture in colours."
         )
-    sizes = (size,) * image.ndim if isinstance(size, int) else size
-    if not is_sequence(sizes):
-        raise TypeError(f"size={shown(size)} must be an odd integer, or one for each axis.")
-    if len(sizes) != image.ndim:
-        raise ValueError(f"size={shown(size)} must have {image.ndim} numbers, one for each axis.")
-    for k, n in zip(sizes, image.shape, strict=True):
-        check_count("size", k)
-        if k % 2 == 0:
-            raise ValueError(
-                f"size={shown(size)} must be odd, so that a psf has a middle; use {k + 1}."
-            )
-        if k > n:
-            raise ValueError(
-                f"size={shown(size)} is larger than the picture, {tuple(image.shape)}; take a "
-                "smaller one."
-            )
+    sizes = odd_sizes(size, image)
     picture = image.detach().to("cpu", torch.float64)
     top = float(picture.where(picture.isfinite(), 0.0).abs().max())
     if top and not 1 / _EXTREME < top < _EXTREME:
         raise ValueError(
             f"image reaches {top:.3g}, whose square is no number; scale it to values around 1."
         )
-    return picture, tuple(sizes)
+    return picture, sizes
 
 
 def checked_places(positions: Tensor, image: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ...numerics.checks import check_count, is_sequence, shown
+from ...varying.weights import line_weights
 from .arguments import checked_picture, checked_saturation
 from .fit import Fit, fit
 from .measure import MeasuredPsf, measure, report
@@ -111,22 +112,14 @@ def grid_from_points(
         (torch.arange(g, dtype=torch.float64) + 0.5) * n / g - 0.5
         for g, n in zip(shape, picture.shape, strict=True)
     )
-    hats = [_hats(x, whole.points.positions[:, axis]) for axis, x in enumerate(nodes)]
+    places = whole.points.positions.mT.contiguous()
+    hats = [line_weights(x, at, "linear") for x, at in zip(nodes, places, strict=True)]
     fits, counts = [], []
     for index in product(*(range(g) for g in shape)):
-        share = torch.stack([hat[:, i] for hat, i in zip(hats, index, strict=True)]).prod(0)
+        share = torch.stack([hat[i] for hat, i in zip(hats, index, strict=True)]).prod(0)
         counts.append(float(share.sum()))
         fits.append(_at_node(filled, seen, sizes, whole, share, maxiter))
     return _told(image, shape, nodes, fits, counts, report(whole, refused, image))
-
-
-def _hats(nodes: Tensor, places: Tensor) -> Tensor:
-    """The weight of each node at each place, (J, g), sum 1 over the nodes."""
-    g = len(nodes)
-    if g == 1:
-        return torch.ones(len(places), 1, dtype=torch.float64)
-    at = ((places - nodes[0]) / (nodes[1] - nodes[0])).clamp(0, g - 1)  # in nodes
-    return (1 - (at[:, None] - torch.arange(g)).abs()).clamp(min=0)
 
 
 def _at_node(

@@ -39,6 +39,11 @@ PSF_FAILURES = [
     ("gaussian:two", 2, ("must be written gaussian:SIGMA with numbers",)),
     ("gaussian:1,2", 2, ("must be written gaussian:SIGMA",)),
     ("motion:15", 2, ("must be written motion:LENGTH,ANGLE",)),
+    ("mofat:3,2", 2, ("did you mean moffat:FWHM,BETA?",)),
+    ("moffat:3", 2, ("must be written moffat:FWHM,BETA with numbers",)),
+    ("moffat:3,1", 2, ("beta=1 must be > 1",)),
+    ("gaussian-disc:3,1", 2, ("did you mean gaussian-disk:RADIUS,SIGMA?",)),
+    ("airy:auto", 2, ("must be written airy:RADIUS with numbers",)),
     ("disk:3:4", 2, ("must be written disk:RADIUS",)),
     ("gaussian:0", 2, ("sigma=0.0", "> 0")),
     ("gaussian:-1", 2, ("sigma=-1.0", "> 0")),
@@ -77,6 +82,8 @@ def test_parse_psf():
     assert torch.equal(parse_psf("motion:15,30"), psf.motion(15, 30))
     assert torch.equal(parse_psf("motion: 15 , -3e1"), psf.motion(15, -30))
     assert torch.equal(parse_psf("disk:4"), psf.disk(4))
+    assert torch.equal(parse_psf("moffat:3,2.5"), psf.moffat(3, 2.5, pixelated=False))
+    assert parse_psf("gaussian-disk:3,0.8").shape == (13, 13)
 
 
 @pytest.mark.parametrize(

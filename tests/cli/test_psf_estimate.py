@@ -11,7 +11,9 @@ import skimage.data
 import torch
 
 from unconv import psf
+from unconv.cli.psf_option import parse_psf
 from unconv.pictures import blur
+from unconv.psf.estimation import NAMES
 
 from .commands import fail, run, succeed
 
@@ -42,13 +44,24 @@ def test_estimate(tmp_path: Path, name: str):
     assert found.sum() == pytest.approx(1)
     told = run("psf", "estimate", picture, "--family", "disk")
     assert facts["psf_found"] in told.stdout
+    assert facts["psf_found"].startswith(f"{facts['psf_typed']} (radius ± ")
+
+
+@pytest.mark.parametrize("family", NAMES[1:])
+def test_what_is_printed_is_a_psf_as_it_is_typed(tmp_path: Path, family: str):
+    picture = blurred(tmp_path / "y.png", psf.gaussian(1.7))
+    arguments = picture, "--family", family, "-o", tmp_path / "p.npy", "--json"
+    facts = json.loads(run("psf", "estimate", *arguments).stdout)
+    typed, found = parse_psf(facts["psf_typed"]), torch.from_numpy(np.load(tmp_path / "p.npy"))
+    assert typed.shape == found.shape
+    assert float((typed - found).norm() / found.norm()) < 2e-3  # of four digits
 
 
 def test_doubts_are_told(tmp_path: Path):
     picture = blurred(tmp_path / "y.png", torch.ones(1, 1, dtype=torch.float64))
     told = run("psf", "estimate", picture, "--family", "gaussian")
     assert told.exit_code == 0
-    assert told.stderr.startswith("warning: psf gaussian, sigma")
+    assert told.stderr.startswith("warning: psf gaussian:")
     as_json = json.loads(run("psf", "estimate", picture, "--family", "gaussian", "--json").stdout)
     assert as_json["doubts"]
     assert as_json["psf_reliable"] is False

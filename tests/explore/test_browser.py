@@ -93,6 +93,18 @@ def test_the_evidence_tells_the_radius_and_is_taken(page):
     settled(page)
 
 
+def test_auto_reads_the_psf_and_moves_the_sliders_there(page):
+    page.click("#auto")
+    assert_on(page, "#auto").to_be_enabled()
+    found = page.text_content("#found")
+    family, _, numbers = found.split(" (")[0].partition(":")
+    assert_on(page, '[role="radio"][aria-checked="true"]').to_have_text(family)
+    assert float(page.input_value("#number-0")) == float(numbers.split(",")[0])
+    settled(page)
+    page.click("text=/^disk$/")
+    settled(page)
+
+
 def test_the_divider_is_dragged(page):
     handle = page.locator("#divider").bounding_box()
     y = handle["y"] + handle["height"] / 2

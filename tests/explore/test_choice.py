@@ -13,17 +13,19 @@ from unconv.explore.choice import (
     Region,
     families_for,
     parsed_choice,
+    parsed_light,
     parsed_place,
     parsed_region,
 )
+from unconv.psf.families import FAMILIES
 
 from .small_site import CHOICE, REGION
 
-FAMILIES = families_for((400, 600))
+SLIDERS = families_for((400, 600))
 
 
 def test_a_choice_is_read():
-    choice = parsed_choice(CHOICE | {"numbers": [2.3456789]}, FAMILIES, has_file=False)
+    choice = parsed_choice(CHOICE | {"numbers": [2.3456789]}, SLIDERS, has_file=False)
     assert choice.numbers == (2.34568,)  # what --psf says
     assert choice.psf_text == "disk:2.34568"
 
@@ -31,12 +33,15 @@ def test_a_choice_is_read():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"family": "/etc/passwd"}, "family must be one of gaussian, disk, motion"),
+        (
+            {"family": "/etc/passwd"},
+            "family must be one of gaussian, disk, motion, moffat, gaussian-disk, airy",
+        ),
         ({"family": FILE, "numbers": []}, "family must be one of"),
         ({"family": ["disk"]}, "family must be"),
         ({"numbers": []}, "numbers must be a list of 1"),
         ({"numbers": "2"}, "numbers must be a list"),
-        ({"numbers": [math.nan]}, "radius must be a number from 0.5 to 25"),
+        ({"numbers": [math.nan]}, "radius must be a number from 0.55 to 26"),
         ({"numbers": [1e9]}, "radius must be a number"),
         ({"numbers": [True]}, "radius must be a number"),
         ({"prior": "blind"}, "prior must be one of auto"),
@@ -49,17 +54,17 @@ def test_a_choice_is_read():
 )
 def test_a_wrong_choice_is_refused_in_a_sentence(change, says):
     with pytest.raises(ValueError, match=says):
-        parsed_choice(CHOICE | change, FAMILIES, has_file=False)
+        parsed_choice(CHOICE | change, SLIDERS, has_file=False)
 
 
 @pytest.mark.parametrize("sent", [None, [], "disk:2", {}, 3])
 def test_what_is_no_choice_is_refused(sent):
     with pytest.raises(ValueError, match="expected an object"):
-        parsed_choice(sent, FAMILIES, has_file=True)
+        parsed_choice(sent, SLIDERS, has_file=True)
 
 
 def test_the_file_is_a_family_where_there_is_one():
-    choice = parsed_choice(CHOICE | {"family": FILE, "numbers": []}, FAMILIES, has_file=True)
+    choice = parsed_choice(CHOICE | {"family": FILE, "numbers": []}, SLIDERS, has_file=True)
     assert choice.numbers == ()
 
 
@@ -77,10 +82,17 @@ def test_a_large_region_is_refused():
 
 @pytest.mark.parametrize("along", [1, -1, None, True, 0.0])
 def test_a_parameter_that_is_not_there(along):
-    choice = parsed_choice(CHOICE, FAMILIES, has_file=False)
+    choice = parsed_choice(CHOICE, SLIDERS, has_file=False)
     with pytest.raises(ValueError, match="along must be the place of a parameter of disk"):
         parsed_place({"along": along}, choice)
     assert parsed_place({"along": 0}, choice) == 0
+
+
+@pytest.mark.parametrize("sent", [{}, {"light": "moon"}, {"light": None}, "linear", None])
+def test_a_light_that_is_none(sent):
+    with pytest.raises(ValueError, match="light"):
+        parsed_light(sent)
+    assert parsed_light({"light": "linear"}) == "linear"
 
 
 def test_a_region_grows_within_the_picture():
@@ -90,10 +102,11 @@ def test_a_region_grows_within_the_picture():
 
 
 def test_sliders_end_where_they_should():
-    for family in families_for((48, 48)).values():
-        for p in family.parameters:
+    for name, sliders in families_for((48, 48)).items():
+        for p in sliders:
             assert (p.at(0), p.at(1)) == (p.low, p.high)
             assert p.low <= p.start <= p.high
             assert p.at(0.3) < p.at(0.31)
-        family.make(*(p.high for p in family.parameters))
-    assert families_for((48, 48))["disk"].parameters[0].high == 12
+            assert p.nearest(p.high + 1) == p.high
+        FAMILIES[name].kernel(*(p.high for p in sliders))
+    assert families_for((48, 48))["disk"][0].high == 12

@@ -20,6 +20,7 @@ from unconv.explore.choice import FILE
 from unconv.explore.site import Site
 from unconv.explore.subject import Subject
 from unconv.operators.linear_operator import MemoryLimitError
+from unconv.psf.families import FAMILIES
 
 from .small_site import CHOICE, REGION, Remembered, photograph, small_site
 
@@ -58,7 +59,7 @@ def test_what_the_page_begins_with(site):
     start = told(site, "/start")
     assert start["name"] == "y.png"
     assert start["size"] == [128, 128]
-    assert [f["name"] for f in start["families"]] == ["gaussian", "disk", "motion"]
+    assert [f["name"] for f in start["families"]] == list(FAMILIES)
     assert "tv" in start["priors"]
     assert pixels(start["overview"]).shape == (128, 128)
 
@@ -82,6 +83,30 @@ def test_evidence(site):
     curve = told(site, "/evidence", {"choice": CHOICE, "along": 0})
     best = curve["values"][int(np.argmax(curve["evidence"]))]
     assert 1.8 < best < 2.2
+
+
+def test_the_likeliest_psf_is_where_its_sliders_go(site):
+    found = told(site, "/estimate", {"light": "auto"})
+    assert found["family"] in FAMILIES
+    assert found["found"].startswith(found["family"] + ":")
+    choice = CHOICE | {"family": found["family"], "numbers": found["numbers"]}
+    assert told(site, "/preview", {"choice": choice, "region": REGION, "carefully": False})
+    assert told(site, "/estimate", {"light": "moon"}, 400)["error"].startswith("light must be")
+
+
+def test_a_picture_without_blur_has_no_psf():
+    subject = Subject("y", photograph(radius=0.3), None, True)
+    found = told(Site(subject, Remembered()), "/estimate", {"light": "as-is"})
+    assert (found["family"], found["numbers"], found["found"]) == (None, [], "no blur")
+
+
+def test_a_picture_too_small_for_evidence_says_so():
+    site = Site(Subject("y", photograph(size=24), None, True), Remembered())
+    for path, sent in (
+        ("/estimate", {"light": "auto"}),
+        ("/evidence", {"choice": CHOICE, "along": 0}),
+    ):
+        assert "too small to tell its psf" in told(site, path, sent, 400)["error"]
 
 
 def test_saving_is_the_command_s(site):

@@ -56,7 +56,7 @@ def test_the_manifest_names_the_widget():
 
 
 def test_a_new_layer_lies_where_the_first_one_lies(viewer, widget, qtbot):
-    widget.kind.value, widget.radius.value, widget.prior.value = "disk", 1.5, "wiener"
+    widget.kind.value, widget.numbers["disk"][0].value, widget.prior.value = "disk", 1.5, "wiener"
     run(widget, qtbot)
     first, new = viewer.layers
     assert new.name == "cells deconvolved"
@@ -86,7 +86,7 @@ def test_a_psf_of_another_layer(viewer, widget, qtbot):
 def test_a_stack(viewer, widget, qtbot):
     stack = np.stack([plane(seed).numpy() for seed in range(2)])
     widget.image.value = viewer.add_image(stack, name="stack", scale=(5, 0.1, 0.1))
-    widget.sigma_z.value, widget.sigma.value = 0.0, 1.0
+    widget.sigma_z.value, widget.numbers["gaussian"][0].value = 0.0, 1.0
     widget.prior.value = "wiener"
     run(widget, qtbot)
     assert viewer.layers[-1].data.shape == stack.shape
@@ -148,7 +148,7 @@ def test_only_what_counts_is_shown(widget):
     widget.native.show()  # of the platform without a screen
     for kind in ("gaussian", "disk", "motion", "layer"):
         widget.kind.value = kind
-        assert widget.radius.visible == (kind == "disk")
+        assert widget.numbers["disk"][0].visible == (kind == "disk")
         assert widget.psf_layer.visible == (kind == "layer")
     widget.prior.value = "tv"
     assert widget.auto.visible

@@ -24,6 +24,7 @@ from ..explore.subject import Subject
 from ..pictures import jpeg_rounding
 from ..pictures import restoration as library
 from ..pictures.formats import check_suitable, check_writable, read_picture
+from ..psf.families import FAMILIES
 from .common import (
     CODES,
     DEFAULT_MEMORY,
@@ -52,7 +53,7 @@ def explore(
     ] = None,
     psf: Annotated[
         str | None,
-        typer.Option(help="A psf in a file, to choose beside gaussian, disk and motion."),
+        typer.Option(help="A psf in a file, to choose beside those of the page."),
     ] = None,
     psf_background: BackgroundOption = "off",
     psf_center: CenterOption = False,
@@ -220,7 +221,7 @@ def _psf_of_file(psf: str | None, background: str, center: bool) -> tuple[Tensor
         return None, []
     if not Path(psf).is_file():
         raise ValueError(
-            f"--psf {psf!r} must be a file; gaussian, disk and motion are chosen on the page."
+            f"--psf {psf!r} must be a file; {', '.join(FAMILIES)} are chosen on the page."
         )
     return prepared_psf(psf, background, center=center)
 

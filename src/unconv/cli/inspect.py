@@ -29,7 +29,7 @@ from .common import (
 )
 from .inspect_figure import draw
 from .progress_bar import progress
-from .psf_option import BackgroundOption, CenterOption, prepared_psf
+from .psf_option import DESCRIPTIONS, BackgroundOption, CenterOption, prepared_psf
 
 _CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 
@@ -39,8 +39,8 @@ def inspect(
     kernel: Annotated[
         str,
         typer.Argument(
-            help="gaussian:SIGMA, motion:LENGTH,ANGLE, disk:RADIUS, a grey picture or NPY file, or "
-            "CHECKPOINT:LAYER (a state dict in .pt, .pth, .ckpt, .bin or .safetensors)."
+            help=f"{DESCRIPTIONS}, a psf in a file, or CHECKPOINT:LAYER (a state dict in .pt, "
+            ".pth, .ckpt, .bin or .safetensors)."
         ),
     ],
     size: Annotated[

@@ -28,7 +28,7 @@ from .common import (
 )
 from .drawing import BLUE, ORANGE, page
 from .progress_bar import progress
-from .psf_option import BackgroundOption, CenterOption, prepared_psf
+from .psf_option import DESCRIPTIONS, BackgroundOption, CenterOption, prepared_psf
 
 HALO_ERRORS = (1e-1, 1e-2, 1e-3)
 """Of the largest sample: errors for which the halo of a tile is told."""
@@ -38,10 +38,7 @@ HALO_ERRORS = (1e-1, 1e-2, 1e-3)
 def inverse_kernel(
     psf: Annotated[
         str,
-        typer.Argument(
-            help="gaussian:SIGMA, motion:LENGTH,ANGLE, disk:RADIUS, or a grey picture or NPY file; "
-            "scaled to sum 1."
-        ),
+        typer.Argument(help=f"{DESCRIPTIONS}, or a file; scaled to sum 1."),
     ],
     size: Annotated[str, typer.Option(help="Rows and columns of g, such as 31x31.")],
     output: Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,24 +13,23 @@ from torch import Tensor
 
 from ..pictures.formats.kernels import read_kernel
 from ..psf import center as center_of_psf
-from ..psf import check, measured, models, without_background
+from ..psf import check, measured, without_background
 from ..psf.estimation import NAMES
+from ..psf.families import FAMILIES
 
-PsfOption = Annotated[
-    str,
-    typer.Option(
-        help="gaussian:SIGMA, motion:LENGTH,ANGLE (pixels, degrees counter-clockwise), "
-        "disk:RADIUS, or a file: a grey picture, NPY, FITS, MAT, CSV or TXT; scaled to sum 1, "
-        "centre (h//2, w//2).",
-    ),
-]
+_USAGES = ", ".join(family.usage for family in FAMILIES.values())
+DESCRIPTIONS = f"{_USAGES} (pixels; degrees counter-clockwise)"
+"""The psfs that are described in a word, for a help text."""
+
+_FILES = "a file: a grey picture, NPY, FITS, MAT, CSV or TXT; scaled to sum 1, centre (h//2, w//2)"
+_FOUND = ", ".join(f"{name}:auto" for name in NAMES[1:])
+
+PsfOption = Annotated[str, typer.Option(help=f"{DESCRIPTIONS}, or {_FILES}.")]
 FoundPsfOption = Annotated[
     str,
     typer.Option(
-        help="gaussian:SIGMA, motion:LENGTH,ANGLE (pixels, degrees counter-clockwise), "
-        "disk:RADIUS, or a file: a grey picture, NPY, FITS, MAT, CSV or TXT; scaled to sum 1, "
-        "centre (h//2, w//2). Or read from the picture itself: gaussian:auto, disk:auto, "
-        "motion:auto, moffat:auto, gaussian-disk:auto, or auto for the likeliest of them.",
+        help=f"{DESCRIPTIONS}, or {_FILES}. Or read from the picture itself: {_FOUND}, or auto for "
+        "the likeliest of them."
     ),
 ]
 BackgroundOption = Annotated[
@@ -43,13 +42,6 @@ BackgroundOption = Annotated[
 CenterOption = Annotated[
     bool, typer.Option("--psf-center", help="Move the centroid of a psf in a file to its centre.")
 ]
-
-_SHAPES: Mapping[str, tuple[str, Callable[..., Tensor], int]] = {
-    "gaussian": ("gaussian:SIGMA", models.gaussian, 1),
-    "motion": ("motion:LENGTH,ANGLE", models.motion, 2),
-    "disk": ("disk:RADIUS", models.disk, 1),
-}
-
 
 _REMEDIES: Mapping[str, str] = {  # as options, for what the library does as functions
     "background": "--psf-background auto takes it off",
@@ -103,20 +95,19 @@ def asked_family(text: str, background: str, *, center: bool) -> str | None:
 def _described(text: str) -> Tensor | None:
     """The psf of a short description, None for the name of a file."""
     name, colon, arguments = text.partition(":")
-    if colon and name in _SHAPES:
-        usage, make, count = _SHAPES[name]
+    if colon and name in FAMILIES:
+        family = FAMILIES[name]
         try:
             numbers = [float(v) for v in arguments.split(",")]
         except ValueError:
             numbers = []
-        if len(numbers) != count:
-            raise ValueError(f"psf {text!r} must be written {usage} with numbers.")
-        return make(*numbers)
+        if len(numbers) != len(family.parameters):
+            raise ValueError(f"psf {text!r} must be written {family.usage} with numbers.")
+        return family.kernel(*numbers)
     if not exists(text):
-        known = ", ".join(usage for usage, _, _ in _SHAPES.values())
-        close = difflib.get_close_matches(name, _SHAPES, n=1)
-        hint = f"; did you mean {_SHAPES[close[0]][0]}?" if close else "."
-        raise ValueError(f"psf {text!r} is neither a file nor one of {known}{hint}")
+        close = difflib.get_close_matches(name, FAMILIES, n=1)
+        hint = f"; did you mean {FAMILIES[close[0]].usage}?" if close else "."
+        raise ValueError(f"psf {text!r} is neither a file nor one of {_USAGES}{hint}")
     return None
 
 

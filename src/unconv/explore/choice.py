@@ -6,14 +6,14 @@ one that the command was started with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from ..pictures.restoration import PRIORS
-from ..psf import models
+from ..psf.families import FAMILIES, Parameter
 
 FILE = "file"
 """The family of the one psf that came from a file."""
@@ -24,7 +24,8 @@ LARGEST_AREA = 512 * 512
 """Pixels of the part that is restored while somebody looks."""
 
 _LEAST_REGION = 48  # of such a part
-_OF_SIDE = 0.25  # the largest size of a psf, of the shorter side of the picture
+_OF_SIDE = 0.25  # that a psf may reach from its centre, of the shorter side of the picture
+_LEAST_REACH, _LEAST_RANGE = 1.5, 2.0  # samples; and the ratio of the ends of a slider
 
 
 class Told(Protocol):
@@ -35,8 +36,8 @@ class Told(Protocol):
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """A number of a family of psfs, and the slider for it.
+class Slider:
+    """A number of a family of psfs, as it is chosen on the page.
 
     Attributes
     ----------
@@ -60,39 +61,23 @@ class Parameter:
             value = self.low * (self.high / self.low) ** place
         return min(max(float(f"{value:.3g}"), self.low), self.high)
 
-
-@dataclass(frozen=True)
-class Family:
-    """Psfs of a few numbers; `make` is one of `unconv.psf`, as `--psf name:numbers` calls it."""
-
-    name: str
-    make: Callable[..., Tensor]
-    parameters: tuple[Parameter, ...]
+    def nearest(self, value: float) -> float:
+        """A number of the slider, to four digits, as `unconv psf estimate` prints them."""
+        return min(max(float(f"{value:.4g}"), self.low), self.high)
 
 
-_ALL = (
-    Family("gaussian", models.gaussian, (Parameter("sigma", "px", 0.3, 10.0, 1.5),)),
-    Family("disk", models.disk, (Parameter("radius", "px", 0.5, 25.0, 3.0),)),
-    Family(
-        "motion",
-        models.motion,
-        (
-            Parameter("length", "px", 1.0, 80.0, 12.0),
-            Parameter("angle", "°", 0.0, 180.0, 0.0, is_angle=True),
-        ),
-    ),
-)
+def families_for(size: tuple[int, int]) -> dict[str, tuple[Slider, ...]]:
+    """The sliders of each family of psfs (psf/families.py), for a picture (H, W).
 
+    A psf reaches no farther from its centre than a quarter of the shorter side.
+    """
+    reach = max(_LEAST_REACH, _OF_SIDE * min(size))
 
-def families_for(size: tuple[int, int]) -> dict[str, Family]:
-    """The families by name, their sizes limited to what a picture (H, W) can show."""
-    most = max(1.5, _OF_SIDE * min(size))
+    def slider(p: Parameter) -> Slider:
+        high = float(f"{max(p.highest(reach), _LEAST_RANGE * p.low):.3g}")
+        return Slider(p.name, p.unit, p.low, high, min(p.start, high), p.is_angle)
 
-    def fitted(p: Parameter) -> Parameter:
-        high = p.high if p.is_angle else min(p.high, most)
-        return Parameter(p.name, p.unit, p.low, high, min(p.start, high), p.is_angle)
-
-    return {f.name: Family(f.name, f.make, tuple(map(fitted, f.parameters))) for f in _ALL}
+    return {name: tuple(map(slider, f.parameters)) for name, f in FAMILIES.items()}
 
 
 @dataclass(frozen=True)
@@ -120,7 +105,7 @@ class Choice:
         """As it is typed after --psf; of the family `FILE` its name alone."""
         if self.family == FILE:
             return FILE
-        return f"{self.family}:{','.join(f'{v:g}' for v in self.numbers)}"
+        return FAMILIES[self.family].typed(self.numbers)
 
 
 @dataclass(frozen=True)
@@ -145,19 +130,21 @@ class Region:
         return planes[..., rows, columns]
 
 
-def parsed_choice(sent: object, families: Mapping[str, Family], *, has_file: bool) -> Choice:
+def parsed_choice(
+    sent: object, families: Mapping[str, Sequence[Slider]], *, has_file: bool
+) -> Choice:
     """The choice that a browser sent, or a ValueError that says what is wrong with it."""
     given = _record(sent, ("family", "numbers", "prior", "strength", "damp", "light"))
     family, numbers = given["family"], given["numbers"]
     if family == FILE and has_file:
-        parameters: Sequence[Parameter] = ()
+        sliders: Sequence[Slider] = ()
     elif isinstance(family, str) and family in families:
-        parameters = families[family].parameters
+        sliders = families[family]
     else:
         raise ValueError(f"family must be one of {', '.join(families)}.")
-    if not isinstance(numbers, list) or len(numbers) != len(parameters):
-        raise ValueError(f"numbers must be a list of {len(parameters)} for {family}.")
-    values = [_number(p.name, v, p.low, p.high) for p, v in zip(parameters, numbers, strict=True)]
+    if not isinstance(numbers, list) or len(numbers) != len(sliders):
+        raise ValueError(f"numbers must be a list of {len(sliders)} for {family}.")
+    values = [_number(p.name, v, p.low, p.high) for p, v in zip(sliders, numbers, strict=True)]
     positive = {
         name: None if given[name] is None else _number(name, given[name], 1e-12, 1e12)
         for name in ("strength", "damp")
@@ -180,6 +167,11 @@ def parsed_region(sent: object, size: tuple[int, int]) -> Region:
         for name, side, along in (("x", "width", size[1]), ("y", "height", size[0]))
     }
     return Region(**corner, **sides)
+
+
+def parsed_light(sent: object) -> str:
+    """In which light the picture is to be read."""
+    return _one_of("light", _record(sent, ("light",))["light"], LIGHTS)
 
 
 def parsed_place(sent: object, choice: Choice) -> int:

@@ -26,7 +26,7 @@ from ..pictures.memory import MARGIN
 from ..pictures.operators import blur_operator, frame
 from ..pictures.restoration import Restored, deblur
 from .choice import Choice, Region, Told
-from .evidence import Reading
+from .reading import Reading
 from .subject import Subject, as_stored, in_light
 
 _MOST_AROUND = 48  # rows and columns of the picture that are restored around what is shown
@@ -67,8 +67,8 @@ class Desk:
         linear = light == "linear"
         if linear not in self._readings:
             subject = self.subject
-            planes = in_light(subject.complete, light)
-            self._readings[linear] = Reading(planes, None if linear else subject.jpeg)
+            planes, jpeg = in_light(subject.complete, light), None if linear else subject.jpeg
+            self._readings[linear] = Reading(planes, subject.seen, jpeg)
         return self._readings[linear]
 
     def at_once(self, region: Region, choice: Choice, psf: Tensor) -> Preview:

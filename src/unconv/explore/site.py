@@ -4,6 +4,7 @@
     GET  /start           the picture, its families of psfs, priors and lights
     POST /preview         a part restored: at once, or carefully
     POST /evidence        the likelihood along a parameter
+    POST /estimate        the likeliest psf of all families
     POST /save            the whole picture restored, by the command
     POST /cancel          nobody waits for the above any more
     GET  /state           what is being done
@@ -25,14 +26,18 @@ from torch import Tensor
 
 from ..operators.linear_operator import MemoryLimitError
 from ..pictures.restoration import PRIORS
+from ..psf.estimation import NONE
+from ..psf.families import FAMILIES
 from .choice import (
     FILE,
     LARGEST_AREA,
     LIGHTS,
     Choice,
+    Region,
     Told,
     families_for,
     parsed_choice,
+    parsed_light,
     parsed_place,
     parsed_region,
 )
@@ -90,10 +95,12 @@ class Site:
         self.desk, self.command, self.turns = Desk(subject), command, Turns()
         self.families = families_for(subject.size)
         self._file_psf, self._file_name, self._light = file_psf, file_name, light
+        self._befores: dict[Region, str] = {}  # the latest part that was looked at
         self._gets = {"/start": self._start, "/state": self._state}
         self._posts = {
             "/preview": self._preview,
             "/evidence": self._evidence,
+            "/estimate": self._estimate,
             "/save": self._save,
             "/cancel": self._cancel,
         }
@@ -133,8 +140,8 @@ class Site:
     def _start(self) -> dict[str, Any]:
         subject = self.desk.subject
         families: list[dict[str, Any]] = [
-            {"name": f.name, "parameters": [vars(p) for p in f.parameters]}
-            for f in self.families.values()
+            {"name": name, "parameters": [vars(slider) for slider in sliders]}
+            for name, sliders in self.families.items()
         ]
         if self._file_psf is not None:
             families.insert(0, {"name": FILE, "title": self._file_name, "parameters": []})
@@ -165,7 +172,7 @@ class Site:
         if choice.family == FILE:
             assert self._file_psf is not None
             return self._file_psf
-        return self.families[choice.family].make(*choice.numbers)
+        return FAMILIES[choice.family].kernel(*choice.numbers)
 
     def _preview(self, sent: dict[str, Any]) -> dict[str, Any]:
         choice = self._choice(sent)
@@ -177,12 +184,10 @@ class Site:
                 made = self.desk.carefully(region, choice, psf, ticket.say)
             else:
                 made = self.desk.at_once(region, choice, psf)
-            subject = self.desk.subject
-            before, after = subject.picture_uri(made.before), subject.picture_uri(made.after)
             return {
                 "region": vars(region),
-                "before": before,
-                "after": after,
+                "before": self._before(region, made.before),
+                "after": self.desk.subject.picture_uri(made.after),
                 "prior": made.prior,
                 "strength": made.strength,
                 "damp": made.damp,
@@ -191,6 +196,12 @@ class Site:
                 "command": self.command.line(choice),
                 "psf": self._drawn(psf),
             }
+
+    def _before(self, region: Region, planes: Tensor) -> str:
+        """The picture as it is, which is the same for every psf."""
+        if region not in self._befores:
+            self._befores = {region: self.desk.subject.picture_uri(planes)}
+        return self._befores[region]
 
     def _drawn(self, psf: Tensor) -> dict[str, Any]:
         """A psf for the eye, its largest value 255."""
@@ -203,7 +214,7 @@ class Site:
         choice = self._choice(sent)
         along = parsed_place({"along": sent.get("along")}, choice)
         ticket = self.turns.ticket("evidence")
-        parameter = self.families[choice.family].parameters[along]
+        slider = self.families[choice.family][along]
 
         def evidence_at(value: float) -> float:
             numbers = (*choice.numbers[:along], value, *choice.numbers[along + 1 :])
@@ -211,8 +222,19 @@ class Site:
                 reading = self.desk.reading(choice.light)
                 return reading.evidence(self._psf(replace(choice, numbers=numbers)))
 
-        curve = curve_along(parameter, evidence_at)
+        curve = curve_along(slider, evidence_at)
         return {"along": along, "values": curve.values, "evidence": curve.evidence}
+
+    def _estimate(self, sent: dict[str, Any]) -> dict[str, Any]:
+        light, ticket = parsed_light(sent), self.turns.ticket("estimate")
+        with ticket.turn():
+            ticket.say("reading the psf from the picture")
+            found = self.desk.reading(light).psf
+        told = {"found": found.described, "doubts": list(found.doubts)}
+        if found.family == NONE:
+            return told | {"family": None, "numbers": []}
+        pairs = zip(self.families[found.family], found.parameters.values(), strict=True)
+        return told | {"family": found.family, "numbers": [s.nearest(v) for s, v in pairs]}
 
     def _save(self, sent: dict[str, Any]) -> dict[str, Any]:
         choice, ticket = self._choice(sent), self.turns.ticket("save")

@@ -43,10 +43,14 @@ class Subject:
         return self.planes.shape[1], self.planes.shape[2]
 
     @cached_property
+    def seen(self) -> Tensor:
+        """(H, W) bool, where a pixel was seen."""
+        return self.planes.isfinite().all(0)
+
+    @cached_property
     def complete(self) -> Tensor:
         """(C, H, W), with something where nothing was seen."""
-        seen = self.planes.isfinite().all(0)
-        return self.planes if bool(seen.all()) else filled(self.planes, seen)
+        return self.planes if bool(self.seen.all()) else filled(self.planes, self.seen)
 
     @cached_property
     def range(self) -> tuple[float, float]:

@@ -12,7 +12,7 @@ outside the data: A pads nothing, so that x is larger than y, and the part that 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,17 +23,12 @@ from torch import Tensor
 
 from ..doors import ConvOperator
 from ..pictures import deblur
-from ..psf import disk, gaussian, measured, motion
+from ..psf import gaussian, measured
+from ..psf.families import FAMILIES
 from ..restoration import Step, restore, richardson_lucy
 
 Array = npt.NDArray[Any]
 
-_MODELS: Mapping[str, Callable[..., Tensor]] = {
-    "gaussian": gaussian,
-    "disk": disk,
-    "motion": motion,
-}
-FAMILIES = tuple(_MODELS)
 PRIORS = (
     "auto",
     "dct",
@@ -90,7 +85,7 @@ class Wanted:
 
 def psf_of_family(family: str, numbers: tuple[float, ...], sigma_z: float = 0.0) -> Tensor:
     """A psf of one of `FAMILIES`, (h, w), or a Gaussian (d, h, w) where sigma_z is not 0."""
-    plane = _MODELS[family](*numbers)
+    plane = FAMILIES[family].kernel(*numbers)
     if family != "gaussian" or sigma_z == 0:
         return plane
     return gaussian(sigma_z).sum(0)[:, None, None] * plane

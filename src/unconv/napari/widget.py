@@ -20,8 +20,8 @@ from napari.layers import Image
 from napari.qt.threading import FunctionWorker, create_worker
 from qtpy.QtCore import QObject, Signal
 
+from ..psf.families import FAMILIES, Parameter
 from .deconvolution import (
-    FAMILIES,
     NOISE_MODELS,
     PRIORS,
     Wanted,
@@ -65,11 +65,8 @@ class Deconvolve(Container):
         self.image = ComboBox(label="image", choices=self._images)
         self.kind = ComboBox(label="psf", choices=(*FAMILIES, LAYER))
         self.psf_layer = ComboBox(label="psf layer", choices=self._images)
-        self.sigma = _number("sigma", 1.5, 0.2, "pixels")
+        self.numbers = {name: tuple(map(_of, f.parameters)) for name, f in FAMILIES.items()}
         self.sigma_z = _number("sigma z", 0.0, 0.0, "slices; 0 deconvolves every plane by itself")
-        self.radius = _number("radius", 3.0, 0.3, "pixels")
-        self.length = _number("length", 12.0, 0.3, "pixels")
-        self.angle = _number("angle", 0.0, -180.0, "degrees, counter-clockwise from the right")
         self.noise = ComboBox(label="noise", choices=NOISE_MODELS)
         self.noise.tooltip = "poisson where the values are counts of photons"
         self.background = _number("background", 0.0, 0.0, "mean count without any light")
@@ -104,11 +101,8 @@ class Deconvolve(Container):
             self.image,
             self.kind,
             self.psf_layer,
-            self.sigma,
+            *(field for fields in self.numbers.values() for field in fields),
             self.sigma_z,
-            self.radius,
-            self.length,
-            self.angle,
             self.noise,
             self.background,
             self.prior,
@@ -120,9 +114,10 @@ class Deconvolve(Container):
         """Only what counts for the choice."""
         kind = self.kind.value
         self.psf_layer.visible = kind == LAYER
-        self.sigma.visible = self.sigma_z.visible = kind == "gaussian"
-        self.radius.visible = kind == "disk"
-        self.length.visible = self.angle.visible = kind == "motion"
+        for name, fields in self.numbers.items():
+            for field in fields:
+                field.visible = kind == name
+        self.sigma_z.visible = kind == "gaussian"
         self.background.visible = self.noise.value == "poisson"
         self.auto.visible = has_strength = self.prior.value in _WITH_STRENGTH
         self.strength.visible = has_strength and not self.auto.value
@@ -144,12 +139,8 @@ class Deconvolve(Container):
                 raise ValueError("choose another layer for the psf than for the image.")
             psf = psf_of_array(np.asarray(self.psf_layer.value.data))
         else:
-            fields = {
-                "gaussian": (self.sigma,),
-                "disk": (self.radius,),
-                "motion": (self.length, self.angle),
-            }[kind]
-            psf = psf_of_family(kind, tuple(f.value for f in fields), self.sigma_z.value)
+            numbers = tuple(field.value for field in self.numbers[kind])
+            psf = psf_of_family(kind, numbers, self.sigma_z.value)
         if len(layer.scale) < psf.ndim:
             raise ValueError(f"the psf has {psf.ndim} axes and the image {len(layer.scale)}.")
         scale = [abs(float(s)) for s in layer.scale[-psf.ndim :]]
@@ -223,6 +214,16 @@ class Deconvolve(Container):
         if self._worker is not None:
             self._show("cancelling")
             self._worker.quit()
+
+
+_UNITS = {"px": "pixels", "°": "degrees", "": ""}
+
+
+def _of(parameter: Parameter) -> FloatSpinBox:
+    """A field for a number of a family."""
+    p = parameter
+    tooltip = ", ".join(filter(None, (_UNITS[p.unit], p.meaning)))
+    return _number(p.name, p.start, -180.0 if p.is_angle else p.low, tooltip)
 
 
 def _number(label: str, value: float, least: float, tooltip: str) -> FloatSpinBox:

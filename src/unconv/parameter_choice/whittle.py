@@ -196,6 +196,7 @@ class Fit:
         psf makes of it, which counts ε times (psf_error.py); by default the scene's alone
     radii : of the low-pass of the noise that are tried
     exponents : at which the search for p begins
+    most : frequencies that are looked at
     """
 
     def __init__(
@@ -206,6 +207,7 @@ class Fit:
         shapes: Callable[[float], list[Tensor]] | None = None,
         radii: Sequence[float] = _RADII,
         exponents: Sequence[float] = (USUAL_EXPONENT,),
+        most: int = _FREQUENCIES,
     ) -> None:
         self.data, self.rounding, self.std = data, rounding, std
         self.shapes = shapes or (lambda exponent: [data.of_signal(exponent)])
@@ -218,7 +220,7 @@ class Fit:
             width = data.sizes[1]
             left = smoothed(data.power, width) > _NOTHING_LEFT * smoothed(error, width)
             counts = torch.where(left, counts, 0.0) if bool((left & (counts > 0)).any()) else counts
-        self.usable = _some(counts.flatten().nonzero()[:, 0])
+        self.usable = _some(counts.flatten().nonzero()[:, 0], most)
         self.power, self.error = self._taken(data.power), self._taken(error)
         self.counts = self._taken(counts)
         self.counts = self.counts / self.counts.sum()
@@ -341,12 +343,12 @@ def hann(n: int, like: Tensor) -> Tensor:
     return window / window.square().mean().sqrt()
 
 
-def _some(indices: Tensor) -> Tensor:
+def _some(indices: Tensor, most: int) -> Tensor:
     """At most so many of them, drawn without a pattern and always the same."""
-    if len(indices) <= _FREQUENCIES:
+    if len(indices) <= most:
         return indices
     chosen = torch.randperm(len(indices), generator=torch.Generator().manual_seed(0))
-    return indices[chosen[:_FREQUENCIES].to(indices.device)]
+    return indices[chosen[:most].to(indices.device)]
 
 
 @lru_cache(maxsize=32)

@@ -26,6 +26,9 @@ from torch import Tensor
 from ..numerics.checks import check_flag, check_number
 from .pixels import LARGEST_SIDE, round_pixels, round_samples
 
+FIRST_DARK_RING = 1.2196698912665045
+"""Radius of the first zero of the Airy pattern in units of λN: the first zero of J₁ by π."""
+
 _ARCSEC = math.pi / 180 / 3600
 
 

@@ -10,6 +10,7 @@ import typer
 from ...pictures.formats import read_picture
 from ...pictures.formats.kernels import check_kernel_writable, write_kernel
 from ...pictures.missing import find_missing
+from ...psf.estimation import NAMES
 from ..common import JsonOption, MaxPixelsOption, friendly, report, tell
 from ..picture_options import (
     LightOption,
@@ -33,8 +34,8 @@ def estimate(
     family: Annotated[
         str,
         typer.Option(
-            help="gaussian, disk, motion, moffat, gaussian-disk, or auto: the likeliest of them, "
-            "or none for a picture without blur."
+            help=f"{', '.join(NAMES[1:])}, or auto: the likeliest of them, or none for a picture "
+            "without blur."
         ),
     ] = "auto",
     output: Annotated[

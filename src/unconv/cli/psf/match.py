@@ -25,9 +25,9 @@ from ..common import (
     tell,
 )
 from ..progress_bar import progress
-from ..psf_option import BackgroundOption, CenterOption, exists, prepared_psf
+from ..psf_option import DESCRIPTIONS, BackgroundOption, CenterOption, exists, prepared_psf
 
-_PSF = "gaussian:SIGMA, motion:LENGTH,ANGLE, disk:RADIUS, or a file; scaled to sum 1."
+_PSF = f"{DESCRIPTIONS}, or a file; scaled to sum 1."
 
 
 @friendly

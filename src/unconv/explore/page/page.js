@@ -1,6 +1,6 @@
 "use strict";
-/* The page of `unconv explore`: what is chosen, what is looked at, and three questions to the
-   server, of each of which the newest counts: preview, evidence, save. */
+/* The page of `unconv explore`: what is chosen, what is looked at, and four questions to the
+   server, of each of which the newest counts: preview, evidence, estimate, save. */
 
 const byId = (id) => document.getElementById(id);
 const WEIGHTS = { tv: "strength", sparse: "strength", hessian: "strength", dct: "strength", damp: "damp" };
@@ -65,15 +65,37 @@ function showFamilies() {
     button.textContent = f.title || f.name;
     button.setAttribute("role", "radio");
     button.setAttribute("aria-checked", String(f.name === page.family));
-    button.addEventListener("click", () => {
-      page.family = f.name;
-      showFamilies();
-      showParameters();
-      changed();
-      settle();
-    });
+    button.addEventListener("click", () => take(f.name));
     return button;
   }));
+}
+
+function take(family) {
+  page.family = family;
+  showFamilies();
+  showParameters();
+  changed();
+  settle();
+}
+
+/** The likeliest psf of all families, as the picture tells it. */
+async function estimate() {
+  byId("auto").disabled = true;
+  byId("found").className = "busy";
+  byId("found").textContent = "reading it from the picture …";
+  try {
+    const told = await ask("estimate", { light: byId("light").value });
+    byId("found").className = "";
+    byId("found").textContent = told ? [told.found, ...told.doubts].join("; ") : "";
+    if (told?.family) {
+      page.numbers[told.family] = told.numbers;
+      take(told.family);
+    }
+  } catch (error) {
+    byId("found").className = "wrong";
+    byId("found").textContent = error.message;
+  }
+  byId("auto").disabled = false;
 }
 
 function element(name, className, text) {
@@ -93,7 +115,7 @@ function showParameters() {
 function parameterBox(p, i) {
   const box = element("div", "parameter");
   const head = element("div", "head");
-  const label = element("label", "", `${p.name[0].toUpperCase()}${p.name.slice(1)}, ${p.unit}`);
+  const label = element("label", "", [p.name[0].toUpperCase() + p.name.slice(1), p.unit].filter(Boolean).join(", "));
   const number = element("input");
   Object.assign(number, { type: "number", min: p.low, max: p.high, step: "any", id: `number-${i}` });
   label.htmlFor = number.id;
@@ -195,7 +217,7 @@ function drawCurve(i, waiting) {
     here,
   );
   const top = curve.values[curve.evidence.indexOf(Math.max(...curve.evidence))];
-  const take = element("button", "", `Take ${top} ${p.unit}`);
+  const take = element("button", "", `Take ${top} ${p.unit}`.trim());
   take.type = "button";
   take.disabled = top === value;
   take.addEventListener("click", () => box.put(top, true));
@@ -503,6 +525,7 @@ async function start() {
     changed();
   });
   byId("weight").addEventListener("change", settle);
+  byId("auto").addEventListener("click", estimate);
   byId("copy").addEventListener("click", copy);
   byId("save").addEventListener("click", save);
   byId("cancel").addEventListener("click", () => ask("cancel", {}));

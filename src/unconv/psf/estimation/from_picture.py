@@ -19,31 +19,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...numerics.checks import (
-    check_choice,
-    check_number,
-    check_real_tensor,
-    check_values,
-    is_sequence,
-    shown,
-)
+from ...numerics.checks import check_choice, check_number
 from ...numerics.compiled import outside_graphs
 from ...parameter_choice.noise_models import JpegRounding
-from ...pictures.bad_pixels import filled, frame_around
-from ...pictures.missing import checked_observed, find_missing
+from ..families import FAMILIES
 from .cells import Cells
-from .families import FAMILIES, reach_in
+from .coarse import reach_in
+from .data import data_of
 from .parts import Parts
 from .result import NONE, PsfEstimate, chosen, doubts_of
 from .search import Fitted, Search
 
-NAMES = ("auto", *FAMILIES)
+ESTIMATED = tuple(name for name, family in FAMILIES.items() if family.is_estimated)
+NAMES = ("auto", *ESTIMATED)
 """What can be asked for."""
-
-_SMALLEST_SIDE = 32  # samples along an axis: a psf of radius 5 can be told there
-_LUMINANCE = (0.299, 0.587, 0.114)
-_MOST_MISSING = 0.5
-_LOUDEST = 1e6  # times the deviation of the picture
 
 
 @outside_graphs
@@ -95,27 +84,21 @@ def estimate(
     >>> abs(found.parameters["radius"] - 3.3) < 0.1, found.reliable
     (True, True)
     """
-    planes = _checked(picture)
     _check_family(family)
     if noise_std is not None:
         check_number("noise_std", noise_std, why=" in the unit of the picture")
-    rounding = _rounding_of(jpeg, len(planes))
     with torch.no_grad():
-        planes, seen = _data_of(planes, observed)
-        colours = len(planes)
-        weights = planes.new_tensor(_LUMINANCE if colours == 3 else [1 / colours] * colours)
-        plane = torch.tensordot(weights, filled(planes, seen), 1)
-        unit, of_plane = float(plane.std()), float(weights.norm())
-        noise = None if noise_std is None else min(of_plane * noise_std / unit, _LOUDEST)
+        data = data_of(picture, observed, jpeg)
+        plane, noise = data.plane, data.noise(noise_std)
         reach = reach_in((plane.shape[0], plane.shape[1]))
-        search = Search(Cells(plane, rounding, unit), reach, noise)
+        search = Search(Cells(plane, data.rounding, data.unit), reach, noise)
         found = {NONE: [search.without()]}
-        for name in FAMILIES if family == "auto" else [family]:
+        for name in ESTIMATED if family == "auto" else [family]:
             found[name] = search.best(FAMILIES[name])
-        name, small, agreed = chosen(found, family, Parts(plane, rounding, unit, noise))
-    missing = 1 - float(seen.double().mean())
-    doubts = doubts_of(found, name, reach, missing, small=small, agreed=agreed)
-    return _concluded(found, name, doubts, unit / of_plane)
+        parts = Parts(plane, data.rounding, data.unit, noise)
+        name, small, agreed = chosen(found, family, parts)
+    doubts = doubts_of(found, name, reach, data.missing, small=small, agreed=agreed)
+    return _concluded(found, name, doubts, data.unit / data.of_plane)
 
 
 def _concluded(
@@ -124,7 +107,7 @@ def _concluded(
     """What is told of all that was found."""
     best, none = found[name][0], found[NONE][0]
     family = best.family
-    names = family.parameters if family else ()
+    names = [p.name for p in family.parameters] if family else []
     return PsfEstimate(
         psf=family.kernel(*best.values) if family else torch.ones(1, 1, dtype=torch.float64),
         family=name,
@@ -137,73 +120,7 @@ def _concluded(
     )
 
 
-def _checked(picture: Tensor) -> Tensor:
-    """(C, H, W) float64."""
-    check_values("picture", check_real_tensor("picture", picture))
-    planes = picture[None] if picture.ndim == 2 else picture
-    if planes.ndim != 3 or len(planes) == 0:
-        raise ValueError(
-            f"a picture must have shape (H, W) or (C, H, W), got {tuple(picture.shape)}."
-        )
-    H, W = planes.shape[1:]
-    if min(H, W) < _SMALLEST_SIDE:
-        remedy = "move the colours to the front" if W <= 4 else "give a larger part of it"
-        raise ValueError(
-            f"a picture of {H} x {W} samples is too small to tell its psf, which takes "
-            f"{_SMALLEST_SIDE} along each axis; {remedy}."
-        )
-    return planes.detach().to(device="cpu", dtype=torch.float64)
-
-
 def _check_family(family: object) -> None:
     """Refuse what is none, with the one that was probably meant."""
     close = difflib.get_close_matches(family, NAMES, n=1) if isinstance(family, str) else []
     check_choice("family", family, NAMES, f"; the nearest is {close[0]!r}" if close else "")
-
-
-def _rounding_of(jpeg: Sequence[JpegRounding] | None, planes: int) -> JpegRounding | None:
-    """That of the luminance."""
-    if jpeg is None:
-        return None
-    if not is_sequence(jpeg) or not all(isinstance(r, JpegRounding) for r in jpeg):
-        raise TypeError(
-            f"jpeg={shown(jpeg)} must be a sequence of roundings; take it from jpeg_rounding()."
-        )
-    if len(jpeg) != planes or planes not in (1, 3):
-        raise ValueError(
-            f"jpeg has the rounding of {len(jpeg)} components and the picture {planes} planes; a "
-            "JPEG has 1 or 3 of both."
-        )
-    return jpeg[0]
-
-
-def _data_of(planes: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The picture inside a constant frame, and (H, W) bool: where it is a datum."""
-    finite = planes.isfinite().all(0)
-    if observed is None and not bool(finite.all()):
-        count = int((~finite).sum())
-        raise ValueError(
-            f"{count:,} pixels of the picture are not finite; give observed=, False where a pixel "
-            "is no datum, such as picture.isfinite().all(0)."
-        )
-    seen = finite
-    if observed is not None:
-        seen = finite & checked_observed(observed, planes.shape[1:]).cpu()
-        if not bool(seen.any()):
-            raise ValueError("observed excludes every finite pixel; it must be True where seen.")
-    else:
-        top, bottom, left, right = frame_around(planes)
-        inside = planes[:, top : planes.shape[1] - bottom, left : planes.shape[2] - right]
-        if min(inside.shape[1:]) >= _SMALLEST_SIDE:
-            planes, seen = inside, torch.ones_like(inside[0], dtype=torch.bool)
-    if bool((planes[:, seen].amax(1) == planes[:, seen].amin(1)).all()):
-        raise ValueError("the picture is even where it was observed, and nothing tells its blur.")
-    lit = find_missing(planes, white=1.0, bad=~seen)
-    seen = seen if lit.observed is None else lit.observed
-    share = float(seen.double().mean())
-    if share < 1 - _MOST_MISSING:
-        raise ValueError(
-            f"only {share:.0%} of the pixels are data, the others saturated or "
-            "not observed; a psf is read from pictures of which half was seen."
-        )
-    return planes, seen

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .families import FAMILIES
+from ..families import FAMILIES
 from .parts import Parts
 from .search import Fitted
 
@@ -21,6 +21,7 @@ _PRICE = {"moffat": 4.0, "gaussian-disk": 4.0}  # of a parameter more, where it 
 _SAME_PSF = 0.2  # difference of two psfs that is none
 _OF_LIMIT = 0.01
 _MUCH_MISSING = 0.05
+_DIGITS = 4  # of a number that is printed: a tenth of its error, or less
 
 
 class PsfEstimate(NamedTuple):
@@ -58,18 +59,22 @@ class PsfEstimate(NamedTuple):
         return "\n".join([*lines, *(f"doubt: {doubt}" for doubt in self.doubts)])
 
     @property
+    def typed(self) -> str | None:
+        """As it is typed after `--psf`, such as 'motion:11.02,39.8'; None for no blur."""
+        if self.family == NONE:
+            return None
+        return FAMILIES[self.family].typed(self.parameters.values(), _DIGITS)
+
+    @property
     def described(self) -> str:
-        """Family and parameters with their errors, in one phrase."""
+        """Family and parameters as they are typed, and their errors, in one phrase."""
         if self.family == NONE:
             return "no blur"
-        units = dict(
-            zip(FAMILIES[self.family].parameters, FAMILIES[self.family].units, strict=True)
-        )
-        parts = [
-            f"{name} {value:.3g} ± {self.standard_errors[name]:.2g} {units[name]}".strip()
-            for name, value in self.parameters.items()
+        errors = [
+            f"{p.name} ± {self.standard_errors[p.name]:.2g} {p.unit}".replace(" °", "°").strip()
+            for p in FAMILIES[self.family].parameters
         ]
-        return f"{self.family}, {', '.join(parts)}"
+        return f"{self.typed} ({', '.join(errors)})"
 
 
 def width_of(psf: Tensor) -> float:
@@ -173,7 +178,7 @@ def _of_errors(best: Fitted, reach: float) -> list[str]:
         return []
     scale = best.values[0]
     for i, (value, error) in enumerate(zip(best.values, best.errors, strict=True)):
-        name, unit = family.parameters[i], family.units[i]
+        name, unit = family.parameters[i].name, family.parameters[i].unit
         known = _ANGLE if unit == "°" else max(_OF_SCALE * scale, _OF_SMALL)
         if unit and 2 * error > known:
             doubts.append(
@@ -188,8 +193,7 @@ def _of_errors(best: Fitted, reach: float) -> list[str]:
 def _named(one: Fitted) -> str:
     if one.family is None:
         return "no blur"
-    values = ", ".join(f"{value:.3g}" for value in one.values)
-    return f"{one.family.name}:{values}"
+    return one.family.typed(one.values, _DIGITS)
 
 
 def _differ(one: Fitted, other: Fitted) -> bool:

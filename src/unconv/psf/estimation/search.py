@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from ...parameter_choice.whittle import likelihood
+from ..families import Family
 from .cells import Cells
-from .families import Family
+from .coarse import COARSE, Coarse
 from .scene import SceneModel, Scenes
 
 _COARSE_CELLS = 1200  # cells
@@ -88,15 +89,16 @@ class Search:
 
     def best(self, family: Family) -> list[Fitted]:
         """The best psfs of a family, each in another place, the best first."""
-        candidates = family.candidates(self.reach).float()
-        losses = torch.cat([self._tried(family, part) for part in candidates.split(_BATCH)])
-        starts = _apart(family, candidates, losses)
+        coarse = COARSE[family.name]
+        candidates = coarse.candidates(self.reach).float()
+        losses = torch.cat([self._tried(coarse, part) for part in candidates.split(_BATCH)])
+        starts = _apart(coarse.apart, family.turns, candidates, losses)
         found = [self._refined(family, start) for start in starts]
         return sorted(found, key=lambda one: one.loss)
 
-    def _tried(self, family: Family, values: Tensor) -> Tensor:
+    def _tried(self, coarse: Coarse, values: Tensor) -> Tensor:
         fy, fx = self._corners
-        each = [family.transfer(values, *f).square() for f in zip(fy, fx, strict=True)]
+        each = [coarse.transfer(values, *f).square() for f in zip(fy, fx, strict=True)]
         return self._coarse.fitted(torch.stack(each).mean(0), steps=8).loss
 
     def _gain(self, family: Family, values: Tensor) -> Tensor:
@@ -210,11 +212,12 @@ def _spread(cells: Cells) -> Tensor:
     return (-drawn.log() * radius).argsort()[:n]  # exponential races: odds of 1/|ω|
 
 
-def _apart(family: Family, candidates: Tensor, losses: Tensor) -> list[Tensor]:
+def _apart(
+    apart: tuple[float, ...], turning: tuple[bool, ...], candidates: Tensor, losses: Tensor
+) -> list[Tensor]:
     """The best few that lie in different places."""
     chosen: list[Tensor] = []
-    limits = torch.tensor(family.apart)
-    turns = torch.tensor(family.turns)
+    limits, turns = torch.tensor(apart), torch.tensor(turning)
     least = float(losses.min()) + _FAR_BEHIND
     for i in losses.argsort().tolist():
         one = candidates[i]

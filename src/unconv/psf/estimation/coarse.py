@@ -1,8 +1,7 @@
-"""Families of psfs that a picture may have been blurred by: their kernels, and where to look.
+"""Where to look for psfs of each family (psf/families.py), and their transfer functions.
 
-Each has its kernel (psf/models.py), which the refinement and the answer use, and the modulus of
-its transfer function in closed form, a product of these, which the coarse search takes for
-thousands of candidates at once:
+Refinement and answer use the sampled kernel.  The coarse search takes the modulus of the transfer
+function in closed form, a product of these, for thousands of candidates at once:
 
     disk of radius r        2 J₁(2π r|ω|) / (2π r|ω|)
     motion (L, a)           sin(π L ω·u) / (π L ω·u),     u = (cos a, −sin a) in columns and rows
@@ -22,44 +21,25 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d
-
-from .. import models
-from ..theory import moffat
 
 _REACH_OF_SIDE = 0.16  # of the shorter side of the picture that a psf may reach from its centre
 _FARTHEST_REACH = 26.0  # samples that it may reach at most
-_LEAST_BETA, _LARGEST_BETA = 1.8, 6.0
 
 
 @dataclass(frozen=True)
-class Family:
-    """Psfs of one kind.
+class Coarse:
+    """How psfs of one family are tried by the thousand.
 
     Attributes
     ----------
-    name, parameters : in words; `parameters` in the order of the columns below
-    units : of the parameters
-    kernel : the psf (h, w) with sum 1, of values of the parameters
     transfer : |F| (n, K) in closed form, of values (n, k) and frequencies fy, fx (K,)
     candidates : values (n, k) to try, of how far a psf may reach in samples
-    limits : least and largest value of each parameter, of the same
     apart : of each parameter, the difference at which two candidates are two
     """
 
-    name: str
-    parameters: tuple[str, ...]
-    units: tuple[str, ...]
-    kernel: Callable[..., Tensor]
     transfer: Callable[[Tensor, Tensor, Tensor], Tensor]
     candidates: Callable[[float], Tensor]
-    limits: Callable[[float], list[tuple[float, float]]]
     apart: tuple[float, ...]
-
-    @property
-    def turns(self) -> tuple[bool, ...]:
-        """Which parameters are angles, that come back after 180 degrees."""
-        return tuple(unit == "°" for unit in self.units)
 
 
 def reach_in(size: tuple[int, int]) -> float:
@@ -100,17 +80,6 @@ def _gaussian_disk(values: Tensor, fy: Tensor, fx: Tensor) -> Tensor:
     return _disk(values, fy, fx) * _gaussian(values[:, 1:], fy, fx)
 
 
-def _moffat_kernel(fwhm: float, beta: float) -> Tensor:
-    return moffat(fwhm, beta, pixelated=False)
-
-
-def _gaussian_disk_kernel(radius: float, sigma: float) -> Tensor:
-    disk, spread = models.disk(radius), models.gaussian(sigma)
-    margin = len(spread) - 1
-    both = conv2d(disk[None, None], spread[None, None], padding=margin)[0, 0]
-    return both / both.sum()
-
-
 def _steps(low: float, high: float, most: float, ratio: float) -> Tensor:
     """From low to high, by a factor and by no more than `most` samples."""
     values = [low]
@@ -133,61 +102,21 @@ def _product(first: Tensor, second: Tensor) -> Tensor:
     return torch.cartesian_prod(first, second)
 
 
-_BETAS = (_LEAST_BETA, _LARGEST_BETA)
-
-FAMILIES: Mapping[str, Family] = {
-    family.name: family
-    for family in (
-        Family(
-            "gaussian",
-            ("sigma",),
-            ("px",),
-            models.gaussian,
-            _gaussian,
-            lambda reach: _steps(0.3, reach / 2.5, 0.5, 1.12)[:, None],
-            lambda reach: [(0.25, reach / 2.5)],
-            (0.5,),
-        ),
-        Family(
-            "disk",
-            ("radius",),
-            ("px",),
-            models.disk,
-            _disk,
-            lambda reach: _steps(0.6, reach, 0.25, 1.15)[:, None],
-            lambda reach: [(0.55, reach)],
-            (0.6,),
-        ),
-        Family(
-            "motion",
-            ("length", "angle"),
-            ("px", "°"),
-            models.motion,
-            _motion,
-            _motions,
-            lambda reach: [(1.1, 2 * reach), (-math.inf, math.inf)],
-            (1.5, 15.0),
-        ),
-        Family(
-            "moffat",
-            ("fwhm", "beta"),
-            ("px", ""),
-            _moffat_kernel,
-            _moffat,
-            lambda reach: _product(_steps(0.8, reach / 2, 1.0, 1.2), torch.tensor([1.9, 2.5, 4.0])),
-            lambda reach: [(0.7, reach / 2), _BETAS],
-            (1.0, 3.0),
-        ),
-        Family(
-            "gaussian-disk",
-            ("radius", "sigma"),
-            ("px", "px"),
-            _gaussian_disk_kernel,
-            _gaussian_disk,
-            lambda reach: _product(_steps(0.8, reach, 0.4, 1.2), _steps(0.4, reach / 4, 1.0, 1.5)),
-            lambda reach: [(0.6, reach), (0.3, reach / 2.5)],
-            (0.8, 1.0),
-        ),
-    )
+COARSE: Mapping[str, Coarse] = {
+    "gaussian": Coarse(
+        _gaussian, lambda reach: _steps(0.3, reach / 2.5, 0.5, 1.12)[:, None], (0.5,)
+    ),
+    "disk": Coarse(_disk, lambda reach: _steps(0.6, reach, 0.25, 1.15)[:, None], (0.6,)),
+    "motion": Coarse(_motion, _motions, (1.5, 15.0)),
+    "moffat": Coarse(
+        _moffat,
+        lambda reach: _product(_steps(0.8, reach / 2, 1.0, 1.2), torch.tensor([1.9, 2.5, 4.0])),
+        (1.0, 3.0),
+    ),
+    "gaussian-disk": Coarse(
+        _gaussian_disk,
+        lambda reach: _product(_steps(0.8, reach, 0.4, 1.2), _steps(0.4, reach / 4, 1.0, 1.5)),
+        (0.8, 1.0),
+    ),
 }
-"""By name."""
+"""By the name of the family: of all that `..families` says are estimated."""

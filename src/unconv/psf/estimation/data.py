@@ -1,0 +1,152 @@
+"""The one plane of a picture that its psf is read from, and the likelihood of any psf for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...numerics.checks import check_real_tensor, check_values, is_sequence, shown
+from ...parameter_choice.noise_models import JpegRounding
+from ...pictures.bad_pixels import filled, frame_around
+from ...pictures.missing import checked_observed, find_missing
+from .cells import Cells
+from .scene import SceneModel
+
+_SMALLEST_SIDE = 32  # samples along an axis: a psf of radius 5 can be told there
+_LUMINANCE = (0.299, 0.587, 0.114)
+_MOST_MISSING = 0.5
+_LOUDEST = 1e6  # times the deviation of the picture
+
+
+@dataclass(frozen=True)
+class Data:
+    """The luminance of a picture inside a constant frame.
+
+    Attributes
+    ----------
+    plane : (H, W) float64, complete
+    rounding : of the JPEG that it was, or None
+    unit : its standard deviation
+    of_plane : the deviation of its white noise by that of one colour
+    missing : the share of its pixels that were filled in
+    """
+
+    plane: Tensor
+    rounding: JpegRounding | None
+    unit: float
+    of_plane: float
+    missing: float
+
+    def noise(self, noise_std: float | None) -> float | None:
+        """White noise of one colour in the unit of the plane."""
+        if noise_std is None:
+            return None
+        return min(self.of_plane * noise_std / self.unit, _LOUDEST)
+
+
+def data_of(picture: Tensor, observed: Tensor | None, jpeg: Sequence[JpegRounding] | None) -> Data:
+    """What of a picture tells its psf; the arguments of `estimate`, checked."""
+    planes = _checked(picture)
+    rounding = _rounding_of(jpeg, len(planes))
+    planes, seen = _seen_of(planes, observed)
+    colours = len(planes)
+    weights = planes.new_tensor(_LUMINANCE if colours == 3 else [1 / colours] * colours)
+    plane = torch.tensordot(weights, filled(planes, seen), 1)
+    missing = 1 - float(seen.double().mean())
+    return Data(plane, rounding, float(plane.std()), float(weights.norm()), missing)
+
+
+class Likelihood:
+    """How well each psf explains a picture, with the scene and noise that are likeliest with it.
+
+    Of psfs that equal their point reflection, as those of the families do.
+
+    Parameters
+    ----------
+    picture, observed, jpeg : as of `estimate`, checked here
+    """
+
+    def __init__(
+        self,
+        picture: Tensor,
+        observed: Tensor | None = None,
+        *,
+        jpeg: Sequence[JpegRounding] | None = None,
+    ) -> None:
+        data = data_of(picture, observed, jpeg)
+        self._cells = Cells(data.plane, data.rounding, data.unit)
+        self._model = SceneModel.of(self._cells, None)
+
+    @torch.no_grad()
+    def __call__(self, psf: Tensor) -> float:
+        """The logarithm of likelihood and prior of the scene, up to a constant of the picture."""
+        return -float(self._model.fitted(self._cells.gain(psf)[None]).loss)
+
+
+def _checked(picture: Tensor) -> Tensor:
+    """(C, H, W) float64."""
+    check_values("picture", check_real_tensor("picture", picture))
+    planes = picture[None] if picture.ndim == 2 else picture
+    if planes.ndim != 3 or len(planes) == 0:
+        raise ValueError(
+            f"a picture must have shape (H, W) or (C, H, W), got {tuple(picture.shape)}."
+        )
+    H, W = planes.shape[1:]
+    if min(H, W) < _SMALLEST_SIDE:
+        remedy = "move the colours to the front" if W <= 4 else "give a larger part of it"
+        raise ValueError(
+            f"a picture of {H} x {W} samples is too small to tell its psf, which takes "
+            f"{_SMALLEST_SIDE} along each axis; {remedy}."
+        )
+    return planes.detach().to(device="cpu", dtype=torch.float64)
+
+
+def _rounding_of(jpeg: Sequence[JpegRounding] | None, planes: int) -> JpegRounding | None:
+    """That of the luminance."""
+    if jpeg is None:
+        return None
+    if not is_sequence(jpeg) or not all(isinstance(r, JpegRounding) for r in jpeg):
+        raise TypeError(
+            f"jpeg={shown(jpeg)} must be a sequence of roundings; take it from jpeg_rounding()."
+        )
+    if len(jpeg) != planes or planes not in (1, 3):
+        raise ValueError(
+            f"jpeg has the rounding of {len(jpeg)} components and the picture {planes} planes; a "
+            "JPEG has 1 or 3 of both."
+        )
+    return jpeg[0]
+
+
+def _seen_of(planes: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The picture inside a constant frame, and (H, W) bool: where it is a datum."""
+    finite = planes.isfinite().all(0)
+    if observed is None and not bool(finite.all()):
+        count = int((~finite).sum())
+        raise ValueError(
+            f"{count:,} pixels of the picture are not finite; give observed=, False where a pixel "
+            "is no datum, such as picture.isfinite().all(0)."
+        )
+    seen = finite
+    if observed is not None:
+        seen = finite & checked_observed(observed, planes.shape[1:]).cpu()
+        if not bool(seen.any()):
+            raise ValueError("observed excludes every finite pixel; it must be True where seen.")
+    else:
+        top, bottom, left, right = frame_around(planes)
+        inside = planes[:, top : planes.shape[1] - bottom, left : planes.shape[2] - right]
+        if min(inside.shape[1:]) >= _SMALLEST_SIDE:
+            planes, seen = inside, torch.ones_like(inside[0], dtype=torch.bool)
+    if bool((planes[:, seen].amax(1) == planes[:, seen].amin(1)).all()):
+        raise ValueError("the picture is even where it was observed, and nothing tells its blur.")
+    lit = find_missing(planes, white=1.0, bad=~seen)
+    seen = seen if lit.observed is None else lit.observed
+    share = float(seen.double().mean())
+    if share < 1 - _MOST_MISSING:
+        raise ValueError(
+            f"only {share:.0%} of the pixels are data, the others saturated or "
+            "not observed; a psf is read from pictures of which half was seen."
+        )
+    return planes, seen

@@ -45,7 +45,7 @@ def facts_of_psf(psf: PsfEstimate | None) -> dict[str, Any]:
         return {}
     return {
         "psf_found": psf.described,
-        "psf_typed": psf.typed,
+        **({} if psf.typed is None else {"psf_typed": psf.typed}),
         "psf_family": psf.family,
         "psf_parameters": dict(psf.parameters),
         "psf_standard_errors": dict(psf.standard_errors),

@@ -67,13 +67,13 @@ def prepared_psf(
                 "background and is centred, leave them out."
             )
         return shape, []
-    values = torch.from_numpy(read_kernel(text))
+    values, notes = _plane(text, torch.from_numpy(read_kernel(text)))
     if background != "off":
         values = without_background(values, _level(background))
     if center:
         values = center_of_psf(values)
     psf = measured(values)
-    return psf, [
+    return psf, notes + [
         f"psf {text}: {doubt.finding}; {_REMEDIES.get(kind, doubt.remedy)}"
         for kind, doubt in check(psf).doubts.items()
     ]
@@ -109,6 +109,17 @@ def _described(text: str) -> Tensor | None:
         hint = f"; did you mean {FAMILIES[close[0]].usage}?" if close else "."
         raise ValueError(f"psf {text!r} is neither a file nor one of {_USAGES}{hint}")
     return None
+
+
+def _plane(text: str, values: Tensor) -> tuple[Tensor, list[str]]:
+    """The psf of a picture in focus, of a file of two or three axes, and what is said of it."""
+    if values.ndim == 2:
+        return values, []
+    planes = len(values)
+    return values[planes // 2], [
+        f"psf {text}: it is a volume of {planes} planes, and a picture is blurred by one; the "
+        f"middle one, which is in focus, was taken"
+    ]
 
 
 def _level(background: str) -> float | None:

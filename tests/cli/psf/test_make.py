@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 pytest.importorskip("typer")
 
 from unconv import psf
+from unconv.cli.psf_option import prepared_psf
 from unconv.pictures.formats.kernels import read_kernel
 
 from ..commands import fail, run, succeed
@@ -60,6 +62,12 @@ def test_a_microscope(folder):
     succeed("psf", "make", "microscope", *MICROSCOPE, "-o", "k.npy")
     expected = psf.microscope(na=0.8, wavelength_nm=500, voxel_um=(0.3, 0.2, 0.2), size=(3, 5, 7))
     assert np.array_equal(np.load("k.npy"), expected.numpy())
+    succeed("psf", "make", "microscope", *MICROSCOPE, "-o", "k.tif")
+    assert np.array_equal(read_kernel("k.tif"), expected.numpy())
+    assert json.loads(run("psf", "check", "k.tif", "--json").stdout)["voxel_um"] == [0.3, 0.2, 0.2]
+    middle, told = prepared_psf("k.tif")
+    np.testing.assert_allclose(middle, expected[1] / expected[1].sum(), rtol=1e-12)
+    assert "volume of 3 planes" in told[0]
 
 
 def test_the_missing_package_is_named(folder, monkeypatch):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from ...pictures.formats.kernels import read_kernel
+from ...pictures.formats.kernels import read_kernel_and_voxel
 from ...psf import PsfCheck
 from ...psf import check as look_at
 from ..common import JsonOption, friendly, report, tell
@@ -17,18 +17,25 @@ DOUBTFUL = 5
 
 @friendly
 def check(
-    psf: Annotated[str, typer.Argument(help="A file: a grey picture, NPY, FITS, MAT, CSV or TXT.")],
+    psf: Annotated[
+        str,
+        typer.Argument(
+            help="A file: a grey picture, NPY, FITS, MAT, CSV or TXT; a volume in NPY or TIFF."
+        ),
+    ],
     as_json: JsonOption = False,
 ) -> None:
     """Look at a psf: its sum Σ h, its centroid Σ t·h / Σ h, its rim, |H(½)|; 5 if it is doubtful.
 
     Example: unconv psf check star.fits
     """
-    values = torch.from_numpy(read_kernel(psf))
+    read, voxel = read_kernel_and_voxel(psf)
+    values = torch.from_numpy(read)
     found = look_at(values)
     facts = {
         "psf": psf,
         "size": list(values.shape),
+        **({} if voxel is None else {"voxel_um": list(voxel)}),
         **found._asdict(),
         "doubts": {kind: str(doubt) for kind, doubt in found.doubts.items()},
     }
@@ -40,8 +47,9 @@ def check(
 
 def rows(found: PsfCheck) -> dict[str, Any]:
     """The facts as short texts for people."""
+    axes = ", ".join(("planes", "rows", "columns")[-len(found.centroid) :])
     return {
-        "centroid": f"{_each(found.centroid)} samples (rows, columns) from the centre",
+        "centroid": f"{_each(found.centroid)} samples ({axes}) from the centre",
         "rim": f"{100 * found.rim:.3g} % of the peak",
         "pedestal": f"{100 * found.pedestal:.3g} % of the sum",
         "negative": f"{100 * found.negative:.3g} % of the sum",

@@ -111,7 +111,9 @@ def airy(
 @app.command(epilog=EXIT_CODES)
 @friendly
 def microscope(
-    output: Annotated[Path, typer.Option("--output", "-o", help="An NPY file, (z, y, x).")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="NPY or TIFF, (z, y, x), float64.")
+    ],
     na: Annotated[float, typer.Option(help="Numerical aperture of the objective.")],
     wavelength_nm: _Wavelength,
     voxel_um: Annotated[
@@ -128,8 +130,10 @@ def microscope(
 ) -> None:
     """A widefield microscope through its focus, h = |E|² of Richards and Wolf.
 
+    A TIFF tells the pitch of its voxels, in µm; an NPY file does not.
+
     Example: unconv psf make microscope --na 1.1 --wavelength-nm 520 --voxel-um 0.2 0.08 0.08
-    --size 33 65 65 --immersion-index 1.33 -o m.npy
+    --size 33 65 65 --immersion-index 1.33 -o m.tif
     """
     check_kernel_writable(output, axes=3)
     try:
@@ -145,11 +149,13 @@ def microscope(
         )
     except ImportError as error:
         raise PictureError(str(error)) from error
-    _write(output, values, as_json)
+    _write(output, values, as_json, voxel_um)
 
 
-def _write(output: Path, values: Tensor, as_json: bool) -> None:
-    write_kernel(output, values.numpy())
+def _write(
+    output: Path, values: Tensor, as_json: bool, voxel_um: tuple[float, ...] | None = None
+) -> None:
+    write_kernel(output, values.numpy(), voxel_um)
     facts: dict[str, Any] = {
         "output": str(output),
         "size": list(values.shape),

@@ -1,7 +1,7 @@
 """Psfs and other kernels in files: pictures, FITS, MATLAB's MAT, and numbers as text.
 
-SciPy reads MAT (up to version 7.2; 7.3 is HDF5), NumPy text.  Unlike those of a picture, the values
-are those of the file, integers too.
+Of three axes in NPY, and in TIFF with the pitch of the voxels.  SciPy reads MAT (up to version 7.2;
+7.3 is HDF5), NumPy text.  Unlike those of a picture, values are those of the file, integers too.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from . import stacks
 from .atomic import replacing
 from .checks import require_finite
 from .files import check_replaceable, read_picture, write_picture
@@ -24,10 +25,11 @@ _LARGEST_FILE = 2**28  # bytes; a psf of 1,000 × 1,000 has 8 MB, as text 25
 
 
 def read_kernel(path: str | os.PathLike[str]) -> npt.NDArray[np.float64]:
-    """Read a psf, (h, w), as its file has it; the centre is the sample (h//2, w//2).
+    """Read a psf, (h, w) or (d, h, w), as its file has it; the centre is the sample n//2 of each.
 
     PNG, JPEG, TIFF, NPY and FITS by content; .mat with one 2-D array; .csv, .txt, .tsv and .dat
-    with one row a line, separated by commas, semicolons, tabs or spaces.
+    with one row a line, separated by commas, semicolons, tabs or spaces.  Of three axes are NPY of
+    (d, h, w), unless w is 1, 3 or 4, which are colours, and TIFF of a plane a page.
 
     Raises:
         PictureError: the file is missing, damaged, of an unsupported kind, or holds no or more than
@@ -38,7 +40,25 @@ def read_kernel(path: str | os.PathLike[str]) -> npt.NDArray[np.float64]:
         >>> read_kernel("psf.csv").shape  # doctest: +SKIP
         (31, 31)
     """
+    return read_kernel_and_voxel(path)[0]
+
+
+def read_kernel_and_voxel(
+    path: str | os.PathLike[str],
+) -> tuple[npt.NDArray[np.float64], tuple[float, ...] | None]:
+    """Read a psf as `read_kernel` does, with the pitch along z, y and x in µm that its file tells.
+
+    The pitch is None for a psf of two axes, and where the file does not tell it.
+
+    Raises:
+        PictureError, ValueError: as `read_kernel` raises them.
+
+    Example:
+        >>> read_kernel_and_voxel("microscope.tif")[1]  # doctest: +SKIP
+        (0.2, 0.08, 0.08)
+    """
     path = Path(path)
+    voxel = None
     try:
         if path.suffix.lower() in (*_TEXT, *_MAT) and path.stat().st_size > _LARGEST_FILE:
             raise PictureError(f"{path} has more than {_LARGEST_FILE:,} bytes; crop the psf")
@@ -46,14 +66,38 @@ def read_kernel(path: str | os.PathLike[str]) -> npt.NDArray[np.float64]:
             values = _from_text(path)
         elif path.suffix.lower() in _MAT:
             values = _from_mat(path)
+        elif (volume := _volume(path)) is not None:
+            values, voxel = volume
         else:
             values = _from_picture(path)
     except OSError as exc:
         raise PictureError(
             f"{path} cannot be opened ({exc.strerror or exc}); check the name and the permissions"
         ) from exc
-    require_finite(values, str(path))
-    return values
+    require_finite(values.reshape(-1, values.shape[-1]), str(path))
+    return values, voxel
+
+
+def _volume(
+    path: Path,
+) -> tuple[npt.NDArray[np.float64], tuple[float, ...] | None] | None:
+    """The samples and the pitch of a volume, None for what is a picture, or for read_picture."""
+    try:
+        if stacks.is_stack(path):
+            return stacks.read(path)
+        with path.open("rb") as file:
+            if not file.read(6).startswith(b"\x93NUMPY"):
+                return None
+        if path.stat().st_size > _LARGEST_FILE:
+            return None
+        values = np.load(path, mmap_mode="r")
+        if values.ndim != 3 or values.shape[2] in (1, 3, 4) or values.dtype.kind not in "uif":
+            return None
+        return values.astype(np.float64), None
+    except (PictureError, OSError):
+        raise
+    except Exception:  # damaged: read_picture says how
+        return None
 
 
 def _from_picture(path: Path) -> npt.NDArray[np.float64]:
@@ -116,13 +160,14 @@ def _from_mat(path: Path) -> npt.NDArray[np.float64]:
 
 
 _WRITTEN = (".npy", ".fits", ".fit", ".fts", ".tif", ".tiff", ".csv", ".txt")
+_VOLUMES = (".npy", ".tif", ".tiff")
 
 
 def check_kernel_writable(path: str | os.PathLike[str], *, axes: int = 2) -> None:
     """Raise PictureError if `write_kernel` is bound to fail; cheap, touches nothing.
 
     Args:
-        path: .npy, .fits, .fit, .fts, .tif, .tiff, .csv or .txt; of three axes .npy
+        path: .npy, .fits, .fit, .fts, .tif, .tiff, .csv or .txt; of three axes .npy, .tif or .tiff
         axes: of the kernel
 
     Raises:
@@ -132,7 +177,7 @@ def check_kernel_writable(path: str | os.PathLike[str], *, axes: int = 2) -> Non
         >>> check_kernel_writable("kernel.csv")
     """
     path = Path(path)
-    known = _WRITTEN if axes == 2 else _WRITTEN[:1]
+    known = _WRITTEN if axes == 2 else _VOLUMES
     if path.suffix.lower() not in known:
         what = "a kernel" if axes == 2 else "a kernel of three axes"
         raise PictureError(
@@ -141,14 +186,19 @@ def check_kernel_writable(path: str | os.PathLike[str], *, axes: int = 2) -> Non
     check_replaceable(path)
 
 
-def write_kernel(path: str | os.PathLike[str], values: npt.NDArray[np.float64]) -> None:
+def write_kernel(
+    path: str | os.PathLike[str],
+    values: npt.NDArray[np.float64],
+    voxel_um: tuple[float, ...] | None = None,
+) -> None:
     """Write a kernel as float64 numbers, in the format of the extension, atomically.
 
     `read_kernel` reads back what was written, to the bit.
 
     Args:
-        path: .npy, .fits, .fit, .fts, .tif, .tiff, .csv or .txt; of three axes .npy
+        path: .npy, .fits, .fit, .fts, .tif, .tiff, .csv or .txt; of three axes .npy, .tif or .tiff
         values: (h, w) or (d, h, w), finite
+        voxel_um: pitch along z, y and x in µm, which a TIFF of three axes holds
 
     Raises:
         PictureError: another ending, or a file that cannot be written.
@@ -165,5 +215,8 @@ def write_kernel(path: str | os.PathLike[str], values: npt.NDArray[np.float64]) 
     elif path.suffix.lower() == ".npy":
         with replacing(path) as file:
             np.save(file, values)
+    elif values.ndim == 3:
+        with replacing(path) as file:
+            stacks.write(file, values, voxel_um)
     else:
         write_picture(path, Picture(values[None], dtype=np.dtype(np.float64)))

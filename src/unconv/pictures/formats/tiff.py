@@ -34,20 +34,7 @@ def read(file: BinaryIO, max_pixels: int) -> tuple[Array, dict[str, Any]]:
     """The pixels as stored, (H, W) or (H, W, C), and the metadata."""
     with need("tifffile").TiffFile(file) as tif:
         page = _only_page(file, tif)
-        require_size(file, page.imagewidth, page.imagelength, max_pixels)
-        if page.is_tiled:
-            require_size(file, page.tilewidth, page.tilelength * page.tiledepth, max_pixels)
-        _require_tags(file, tif, page)
-        if objection := _objection(page):
-            raise PictureError(
-                f"{file.name}: {objection}, and only uint8, uint16 and float TIFF in grey or RGB, "
-                "with alpha or further channels, is read; convert it"
-            )
-        _require_strips(file, page, max_pixels)
-        if page.compression != 1:
-            need("imagecodecs")  # tifffile's substitutes do not bound what they inflate
-        if page.compression == 7:
-            _require_jpegs(file, page, max_pixels)
+        require_readable(file, tif, page, max_pixels)
         pixels = page.asarray(maxworkers=1)
         metadata = _metadata(tif, page)
     if page.axes == "SYX":  # one plane after the other
@@ -56,6 +43,24 @@ def read(file: BinaryIO, max_pixels: int) -> tuple[Array, dict[str, Any]]:
         grey = (..., 0) if page.extrasamples else ...
         pixels[grey] = np.iinfo(pixels.dtype).max - pixels[grey]
     return pixels, metadata
+
+
+def require_readable(file: BinaryIO, tif: Any, page: Any, max_pixels: int) -> None:
+    """Refuse a page that is too large, damaged or of another kind, before it is decoded."""
+    require_size(file, page.imagewidth, page.imagelength, max_pixels)
+    if page.is_tiled:
+        require_size(file, page.tilewidth, page.tilelength * page.tiledepth, max_pixels)
+    _require_tags(file, tif, page)
+    if objection := _objection(page):
+        raise PictureError(
+            f"{file.name}: {objection}, and only uint8, uint16 and float TIFF in grey or RGB, "
+            "with alpha or further channels, is read; convert it"
+        )
+    _require_strips(file, page, max_pixels)
+    if page.compression != 1:
+        need("imagecodecs")  # tifffile's substitutes do not bound what they inflate
+    if page.compression == 7:
+        _require_jpegs(file, page, max_pixels)
 
 
 def _only_page(file: BinaryIO, tif: Any) -> Any:

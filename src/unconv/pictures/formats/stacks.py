@@ -1,0 +1,113 @@
+"""Volumes in TIFF: one grey plane a page, and the pitch of their voxels in micrometres.
+
+Written as OME-TIFF, which holds float64 and names axes, pitches and units; read of it, of ImageJ's
+stacks and of any file of grey pages of one size.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from .checks import need
+from .picture import Array, PictureError
+from .tiff import require_readable
+
+_MOST_PLANES, _MOST_SAMPLES = 4097, 2**27  # a psf of 500³ has 1.25e8
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_AXES = "ZYX"
+_MICROMETRES = {
+    "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "\\u00B5m": 1.0,
+    "pm": 1e-6, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6,
+}  # fmt: skip
+
+
+def is_stack(path: Path) -> bool:
+    """Whether a file is a TIFF of more than one page that counts."""
+    with path.open("rb") as file:
+        if file.read(4) not in _MAGIC:
+            return False
+        file.seek(0)
+        with need("tifffile").TiffFile(file) as tif:
+            return len(_pages(tif, 2)) > 1
+
+
+def read(path: Path) -> tuple[Array, tuple[float, ...] | None]:
+    """The samples (D, H, W) float64 as stored, and the pitch along z, y and x in µm, if told.
+
+    Raises:
+        PictureError: another kind of page, planes of several sizes, too many samples, damage.
+    """
+    with path.open("rb") as file, need("tifffile").TiffFile(file) as tif:
+        pages = _pages(tif, _MOST_PLANES + 1)
+        _require_planes(file, tif, pages)
+        for page in pages:
+            require_readable(file, tif, page, _MOST_SAMPLES // len(pages))
+        planes = [page.asarray(maxworkers=1) for page in pages]
+        return np.stack(planes).astype(np.float64), _voxel(tif, pages[0])
+
+
+def _pages(tif: Any, most: int) -> list[Any]:
+    """The pages that are no thumbnails or masks, at most so many."""
+    pages = itertools.islice(tif.pages, 2 * most)  # those of a damaged file can go round in a ring
+    return [page for page in pages if not (page.is_reduced or page.is_mask)][:most]
+
+
+def _require_planes(file: BinaryIO, tif: Any, pages: Sequence[Any]) -> None:
+    first, told = pages[0], (tif.imagej_metadata or {})
+    if len(pages) > _MOST_PLANES:
+        objection = f"more than {_MOST_PLANES:,} pages"
+    elif any(page.shape != first.shape or page.dtype != first.dtype for page in pages):
+        objection = "pages of several sizes or kinds"
+    elif len(first.shape) != 2 or first.photometric != 1:
+        objection = "pages that are not one grey plane each"
+    elif told.get("images", len(pages)) != len(pages):
+        objection = f"{len(pages)} pages of {told['images']}"
+    elif told.get("channels", 1) > 1 or told.get("frames", 1) > 1:
+        objection = "channels or frames"
+    else:
+        return
+    raise PictureError(f"{file.name} is a stack with {objection}; save one volume, a plane a page")
+
+
+def _voxel(tif: Any, page: Any) -> tuple[float, ...] | None:
+    """By OME's text, or by ImageJ's."""
+    if text := tif.ome_metadata:
+        told = [re.search(rf'\bPhysicalSize{a}="([^"]*)"', text) for a in _AXES]
+        units = [re.search(rf'\bPhysicalSize{a}Unit="([^"]*)"', text) for a in _AXES]
+        sizes = [m[1] if m else "" for m in told]
+        return _in_micrometres(sizes, [u[1] if u else "µm" for u in units])
+    if (told := tif.imagej_metadata) and {282, 283} <= set(page.tags.keys()):
+        per_unit = [page.tags[tag].value for tag in (283, 282)]
+        plane = [q / p if p else math.nan for p, q in per_unit]
+        return _in_micrometres([told.get("spacing", ""), *plane], [str(told.get("unit", ""))] * 3)
+    return None
+
+
+def _in_micrometres(sizes: Sequence[Any], units: Sequence[str]) -> tuple[float, ...] | None:
+    try:
+        voxel = tuple(float(s) * _MICROMETRES[u] for s, u in zip(sizes, units, strict=True))
+    except (ValueError, KeyError):  # not told, or in a unit of no length
+        return None
+    return voxel if all(0 < v < math.inf for v in voxel) else None
+
+
+def write(file: BinaryIO, values: Array, voxel_um: tuple[float, ...] | None) -> None:
+    """Write (D, H, W) as they are, with the pitch along z, y and x."""
+    metadata: dict[str, Any] = {"axes": _AXES}
+    options: dict[str, Any] = {}
+    if voxel_um is not None:
+        for axis, pitch in zip(_AXES, voxel_um, strict=True):
+            metadata |= {f"PhysicalSize{axis}": pitch, f"PhysicalSize{axis}Unit": "µm"}
+        per_cm = tuple(1e4 / pitch for pitch in voxel_um[:0:-1])  # along x and y
+        options = {"resolution": per_cm, "resolutionunit": "CENTIMETER"}
+    need("tifffile").imwrite(
+        file, values, ome=True, metadata=metadata, photometric="minisblack", software=False,
+        **options,
+    )  # fmt: skip

@@ -32,11 +32,14 @@ def whole(request) -> ConvOperator:
     return ConvOperator(randn(*shape, dtype=dtype), size, **options)
 
 
-@pytest.fixture(params=["every channel", "apart"])
+@pytest.fixture(params=["every channel", "an axis of one", "apart"])
 def case(request, whole):
     """The operator, its matrix and the mask of its rows."""
     torch.manual_seed(3)
-    shape = whole.range_shape[1:] if request.param == "every channel" else whole.range_shape
+    sizes = whole.range_shape[1:]
+    shape = {"every channel": sizes, "an axis of one": (1, *sizes)}.get(
+        request.param, whole.range_shape
+    )
     mask = torch.rand(shape) > 0.3
     op = whole.observed(mask)
     rows = mask.expand(whole.range_shape).flatten()
@@ -58,6 +61,12 @@ def test_forward_adjoint_and_matrices(case):
     for layout in ("sparse_csr", "sparse_coo"):
         assert torch.equal(op.to_sparse(layout).to_dense(), A)
     assert torch.equal(torch.from_numpy(op.to_sparse("scipy").toarray()), A)
+
+
+def test_what_one_operator_has_seen_another_is_told(whole):
+    mask = torch.rand(whole.range_shape[1:]) > 0.3
+    seen = whole.observed(mask).seen
+    assert torch.equal(whole.observed(seen).seen, seen)
 
 
 def test_order_of_the_matrix():

@@ -10,7 +10,7 @@ import torch
 from skimage import data
 from torch import Tensor
 
-from unconv import psf
+from unconv import AccuracyWarning, psf
 from unconv.parameter_choice.noise_models import JpegRounding, NoiseModel
 from unconv.parameter_choice.whittle import PictureSpectra
 from unconv.pictures import blur, deblur
@@ -54,6 +54,22 @@ def test_auto_stays_linear_where_the_model_of_the_noise_does_not_hold(monkeypatc
     assert decibels(found.planes) > decibels(odd) - 0.2
     monkeypatch.setattr("unconv.pictures.prior_choice.MOST_SAMPLES", N * N - 1)
     assert deblur(Y, K).prior == "wiener"
+
+
+def test_what_stops_too_soon_is_advised_with_what_can_be_asked_for():
+    """`deblur` takes neither iterations nor a gap, and its commands have no such options."""
+    counts = 20.0
+    y = torch.poisson(counts * Y.clamp(min=0), torch.Generator().manual_seed(0)) / counts
+    asked = {"noise_model": "poisson", "counts": counts, "prior": "tv"}
+    with pytest.warns(AccuracyWarning, match="a strength nearer to that of auto") as told:
+        found = deblur(y, K, strength=1e-6, **asked)
+    certificate = found.sharpened[0].certificate
+    assert not bool(certificate.converged.all())
+    assert str(told[0].message).startswith(certificate.advice)
+    assert not re.search("maxiter|gap_tol|nonnegative=", certificate.advice)
+    assert [w.category for w in told] == [AccuracyWarning]
+    better = deblur(y, K, strength=0.1, nonnegative=True, **asked).sharpened[0].certificate
+    assert bool(better.converged.all())
 
 
 @pytest.mark.parametrize("prior", ["tv", "sparse", "hessian"])

@@ -25,7 +25,8 @@ from ..doors import ConvOperator
 from ..pictures import deblur
 from ..psf import gaussian, measured
 from ..psf.families import FAMILIES
-from ..restoration import Step, restore, richardson_lucy
+from ..restoration import Step, richardson_lucy
+from ..restoration.solve import restore_with_remedy
 
 Array = npt.NDArray[Any]
 
@@ -43,6 +44,8 @@ NOISE_MODELS = ("gaussian", "poisson")
 
 _OF_PICTURES = ("wiener", "damp")
 """Priors that read spectra, which planes with Gaussian noise have."""
+
+_REMEDY = "take a strength nearer to the one that is chosen from the data, or the prior dct"
 
 
 @dataclass(frozen=True)
@@ -200,7 +203,8 @@ def _penalised(
         say(f"{wanted.method}: step {step.iteration}")
 
     unit = 1.0 if wanted.noise_model == "poisson" else _largest(y)
-    found = restore(
+    found = restore_with_remedy(
+        _REMEDY,
         A,
         y / unit,
         prior=wanted.method,

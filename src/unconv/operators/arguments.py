@@ -60,7 +60,7 @@ def checked_mask(mask: object, shape: tuple[int, ...]) -> Tensor:
             f"mask must be a bool tensor, True where an output was seen, got {mask.dtype}; compare "
             "it with something first, as in mask != 0."
         )
-    if tuple(mask.shape) not in (shape, shape[1:]):
+    if tuple(mask.shape) not in (shape, shape[1:], (1, *shape[1:])):
         raise ValueError(
             f"mask must have shape {shape[1:]} or {shape}, one value an output, got "
             f"{tuple(mask.shape)}."

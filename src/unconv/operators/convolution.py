@@ -145,9 +145,10 @@ class Convolution(LinearOperator):
 
         Parameters
         ----------
-        mask : bool, True where an output was seen, of shape (*range_shape[1:]) for all channels or
-            range_shape; it is copied, and no part of the `state_dict`.  Of an operator that is
-            observed already, the outputs that both have seen remain.
+        mask : bool, True where an output was seen, of shape (*range_shape[1:]), with or without an
+            axis of one before it, for all channels, or range_shape: what `seen` of another operator
+            holds.  It is copied, and no part of the `state_dict`.  Of an operator that is observed
+            already, the outputs that both have seen remain.
 
         Raises
         ------

@@ -26,7 +26,8 @@ from torch import Tensor
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from ..parameter_choice.residual_whiteness import Whiteness
 from ..parameter_choice.whittle import PictureSpectra, transfer
-from ..restoration import RestorationCertificate, Schedule, Step, restore
+from ..restoration import RestorationCertificate, Schedule, Step
+from ..restoration.solve import restore_with_remedy
 from .data_report import Component
 from .operators import blur_operator
 
@@ -36,6 +37,10 @@ MOST_SAMPLES = 2**23
 _NEARLY = 1.3  # times what white noise exceeds once in twenty: it does so once in 250
 _GAP_TOL = 1e-3  # as `restore` has it
 _WORSE = 1.5  # times the residual that the Wiener filter left: no scene that explains the data
+
+_REMEDY = (
+    "take a strength nearer to that of auto, or the prior dct; of counts ask for no pixel below 0"
+)
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,8 @@ def sharpened(
     if edges.prior != "dct" and edges.strength == "auto":
         say(f"{edges.prior}: choosing the strength", None)
     try:
-        answer = restore(
+        answer = restore_with_remedy(
+            _REMEDY,
             A,
             (unit * found.planes)[None],
             prior=edges.prior,

@@ -46,7 +46,8 @@ class RestorationCertificate:
     gap_tol : float, as asked for
     epsilon : ε of the problem, in the unit of AᴴA; 0 for a denoiser
     noise_std : (N,) standard deviation of the noise that was told or found, NaN where none was used
-    advice : str, one sentence
+    finding : str, how it ended
+    remedy : str, what helps where that was too soon, else ''
     """
 
     method: str
@@ -60,7 +61,13 @@ class RestorationCertificate:
     gap_tol: float
     epsilon: Tensor
     noise_std: Tensor
-    advice: str
+    finding: str
+    remedy: str
+
+    @property
+    def advice(self) -> str:
+        """How it ended, and what helps where that was too soon, in one sentence."""
+        return f"{self.finding}: {self.remedy}" if self.remedy else self.finding
 
     def __len__(self) -> int:
         """Number of images."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..inverse import AccuracyWarning
 from ..inverse.facts import warn_of_accuracy
 from ..numerics.compiled import outside_graphs
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
@@ -24,6 +28,7 @@ from .question import (
 )
 from .varying_grid import Blur
 
+_STOPPED = "stopped after"
 _OF_GAP = 0.1  # of gap_tol, that a fixed-point residual must reach
 
 
@@ -155,6 +160,21 @@ def restore(
     return restorations(A, y, checked_start(A, y, x0), question)[0]
 
 
+def restore_with_remedy(remedy: str, A: Blur, y: Tensor, **options: Any) -> Restoration:
+    """`restore` for a door without its options: what helps an iteration that stopped too soon.
+
+    remedy : in the words of that door
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", _STOPPED, AccuracyWarning)
+        found = restore(A, y, **options)
+    if bool(found.certificate.converged.all()):
+        return found
+    certificate = replace(found.certificate, remedy=remedy)
+    warn_of_accuracy(certificate.advice)
+    return found._replace(certificate=certificate)
+
+
 def restorations(A: Blur, y: Tensor, x0: Tensor | None, question: Question) -> list[Restoration]:
     """What is to be said of checked data, for each strength."""
     images = Images(A, question)
@@ -195,11 +215,11 @@ def _certificate(answers: Sequence[Answer], question: Question) -> RestorationCe
         converged = torch.ones_like(converged)
     iterations = torch.tensor([a.iterations for a in answers], dtype=torch.long)
     if not answers:
-        advice = "no image"
+        ended = "no image", ""
     elif plugged:
-        advice = _advice_of_denoiser(residual)
+        ended = _end_of_denoiser(residual), ""
     else:
-        advice = _advice(objective, gap, residual, converged, iterations, tol)
+        ended = _end(objective, gap, residual, converged, iterations, tol)
     return RestorationCertificate(
         method="plug-and-play" if plugged else "splitting",
         objective=objective,
@@ -212,35 +232,37 @@ def _certificate(answers: Sequence[Answer], question: Question) -> RestorationCe
         gap_tol=tol,
         epsilon=_column([a.epsilon for a in answers]),
         noise_std=_column([a.noise_std for a in answers]),
-        advice=advice,
+        finding=ended[0],
+        remedy=ended[1],
     )
 
 
-def _advice_of_denoiser(residual: Tensor) -> str:
+def _end_of_denoiser(residual: Tensor) -> str:
     return (
         "a denoiser minimises nothing known, so nothing is proven; the last step moved the "
         f"image by {float(residual.amax()):.1e} of its size"
     )
 
 
-def _advice(
+def _end(
     objective: Tensor,
     gap: Tensor,
     residual: Tensor,
     converged: Tensor,
     iterations: Tensor,
     tol: float,
-) -> str:
+) -> tuple[str, str]:
+    """How it ended, and what helps."""
     if bool(converged.all()):
         if bool((gap <= tol).all()):
-            return f"the objective is proven to be within {float(gap.amax()):.1e} of the least"
+            return f"the objective is proven to be within {float(gap.amax()):.1e} of the least", ""
         by_residual = float(residual[gap > tol].amax())
-        return f"no near bound is known; the fixed-point residual is {by_residual:.1e}"
-    begun = f"stopped after {int(iterations.amax()):,} iterations with"
+        return f"no near bound is known; the fixed-point residual is {by_residual:.1e}", ""
+    begun = f"{_STOPPED} {int(iterations.amax()):,} iterations with"
     if bool(objective.isposinf().any()):
         return (
-            f"{begun} a mean count below zero at a datum, where the objective is infinite: ask for "
-            "nonnegative=True, tell the background, or raise maxiter"
+            f"{begun} a mean count below zero at a datum, where the objective is infinite",
+            "ask for nonnegative=True, tell the background, or raise maxiter",
         )
     short = float(gap[~converged].amax())
     what = (
@@ -248,4 +270,4 @@ def _advice(
         if short < torch.inf
         else (f"a fixed-point residual of {float(residual[~converged].amax()):.1e}")
     )
-    return f"{begun} {what}: raise maxiter or gap_tol"
+    return f"{begun} {what}", "raise maxiter or gap_tol"

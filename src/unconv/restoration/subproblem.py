@@ -60,5 +60,5 @@ def part_of(op: Blur, y: Tensor) -> tuple[Blur, tuple[slice, ...]] | None:
         seen = op.seen[where]
         if not bool(seen.any()):
             return None
-        part = part.observed(seen.expand(part.range_shape))
+        part = part.observed(seen)
     return part, (slice(None), *where)

@@ -41,7 +41,7 @@ def of_mean_psf(op: VaryingBlur) -> Convolution:
         groups=C,
         flip=True,
     )
-    return mean if op.seen is None else mean.observed(op.seen.expand(op.range_shape))
+    return mean if op.seen is None else mean.observed(op.seen)
 
 
 def convolution_of(op: Blur) -> Convolution:

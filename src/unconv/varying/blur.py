@@ -208,8 +208,9 @@ class VaryingBlur(LinearOperator):
 
         Parameters
         ----------
-        mask : bool, True where an output was seen, of shape (*range_shape[1:]) for all channels or
-            range_shape.  Of an operator that is observed already, what both have seen remains.
+        mask : bool, True where an output was seen, of shape (*range_shape[1:]), with or without an
+            axis of one before it, for all channels, or range_shape.  Of an operator that is
+            observed already, what both have seen remains.
 
         Raises
         ------

@@ -21,6 +21,7 @@ without boundary artifacts", IEEE Trans. Image Processing 22 (2013).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -95,6 +96,22 @@ class GridProblem:
         power : DᴴD, (*spectrum) float64
         """
         return GridNormal(self.blocks, power)
+
+    def nearly_inverse(
+        self, epsilon: float, solver: Callable[[], object]
+    ) -> Callable[[Tensor], Tensor]:
+        """Nearly (AᴴA + ε)⁻¹ on the domain: as if all outputs were seen, the mean over channels.
+
+        solver : makes what solves with A and ε exactly, for a grid that has no inverse of its own
+        """
+        gram = self.blocks.abs().double().square().sum((1, 2, 3, 4)) / self.domain_shape[0]
+        solved = 1 / (gram.unflatten(0, self.torus.spectrum_shape) + epsilon)
+
+        def per_frequency(force: Tensor) -> Tensor:
+            spectrum = self.torus.transform(self.embed(force)) * solved
+            return self.domain(self.torus.inverse_transform(spectrum))
+
+        return per_frequency
 
     # --- P
     def put(self, y: Tensor) -> Tensor:

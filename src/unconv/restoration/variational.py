@@ -20,7 +20,7 @@ from .gap import Objective
 from .memory import memory_left
 from .penalties import Penalty
 from .splitting import CONSTANT, FALLING, FALLING_ON, FREE, Bounds, Shares, Splitting
-from .varying_grid import Blur, VaryingGrid, convolution_of, damped_inverse, grid_of
+from .varying_grid import Blur, convolution_of, damped_inverse, grid_of
 
 EPSILON = 1e-4
 """Of the square of the largest gain: ε of the stated problem."""
@@ -340,20 +340,9 @@ class _Watch:
 
     @cached_property
     def _inner(self) -> Callable[[Tensor], Tensor]:
-        """Nearly (AᴴA + ε)⁻¹: as if all outputs were seen, with the mean over channels."""
-        grid = self.restorer.grid
-        if isinstance(grid, VaryingGrid):
-            inverse = self.restorer.inverse(_LARGEST_TOL)
-            assert isinstance(inverse, VaryingInverse)  # of such an operator
-            return inverse.estimate
-        gram = grid.blocks.abs().double().square().sum((1, 2, 3, 4)) / grid.domain_shape[0]
-        solved = 1 / (gram.unflatten(0, grid.torus.spectrum_shape) + self.objective.epsilon)
-
-        def per_frequency(force: Tensor) -> Tensor:
-            spectrum = grid.torus.transform(grid.embed(force)) * solved
-            return grid.domain(grid.torus.inverse_transform(spectrum))
-
-        return per_frequency
+        """Nearly (AᴴA + ε)⁻¹, as the grid has it."""
+        solver = partial(self.restorer.inverse, _LARGEST_TOL)
+        return self.restorer.grid.nearly_inverse(self.objective.epsilon, solver)
 
     def _relative(self, bound: float) -> float:
         if not self.primal > 0:

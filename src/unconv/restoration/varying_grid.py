@@ -12,6 +12,8 @@ the mean of all |hᵢ|²; b hardly changes from one iteration to the next.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -78,6 +80,14 @@ class VaryingGrid(GridProblem):
     def normal(self, power: Tensor) -> VaryingNormal:
         """(r CᴴC + s DᴴD + rest)⁻¹ by iterations, to be given its weights."""
         return VaryingNormal(self, power)
+
+    def nearly_inverse(
+        self, epsilon: float, solver: Callable[[], object]
+    ) -> Callable[[Tensor], Tensor]:
+        """Nearly (AᴴA + ε)⁻¹, with the right psf at every place, as the solver has it."""
+        inverse = solver()
+        assert isinstance(inverse, VaryingInverse)  # of such an operator
+        return inverse.estimate
 
     def blurred(self, spectrum: Tensor) -> Tensor:
         """C v from the spectrum of v."""

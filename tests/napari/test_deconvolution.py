@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,8 @@ from unconv.napari.deconvolution import (
     psf_of_array,
     psf_of_family,
 )
+from unconv.napari.memory import memory_needed
+from unconv.operators.linear_operator import MemoryLimitError
 from unconv.pictures import deblur
 
 
@@ -120,6 +124,35 @@ def test_missing_samples_of_a_volume():
     wanted = Wanted(VOLUME_PSF, "tv", strength=1e-4, spacing=(1.0, 1.0, 1.0))
     found, _ = deconvolve(y, wanted, nothing)
     assert np.isfinite(found).all()
+
+
+def test_a_volume_that_does_not_fit_is_refused_before_any_work():
+    y, said = np.ones((20, 22, 24)), []
+    for method in ("tv", "sparse", "hessian", "dct"):
+        need = memory_needed(y.shape, VOLUME_PSF.shape, method)
+        wanted = Wanted(VOLUME_PSF, method, spacing=(1.0, 1.0, 1.0), memory_limit=0.99 * need)
+        with pytest.raises(MemoryLimitError, match=f"{method} takes .* crop the image, or raise"):
+            deconvolve(y, wanted, said.append)
+    assert not said
+    large = Wanted(VOLUME_PSF, "tv", spacing=(1.0, 1.0, 1.0))
+    with pytest.raises(MemoryLimitError, match="500 x 1000 x 1000 samples, the memory limit is"):
+        deconvolve(np.broadcast_to(1.0, (500, 1000, 1000)), large, said.append)
+
+
+def test_what_a_volume_takes_is_told_first():
+    y, said = blurred(scene(26, 24, 22), VOLUME_PSF).numpy(), []
+    wanted = Wanted(VOLUME_PSF, "auto", "poisson", spacing=(1.0, 1.0, 1.0))
+    deconvolve(100 * np.maximum(y, 0), wanted, said.append)
+    assert re.match(r"richardson-lucy, which takes about [\d.]+ [kMG]B$", said[0])
+
+
+def test_memory_grows_with_the_grid_and_with_channels_that_are_in_work_at_once():
+    sizes = [memory_needed((n, n, n), (5, 5, 5), "tv") for n in (28, 60, 124)]  # 32, 64, 128
+    assert sizes[1] == 8 * sizes[0]
+    assert sizes[2] == 64 * sizes[0]
+    for method, times in (("tv", 1), ("richardson-lucy", 3)):
+        one, three = (memory_needed((60, 60), (5, 5), method, c) for c in (1, 3))
+        assert three == times * one
 
 
 def test_a_step_may_end_it():

@@ -22,11 +22,13 @@ import torch
 from torch import Tensor
 
 from ..doors import ConvOperator
+from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT, gigabytes
 from ..pictures import deblur
 from ..psf import gaussian, measured
 from ..psf.families import FAMILIES
 from ..restoration import Step, richardson_lucy
 from ..restoration.solve import restore_with_remedy
+from .memory import check_memory, memory_needed
 
 Array = npt.NDArray[Any]
 
@@ -62,6 +64,7 @@ class Wanted:
         choose it from the data
     background : mean count without light, for 'poisson'
     spacing : of the samples along the axes of the psf
+    memory_limit : bytes that one item of the data may take
     """
 
     psf: Tensor
@@ -70,6 +73,7 @@ class Wanted:
     strength: float | None = None
     background: float = 0.0
     spacing: tuple[float, ...] = (1.0, 1.0)
+    memory_limit: float = DEFAULT_MEMORY_LIMIT
 
     @property
     def method(self) -> str:
@@ -113,6 +117,11 @@ def deconvolve(
     nd = wanted.psf.ndim
     moved = np.moveaxis(data, -1, -1 - nd) if rgb else data
     items = moved.shape[: moved.ndim - nd - rgb]
+    if not wanted.by_deblur:
+        size, channels = moved.shape[-nd:], moved.shape[-1 - nd] if rgb else 1
+        need = memory_needed(size, wanted.psf.shape, wanted.method, channels)
+        check_memory(need, wanted.memory_limit, size, wanted.method)
+        say(f"{wanted.method}, which takes about {gigabytes(need)}")
     found = np.empty(moved.shape, dtype=np.float32)
     said: dict[str, None] = {}
     count = int(np.prod(items)) if items else 1
@@ -162,7 +171,14 @@ def _deblurred(
     """Planes (C, H, W) with Gaussian noise."""
     unit = _largest(y)
     strength: float | str = "auto" if wanted.strength is None else wanted.strength
-    found = deblur(y / unit, wanted.psf, prior=wanted.prior, strength=strength, progress=say)
+    found = deblur(
+        y / unit,
+        wanted.psf,
+        prior=wanted.prior,
+        strength=strength,
+        memory_limit=wanted.memory_limit,
+        progress=say,
+    )
     said = () if found.data is None else (found.data.sentence, *found.data.doubts)
     return unit * found.planes, (f"prior {found.prior}", *said)
 
@@ -212,6 +228,7 @@ def _penalised(
         spacing=wanted.spacing,
         noise_model=wanted.noise_model,
         background=wanted.background,
+        memory_limit=wanted.memory_limit,
         callback=look,
     )
     strength = ", ".join(f"{float(value):.3g}" for value in found.strength)

@@ -20,6 +20,7 @@ from napari.layers import Image
 from napari.qt.threading import FunctionWorker, create_worker
 from qtpy.QtCore import QObject, Signal
 
+from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from ..psf.families import FAMILIES, Parameter
 from .deconvolution import (
     NOISE_MODELS,
@@ -33,6 +34,7 @@ from .deconvolution import (
 _KEPT = ("scale", "translate", "rotate", "shear", "affine", "axis_labels", "units", "gamma")
 """What a new layer takes from the old one, as far as this napari has it."""
 
+_GIGABYTES = round(DEFAULT_MEMORY_LIMIT / 1e9, 1)
 _WITH_STRENGTH = ("tv", "sparse", "hessian")
 
 LAYER = "layer"
@@ -74,6 +76,7 @@ class Deconvolve(Container):
         self.auto = CheckBox(label="choose strength", value=True)
         self.strength = LineEdit(label="strength", value="0.001")
         self.strength.tooltip = "for an image whose largest value is 1; for counts as they are"
+        self.memory = _number("memory, GB", _GIGABYTES, 0.1, "that one plane or volume may take")
         self.run = PushButton(text="Deconvolve")
         self.cancel = PushButton(text="Cancel")
         self.progress = ProgressBar(min=0, max=0)  # without an end
@@ -108,6 +111,7 @@ class Deconvolve(Container):
             self.prior,
             self.auto,
             self.strength,
+            self.memory,
         ]
 
     def _show_fields(self) -> None:
@@ -153,6 +157,7 @@ class Deconvolve(Container):
             strength=None if automatic else _strength(self.strength.value),
             background=self.background.value if self.noise.value == "poisson" else 0.0,
             spacing=spacing,
+            memory_limit=1e9 * self.memory.value,
         )
 
     def _begin(self) -> None:

@@ -17,10 +17,14 @@ _End = Literal["largest", "smallest"]
 class SpectralMethods(Convolution):
     """Singular values, rank, determinant and projectors of an operator.
 
-    Everything is computed and answered in double precision, without gradients.  One kernel a sample
-    puts a batch axis in front of every result.  Circular operators, outer products, symmetric
-    kernels under symmetric boundaries and small operators are known whole; of all others a few
-    values at either end are found by Lanczos, the small end with the factor of `pinv`.
+    Everything is computed and answered in double precision.  One kernel a sample puts a batch axis
+    in front of every result.  `svdvals`, `norm`, `cond` and `logabsdet` are differentiable in the
+    weight, twice; of values that repeat each has the mean of their derivatives.  Brackets, ranks,
+    singular vectors and projectors carry no gradient.
+
+    Circular operators, outer products, symmetric kernels under symmetric boundaries and small
+    operators are known whole; of all others a few values at either end are found by Lanczos, the
+    small end with the factor of `pinv`.
 
     bracket=True
         Instead of the number a `Bracket` (value, lower, upper, how) whose bounds are proven.
@@ -50,6 +54,9 @@ class SpectralMethods(Convolution):
         eps·σ_max.  Where Lanczos finds a few, values that others surround within 1e-11 of their
         size are known to that.
 
+        The derivative of σ_i along dA is Re u_iᴴ dA v_i, and where values repeat the mean of that
+        over all of them (over some 64, of which a large operator has more).
+
         Raises
         ------
         MemoryLimitError
@@ -62,6 +69,9 @@ class SpectralMethods(Convolution):
         >>> A = unconv.ConvOperator(K, (4,), padding=1, padding_mode="circular")
         >>> A.svdvals()
         tensor([4., 2., 2., 0.], dtype=torch.float64)
+        >>> A.with_weight(K.requires_grad_()).svdvals(1).backward()
+        >>> K.grad
+        tensor([[[1., 1., 1.]]])
         """
         return spectrum.svdvals(self, k, which, bracket, memory_limit)
 
@@ -96,7 +106,8 @@ class SpectralMethods(Convolution):
     ) -> Tensor | Bracket:
         """σ_max/σ_min, σ_min the last of the min(m, n) values; inf where that is round-off.
 
-        Round-off is what `pinv` drops by default.
+        Round-off is what `pinv` drops by default.  An infinite condition number has no derivative,
+        which a backward says.
 
         Examples
         --------
@@ -142,12 +153,16 @@ class SpectralMethods(Convolution):
         kernels under zero padding it is that of one tap times the number of pixels, exactly.
 
         An answer is known to 1e-6 relatively and 1e-3 absolutely, whatever the condition; −inf only
-        where A is proven singular.
+        where A is proven singular, and then without a derivative.  Elsewhere that is Re tr(A⁺ dA),
+        or Re tr((AᴴA + damp²)⁻¹Aᴴ dA).
 
         Raises
         ------
         NotImplementedError
-            Where round-off of the large singular values would decide.
+            Where round-off of the large singular values would decide, or where a derivative is
+            asked for that double precision or memory_limit do not reach.
+        ValueError
+            In the backward, if A is singular and damp = 0.
 
         Examples
         --------

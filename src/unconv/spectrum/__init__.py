@@ -26,14 +26,18 @@ from ..numerics.checks import (
     check_memory_limit,
 )
 from ..numerics.compiled import outside_graphs
+from ..numerics.plain_values import Values, is_watched, with_values
 from ..operators.convolution import Convolution
 from ..operators.linear_operator import LinearOperator, MemoryLimitError, gigabytes
 from . import values
+from .constants import constants, without_derivative
 from .determinant import log_volumes
 from .extremes import Extremes
 from .projectors import projector
 from .triples import exact_triples
+from .value_derivatives import differentiable_values
 from .values import Bracket, Spectrum, exact_rung
+from .volume_derivatives import differentiable_volume
 
 __all__ = ["SVD", "Bracket"]
 
@@ -55,8 +59,11 @@ class SVD(NamedTuple):
     V: Tensor
 
 
-def _outside_autograd(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Results carry no gradient, and worker threads do not inherit inference mode."""
+def _on_values(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Call with plain numbers: results carry no gradient.
+
+    Worker threads do not inherit inference mode, so that it is left.
+    """
 
     @wraps(function)
     def run(op: Convolution, *args: Any, **kwargs: Any) -> Any:
@@ -69,32 +76,99 @@ def _outside_autograd(function: Callable[..., Any]) -> Callable[..., Any]:
     return outside_graphs(run)
 
 
-@_outside_autograd
+def _each(op: Convolution, quantity: Callable[[Convolution], Tensor]) -> Tensor:
+    """A differentiable quantity of every kernel, stacked where each sample has its own."""
+
+    def check(found: Values) -> None:
+        check_all_finite("weight", found.tensors[0], "a spectrum needs finite numbers")
+
+    with_values(check, op.weight)
+    if op.batch_size is None:
+        return quantity(op)
+    return torch.stack([quantity(op.of_sample(i)) for i in range(op.batch_size)])
+
+
+@outside_graphs
 def svdvals(
     op: Convolution, k: int | None, which: str, bracket: bool, memory_limit: float
 ) -> Tensor | Bracket:
     """The k largest or smallest singular values (all for None), or a `Bracket` of them."""
     largest = _checked(op, k, which, memory_limit)
-    check_flag("bracket", bracket)
+    if check_flag("bracket", bracket) or not is_watched(op.weight):
+        return _svdvals(op, k, largest, bracket, memory_limit)
+    return _each(op, lambda one: _differentiable(one, k, largest, memory_limit))
+
+
+@_on_values
+def _svdvals(
+    op: Convolution, k: int | None, largest: bool, bracket: bool, memory_limit: float
+) -> Tensor | Bracket:
     spectrum = Spectrum(op, memory_limit, min(op.shape) if k is None else k)
     return _answer(op, values.svdvals(spectrum, k, largest, bracket), bracket)
 
 
-@_outside_autograd
+def _differentiable(op: Convolution, k: int | None, largest: bool, memory_limit: float) -> Tensor:
+    """k values of one kernel, or all, as functions of its weight."""
+    most = min(op.shape)
+
+    def find(plain: Convolution, count: int) -> Triples:
+        return _outermost(plain, count, largest, memory_limit)
+
+    count, end = (most, True) if k is None else (k, largest)
+    return differentiable_values(op, count, end, memory_limit, find)
+
+
+@outside_graphs
 def norm(op: Convolution, bracket: bool, memory_limit: float) -> Tensor | Bracket:
     """σ_max, the norm of A, or a `Bracket` of it."""
-    b = Spectrum(op, check_memory_limit(memory_limit)).largest(1, check_flag("bracket", bracket))
+    check_memory_limit(memory_limit)
+    if check_flag("bracket", bracket) or not is_watched(op.weight):
+        return _norm(op, bracket, memory_limit)
+    return _each(op, lambda one: _differentiable(one, 1, True, memory_limit)[0])
+
+
+@_on_values
+def _norm(op: Convolution, bracket: bool, memory_limit: float) -> Tensor | Bracket:
+    b = Spectrum(op, memory_limit).largest(1, bracket)
     return _answer(op, Bracket(b.value[:, 0], b.lower[:, 0], b.upper[:, 0], b.how), bracket)
 
 
-@_outside_autograd
+@outside_graphs
 def cond(op: Convolution, bracket: bool, memory_limit: float) -> Tensor | Bracket:
     """σ_max/σ_min, inf where σ_min is round-off, or a `Bracket` of it."""
-    spectrum = Spectrum(op, check_memory_limit(memory_limit))
-    return _answer(op, values.cond(spectrum, check_flag("bracket", bracket)), bracket)
+    check_memory_limit(memory_limit)
+    if check_flag("bracket", bracket) or not is_watched(op.weight):
+        return _cond(op, bracket, memory_limit)
+
+    def one(op: Convolution) -> Tensor:
+        plain = _plainly(op, lambda op: _cond(op, False, memory_limit))
+        if _all_finite(plain):
+            ends = (_differentiable(op, 1, largest, memory_limit)[0] for largest in (True, False))
+            return next(ends) / next(ends)
+        why = (
+            "the condition number is infinite, for the smallest singular value is round-off, and "
+            "has no derivative; use svdvals, or the cond of a damped problem."
+        )
+        return without_derivative(plain, op.weight, why)
+
+    return _each(op, one)
 
 
-@_outside_autograd
+@_on_values
+def _cond(op: Convolution, bracket: bool, memory_limit: float) -> Tensor | Bracket:
+    return _answer(op, values.cond(Spectrum(op, memory_limit), bracket), bracket)
+
+
+def _plainly(op: Convolution, quantity: Callable[[Convolution], Tensor]) -> Tensor:
+    """A quantity of the plain operator, as a constant; under vmap one of every slice."""
+    return constants(lambda w: (quantity(op.without_bias(w)),), op.weight)[0]
+
+
+def _all_finite(t: Tensor) -> bool:
+    return with_values(lambda found: bool(found.tensors[0].isfinite().all()), t)
+
+
+@_on_values
 def matrix_rank(
     op: Convolution, rtol: float | None, atol: float, bracket: bool, memory_limit: float
 ) -> Tensor | Bracket:
@@ -105,14 +179,32 @@ def matrix_rank(
     return _answer(op, values.matrix_rank(spectrum, bracket), bracket)
 
 
-@_outside_autograd
+@outside_graphs
 def logabsdet(op: Convolution, damp: float, memory_limit: float) -> Tensor:
     """½ log det(AᴴA + damp²), for damp = 0 the sum of the logarithms of all singular values."""
     damp = request_of(damp, None, 0.0, memory_limit).damp
+    if not is_watched(op.weight):
+        return _logabsdet(op, damp, memory_limit)
+
+    def one(op: Convolution) -> Tensor:
+        plain = _plainly(op, lambda op: _logabsdet(op, damp, memory_limit))
+        if _all_finite(plain):
+            return differentiable_volume(op, damp, plain, memory_limit)
+        why = (
+            "log |det A| is −inf, for A is singular, and has no derivative there; give damp > 0, "
+            "which is smooth everywhere."
+        )
+        return without_derivative(plain, op.weight, why)
+
+    return _each(op, one)
+
+
+@_on_values
+def _logabsdet(op: Convolution, damp: float, memory_limit: float) -> Tensor:
     return _shaped(op, log_volumes(op, damp, memory_limit))
 
 
-@_outside_autograd
+@_on_values
 def svd(op: Convolution, k: int, which: str, memory_limit: float) -> SVD:
     """The k largest or smallest singular triples."""
     largest = _checked(op, check_count("k", k, least=-math.inf), which, memory_limit)
@@ -122,18 +214,23 @@ def svd(op: Convolution, k: int, which: str, memory_limit: float) -> SVD:
             f"k={k} singular vectors take {gigabytes(need)} to find, more than "
             f"memory_limit={gigabytes(memory_limit)}; ask for fewer, or raise it."
         )
-    rung = exact_rung(op, memory_limit, 1)
     found = []
     for i in range(op.batch_size or 1):
-        if rung is not None:
-            t = exact_triples(rung, op.of_sample(i), k, largest)
-        else:
-            t = _by_lanczos(Spectrum(op, memory_limit).extremes(i), k, largest)
-        flip = (lambda v: v) if rung is not None or largest else (lambda v: v.flip(0))
-        found.append(SVD(flip(t.U), flip(t.S), flip(t.V)))
+        t = _outermost(op.of_sample(i), k, largest, memory_limit)
+        parts = (t.U, t.S, t.V) if largest else (v.flip(0) for v in (t.U, t.S, t.V))
+        found.append(SVD(*parts))
     if op.batch_size is None:
         return found[0]
     return SVD(*(torch.stack(parts) for parts in zip(*found, strict=True)))
+
+
+def _outermost(op: Convolution, k: int, largest: bool, memory_limit: float) -> Triples:
+    """The k triples of one kernel at one end, outermost first."""
+    rung = exact_rung(op, memory_limit, 1)
+    if rung is None:
+        return _by_lanczos(Spectrum(op, memory_limit).extremes(0), k, largest)
+    t = exact_triples(rung, op, k, largest)
+    return t if largest else Triples(t.U.flip(0), t.S.flip(0), t.V.flip(0))
 
 
 def _by_lanczos(ends: Extremes, k: int, largest: bool) -> Triples:
@@ -146,7 +243,7 @@ def _by_lanczos(ends: Extremes, k: int, largest: bool) -> Triples:
     return found.triples
 
 
-@_outside_autograd
+@_on_values
 def project(
     op: Convolution, on_range: bool, rtol: float | None, atol: float, memory_limit: float
 ) -> LinearOperator:

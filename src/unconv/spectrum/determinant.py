@@ -67,7 +67,9 @@ MATRIX_LIMIT = 4096
 _RELATIVE, _ABSOLUTE = 1e-6, 1e-3  # errors that an answer may have
 _SHARP = 1e-10  # relative error with which no other way is tried
 _QUICK = 1024  # min(m, n) of a group whose matrix is factored for the sake of digits (seconds)
-_CORNERS = 0.3, 0.08  # of σ_max, for tall and wide operators without damping
+CORNERS = 0.3, 0.08
+"""Corners of the augmented system of tall and wide operators without damping, in σ_max."""
+
 _PHASE = 0.7  # of the first axis, any angle; multiples of it for the others
 
 
@@ -164,7 +166,7 @@ def _ways(
     if by_values is not None:
         yield False, lambda: by_values
     elif by_ghosts and (damp or _has_full_rank(op, memory_limit)):
-        for grid in _operators_to_grid(op):
+        for grid in operators_to_grid(op):
             yield False, partial(_by_ghosts, grid, damp, memory_limit)
     if fits:
         yield size <= _QUICK, by_matrix
@@ -200,7 +202,7 @@ def _of_values(exact: Exact, i: int, rung: object, damp: float, n: int) -> LogVo
 # --- on the ghosts
 
 
-def _operators_to_grid(op: Convolution) -> Iterator[Convolution]:
+def operators_to_grid(op: Convolution) -> Iterator[Convolution]:
     """`op`, and under zero padding one with the same singular values between the frequencies."""
     yield op
     if op.geometry.axes[0].mode == "zeros":
@@ -209,8 +211,7 @@ def _operators_to_grid(op: Convolution) -> Iterator[Convolution]:
 
 def with_phases(op: Convolution, angles: Sequence[float]) -> Convolution:
     """The tap at offset t times e^{i⟨angles, t⟩}: D A Dᴴ, or Dᴴ A D where op flips."""
-    weight = op.weight.detach()
-    weight = weight.to(torch.complex128)
+    weight = op.weight.to(torch.complex128)
     for a, (angle, axis) in enumerate(zip(angles, op.geometry.axes, strict=True)):
         offsets = axis.dilation * torch.arange(axis.k, dtype=torch.float64, device=weight.device)
         wave = torch.polar(torch.ones_like(offsets), angle * offsets)
@@ -253,7 +254,7 @@ def _on_grid(op: Convolution, damp: float, memory_limit: float, again: int) -> L
     if s.square:
         value, error = _square(p, again)
         return LogVolume(value + total * math.log(p.scale), error)
-    corner = _CORNERS[again] * p.norm
+    corner = CORNERS[again] * p.norm
     tall = surplus > 0 or (surplus == 0 and s.rows > s.columns)
     if s.rows != s.columns and tall != (s.rows > s.columns):  # the blocks have no inverse
         raise NotImplementedError

@@ -41,8 +41,8 @@ VALUES_LIMIT = 4096
 
 _EPS = torch.finfo(torch.float64).eps
 _NO_CUT_OFF = Request()  # but round-off
-# A larger part of all values than one of these is cheaper by LAPACK than by Lanczos.
-_LANCZOS_SHARE = 8
+LANCZOS_SHARE = 8
+"""A larger part of all values than one of these is cheaper by LAPACK than by Lanczos."""
 
 
 class Bracket(NamedTuple):
@@ -165,7 +165,7 @@ def exact_rung(
     One that serves weights near a structure serves only where a cut-off of `request` is not hidden.
     """
     total = min(op.shape)
-    limit = VALUES_LIMIT if wanted > total // _LANCZOS_SHARE else dense.LIMIT
+    limit = VALUES_LIMIT if wanted > total // LANCZOS_SHARE else dense.LIMIT
     for rung in RUNGS.values():
         if rung is dense:  # group by group, and values alone are cheaper than its factor
             serves = total // op.geometry.groups <= limit

@@ -177,7 +177,7 @@ def fill_green(matrix: Tensor, blocks: Tensor, rows: Strip, columns: Strip) -> N
             part = slice(start, start + step)
             out = None
             for p, q in pairs:
-                index = _differences(torus, p, q, part, columns.phases)
+                index = differences(torus, p, q, part, columns.phases)
                 values = green.index_select(1, index.flatten()).unflatten(1, index.shape)
                 factor = q.factor[part, None] * p.factor
                 if not bool((factor == 1).all()):
@@ -196,7 +196,7 @@ def _green(blocks: Tensor, torus: Torus, rows: Strip, columns: Strip, channel: i
     return green.transpose(0, 1).reshape(columns.channels, -1)
 
 
-def _differences(torus: Torus, rows: Points, columns: Points, part: slice, phases: int) -> Tensor:
+def differences(torus: Torus, rows: Points, columns: Points, part: slice, phases: int) -> Tensor:
     """Where G(row − column) lies in `_green`: (columns of the part, rows)."""
     index = rows.phase * phases + columns.phase[part, None]
     for a, M in enumerate(torus.coarse):

@@ -19,6 +19,7 @@ BENCHES = (
     "fourier",
     "boundary",
     "spectrum",
+    "spectral_norm",
     "blur",
     "missing",
     "growth",

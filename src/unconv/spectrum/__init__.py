@@ -41,6 +41,9 @@ from .volume_derivatives import differentiable_volume
 
 __all__ = ["SVD", "Bracket"]
 
+_SETTLED = 0.0  # of σ_max: `svd` says what is left wherever the iteration itself was not content
+_NEAR = 1e-9  # a derivative errs by that over the gap to the next value
+
 
 class SVD(NamedTuple):
     """Singular triples, A V_i = S_i U_i, the U_i orthonormal, and the V_i too.
@@ -112,7 +115,7 @@ def _differentiable(op: Convolution, k: int | None, largest: bool, memory_limit:
     most = min(op.shape)
 
     def find(plain: Convolution, count: int) -> Triples:
-        return _outermost(plain, count, largest, memory_limit)
+        return outermost(plain, count, largest, memory_limit)
 
     count, end = (most, True) if k is None else (k, largest)
     return differentiable_values(op, count, end, memory_limit, find)
@@ -216,7 +219,7 @@ def svd(op: Convolution, k: int, which: str, memory_limit: float) -> SVD:
         )
     found = []
     for i in range(op.batch_size or 1):
-        t = _outermost(op.of_sample(i), k, largest, memory_limit)
+        t = outermost(op.of_sample(i), k, largest, memory_limit, _SETTLED)
         parts = (t.U, t.S, t.V) if largest else (v.flip(0) for v in (t.U, t.S, t.V))
         found.append(SVD(*parts))
     if op.batch_size is None:
@@ -224,18 +227,24 @@ def svd(op: Convolution, k: int, which: str, memory_limit: float) -> SVD:
     return SVD(*(torch.stack(parts) for parts in zip(*found, strict=True)))
 
 
-def _outermost(op: Convolution, k: int, largest: bool, memory_limit: float) -> Triples:
-    """The k triples of one kernel at one end, outermost first."""
+def outermost(
+    op: Convolution, k: int, largest: bool, memory_limit: float, settled: float = _NEAR
+) -> Triples:
+    """The k triples of one kernel at one end, outermost first.
+
+    op : with a plain and finite weight
+    settled : of σ_max, the residual of vectors about which nothing is said
+    """
     rung = exact_rung(op, memory_limit, 1)
     if rung is None:
-        return _by_lanczos(Spectrum(op, memory_limit).extremes(0), k, largest)
+        return _by_lanczos(Spectrum(op, memory_limit).extremes(0), k, largest, settled)
     t = exact_triples(rung, op, k, largest)
     return t if largest else Triples(t.U.flip(0), t.S.flip(0), t.V.flip(0))
 
 
-def _by_lanczos(ends: Extremes, k: int, largest: bool) -> Triples:
+def _by_lanczos(ends: Extremes, k: int, largest: bool, settled: float) -> Triples:
     found = ends.largest(k, vectors=True) if largest else ends.smallest(k, vectors=True)
-    if not found.converged:
+    if not found.converged and found.left > settled:
         warn_of_accuracy(
             f"Lanczos did not settle: A V and S U are up to {found.left:.1e}·σ_max apart, as where "
             "many singular values lie close together; a larger k may take in all of them."

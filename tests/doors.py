@@ -7,6 +7,7 @@ argument, what none may accept: names are used alike throughout the library.
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib.util
 import inspect
@@ -253,6 +254,24 @@ def _layers() -> Iterator[Door]:
             yield _door(f"{name}.operator", made.operator, {"input_shape": (7,) * nd})
 
 
+def _spectral_layers() -> Iterator[Door]:
+    for nd in (1, 2, 3):
+        layer = getattr(unconv.nn, f"InvertibleConv{nd}d")
+        name, make = layer.__name__, functools.partial(layer, dtype=F64)
+        yield Door(name, make, {"channels": 2, "kernel_size": 3}, _names(layer))
+        made, x = make(2, 3), seeded(1, 2, *[5] * nd)
+        yield _door(f"{name}.forward", made.forward, {"x": x})
+        yield _door(f"{name}.inverse", made.inverse, {"y": x})
+        yield _door(f"{name}.operator", made.operator, {"input_shape": (5,) * nd})
+        yield _door(f"{name}.reset_parameters", made.reset_parameters, {})
+
+    def normalised(module: nn.Module, *args: Any, **options: Any) -> nn.Module:
+        return unconv.nn.utils.spectral_norm(copy.deepcopy(module), *args, **options)
+
+    conv = {"module": nn.Conv2d(1, 2, 3, dtype=F64), "input_shape": (6, 6)}
+    yield Door("spectral_norm", normalised, conv, _names(unconv.nn.utils.spectral_norm))
+
+
 def _names(call: Callable[..., Any]) -> tuple[str, ...]:
     parameters = inspect.signature(call).parameters.values()
     return tuple(p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL))
@@ -266,7 +285,7 @@ def _door(name: str, call: Callable[..., Any], valid: dict[str, Any]) -> Door:
 def all_doors() -> tuple[Door, ...]:
     functions = (_door(f.__qualname__, f, valid) for f, valid in _functions().items())
     methods = (_door(n, *call) for n, call in (_operators() | _adapters()).items())
-    return (*functions, *methods, *_layers())
+    return (*functions, *methods, *_layers(), *_spectral_layers())
 
 
 # --- what can be wrong

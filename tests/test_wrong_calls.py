@@ -82,9 +82,9 @@ INTERNAL = {  # for compiled.py, autograd and copies; documented as such
     "shares_on_domain", "on_torus", "part",
 }  # fmt: skip
 MODULES = [
-    "unconv", "unconv.functional", "unconv.linalg", "unconv.nn", "unconv.regularize",
-    "unconv.restoration", "unconv.parameter_choice", "unconv.adapters", "unconv.psf",
-    "unconv.fir", "unconv.operators.matrix", "unconv.inspection", "unconv.testing",
+    "unconv", "unconv.functional", "unconv.linalg", "unconv.nn", "unconv.nn.utils",
+    "unconv.regularize", "unconv.restoration", "unconv.parameter_choice", "unconv.adapters",
+    "unconv.psf", "unconv.fir", "unconv.operators.matrix", "unconv.inspection", "unconv.testing",
     "unconv.pictures", "unconv.pictures.restoration", "unconv.varying",
 ]  # fmt: skip
 
@@ -106,7 +106,8 @@ def test_every_public_function_is_a_door(module):
     "kind",
     [unconv.ConvOperator, unconv.ProductConvolution, unconv.ConvolutionProduct,
      unconv.adapters.ExactMaps, unconv.adapters.HFunctions,
-     unconv.nn.PinvConv1d, unconv.nn.TikhonovConv2d, unconv.nn.WienerConv3d],
+     unconv.nn.PinvConv1d, unconv.nn.TikhonovConv2d, unconv.nn.WienerConv3d,
+     unconv.nn.InvertibleConv2d],
 )  # fmt: skip
 def test_every_public_method_is_a_door(kind):
     own = {

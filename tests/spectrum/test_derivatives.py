@@ -14,7 +14,8 @@ from torch import Tensor
 from unconv import ConvOperator
 from unconv.inverse.diagonal import dense
 from unconv.operators.linear_operator import MemoryLimitError
-from unconv.spectrum import values, volume_derivatives
+from unconv.spectrum import values
+from unconv.spectrum.derivatives import volume_derivatives
 
 from ..helpers import C128, F64, randn, relative
 from ..strategies import Case, cases, circulant_cases, is_small

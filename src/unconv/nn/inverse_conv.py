@@ -106,7 +106,7 @@ class InverseConv(nn.Module):
         super().__init__()
         kernel = per_axis("kernel_size", kernel_size, self.nd, 1)
         _check_sizes(in_channels, out_channels, groups)
-        _check_storage(dtype, device)
+        check_storage(dtype, device)
         check_flag("bias", bias)
         make: Any = _CONV[self.nd]
         conv = make(
@@ -339,7 +339,7 @@ def _check_sizes(in_channels: int, out_channels: int, groups: int) -> None:
             )
 
 
-def _check_storage(dtype: torch.dtype | None, device: Any) -> None:
+def check_storage(dtype: torch.dtype | None, device: Any) -> None:
     """A dtype that weights may have, and a device that is there."""
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype in DTYPES):
         known = ", ".join(str(d).removeprefix("torch.") for d in DTYPES)

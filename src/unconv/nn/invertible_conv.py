@@ -17,6 +17,7 @@ inference with inverse autoregressive flow", NIPS 2016 (the triangular kind).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -25,11 +26,18 @@ from torch import Tensor, nn
 from ..doors import ConvOperator
 from ..grid.geometry import PerAxis, per_axis
 from ..inverse.cache import FactorCache
-from ..numerics.checks import check_choice, check_count, check_flag, check_tensor
+from ..numerics.checks import (
+    check_choice,
+    check_count,
+    check_flag,
+    check_memory_limit,
+    check_tensor,
+)
 from ..numerics.compiled import outside_graphs
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
+from .inverse_conv import check_storage
 
-_NOISE = 0.05  # norm of the noise that an output starts with, the identity being 1
+_NOISE_AT_START = 0.05  # norm of the noise that an output starts with, the identity being 1
 
 
 class _InvertibleConv(nn.Module):
@@ -55,7 +63,8 @@ class _InvertibleConv(nn.Module):
         self.channels = check_count("channels", channels)
         kernel = per_axis("kernel_size", kernel_size, self.nd, 1)
         self.padding_mode = check_choice("padding_mode", padding_mode, ("zeros", "circular"))
-        self.masked, self.memory_limit = check_flag("masked", masked), memory_limit
+        self.masked = check_flag("masked", masked)
+        self.memory_limit = check_memory_limit(memory_limit)
         if any(k % 2 == 0 for k in kernel):
             raise ValueError(
                 f"kernel_size={kernel_size} must be odd, so that the centre of the kernel is a tap."
@@ -65,6 +74,7 @@ class _InvertibleConv(nn.Module):
                 "a masked kernel is triangular under zero padding alone; use "
                 "padding_mode='zeros', or masked=False."
             )
+        check_storage(dtype, device)
         shape = (channels, channels, *kernel)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.register_parameter("bias", None)
@@ -77,7 +87,7 @@ class _InvertibleConv(nn.Module):
     def reset_parameters(self) -> None:
         """The identity and a little noise: an operator that is far from singular."""
         with torch.no_grad():
-            nn.init.normal_(self.weight, std=_NOISE / self.weight[0].numel() ** 0.5)
+            nn.init.normal_(self.weight, std=_NOISE_AT_START / self.weight[0].numel() ** 0.5)
             self._centre_tap().add_(torch.eye(self.channels).to(self.weight))
             if self.bias is not None:
                 nn.init.zeros_(self.bias)
@@ -87,10 +97,11 @@ class _InvertibleConv(nn.Module):
         """The weight that is used, with zeros where it is masked."""
         return self.weight * self.mask if self.masked else self.weight
 
-    def operator(self, sizes: tuple[int, ...]) -> ConvOperator:
+    def operator(self, input_shape: Sequence[int]) -> ConvOperator:
         """A for x of these spatial sizes."""
         padding = tuple(k // 2 for k in self.weight.shape[2:])
-        return ConvOperator(self.kernel, sizes, padding=padding, padding_mode=self.padding_mode)
+        options: dict[str, Any] = {"padding": padding, "padding_mode": self.padding_mode}
+        return ConvOperator(self.kernel, input_shape, **options)
 
     @outside_graphs
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -30,19 +30,21 @@ from ..numerics.plain_values import Values, is_watched, with_values
 from ..operators.convolution import Convolution
 from ..operators.linear_operator import LinearOperator, MemoryLimitError, gigabytes
 from . import values
-from .constants import constants, without_derivative
+from .derivatives.constants import constants, without_derivative
+from .derivatives.value_derivatives import differentiable_values
+from .derivatives.volume_derivatives import differentiable_volume
 from .determinant import log_volumes
 from .extremes import Extremes
 from .projectors import projector
 from .triples import exact_triples
-from .value_derivatives import differentiable_values
 from .values import Bracket, Spectrum, exact_rung
-from .volume_derivatives import differentiable_volume
 
 __all__ = ["SVD", "Bracket"]
 
-_SETTLED = 0.0  # of σ_max: `svd` says what is left wherever the iteration itself was not content
-_NEAR = 1e-9  # a derivative errs by that over the gap to the next value
+_OF_SVD_CALLS = (
+    0.0  # of σ_max: `svd` says what is left wherever the iteration itself was not content
+)
+_OF_DERIVATIVES = 1e-9  # a derivative errs by that over the gap to the next value
 
 
 class SVD(NamedTuple):
@@ -219,7 +221,7 @@ def svd(op: Convolution, k: int, which: str, memory_limit: float) -> SVD:
         )
     found = []
     for i in range(op.batch_size or 1):
-        t = outermost(op.of_sample(i), k, largest, memory_limit, _SETTLED)
+        t = outermost(op.of_sample(i), k, largest, memory_limit, _OF_SVD_CALLS)
         parts = (t.U, t.S, t.V) if largest else (v.flip(0) for v in (t.U, t.S, t.V))
         found.append(SVD(*parts))
     if op.batch_size is None:
@@ -228,7 +230,7 @@ def svd(op: Convolution, k: int, which: str, memory_limit: float) -> SVD:
 
 
 def outermost(
-    op: Convolution, k: int, largest: bool, memory_limit: float, settled: float = _NEAR
+    op: Convolution, k: int, largest: bool, memory_limit: float, settled: float = _OF_DERIVATIVES
 ) -> Triples:
     """The k triples of one kernel at one end, outermost first.
 

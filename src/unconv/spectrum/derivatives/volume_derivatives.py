@@ -28,18 +28,18 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ..grid.torus import Torus
-from ..inverse.boundary.bordered import Corners
-from ..inverse.boundary.ghosts import Points, Strip, differences, find_ghosts
-from ..inverse.boundary.problem import MOST_GRIDS, SINGULAR_GRID
-from ..inverse.boundary.sizes import Sizes, grid_of, sizes_of
-from ..inverse.diagonal import dense
-from ..numerics.plain_values import Values, with_values
-from ..operators.convolution import Convolution
-from . import determinant
-from .blocks import blocks_of, bytes_of_svds, has_frequencies, has_matrices, in_double, taps_of
+from ...grid.torus import Torus
+from ...inverse.boundary.bordered import Corners
+from ...inverse.boundary.ghosts import Points, Strip, differences, find_ghosts
+from ...inverse.boundary.problem import MOST_GRIDS, SINGULAR_GRID
+from ...inverse.boundary.sizes import Sizes, grid_of, sizes_of
+from ...inverse.diagonal import dense
+from ...numerics.plain_values import Values, with_values
+from ...operators.convolution import Convolution
+from .. import determinant
+from ..determinant import CORNERS, operators_to_grid
 from .constants import change
-from .determinant import CORNERS, operators_to_grid
+from .direct_sum import blocks_of, bytes_of_svds, has_frequencies, has_matrices, in_double, taps_of
 
 _AGREES = 1e-6  # a value with the one that was found with care, relative to 1 + |it|
 _MATRICES_OF_S = 8  # S, its LU and what autograd keeps of both

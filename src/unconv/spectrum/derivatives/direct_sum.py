@@ -12,11 +12,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..convolve import grouped
-from ..inverse.diagonal import dense, fourier
-from ..inverse.request import Request
-from ..numerics.precision import double_dtype
-from ..operators.convolution import Convolution
+from ...convolve import grouped
+from ...inverse.diagonal import dense, fourier
+from ...inverse.request import Request
+from ...numerics.precision import double_dtype
+from ...operators.convolution import Convolution
 
 
 def in_double(op: Convolution) -> Convolution:

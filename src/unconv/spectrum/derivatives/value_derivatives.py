@@ -33,13 +33,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ..inverse.boundary.deflation import Triples
-from ..inverse.diagonal import dense
-from ..operators.convolution import Convolution
-from ..operators.linear_operator import MemoryLimitError, gigabytes
-from . import values
-from .blocks import blocks_of, bytes_of_svds, has_frequencies, has_matrices, in_double
+from ...inverse.boundary.deflation import Triples
+from ...inverse.diagonal import dense
+from ...operators.convolution import Convolution
+from ...operators.linear_operator import MemoryLimitError, gigabytes
+from .. import values
 from .constants import change, constants
+from .direct_sum import blocks_of, bytes_of_svds, has_frequencies, has_matrices, in_double
 from .resolvent import ALIKE, inner, reciprocal, resolvent
 
 Finder = Callable[[Convolution, int], Triples]

@@ -22,18 +22,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..inverse import factorize
-from ..inverse.completion.conjugate_gradients import ConjugateGradients
-from ..inverse.facts import warn_of_accuracy
-from ..inverse.operator import InverseOperator
-from ..inverse.request import Request
-from ..operators.convolution import Convolution
+from ...inverse import factorize
+from ...inverse.completion.conjugate_gradients import ConjugateGradients
+from ...inverse.facts import warn_of_accuracy
+from ...inverse.operator import InverseOperator
+from ...inverse.request import Request
+from ...operators.convolution import Convolution
 
 ALIKE = 1e-10
 """Values that are closer than this part of σ_max count as equal."""
 
 _TOLERANCE = 1e-13  # of the problem, before what the triples answer is taken off
-_MOST_STEPS = 3000
+_MOST_CG_STEPS = 3000
 _Triples = tuple[Tensor, Tensor, Tensor]
 
 
@@ -144,7 +144,7 @@ class _Complement:
             return sign * self._off(image).flatten(1)
 
         solver = ConjugateGradients(apply, self._preconditioner(of_short.shape), b.flatten(1))
-        for _ in range(_MOST_STEPS):
+        for _ in range(_MOST_CG_STEPS):
             going = solver.residual.norm(dim=1) > _TOLERANCE * size
             if not bool(going.any()):
                 break

@@ -1,0 +1,1 @@
+"""Norm, singular values, condition and determinant as functions of the weight."""

@@ -208,17 +208,42 @@ def test_a_singular_operator_says_why_its_gradient_does_not_exist():
         torch.func.grad(lambda w: op.with_weight(w).logabsdet())(w.detach())
 
 
-def test_vectors_without_room_are_refused():
-    op = ConvOperator(randn(1, 1, 3, 3).requires_grad_(), (40, 40), padding=1)
+@pytest.mark.parametrize("options", [{}, {"flip": True}, {"transposed": True}])
+def test_causal_kernels_whose_inverse_grows_without_bounds(options):
+    """A⁻¹[i, j] = (−2)^(i−j): the tap behind the centre meets −2 at 1,499 pixels."""
+    w = torch.tensor([[[2.0, 1.0, 0.0]]], dtype=F64, requires_grad=True)
+    ConvOperator(w, (1500,), padding=1, **options).logabsdet().backward()
+    assert torch.allclose(w.grad, torch.tensor([[[0.0, 1500, -2998]]], dtype=F64))
+
+
+def test_a_masked_kernel_in_two_dimensions():
+    w = randn(2, 2, 3, 3)
+    w[:, :, 1, 2], w[:, :, 2] = 0, 0
+    w[:, :, 1, 1] += 2 * torch.eye(2)
+    small, large = (ConvOperator(w.requires_grad_(), (n, n), padding=1) for n in (5, 33))
+    (found,) = torch.autograd.grad(large.logabsdet(), w)
+    (centre,) = torch.autograd.grad(torch.linalg.slogdet(w[:, :, 1, 1])[1], w)
+    assert torch.allclose(found[:, :, 1, 1], 33**2 * centre[:, :, 1, 1])
+    assert not bool(found[:, :, 0].abs().amax() > 1e-8)
+    (expected,) = torch.autograd.grad(torch.linalg.slogdet(small.to_dense())[1], w)
+    assert torch.allclose(torch.autograd.grad(small.logabsdet(), w)[0], expected)
+
+
+def test_values_whose_vectors_have_no_room_have_no_gradient():
+    w = torch.outer(torch.tensor([1.0, 3, 1]), torch.tensor([1.0, 4, 1])).to(F64)[None, None]
+    op = ConvOperator(w.requires_grad_(), (48, 48), padding=1)
+    found = op.svdvals(memory_limit=1e8)
+    assert torch.equal(found, op.with_weight(w.detach()).svdvals())
     with pytest.raises(MemoryLimitError, match="detach the weight"):
-        op.svdvals(4, memory_limit=1e4)
+        found.sum().backward()
 
 
 def test_a_determinant_that_no_way_confirms_has_no_gradient(monkeypatch):
     monkeypatch.setattr(volume_derivatives, "_AGREES", -1.0)
     op = ConvOperator(randn(1, 1, 3, 3).requires_grad_(), (6, 6), padding=1)
+    value = op.logabsdet()
     with pytest.raises(NotImplementedError, match="derivative of the determinant of this 36 × 36"):
-        op.logabsdet()
+        value.backward()
 
 
 def test_a_bracket_and_a_detached_weight_carry_no_gradient():

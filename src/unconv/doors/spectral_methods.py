@@ -60,7 +60,8 @@ class SpectralMethods(Convolution):
         Raises
         ------
         MemoryLimitError
-            If all are asked for and nothing diagonalises A; ask for k.
+            If all are asked for and nothing diagonalises A; in a backward, if the vectors of so
+            many do not fit; ask for k.
 
         Examples
         --------
@@ -159,10 +160,10 @@ class SpectralMethods(Convolution):
         Raises
         ------
         NotImplementedError
-            Where round-off of the large singular values would decide, or where a derivative is
-            asked for that double precision or memory_limit do not reach.
+            Where round-off of the large singular values would decide; in a backward, where double
+            precision or memory_limit do not reach the derivative.
         ValueError
-            In the backward, if A is singular and damp = 0.
+            In a backward, if A is singular and damp = 0.
 
         Examples
         --------

@@ -120,7 +120,11 @@ def _differentiable(op: Convolution, k: int | None, largest: bool, memory_limit:
         return outermost(plain, count, largest, memory_limit)
 
     count, end = (most, True) if k is None else (k, largest)
-    return differentiable_values(op, count, end, memory_limit, find)
+    try:
+        return differentiable_values(op, count, end, memory_limit, find)
+    except MemoryLimitError as error:  # of the vectors; the values alone may fit
+        plain = _plainly(op, lambda op: _svdvals(op, k, largest, False, memory_limit))
+        return without_derivative(plain, op.weight, error)
 
 
 @outside_graphs
@@ -150,7 +154,7 @@ def cond(op: Convolution, bracket: bool, memory_limit: float) -> Tensor | Bracke
         if _all_finite(plain):
             ends = (_differentiable(op, 1, largest, memory_limit)[0] for largest in (True, False))
             return next(ends) / next(ends)
-        why = (
+        why = ValueError(
             "the condition number is infinite, for the smallest singular value is round-off, and "
             "has no derivative; use svdvals, or the cond of a damped problem."
         )
@@ -195,7 +199,7 @@ def logabsdet(op: Convolution, damp: float, memory_limit: float) -> Tensor:
         plain = _plainly(op, lambda op: _logabsdet(op, damp, memory_limit))
         if _all_finite(plain):
             return differentiable_volume(op, damp, plain, memory_limit)
-        why = (
+        why = ValueError(
             "log |det A| is −inf, for A is singular, and has no derivative there; give damp > 0, "
             "which is smooth everywhere."
         )

@@ -111,11 +111,11 @@ def _trials(
         if all(a.mode == "zeros" and a.stride == 1 and a.m == a.n for a in op.geometry.axes):
             for axis in range(op.geometry.nd):
                 for power in _POWERS:
-                    yield _matrix(_scaled(op, axis, power), group), 0.0
+                    yield _matrix(scaled(op, axis, power), group), 0.0
 
 
-def _scaled(op: Convolution, axis: int, power: int) -> Convolution:
-    """D A D⁻¹ or, where op flips or transposes, D⁻¹ A D."""
+def scaled(op: Convolution, axis: int, power: int) -> Convolution:
+    """D A D⁻¹ or, where op flips or transposes, D⁻¹ A D: the tap at offset o times 2^(power·o)."""
     a = op.geometry.axes[axis]
     offsets = a.dilation * torch.arange(a.k, dtype=torch.float64, device=op.device)
     before = a.dilation * (a.k - 1) - a.before if op.flip else a.before

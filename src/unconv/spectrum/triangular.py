@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,14 +32,28 @@ from .exact_determinant import (
 )
 
 _Offset = tuple[int, ...]
+_OF_CENTRE = 0.25  # of the smallest singular value of the centre tap, for the others together
+_MOST_POWER = 100
 _ERROR = 1e-13  # of the logarithm of one tap's determinant
 
 
-def triangular_log_det(op: Convolution) -> float | None:
-    """log |det A| of one kernel whose taps lie on one side of their centre; else None.
+class CausalTaps(NamedTuple):
+    """The taps of a kernel by their offsets, of an A with as many outputs as inputs.
 
-    Such an A is a triangular matrix with the centre tap on its diagonal.
+    Attributes
+    ----------
+    centre : (g, c, c) the matrices of the tap at offset 0
+    others : (g, c, c) of every offset that is not zero and leads to a pixel
+    order : axes and the side on which their taps lie, the first decides first
     """
+
+    centre: Tensor
+    others: dict[_Offset, Tensor]
+    order: list[tuple[int, int]]
+
+
+def causal_taps(op: Convolution) -> CausalTaps | None:
+    """The taps of one kernel, if they lie on one side of their centre; else None."""
     geometry = op.geometry
     same = all(
         a.m == a.n and a.stride == 1 and (a.mode == "zeros" or a.before == a.after == 0)
@@ -48,7 +63,7 @@ def triangular_log_det(op: Convolution) -> float | None:
         return None
     weight = grouped(op.taps.detach(), geometry)[0]  # (g, r, c, *k)
     centre = torch.zeros(weight.shape[:3], dtype=weight.dtype, device=weight.device)
-    others = set()
+    others = {}
     for index, tap in enumerate(itertools.product(*(range(a.k) for a in geometry.axes))):
         offset = tuple(a.dilation * t - a.before for a, t in zip(geometry.axes, tap, strict=True))
         inside = all(abs(o) < a.n for a, o in zip(geometry.axes, offset, strict=True))
@@ -56,12 +71,51 @@ def triangular_log_det(op: Convolution) -> float | None:
         if not any(offset):
             centre = matrices
         elif inside and bool(matrices.any()):
-            others.add(offset)
-    if not _are_on_one_side(others):
+            others[offset] = matrices
+    order = _order_of(set(others))
+    return None if order is None else CausalTaps(centre, others, order)
+
+
+def triangular_log_det(op: Convolution) -> float | None:
+    """log |det A| of one kernel whose taps lie on one side of their centre; else None.
+
+    Such an A is a triangular matrix with the centre tap on its diagonal.
+    """
+    taps = causal_taps(op)
+    if taps is None:
         return None
-    pixels = math.prod(a.n for a in geometry.axes)
-    blocks = [_log_abs_det(block) for block in centre.to(double_dtype(centre.dtype))]
+    pixels = math.prod(a.n for a in op.geometry.axes)
+    wide = double_dtype(taps.centre.dtype)
+    blocks = [_log_abs_det(block) for block in taps.centre.to(wide)]
     return None if any(map(math.isnan, blocks)) else pixels * math.fsum(blocks)
+
+
+def dominating_powers(op: Convolution) -> list[int] | None:
+    """Powers of two, one an axis, with which the centre of a causal kernel outweighs all else.
+
+    The tap at offset o times ∏ 2^(power·o) is D A D⁻¹ with a diagonal D: the same determinant, and
+    where A is as good as singular, this is not.  None where the kernel is not causal, or its centre
+    singular.
+    """
+    taps = causal_taps(op)
+    if taps is None:
+        return None
+    room = _OF_CENTRE * float(torch.linalg.svdvals(taps.centre)[..., -1].amin())
+    size = {o: float(torch.linalg.matrix_norm(t, 2).amax()) for o, t in taps.others.items()}
+    powers = [0] * op.geometry.nd
+    for n in reversed(range(len(taps.order))):
+        (axis, side), outer = taps.order[n], [a for a, _ in taps.order[:n]]
+        mine = [o for o in size if o[axis] and not any(o[a] for a in outer)]
+        while _weighed(size, mine, powers) > room:
+            powers[axis] -= side
+            if abs(powers[axis]) > _MOST_POWER:
+                return None
+    return powers
+
+
+def _weighed(size: dict[_Offset, float], offsets: list[_Offset], powers: list[int]) -> float:
+    shifts = (sum(p * x for p, x in zip(powers, o, strict=True)) for o in offsets)
+    return math.fsum(size[o] * 2.0 ** min(x, 999) for o, x in zip(offsets, shifts, strict=True))
 
 
 def annihilates_constants(op: Convolution) -> bool:
@@ -99,30 +153,31 @@ def _sums(taps: Tensor) -> tuple[Tensor, Tensor]:
     return torch.tensor(first, dtype=torch.float64), torch.tensor(rest, dtype=torch.float64)
 
 
-def _are_on_one_side(offsets: set[_Offset]) -> bool:
-    """Whether an order of the axes and a sign for each make every offset positive.
+def _order_of(offsets: set[_Offset]) -> list[tuple[int, int]] | None:
+    """Axes and a sign for each such that every offset is positive in that order, or None.
 
     An axis along which none of the offsets left has the other sign may always come next.
 
     Examples
     --------
-    >>> _are_on_one_side({(0, 1), (-1, 0), (-1, 5)}), _are_on_one_side({(0, 1), (0, -1)})
-    (True, False)
+    >>> _order_of({(0, 1), (-1, 0), (-1, 5)}), _order_of({(0, 1), (0, -1)})
+    ([(0, -1), (1, 1)], None)
     """
-    left = offsets
+    left, order = offsets, []
     while left:
         nd = len(next(iter(left)))
         one_sided = (
-            a
+            (a, 1 if any(o[a] > 0 for o in left) else -1)
             for a in range(nd)
             if any(o[a] for o in left)
             and not (any(o[a] > 0 for o in left) and any(o[a] < 0 for o in left))
         )
-        axis = next(one_sided, None)
-        if axis is None:
-            return False
-        left = {o for o in left if not o[axis]}
-    return True
+        found = next(one_sided, None)
+        if found is None:
+            return None
+        order.append(found)
+        left = {o for o in left if not o[found[0]]}
+    return order
 
 
 def _log_abs_det(block: Tensor) -> float:

@@ -42,8 +42,8 @@ def change(x: Tensor) -> Tensor:
     return found
 
 
-def without_derivative(value: Tensor, weight: Tensor, why: str) -> Tensor:
-    """`value`, whose derivative in the weight does not exist: asked for, it says why."""
+def without_derivative(value: Tensor, weight: Tensor, why: Exception) -> Tensor:
+    """`value`, whose derivative in the weight does not exist or is out of reach: raises `why`."""
     found: Tensor = _Refused.apply(weight, value, why)
     return found
 
@@ -112,18 +112,18 @@ class _Refused(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(weight: Tensor, value: Tensor, why: str) -> Tensor:
+    def forward(weight: Tensor, value: Tensor, why: Exception) -> Tensor:
         return value.clone()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep the sentence."""
+        """Keep the error."""
         ctx.why = inputs[2]
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[None, None, None]:
-        raise ValueError(ctx.why)
+        raise ctx.why
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
-        raise ValueError(ctx.why)
+        raise ctx.why

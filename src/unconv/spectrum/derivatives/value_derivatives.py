@@ -54,6 +54,11 @@ def differentiable_values(
     """The k largest or smallest values of one kernel, (k,) descending, as functions of its weight.
 
     find : where no block has them
+
+    Raises
+    ------
+    MemoryLimitError
+        If the vectors of so many do not fit.
     """
     op, total = in_double(op), min(op.shape)
     limit = values.VALUES_LIMIT if k > total // values.LANCZOS_SHARE else dense.LIMIT

@@ -12,6 +12,9 @@ autograd follows; their inverses are those entries of A⁻¹ that a tap meets.
                          transform of K⁻¹ by index arithmetic
 4. up to 4,096 unknowns  as 2., where no grid gives the determinant
 
+A causal kernel is replaced by D A D⁻¹ whose centre tap dominates (triangular.py), for the inverse
+of A may grow beyond all bounds while its determinant is that of one tap.
+
 A small matrix that is square and not damped is taken as it is, others as [α M; Mᴴ −β], which
 squares no singular value.  Each way is believed if its value is the one that determinant.py found
 with care, to 1e-6; its derivatives lose as many digits as M⁻¹ does.
@@ -38,7 +41,9 @@ from ...numerics.plain_values import Values, with_values
 from ...operators.convolution import Convolution
 from .. import determinant
 from ..determinant import CORNERS, operators_to_grid
-from .constants import change
+from ..matrix_determinant import scaled
+from ..triangular import dominating_powers
+from .constants import change, without_derivative
 from .direct_sum import blocks_of, bytes_of_svds, has_frequencies, has_matrices, in_double, taps_of
 
 _AGREES = 1e-6  # a value with the one that was found with care, relative to 1 + |it|
@@ -51,21 +56,34 @@ def differentiable_volume(
 ) -> Tensor:
     """The finite `value` of one kernel, as a function of its weight.
 
-    Raises
-    ------
-    NotImplementedError
-        Where no way gives the determinant to 1e-6.
+    Where no way gives the determinant to 1e-6 it has no derivative, which a backward says.
     """
-    op = in_double(op)
-    for way in _ways(op, damp, memory_limit):
+    double = in_double(op)
+    if not damp:
+        double = _dominated(double)
+    for way in _ways(double, damp, memory_limit):
         found = way()
         if found is not None and _agree(found, value):
             return value + change(found)
-    raise NotImplementedError(
+    why = NotImplementedError(
         f"the derivative of the determinant of this {op.shape[0]:,} × {op.shape[1]:,} operator is "
         "out of reach of double precision or of memory_limit; give damp > 0, or more of it, or "
         "detach the weight."
     )
+    return without_derivative(value, op.weight, why)
+
+
+def _dominated(op: Convolution) -> Convolution:
+    """D A D⁻¹ of a causal kernel, which a determinant is read from where A is nearly singular."""
+
+    def find(found: Values) -> list[int] | None:
+        plain = op.with_weight(found.tensors[0])
+        return None if any(found.mapped) else dominating_powers(plain)
+
+    powers = None if op.seen is not None else with_values(find, op.weight)
+    for axis, power in enumerate(powers or ()):
+        op = scaled(op, axis, -power if op.flip else power)
+    return op
 
 
 def _ways(op: Convolution, damp: float, memory_limit: float) -> Iterator[_Way]:

@@ -156,7 +156,7 @@ def cond(op: Convolution, bracket: bool, memory_limit: float) -> Tensor | Bracke
             return next(ends) / next(ends)
         why = ValueError(
             "the condition number is infinite, for the smallest singular value is round-off, and "
-            "has no derivative; use svdvals, or the cond of a damped problem."
+            "has no derivative; svdvals(1) and svdvals(1, 'smallest') have one each."
         )
         return without_derivative(plain, op.weight, why)
 

@@ -25,7 +25,7 @@ LARGEST_AREA = 512 * 512
 
 _LEAST_REGION = 48  # of such a part
 _OF_SIDE = 0.25  # that a psf may reach from its centre, of the shorter side of the picture
-_LEAST_REACH, _LEAST_RANGE = 1.5, 2.0  # samples; and the ratio of the ends of a slider
+_SHORTEST_REACH, _LEAST_RANGE = 1.5, 2.0  # samples; and the ratio of the ends of a slider
 
 
 class Told(Protocol):
@@ -71,7 +71,7 @@ def families_for(size: tuple[int, int]) -> dict[str, tuple[Slider, ...]]:
 
     A psf reaches no farther from its centre than a quarter of the shorter side.
     """
-    reach = max(_LEAST_REACH, _OF_SIDE * min(size))
+    reach = max(_SHORTEST_REACH, _OF_SIDE * min(size))
 
     def slider(p: Parameter) -> Slider:
         high = float(f"{max(p.highest(reach), _LEAST_RANGE * p.low):.3g}")

@@ -19,7 +19,7 @@ from ..pictures.components import parts_of
 from ..psf.estimation import Likelihood, PsfEstimate, estimate
 
 _SPECTRA_TILE = 256  # samples along a side
-_FREQUENCIES = 8_000  # of its 33,000, which tell the few numbers of a scene as well
+_FREQUENCIES_READ = 8_000  # of its 33,000, which tell the few numbers of a scene as well
 
 
 class Reading:
@@ -43,7 +43,7 @@ class Reading:
         key = sha256(f"{psf.shape}".encode() + psf.numpy().tobytes()).digest()
         if key not in self._spectra:
             data = self._data.under(psf)
-            fit = Fit(data, self._rounding, None, radii=(0.0,), most=_FREQUENCIES)
+            fit = Fit(data, self._rounding, None, radii=(0.0,), most=_FREQUENCIES_READ)
             self._spectra[key] = fit.best()[0]
         return self._spectra[key]
 

@@ -9,7 +9,8 @@ Must hold: the radius within 0.15, σ within 10 %, length within 1.0 and angle w
 the cases, and a doubt in the rest; the picture restored (Wiener) within 0.5 dB of that with the
 true psf in 90 %; 'none' for 95 % of the pictures without blur; 3 s at most.
 
-`python -m benchmarks psf_estimate --cases=40` draws as many.
+`python -m benchmarks psf_estimate --cases=240 --restored=24` draws as many; only the first are
+restored, and asked for their family as well, which takes most of the time.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Outcome(NamedTuple):
     right: bool
     doubted: bool
     family: str
-    lost: float
+    lost: float | None
     seconds: float
     said: str
 
@@ -144,7 +145,7 @@ def measured(case: Case, family: str, *, restore: bool) -> Outcome:
     start = time.process_time()
     found = psf.estimate(y, family, jpeg=jpeg)
     seconds = time.process_time() - start
-    lost = 0.0
+    lost = None
     if restore:
         told, true = (
             decibels(deblur(y, kernel, prior="wiener", jpeg=jpeg).planes, sharp)
@@ -157,20 +158,22 @@ def measured(case: Case, family: str, *, restore: bool) -> Outcome:
 
 def main() -> bool:
     """Print the table and all misses; whether the figures hold."""
-    asked = [a.split("=")[1] for a in sys.argv if a.startswith("--cases=")]
-    count = int(asked[0]) if asked else CASES
+    count = _asked("--cases=", CASES)
+    restored = _asked("--restored=", count)
     found: dict[tuple[str, str], list[Outcome]] = {}
     for i in range(count):
         case = drawn(i)
-        for way in dict.fromkeys(("auto" if case.kind == "none" else case.kind, "auto")):
-            outcome = measured(case, way, restore=case.kind != "none")
+        named = "auto" if case.kind == "none" else case.kind
+        for way in dict.fromkeys((named, "auto") if i < restored else (named,)):
+            outcome = measured(case, way, restore=case.kind != "none" and i < restored)
             found.setdefault((case.kind, way), []).append(outcome)
             if not outcome.right:
                 doubt = "doubted" if outcome.doubted else "NOT doubted"
-                print(f"{case}, {way}: {outcome.said}, {outcome.lost:.2f} dB, {doubt}", flush=True)
+                print(f"{case}, {way}: {outcome.said}, {doubt}", flush=True)
     rows = []
     for (kind, way), all_ in found.items():
         missed = [one for one in all_ if not one.right]
+        lost = [one.lost for one in all_ if one.lost is not None]
         rows.append(
             [
                 kind,
@@ -179,8 +182,8 @@ def main() -> bool:
                 f"{100 * (1 - len(missed) / len(all_)):.0f} %",
                 str(sum(not one.doubted for one in missed)),
                 f"{100 * sum(one.doubted for one in all_ if one.right) / len(all_):.0f} %",
-                f"{100 * sum(one.lost <= LOSS for one in all_) / len(all_):.0f} %",
-                f"{max(one.lost for one in all_):.1f}",
+                f"{sum(loss <= LOSS for loss in lost)} of {len(lost)}",
+                f"{max(lost, default=0.0):.1f}",
                 f"{max(one.seconds for one in all_):.1f}",
             ]
         )
@@ -192,10 +195,19 @@ def main() -> bool:
     return (
         _share(named, lambda one: one.right) >= ENOUGH
         and all(one.right or one.doubted for one in named)
-        and _share(named, lambda one: one.lost <= LOSS) >= RESTORED
+        and _share([one for one in named if one.lost is not None], _is_kept) >= RESTORED
         and _share(sharp, lambda one: one.right) >= ENOUGH
         and max(one.seconds for all_ in found.values() for one in all_) <= SECONDS
     )
+
+
+def _is_kept(one: Outcome) -> bool:
+    return one.lost is None or one.lost <= LOSS
+
+
+def _asked(option: str, otherwise: int) -> int:
+    """The number behind an option."""
+    return next((int(a.split("=")[1]) for a in sys.argv if a.startswith(option)), otherwise)
 
 
 def _share(all_: list[Outcome], is_so: Callable[[Outcome], bool]) -> float:

@@ -27,19 +27,41 @@ _FARTHEST_REACH = 26.0  # samples that it may reach at most
 
 
 @dataclass(frozen=True)
+class LineProfile:
+    """A psf that looks alike from all sides, summed along lines.
+
+    Attributes
+    ----------
+    line : that sum across the lines, for a psf of scale 1 (its first parameter), up to a factor
+    deviation : its standard deviation
+    """
+
+    line: Callable[[Tensor], Tensor]
+    deviation: float
+
+
+@dataclass(frozen=True)
 class Coarse:
-    """How psfs of one family are tried by the thousand.
+    """How psfs of one family are tried by the thousand, and by the edges of a picture.
 
     Attributes
     ----------
     transfer : |F| (n, K) in closed form, of values (n, k) and frequencies fy, fx (K,)
     candidates : values (n, k) to try, of how far a psf may reach in samples
     apart : of each parameter, the difference at which two candidates are two
+    starts : how many of the best candidates are refined at most: one where all lead to one psf
+    known
+        What two standard errors of a size that is well known are at most: a share of the first
+        parameter, and samples where that is less
+    profile : of a psf that has no parameter beside its scale, and looks alike from all sides
     """
 
     transfer: Callable[[Tensor, Tensor, Tensor], Tensor]
     candidates: Callable[[float], Tensor]
     apart: tuple[float, ...]
+    starts: int = 3
+    known: tuple[float, float] = (0.1, 0.15)
+    profile: LineProfile | None = None
 
 
 def reach_in(size: tuple[int, int]) -> float:
@@ -104,19 +126,32 @@ def _product(first: Tensor, second: Tensor) -> Tensor:
 
 COARSE: Mapping[str, Coarse] = {
     "gaussian": Coarse(
-        _gaussian, lambda reach: _steps(0.3, reach / 2.5, 0.5, 1.12)[:, None], (0.5,)
+        _gaussian,
+        lambda reach: _steps(0.3, reach / 2.5, 0.5, 1.12)[:, None],
+        (0.5,),
+        starts=1,
+        known=(0.1, 0.0),
+        profile=LineProfile(lambda z: torch.exp(-z.square() / 2), 1.0),
     ),
-    "disk": Coarse(_disk, lambda reach: _steps(0.6, reach, 0.25, 1.15)[:, None], (0.6,)),
+    "disk": Coarse(
+        _disk,
+        lambda reach: _steps(0.6, reach, 0.25, 1.15)[:, None],
+        (0.6,),
+        known=(0.05, 0.15),
+        profile=LineProfile(lambda z: (1 - z.square()).clamp(min=0).sqrt(), 0.5),
+    ),
     "motion": Coarse(_motion, _motions, (1.5, 15.0)),
     "moffat": Coarse(
         _moffat,
         lambda reach: _product(_steps(0.8, reach / 2, 1.0, 1.2), torch.tensor([1.9, 2.5, 4.0])),
         (1.0, 3.0),
+        starts=1,
     ),
     "gaussian-disk": Coarse(
         _gaussian_disk,
         lambda reach: _product(_steps(0.8, reach, 0.4, 1.2), _steps(0.4, reach / 4, 1.0, 1.5)),
         (0.8, 1.0),
+        starts=2,
     ),
 }
 """By the name of the family: of all that `..families` says are estimated."""

@@ -31,14 +31,19 @@ class Data:
     rounding : of the JPEG that it was, or None
     unit : its standard deviation
     of_plane : the deviation of its white noise by that of one colour
-    missing : the share of its pixels that were filled in
+    seen : (H, W) bool, False where it was filled in
     """
 
     plane: Tensor
     rounding: JpegRounding | None
     unit: float
     of_plane: float
-    missing: float
+    seen: Tensor
+
+    @property
+    def missing(self) -> float:
+        """The share of its pixels that were filled in."""
+        return 1 - float(self.seen.double().mean())
 
     def noise(self, noise_std: float | None) -> float | None:
         """White noise of one colour in the unit of the plane."""
@@ -55,8 +60,7 @@ def data_of(picture: Tensor, observed: Tensor | None, jpeg: Sequence[JpegRoundin
     colours = len(planes)
     weights = planes.new_tensor(_LUMINANCE if colours == 3 else [1 / colours] * colours)
     plane = torch.tensordot(weights, filled(planes, seen), 1)
-    missing = 1 - float(seen.double().mean())
-    return Data(plane, rounding, float(plane.std()), float(weights.norm()), missing)
+    return Data(plane, rounding, float(plane.std()), float(weights.norm()), seen)
 
 
 class Likelihood:

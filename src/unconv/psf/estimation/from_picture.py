@@ -4,8 +4,9 @@ A psf leaves its mark on the spectrum of every scene: v(ω) = S(ω)|F_θ(ω)|² 
 it is smooth and falls about as a power of the frequency (scene.py), of N that it is white, or what
 a JPEG has made of white noise (parameter_choice/noise_models.py).  θ is where the likelihood of the
 periodogram is greatest (search.py), its errors are those of the likelihood, and families compare by
-their evidence.  Disks and movements are known by their zeros, within hundredths of a sample; a
-Gaussian has none, and is known as far as the scene follows the law.
+their evidence.  Disks and movements are known by their zeros, within hundredths of a sample.  A
+Gaussian has none, and a picture that shows little beside noise shows none; the scale of a Gaussian
+or a disk of which the spectrum is not sure is read from the edges of the picture too (scale.py).
 
 Source: after Whittle (1953); the robust likelihood of parameter_choice/whittle.py.
 """
@@ -24,15 +25,19 @@ from ...numerics.compiled import outside_graphs
 from ...parameter_choice.noise_models import JpegRounding
 from ..families import FAMILIES
 from .cells import Cells
-from .coarse import reach_in
-from .data import data_of
+from .coarse import COARSE, reach_in
+from .data import Data, data_of
+from .edges import Edges
 from .parts import Parts
 from .result import NONE, PsfEstimate, chosen, doubts_of
+from .scale import scale_of
 from .search import Fitted, Search
 
 ESTIMATED = tuple(name for name, family in FAMILIES.items() if family.is_estimated)
 NAMES = ("auto", *ESTIMATED)
 """What can be asked for."""
+
+_KNOWN = 0.02  # relative error of a scale that edges would not better
 
 
 @outside_graphs
@@ -44,7 +49,7 @@ def estimate(
     *,
     jpeg: Sequence[JpegRounding] | None = None,
 ) -> PsfEstimate:
-    """The psf that has blurred a photograph, by the likelihood of its spectrum.
+    """The psf that has blurred a photograph, by the likelihood of its spectrum, and by its edges.
 
     Parameters
     ----------
@@ -97,8 +102,24 @@ def estimate(
             found[name] = search.best(FAMILIES[name])
         parts = Parts(plane, data.rounding, data.unit, noise)
         name, small, agreed = chosen(found, family, parts)
-    doubts = doubts_of(found, name, reach, data.missing, small=small, agreed=agreed)
+        disagreed = _by_edges(found[name], search, data)
+    doubts = doubts_of(found, name, reach, data.missing, small=small, agreed=agreed) + disagreed
     return _concluded(found, name, doubts, data.unit / data.of_plane)
+
+
+def _by_edges(best: list[Fitted], search: Search, data: Data) -> tuple[str, ...]:
+    """Put the scale of the first psf right by the edges of the picture; what is doubtful then."""
+    first = best[0]
+    profile = COARSE[first.family.name].profile if first.family else None
+    if profile is None or first.errors[0] < _KNOWN * first.values[0]:
+        return ()
+    noise_std = math.exp(float(first.scene.values[0, -1]) / 2)
+    edges = Edges(data.plane / data.unit, data.seen, noise_std)
+    scale = scale_of(edges, profile, first.values[0], first.errors[0])
+    if scale is None:
+        return ()
+    best[0] = search.rescaled(first, scale.value, scale.error)
+    return scale.disagreement(first.values[0], first.errors[0])
 
 
 def _concluded(

@@ -10,12 +10,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..families import FAMILIES
+from .coarse import COARSE
 from .parts import Parts
 from .search import Fitted
 
 NONE = "none"
 _OWN = 0.7  # samples rms: a blur no wider is what lens and pixels give to every photograph
-_OF_SCALE, _OF_SMALL, _ANGLE = 0.1, 0.15, 4.0  # what two standard errors of a known psf are at most
+_ANGLE = 4.0  # degrees that two standard errors of a known angle are at most
 _DECISIVE_EVIDENCE = 5.0  # natural units of evidence
 _PRICE = {"moffat": 4.0, "gaussian-disk": 4.0}  # of a parameter more, where it gains nothing
 _SAME_PSF = 0.2  # difference of two psfs that is none
@@ -176,10 +177,11 @@ def _of_errors(best: Fitted, reach: float) -> list[str]:
     family, doubts = best.family, []
     if family is None:
         return []
-    scale = best.values[0]
+    share, samples = COARSE[family.name].known
+    size = max(share * best.values[0], samples)
     for i, (value, error) in enumerate(zip(best.values, best.errors, strict=True)):
         name, unit = family.parameters[i].name, family.parameters[i].unit
-        known = _ANGLE if unit == "°" else max(_OF_SCALE * scale, _OF_SMALL)
+        known = _ANGLE if unit == "°" else size
         if unit and 2 * error > known:
             doubts.append(
                 f"the {name} is known to ± {2 * error:.2g} {unit} only".replace(" °", "°")

@@ -15,7 +15,7 @@ Source: Fisher's scoring; the sandwich of clusters, Liang & Zeger, Biometrika 73
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -28,7 +28,8 @@ from .scene import SceneModel, Scenes
 
 _COARSE_CELLS = 1200  # cells
 _BATCH = 64  # candidates at once
-_STARTS = 3
+_FIRST_STEPS, _MORE_STEPS = 3, 8  # of scoring: of all candidates, and of the best
+_SOME, _SHARE = 200, 10  # these: so many, and one in so many
 _FAR_BEHIND = 60.0  # natural units of the coarse search: no start there
 _GAUSS_NEWTON_STEPS = 12
 _OF_STEP = 0.01  # of a parameter, in a difference quotient
@@ -91,15 +92,31 @@ class Search:
         """The best psfs of a family, each in another place, the best first."""
         coarse = COARSE[family.name]
         candidates = coarse.candidates(self.reach).float()
-        losses = torch.cat([self._tried(coarse, part) for part in candidates.split(_BATCH)])
-        starts = _apart(coarse.apart, family.turns, candidates, losses)
+        some = max(_SOME, len(candidates) // _SHARE)
+        if len(candidates) > some:
+            losses = self._losses(coarse, candidates, _FIRST_STEPS)
+            candidates = candidates[losses.argsort()[:some]]
+        losses = self._losses(coarse, candidates, _MORE_STEPS)
+        starts = _apart(coarse, family.turns, candidates, losses)
         found = [self._refined(family, start) for start in starts]
         return sorted(found, key=lambda one: one.loss)
 
-    def _tried(self, coarse: Coarse, values: Tensor) -> Tensor:
-        fy, fx = self._corners
-        each = [coarse.transfer(values, *f).square() for f in zip(fy, fx, strict=True)]
-        return self._coarse.fitted(torch.stack(each).mean(0), steps=8).loss
+    def rescaled(self, found: Fitted, value: float, error: float) -> Fitted:
+        """A psf with another first parameter and the scene that fits it; the evidence stays."""
+        if found.family is None:
+            return found
+        values, errors = (value, *found.values[1:]), (error, *found.errors[1:])
+        gain = self.cells.gain(found.family.kernel(*values))
+        scene = self.model.fitted(gain[None])
+        return replace(found, values=values, errors=errors, gain=gain, scene=scene)
+
+    def _losses(self, coarse: Coarse, candidates: Tensor, steps: int) -> Tensor:
+        """Of psfs (n, k), each with a scene of so many steps, on some of the cells."""
+        found = []
+        for values in candidates.split(_BATCH):
+            each = [coarse.transfer(values, *f).square() for f in zip(*self._corners, strict=True)]
+            found.append(self._coarse.fitted(torch.stack(each).mean(0), steps=steps).loss)
+        return torch.cat(found)
 
     def _gain(self, family: Family, values: Tensor) -> Tensor:
         return self.cells.gain(family.kernel(*values.tolist()))
@@ -213,11 +230,11 @@ def _spread(cells: Cells) -> Tensor:
 
 
 def _apart(
-    apart: tuple[float, ...], turning: tuple[bool, ...], candidates: Tensor, losses: Tensor
+    coarse: Coarse, turning: tuple[bool, ...], candidates: Tensor, losses: Tensor
 ) -> list[Tensor]:
     """The best few that lie in different places."""
     chosen: list[Tensor] = []
-    limits, turns = torch.tensor(apart), torch.tensor(turning)
+    limits, turns = torch.tensor(coarse.apart), torch.tensor(turning)
     least = float(losses.min()) + _FAR_BEHIND
     for i in losses.argsort().tolist():
         one = candidates[i]
@@ -230,7 +247,7 @@ def _apart(
                 break
         else:
             chosen.append(one)
-        if len(chosen) == _STARTS:
+        if len(chosen) == coarse.starts:
             break
     return chosen
 

@@ -59,7 +59,7 @@ class Edges:
         self._hidden = hidden if hidden.any() else None
 
     def widths(self, profile: LineProfile, scale: float) -> Widths:
-        """Those of steps that a psf of about this scale has blurred."""
+        """What steps tell that a psf of about this scale has blurred."""
         look = math.hypot(_LOOK * profile.deviation * scale, OWN)
         radius = math.ceil(_RADIUS * look) + 1
         wide_radius = math.ceil(_WIDE_RADIUS * radius)
@@ -86,7 +86,7 @@ class Edges:
         return self._of_steps(narrow, wide, _WIDEST * look / profile.deviation)
 
     def _of_steps(self, narrow: Steps, wide: Steps, widest: float) -> Widths:
-        """Of those that are steps, and whose width is not hidden by noise."""
+        """The widths of those that are steps, as far as noise does not hide them."""
         width, error = narrow.points.width.log(), self._noise * narrow.error
         grown = wide.points.width.log() - width
         is_step = (
@@ -140,6 +140,6 @@ class Edges:
 
 
 def _middle(n: int) -> slice:
-    """Of an axis of n samples."""
+    """The middle of an axis of n samples."""
     start = max(0, (n - _LARGEST) // 2)
     return slice(start, start + min(n, _LARGEST))

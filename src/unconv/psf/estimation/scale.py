@@ -77,7 +77,7 @@ def scale_of(edges: Edges, profile: LineProfile, value: float, error: float) -> 
 
 
 def _density(widths: Widths, grid: Tensor, deviation: float) -> Tensor:
-    """Of the logarithm of the scale, over its mode."""
+    """The density of the logarithm of the scale, over its mode."""
     likely = _log_likelihood(widths, grid) / _NEIGHBOURS
     density = (likely - likely.max()).exp()
     variance = (deviation * grid.exp()).square()
@@ -88,7 +88,7 @@ def _density(widths: Widths, grid: Tensor, deviation: float) -> Tensor:
 
 
 def _log_likelihood(widths: Widths, grid: Tensor) -> Tensor:
-    """Of log s, with the rate of E and the chance of being neither for which it is greatest."""
+    """The log likelihood of log s, for the rate of E and the chance that suit it best."""
     spread = torch.hypot(widths.errors, torch.full_like(widths.errors, _SPREAD))
     z = widths.logarithms - grid[:, None]
     found = []

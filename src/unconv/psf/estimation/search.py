@@ -111,7 +111,7 @@ class Search:
         return replace(found, values=values, errors=errors, gain=gain, scene=scene)
 
     def _losses(self, coarse: Coarse, candidates: Tensor, steps: int) -> Tensor:
-        """Of psfs (n, k), each with a scene of so many steps, on some of the cells."""
+        """The losses of psfs (n, k), each with a scene of so many steps, on some of the cells."""
         found = []
         for values in candidates.split(_BATCH):
             each = [coarse.transfer(values, *f).square() for f in zip(*self._corners, strict=True)]

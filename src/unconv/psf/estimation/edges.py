@@ -21,19 +21,28 @@ from .steps import LineSpread, Points, Steps, Window, fitted_steps
 
 OWN = 0.35  # samples: the softness of edges in sharp photographs
 _LOOK = 0.8  # of the psf's deviation: the scale of the first look at an edge
-_SMOOTHED, _LEAST_SMOOTHED = 0.6, 0.7  # of the look, and samples: of the gradient
-_FIRST, _NARROW, _WIDE, _ALONG = 1.5, 1.3, 2.4, 1.4  # deviations of windows, in widths
+_SMOOTHED_BY, _LEAST_SMOOTHED = 0.6, 0.7  # of the look, and samples: of the gradient
+_FIRST_WINDOW, _NARROW_WINDOW, _WIDE, _ALONG = (
+    1.5,
+    1.3,
+    2.4,
+    1.4,
+)  # deviations of windows, in widths
 _RADIUS, _WIDE_RADIUS = 3.0, 1.6  # of the patch in looks, and of the wide one in these
 _SAMPLED = 2.5  # samples: a look so large has a stride
-_STEPS = 5
+_FIT_STEPS = 5
 _LARGEST = 1024  # samples along an axis: edges are looked for in so large a middle
-_STEEP, _STEEPEST, _MOST = 120_000, 6000, 300  # pixels, of these points on edges, and one in a cell
-_VISIBLE, _CLEAR = 5.0, 8.0  # of the noise: gradients, and heights of steps
+_STEEP, _STEEPEST, _MOST_POINTS = (
+    120_000,
+    6000,
+    300,
+)  # pixels, of these points on edges, and one in a cell
+_VISIBLE_GRADIENT, _CLEAR_STEP = 5.0, 8.0  # of the noise: gradients, and heights of steps
 _MISFIT, _WIDE_MISFIT = 0.03, 0.05  # of the height, at most
-_SHRUNK, _GROWN = 0.1, 0.08  # in log w from the narrow to the wide window, at most
+_SHRUNK_WIDTH, _GROWN = 0.1, 0.08  # in log w from the narrow to the wide window, at most
 _GIVEN_BACK = 1.5  # of it
 _NOISIEST = 0.15  # standard error of log w
-_WIDEST = 2.0  # looks
+_WIDEST_EDGE = 2.0  # looks
 
 
 class Widths(NamedTuple):
@@ -69,21 +78,21 @@ class Edges:
             return Widths(points.offset, points.offset)
         points = points._replace(width=torch.full_like(points.offset, scale))
         spread = LineSpread(profile.line, OWN / scale)
-        size = torch.full_like(points.offset, _FIRST * look)
+        size = torch.full_like(points.offset, _FIRST_WINDOW * look)
         window = Window(size, size, radius, stride)
-        points = fitted_steps(self._data, points, spread, window, _STEPS).points
-        size = (profile.deviation * points.width).clamp(0.5 * look, _FIRST * look)
+        points = fitted_steps(self._data, points, spread, window, _FIT_STEPS).points
+        size = (profile.deviation * points.width).clamp(0.5 * look, _FIRST_WINDOW * look)
         narrow, wide = (
             fitted_steps(
                 self._data,
                 points,
                 spread,
                 Window(factor * size, _ALONG * size, reach, stride),
-                _STEPS,
+                _FIT_STEPS,
             )
-            for factor, reach in ((_NARROW, radius), (_WIDE, wide_radius))
+            for factor, reach in ((_NARROW_WINDOW, radius), (_WIDE, wide_radius))
         )
-        return self._of_steps(narrow, wide, _WIDEST * look / profile.deviation)
+        return self._of_steps(narrow, wide, _WIDEST_EDGE * look / profile.deviation)
 
     def _of_steps(self, narrow: Steps, wide: Steps, widest: float) -> Widths:
         """The widths of those that are steps, as far as noise does not hide them."""
@@ -92,9 +101,9 @@ class Edges:
         is_step = (
             (self._misfit(narrow) < _MISFIT)
             & (self._misfit(wide) < _WIDE_MISFIT)
-            & (grown > -_SHRUNK)
+            & (grown > -_SHRUNK_WIDTH)
             & (grown < _GROWN)
-            & (narrow.height.abs() > _CLEAR * self._noise)
+            & (narrow.height.abs() > _CLEAR_STEP * self._noise)
             & (error < _NOISIEST)
             & (narrow.points.width < widest)
         )
@@ -109,7 +118,7 @@ class Edges:
         """The steepest points across edges, one in each cell of about a look."""
         from scipy import ndimage  # takes a while to load
 
-        smooth = max(_LEAST_SMOOTHED, _SMOOTHED * look)
+        smooth = max(_LEAST_SMOOTHED, _SMOOTHED_BY * look)
         down, right = (
             ndimage.gaussian_filter(self._plane, smooth, order, mode="nearest")
             for order in ((1, 0), (0, 1))
@@ -119,7 +128,7 @@ class Edges:
         usable[margin:-margin, margin:-margin] = True
         if self._hidden is not None:
             usable &= ~ndimage.maximum_filter(self._hidden, 2 * margin + 1)
-        usable &= steep > _VISIBLE * self._noise / (math.sqrt(8 * math.pi) * smooth**2)
+        usable &= steep > _VISIBLE_GRADIENT * self._noise / (math.sqrt(8 * math.pi) * smooth**2)
         at = np.flatnonzero(usable)
         at = at[np.argsort(-steep.flat[at], kind="stable")[:_STEEP]]
         rows, columns = np.unravel_index(at, steep.shape)
@@ -132,7 +141,7 @@ class Edges:
         top = np.flatnonzero((here >= after) & (here > before))[:_STEEPEST]
         side = max(2, round(look))
         cells = rows[top] // side * steep.shape[1] + columns[top] // side
-        chosen = top[np.sort(np.unique(cells, return_index=True)[1])[:_MOST]]
+        chosen = top[np.sort(np.unique(cells, return_index=True)[1])[:_MOST_POINTS]]
         angle = torch.from_numpy(np.arctan2(down[chosen], right[chosen]))
         zero = torch.zeros_like(angle)
         at_rows, at_columns = (torch.from_numpy(v[chosen]) for v in (rows, columns))

@@ -32,9 +32,12 @@ _SPREAD = 0.03  # of log w, beside the noise
 _NEIGHBOURS = 4.0  # points that count as one
 _INEXACT, _OF_OWN = 0.03, 0.16  # relative, and deviation of the square of an edge's own softness
 _WRONG = 3e-3  # of its mode: what each of spectrum and edges has everywhere
-_POINTS, _AROUND = 240, 4.0  # of the grid, and how many times wider and narrower it looks
-_LOOKS, _SETTLED = 3, 0.1
-_APART = 3.0  # standard errors between spectrum and edges that cannot both be right
+_GRID_POINTS, _TIMES_AROUND = (
+    240,
+    4.0,
+)  # of the grid, and how many times wider and narrower it looks
+_LOOKS, _SETTLED_SCALE = 3, 0.1
+_STANDARD_ERRORS_APART = 3.0  # standard errors between spectrum and edges that cannot both be right
 
 
 class Scale(NamedTuple):
@@ -49,15 +52,15 @@ class Scale(NamedTuple):
         """A sentence if the edges and a spectrum that says value ± error cannot both be right."""
         apart = abs(math.log(self.of_edges / value))
         both = math.hypot(self.error_of_edges / self.of_edges, error / value)
-        if apart < _APART * both:
+        if apart < _STANDARD_ERRORS_APART * both:
             return ()
         return (f"its spectrum says {value:.3g} px, its edges {self.of_edges:.3g} px",)
 
 
 def scale_of(edges: Edges, profile: LineProfile, value: float, error: float) -> Scale | None:
     """The scale of a psf of which the spectrum says value ± error; None where edges are few."""
-    around = math.log(_AROUND)
-    grid = math.log(value) + torch.linspace(-around, around, _POINTS, dtype=torch.float64)
+    around = math.log(_TIMES_AROUND)
+    grid = math.log(value) + torch.linspace(-around, around, _GRID_POINTS, dtype=torch.float64)
     spectrum = torch.exp(-0.5 * ((grid - math.log(value)) * value / error).square())
     found, now = None, value
     for _ in range(_LOOKS):
@@ -69,7 +72,7 @@ def scale_of(edges: Edges, profile: LineProfile, value: float, error: float) -> 
         alone, its_half = _middle(grid, density)
         both, edge = math.exp(middle), math.exp(alone)
         found = Scale(both, half * both, edge, its_half * edge)
-        settled = abs(middle - math.log(now)) < _SETTLED
+        settled = abs(middle - math.log(now)) < _SETTLED_SCALE
         now = found.value
         if settled:
             break

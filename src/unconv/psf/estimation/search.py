@@ -29,7 +29,7 @@ from .scene import SceneModel, Scenes
 _COARSE_CELLS = 1200  # cells
 _BATCH = 64  # candidates at once
 _FIRST_STEPS, _MORE_STEPS = 3, 8  # of scoring: of all candidates, and of the best
-_SOME, _SHARE = 200, 10  # these: so many, and one in so many
+_SOME_CANDIDATES, _ONE_IN = 200, 10  # these: so many, and one in so many
 _FAR_BEHIND = 60.0  # natural units of the coarse search: no start there
 _GAUSS_NEWTON_STEPS = 12
 _OF_STEP = 0.01  # of a parameter, in a difference quotient
@@ -92,7 +92,7 @@ class Search:
         """The best psfs of a family, each in another place, the best first."""
         coarse = COARSE[family.name]
         candidates = coarse.candidates(self.reach).float()
-        some = max(_SOME, len(candidates) // _SHARE)
+        some = max(_SOME_CANDIDATES, len(candidates) // _ONE_IN)
         if len(candidates) > some:
             losses = self._losses(coarse, candidates, _FIRST_STEPS)
             candidates = candidates[losses.argsort()[:some]]

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv1d
 
-_END, _SAMPLES = 5.0, 4001  # of the tables of ℓ and Φ, in scales
-_NARROWEST, _WIDEST = 0.15, 3.0  # widths, in samples and in radii of the window
+_END, _TABLE_SAMPLES = 5.0, 4001  # of the tables of ℓ and Φ, in scales
+_NARROWEST, _WIDEST_STEP = 0.15, 3.0  # widths, in samples and in radii of the window
 _FARTHEST = 2.0  # samples: an edge beyond is another one
-_DAMPING, _LESS, _MORE = 1e-2, 1 / 4, 8.0
-_LONGEST_STEP = 1.0
-_SINGULAR = 1e-9  # of the diagonal, added to it
+_DAMPING, _LESS_DAMPED, _MORE_DAMPED = 1e-2, 1 / 4, 8.0
+_LONGEST_MOVE = 1.0
+_ADDED_TO_DIAGONAL = 1e-9  # of the diagonal, added to it
 
 
 class Points(NamedTuple):
@@ -75,8 +75,8 @@ class LineSpread:
     """
 
     def __init__(self, line: Callable[[Tensor], Tensor], softness: float) -> None:
-        z = torch.linspace(-_END, _END, _SAMPLES, dtype=torch.float64)
-        self._per_scale = (_SAMPLES - 1) / (2 * _END)
+        z = torch.linspace(-_END, _END, _TABLE_SAMPLES, dtype=torch.float64)
+        self._per_scale = (_TABLE_SAMPLES - 1) / (2 * _END)
         reach = math.ceil(4 * softness * self._per_scale)
         soft = torch.arange(-reach, reach + 1) / self._per_scale
         spread = torch.exp(-0.5 * (soft.double() / max(softness, 1e-9)).square())
@@ -86,7 +86,7 @@ class LineSpread:
 
     def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Φ and ℓ at z."""
-        at = ((z + _END) * self._per_scale).clamp(0, _SAMPLES - 1.001)
+        at = ((z + _END) * self._per_scale).clamp(0, _TABLE_SAMPLES - 1.001)
         left = at.long()
         share = at - left
         integral, line = (
@@ -118,18 +118,20 @@ def fitted_steps(
     patch = plane[rows.clamp(0, H - 1), columns.clamp(0, W - 1)]
     places = dy.to(plane), dx.to(plane)
     x = torch.stack([points.angle, points.offset, points.width.log()], 1)
-    limits = x.new_tensor([math.inf, _FARTHEST, math.log(_WIDEST * window.radius)])
+    limits = x.new_tensor([math.inf, _FARTHEST, math.log(_WIDEST_STEP * window.radius)])
     least = x.new_tensor([-math.inf, -_FARTHEST, math.log(_NARROWEST)])
     look = _looked_at((patch, inside), places, x, spread, window)
     damping = torch.full_like(look.loss, _DAMPING)
     for _ in range(count):
         scale = look.normal.diagonal(dim1=-2, dim2=-1)
-        damped = look.normal + torch.diag_embed((damping[:, None] + _SINGULAR) * scale + 1e-12)
+        damped = look.normal + torch.diag_embed(
+            (damping[:, None] + _ADDED_TO_DIAGONAL) * scale + 1e-12
+        )
         step = torch.linalg.solve(damped, look.downhill[..., None])[:, 2:, 0]
-        other = (x + step.clamp(-_LONGEST_STEP, _LONGEST_STEP)).clamp(least, limits)
+        other = (x + step.clamp(-_LONGEST_MOVE, _LONGEST_MOVE)).clamp(least, limits)
         new = _looked_at((patch, inside), places, other, spread, window)
         better = new.loss < look.loss
-        damping = torch.where(better, _LESS * damping, _MORE * damping)
+        damping = torch.where(better, _LESS_DAMPED * damping, _MORE_DAMPED * damping)
         x = torch.where(better[:, None], other, x)
         look = _Look(
             *(
@@ -138,7 +140,7 @@ def fitted_steps(
             )
         )
     scale = look.normal.diagonal(dim1=-2, dim2=-1)
-    inverse = torch.linalg.inv(look.normal + torch.diag_embed(_SINGULAR * scale + 1e-12))
+    inverse = torch.linalg.inv(look.normal + torch.diag_embed(_ADDED_TO_DIAGONAL * scale + 1e-12))
     variance = (inverse @ look.squared @ inverse)[:, 4, 4].clamp(min=0)
     angle, offset, log_width = x.unbind(1)
     where = Points(points.rows, points.columns, angle, offset, log_width.exp())

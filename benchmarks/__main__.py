@@ -32,6 +32,7 @@ BENCHES = (
     "psf_match",
     "poisson",
     "psf_estimate",
+    "psf_blind",
     "restoration",
 )
 

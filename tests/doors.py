@@ -154,6 +154,7 @@ def _functions() -> dict[Callable[..., Any], dict[str, Any]]:
         psf.match: {"a": spread, "b": psf.gaussian(1.2), "size": 5},
         psf.smallest_match: {"a": spread, "b": psf.gaussian(1.2)},
         psf.match_damp: {"a": spread, "b": psf.gaussian(1), "noise_psd": 0.01, "signal_psd": 1.0},
+        psf.blind: {"picture": blurred, "size": 3},
         psf.from_pair: {"sharp": seeded(14, 14), "blurred": seeded(14, 14), "size": 3},
         psf.from_points: {"image": _beads(), "size": 7},
         psf.grid_from_points: {"image": _beads(), "size": 7, "grid": 2},

@@ -118,6 +118,15 @@ def test_a_cell_expects_what_the_window_leaves(side: int, kernel: torch.Tensor):
     assert float((gain / exact).log()[exact > 0.01].abs().max()) < 0.1
 
 
+def test_a_gain_is_the_power_of_any_psf():
+    cells = Cells(torch.rand(64, 64, dtype=F64, generator=torch.Generator().manual_seed(0)))
+    turned = torch.rand(5, 9, dtype=F64, generator=torch.Generator().manual_seed(1))
+    law = cells.data.radius[::2, ::2] ** -2.5
+    power = torch.fft.rfft2(turned, s=(64, 64)).abs().square()
+    expected = cells.mean(cells._smeared(law * power)) / cells.mean(cells._smeared(law))
+    assert float((cells.gain(turned) - expected).abs().max()) < 1e-10
+
+
 def test_a_jpegs_dead_zone_is_what_rounding_does():
     """White normal noise rounded in 8×8 blocks: how much is left, and what of it is signal."""
     generator = torch.Generator().manual_seed(1)

@@ -7,8 +7,10 @@ from typing import Any
 from ..pictures import jpeg_rounding
 from ..pictures.formats import Picture
 from ..pictures.missing import Missing
+from ..psf import blind
 from ..psf.estimation import NONE, PsfEstimate, estimate
 from .picture_options import in_light
+from .psf_option import BLIND, blind_size
 
 
 def estimated_psf(
@@ -16,10 +18,14 @@ def estimated_psf(
 ) -> PsfEstimate:
     """The psf of a picture in the light that was blurred; by 'auto' of what the file stores.
 
+    family : as of `estimate`, or 'blind:SIZE' for a psf of any form
     found : what was not seen of it
     """
     planes = in_light(source, light)
     jpeg = None if light == "linear" else jpeg_rounding(source.metadata, len(planes))
+    if family.startswith(BLIND):
+        size = blind_size(family)
+        return blind(planes, size, noise_std=noise_std, observed=found.observed, jpeg=jpeg)
     return estimate(planes, family, noise_std, found.observed, jpeg=jpeg)
 
 

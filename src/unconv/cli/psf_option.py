@@ -28,8 +28,8 @@ PsfOption = Annotated[str, typer.Option(help=f"{DESCRIPTIONS}, or {_FILES}.")]
 FoundPsfOption = Annotated[
     str,
     typer.Option(
-        help=f"{DESCRIPTIONS}, or {_FILES}. Or read from the picture itself: {_FOUND}, or auto for "
-        "the likeliest of them."
+        help=f"{DESCRIPTIONS}, or {_FILES}. Or read from the picture itself: {_FOUND}, auto for "
+        "the likeliest of them, or blind:SIZE for one of any form, SIZE × SIZE."
     ),
 ]
 BackgroundOption = Annotated[
@@ -42,6 +42,8 @@ BackgroundOption = Annotated[
 CenterOption = Annotated[
     bool, typer.Option("--psf-center", help="Move the centroid of a psf in a file to its centre.")
 ]
+
+BLIND = "blind"  # :SIZE, a psf of any form that is looked for in the picture
 
 _REMEDIES: Mapping[str, str] = {  # as options, for what the library does as functions
     "background": "--psf-background auto takes it off",
@@ -80,16 +82,29 @@ def prepared_psf(
 
 
 def asked_family(text: str, background: str, *, center: bool) -> str | None:
-    """The family of psfs that is to be looked for in the picture; None for a psf that is told."""
+    """The family of psfs that is to be looked for in the picture; None for a psf that is told.
+
+    A psf of any form is asked for by its size, 'blind:25'.
+    """
     name, _, auto = text.rpartition(":")
-    if auto != "auto" or (name and name not in NAMES):
+    if name == BLIND:
+        _ = blind_size(text)
+    elif auto != "auto" or (name and name not in NAMES):
         return None
     if center or background != "off":
         raise ValueError(
             f"--psf-background and --psf-center are for psfs in files; {text!r} is read from the "
             "picture, leave them out."
         )
-    return name or "auto"
+    return text if name == BLIND else name or "auto"
+
+
+def blind_size(text: str) -> int:
+    """The size in 'blind:SIZE'."""
+    size = text.removeprefix(f"{BLIND}:")
+    if not size.isdecimal():
+        raise ValueError(f"psf {text!r} must be written blind:SIZE, an odd number of samples.")
+    return int(size)
 
 
 def _described(text: str) -> Tensor | None:

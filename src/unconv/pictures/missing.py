@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..numerics.checks import (
     check_choice,
+    check_dense,
     check_kind,
     check_number,
     check_real_tensor,
@@ -206,7 +207,7 @@ def _is_spike(values: Tensor, *, alone: bool) -> bool:
 
 def checked_observed(observed: Tensor, size: tuple[int, ...]) -> Tensor:
     """Refuse what is no mask of a picture (H, W) = `size`."""
-    mask = check_kind("observed", observed, Tensor, "give a bool tensor (H, W)")
+    mask = check_dense("observed", check_kind("observed", observed, Tensor, "give a bool tensor"))
     check_values("observed", mask)
     if mask.dtype != torch.bool or tuple(mask.shape) != tuple(size):
         raise ValueError(

@@ -2,7 +2,7 @@
 
 from .checks import Doubt, PsfCheck, check, measured, without_background
 from .estimation import PsfEstimate, estimate
-from .free_form import PairPsf, from_pair
+from .free_form import PairPsf, blind, from_pair
 from .grids import center, crop, resample
 from .matching import match, match_damp, smallest_match
 from .models import disk, gaussian, motion
@@ -19,6 +19,7 @@ __all__ = [
     "PsfEstimate",
     "PsfGrid",
     "airy",
+    "blind",
     "center",
     "check",
     "crop",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from ..common import EXIT_CODES
-from . import check, estimate, make, match, points
+from . import blind, check, estimate, make, match, points
 
 app = typer.Typer(
     name="psf",
@@ -17,5 +17,6 @@ app = typer.Typer(
 app.command("points", epilog=EXIT_CODES)(points.points)
 app.command("check", epilog=EXIT_CODES)(check.check)
 app.command("estimate", epilog=EXIT_CODES)(estimate.estimate)
+app.command("blind", epilog=EXIT_CODES)(blind.blind)
 app.command("match", epilog=EXIT_CODES)(match.match)
 app.add_typer(make.app, name="make")

@@ -27,6 +27,19 @@ from ..picture_options import (
 from ..progress_bar import progress
 from ..psf_facts import doubts_of_psf, estimated_psf, facts_of_psf
 
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="NPY, FITS, TIFF, CSV or TXT for the psf, float64."),
+]
+NoiseOption = Annotated[
+    float | None,
+    typer.Option(help="Standard deviation of white noise, white = 1; else it is estimated."),
+]
+MaskOption = Annotated[
+    Path | None,
+    typer.Option(help="A picture of the same size, not zero where a pixel is bad."),
+]
+
 
 @friendly
 def estimate(
@@ -38,19 +51,10 @@ def estimate(
             "without blur."
         ),
     ] = "auto",
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="NPY, FITS, TIFF, CSV or TXT for the psf, float64."),
-    ] = None,
-    noise_std: Annotated[
-        float | None,
-        typer.Option(help="Standard deviation of white noise, white = 1; else it is estimated."),
-    ] = None,
+    output: OutputOption = None,
+    noise_std: NoiseOption = None,
     light: LightOption = "auto",
-    mask: Annotated[
-        Path | None,
-        typer.Option(help="A picture of the same size, not zero where a pixel is bad."),
-    ] = None,
+    mask: MaskOption = None,
     max_pixels: MaxPixelsOption = 100_000_000,
     as_json: JsonOption = False,
 ) -> None:
@@ -60,6 +64,23 @@ def estimate(
 
     Example: unconv psf estimate photo.jpg --family motion -o psf.npy
     """
+    read_psf(
+        picture, family, output, noise_std, light, mask, max_pixels=max_pixels, as_json=as_json
+    )
+
+
+def read_psf(
+    picture: Path,
+    family: str,
+    output: Path | None,
+    noise_std: float | None,
+    light: str,
+    mask: Path | None,
+    *,
+    max_pixels: int,
+    as_json: bool,
+) -> None:
+    """Read the psf of a picture, write it and report; family as of `estimated_psf`."""
     check_light(light)
     if output is not None:
         check_kernel_writable(output)

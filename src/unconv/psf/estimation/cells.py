@@ -26,6 +26,7 @@ from ...parameter_choice.whittle import USUAL_EXPONENT, Periodogram
 _CELLS = 170  # along the shorter axis, at most
 _LARGEST_CELL = 3  # frequencies along an axis
 _KEPT_OF_POWER = 0.4  # of the power: where rounding leaves less, nothing is known
+_OF_ODD_PART = 1e-9  # of the peak: less is a psf that equals its point reflection, whose F is real
 _BANDWIDTH = 1.94  # of Hann's window, in frequencies along an axis
 
 
@@ -77,12 +78,15 @@ class Cells:
         self.degrees = data.degrees * independent
 
     def gain(self, psf: Tensor) -> Tensor:
-        """⟨|F|²⟩ of a psf that equals its point reflection, (K,)."""
+        """⟨|F|²⟩ of a psf, (K,)."""
         rows, columns = (torch.arange(n, dtype=torch.float64) - n // 2 for n in psf.shape)
         turn_y = 2 * math.pi * self.data.fy[:, None] * rows
         turn_x = 2 * math.pi * self.data.fx[:, None] * columns
-        even = (turn_y.cos() @ psf @ turn_x.cos().mT) - (turn_y.sin() @ psf @ turn_x.sin().mT)
-        return self.mean(self._smeared(even.square() * self._law)) / self._plain
+        cos_y, sin_y, cos_x, sin_x = turn_y.cos(), turn_y.sin(), turn_x.cos().mT, turn_x.sin().mT
+        power = (cos_y @ psf @ cos_x - sin_y @ psf @ sin_x).square()
+        if float((psf - psf.flip(0, 1)).abs().max()) > _OF_ODD_PART * float(psf.abs().max()):
+            power += (sin_y @ psf @ cos_x + cos_y @ psf @ sin_x).square()
+        return self.mean(self._smeared(power * self._law)) / self._plain
 
     def corners(self) -> tuple[Tensor, Tensor]:
         """Four frequencies (4, K) whose mean has the spread of a cell under its window."""

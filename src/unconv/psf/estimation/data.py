@@ -18,6 +18,7 @@ from .scene import SceneModel
 _SMALLEST_SIDE = 32  # samples along an axis: a psf of radius 5 can be told there
 _LUMINANCE = (0.299, 0.587, 0.114)
 _MOST_MISSING = 0.5
+_DIMMEST = 1e-100  # a plane whose peak is below, or its reciprocal above, has no squares
 _LOUDEST = 1e6  # times the deviation of the picture
 
 
@@ -28,17 +29,17 @@ class Data:
     Attributes
     ----------
     plane : (H, W) float64, complete
+    seen : (H, W) bool, False where it was filled in
     rounding : of the JPEG that it was, or None
     unit : its standard deviation
     of_plane : the deviation of its white noise by that of one colour
-    seen : (H, W) bool, False where it was filled in
     """
 
     plane: Tensor
+    seen: Tensor
     rounding: JpegRounding | None
     unit: float
     of_plane: float
-    seen: Tensor
 
     @property
     def missing(self) -> float:
@@ -60,13 +61,14 @@ def data_of(picture: Tensor, observed: Tensor | None, jpeg: Sequence[JpegRoundin
     colours = len(planes)
     weights = planes.new_tensor(_LUMINANCE if colours == 3 else [1 / colours] * colours)
     plane = torch.tensordot(weights, filled(planes, seen), 1)
-    return Data(plane, rounding, float(plane.std()), float(weights.norm()), seen)
+    peak = float(plane.abs().max())
+    unit = 1.0 if peak == 0 or _DIMMEST < peak < 1 / _DIMMEST else peak
+    plane /= unit
+    return Data(plane, seen, rounding, float(plane.std()), float(weights.norm()) / unit)
 
 
 class Likelihood:
     """How well each psf explains a picture, with the scene and noise that are likeliest with it.
-
-    Of psfs that equal their point reflection, as those of the families do.
 
     Parameters
     ----------

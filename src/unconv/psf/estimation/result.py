@@ -15,13 +15,14 @@ from .parts import Parts
 from .search import Fitted
 
 NONE = "none"
-_OWN = 0.7  # samples rms: a blur no wider is what lens and pixels give to every photograph
+FREE_FORM = "free-form"  # of `blind`
+OWN_WIDTH = 0.7  # samples rms: a blur no wider is what lens and pixels give to every photograph
 _ANGLE = 4.0  # degrees that two standard errors of a known angle are at most
-_DECISIVE_EVIDENCE = 5.0  # natural units of evidence
+DECISIVE_EVIDENCE = 5.0  # natural units of evidence
 _PRICE = {"moffat": 4.0, "gaussian-disk": 4.0}  # of a parameter more, where it gains nothing
 _SAME_PSF = 0.2  # difference of two psfs that is none
 _OF_LIMIT = 0.01
-_MUCH_MISSING = 0.05
+MUCH_MISSING = 0.05
 _DIGITS = 4  # of a number that is printed: a tenth of its error, or less
 
 
@@ -31,12 +32,14 @@ class PsfEstimate(NamedTuple):
     Attributes
     ----------
     psf : (h, w) float64 with sum 1; one sample for no blur
-    family : 'gaussian', 'disk', 'motion', 'moffat', 'gaussian-disk' or 'none'
+    family
+        'gaussian', 'disk', 'motion', 'moffat', 'gaussian-disk' or 'none'; 'free-form' of
+        `unconv.psf.blind`, which has no parameters
     parameters : by name, lengths in samples and angles in degrees
     standard_errors : of the parameters, by name
     evidence
         By family, the logarithm of how much likelier it makes the picture than no blur does, its
-        parameters integrated out; 'none' has 0
+        parameters integrated out (a free form is taken as it is); 'none' has 0
     reliable : whether nothing is doubtful
     doubts : sentences
     noise_std : of the white noise in each plane, the rounding to whole grey levels included
@@ -61,9 +64,14 @@ class PsfEstimate(NamedTuple):
 
     @property
     def typed(self) -> str | None:
-        """As it is typed after `--psf`, such as 'motion:11.02,39.8'; None for no blur."""
+        """As it is typed after `--psf`, such as 'motion:11.02,39.8'; None for no blur.
+
+        A free form is typed as what searches it in the picture again, such as 'blind:25'.
+        """
         if self.family == NONE:
             return None
+        if self.family == FREE_FORM:
+            return f"blind:{len(self.psf)}"
         return FAMILIES[self.family].typed(self.parameters.values(), _DIGITS)
 
     @property
@@ -71,6 +79,8 @@ class PsfEstimate(NamedTuple):
         """Family and parameters as they are typed, and their errors, in one phrase."""
         if self.family == NONE:
             return "no blur"
+        if self.family == FREE_FORM:
+            return f"{FREE_FORM}, {self.psf.shape[0]} x {self.psf.shape[1]}"
         errors = [
             f"{p.name} ± {self.standard_errors[p.name]:.2g} {p.unit}".replace(" °", "°").strip()
             for p in FAMILIES[self.family].parameters
@@ -109,11 +119,11 @@ def chosen(found: dict[str, list[Fitted]], wanted: str, parts: Parts) -> tuple[s
     ahead = sorted(found, key=lambda name: _PRICE.get(name, 0.0) - found[name][0].evidence)
     for name in ahead[: ahead.index(NONE)]:
         best = found[name][0]
-        if best.family is None or best.evidence - none < _DECISIVE_EVIDENCE:
+        if best.family is None or best.evidence - none < DECISIVE_EVIDENCE:
             continue
-        if width_of(best.family.kernel(*best.values)) < _OWN:
+        if width_of(best.family.kernel(*best.values)) < OWN_WIDTH:
             small = True
-        elif _put_first(found, name, none + _DECISIVE_EVIDENCE, parts):
+        elif _put_first(found, name, none + DECISIVE_EVIDENCE, parts):
             return name, False, True
     return NONE, small, True
 
@@ -145,29 +155,29 @@ def doubts_of(
     small, agreed : of `chosen`
     """
     doubts = []
-    if missing > _MUCH_MISSING:
+    if missing > MUCH_MISSING:
         doubts.append(f"{missing:.0%} of the pixels were no data, and filled in before the look")
     best, none = found[name][0], found[NONE][0]
     if best.family is None:
         return tuple(doubts)
     doubts += _of_errors(best, reach)
     gain = best.evidence - none.evidence
-    if width_of(best.family.kernel(*best.values)) < _OWN:
+    if width_of(best.family.kernel(*best.values)) < OWN_WIDTH:
         doubts.append("a blur so small is what every photograph has of its own: it may be none")
     elif not agreed and gain >= 0:
         doubts.append("the quarters of the picture speak against it: it may be of one object")
     elif gain < 0:
         doubts.append(f"{name} explains the picture worse than no blur ({gain:.0f})")
-    elif gain < _DECISIVE_EVIDENCE:
+    elif gain < DECISIVE_EVIDENCE:
         doubts.append(f"no blur explains the picture nearly as well ({gain:.1f})")
     for other, (rival, *_) in found.items():
-        near = best.evidence - rival.evidence < _DECISIVE_EVIDENCE
+        near = best.evidence - rival.evidence < DECISIVE_EVIDENCE
         if other not in (name, NONE) and near and _differ(best, rival):
-            doubts.append(f"{_named(rival)} explains the picture as well")
+            doubts.append(f"{named(rival)} explains the picture as well")
     doubts += [
-        f"{_named(rival)} explains the picture nearly as well"
+        f"{named(rival)} explains the picture nearly as well"
         for rival in found[name][1:]
-        if rival.loss - best.loss < _DECISIVE_EVIDENCE and _differ(best, rival)
+        if rival.loss - best.loss < DECISIVE_EVIDENCE and _differ(best, rival)
     ]
     return tuple(doubts)
 
@@ -192,7 +202,8 @@ def _of_errors(best: Fitted, reach: float) -> list[str]:
     return doubts
 
 
-def _named(one: Fitted) -> str:
+def named(one: Fitted) -> str:
+    """Family and parameters in the short form of the command line."""
     if one.family is None:
         return "no blur"
     return one.family.typed(one.values, _DIGITS)

@@ -53,6 +53,11 @@ class Scenes(NamedTuple):
     values: Tensor
     precision: Tensor
 
+    @property
+    def noise_std(self) -> float:
+        """Standard deviation of the white noise of the first scene, in the unit of the cells."""
+        return math.exp(float(self.values[0, -1]) / 2)
+
 
 class SceneModel:
     """The scenes of one picture.

@@ -47,7 +47,7 @@ class Fitted:
 
     Attributes
     ----------
-    family : None for no blur
+    family : None for no blur and for a psf that is told
     values : of its parameters
     loss : minus the logarithm of likelihood and prior of the scene, without that of the psf
     evidence : the logarithm of the likelihood of the family, everything else integrated out
@@ -84,7 +84,11 @@ class Search:
 
     def without(self) -> Fitted:
         """No blur."""
-        gain = torch.ones_like(self.cells.power)
+        return self.told(torch.ones(1, 1, dtype=torch.float64))
+
+    def told(self, psf: Tensor) -> Fitted:
+        """A psf of no family; only the scene is looked for."""
+        gain = self.cells.gain(psf)
         scene = self.model.fitted(gain[None], steps=40)
         return Fitted(None, (), float(scene.loss), _evidence(scene, None, 0.0), (), gain, scene)
 

@@ -1,0 +1,1 @@
+"""Volumes larger than memory: restored tile by tile, with an error proven for the whole."""

@@ -6,11 +6,10 @@ import pytest
 from unconv.volumes.stages import MemoryRunner
 from unconv.volumes.tiles import Tiling
 
+from .runs import drawn
 from .toy import Toy, valid
 
 
-def drawn(shape, seed=0):
-    return np.random.default_rng(seed).random(shape, dtype=np.float32)
 
 
 def by_hand(data, kernel, passes):

@@ -1,0 +1,178 @@
+"""One stage as it goes to workers: the work, its tiles and arrays, in a file of the folder of work.
+
+A task is then a number.  The file is named by its digest and read once by each worker; a `Constant`
+has a file of its own, so that what many stages share is written once and stays in the workers'
+memory.  A worker that was lost and replaced reads the files again.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import hashlib
+import io
+import os
+import pickle
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import DamagedError, VolumeError
+from .stages import Constant, Numbers, Work, do_work
+from .store import Arrays
+from .tiles import Tiling
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one tile.
+
+    Attributes
+    ----------
+    numbers : of the work
+    sums : the checksums of the shards that were written, by name
+    seconds : that the work itself took, reading included
+    failure : a sentence, or None
+    kind : of failure: "input", which would fail again; "lost", an array is gone that it reads;
+        "full", the disk, so that no tile will succeed; "other"
+    trace : where a failure of another kind was raised
+    """
+
+    numbers: Numbers = field(default_factory=dict)
+    sums: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    failure: str | None = None
+    kind: str = "other"
+    trace: str = ""
+
+
+@dataclass(frozen=True)
+class TileJob:
+    """Do the work of a stage on one tile."""
+
+    work: Work
+    tiling: Tiling
+    writes: Mapping[str, str]
+    arrays: Arrays
+
+    def __call__(self, index: int) -> Outcome:
+        """The outcome of a tile, whatever its work raises."""
+        tile = self.tiling.tiles[index]
+        start = time.perf_counter()
+        try:
+            parts, numbers = do_work(self.work, tile, self.arrays.read, self.writes)
+            seconds = time.perf_counter() - start
+            sums = {name: self.arrays.write(name, tile, part) for name, part in parts.items()}
+        except Exception as exc:  # whatever a tile raises, the others go on
+            return _failed(exc)
+        return Outcome(numbers, sums, seconds)
+
+
+def _failed(exc: Exception) -> Outcome:
+    if isinstance(exc, VolumeError):
+        return Outcome(failure=str(exc), kind="lost" if isinstance(exc, DamagedError) else "input")
+    if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Outcome(failure=exc.strerror, kind="full")
+    text = f"{type(exc).__name__}: {' '.join(str(exc).split())[:300]}"
+    return Outcome(failure=text, trace=traceback.format_exc())
+
+
+@dataclass(frozen=True)
+class ChecksumJob:
+    """Look whether the shards of one tile are those that were written."""
+
+    tiling: Tiling
+    arrays: Arrays
+    sums: Mapping[int, Mapping[str, int]]
+
+    def __call__(self, index: int) -> Outcome:
+        """A failure where they are not."""
+        tile = self.tiling.tiles[index]
+        found = {name: self.arrays.checksum(name, tile) for name in self.sums[index]}
+        same = found == self.sums[index]
+        return Outcome() if same else Outcome(failure="it is not as it was written")
+
+
+Job = Callable[[int], Outcome]
+
+
+# --- as files
+def put_job(folder: Path, job: Job) -> str:
+    """Write a job and its constants to a folder, and return the digest that names it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = io.BytesIO()
+    _Pickler(content, folder).dump(job)
+    return _put(folder, content.getvalue())
+
+
+@functools.lru_cache(maxsize=2)  # the stage, and a worker that lags behind with the one before
+def get_job(folder: Path, digest: str) -> Job:
+    """Read a job, whose constants are kept."""
+    content = io.BytesIO(_get(folder, digest))
+    job: Job = _Unpickler(content, folder).load()
+    return job
+
+
+def do_job(folder: str, digest: str, index: int) -> Outcome:
+    """Do one tile of a job that was put into a folder."""
+    return get_job(Path(folder), digest)(index)
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(self, file: io.BytesIO, folder: Path) -> None:
+        super().__init__(file, protocol=5)
+        self._folder = folder
+
+    def persistent_id(self, value: Any) -> str | None:
+        return _put_constant(self._folder, value) if isinstance(value, Constant) else None
+
+
+def _put_constant(folder: Path, constant: Constant) -> str:
+    return _put(folder, pickle.dumps(constant.value, protocol=5))
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, folder: Path) -> None:
+        super().__init__(file)
+        self._folder = folder
+
+    def persistent_load(self, digest: Any) -> Constant:
+        return _constant(self._folder, digest)
+
+
+@functools.lru_cache(maxsize=16)
+def _constant(folder: Path, digest: str) -> Constant:
+    return Constant(pickle.loads(_get(folder, digest)))
+
+
+def _put(folder: Path, content: bytes) -> str:
+    digest = hashlib.blake2b(content, digest_size=20).hexdigest()
+    path = folder / digest
+    if not path.exists():
+        beside = path.with_suffix(f".{os.getpid()}")
+        beside.write_bytes(content)
+        os.replace(beside, path)
+    return digest
+
+
+def _get(folder: Path, digest: str) -> bytes:
+    content = (folder / digest).read_bytes()
+    found = hashlib.blake2b(content, digest_size=20).hexdigest()
+    if found != digest:  # nothing is unpickled that this run did not write
+        raise VolumeError(f"{folder / digest} is damaged; remove it and repeat the command.")
+    return content
+
+
+def numbers_of(record: Mapping[str, Any]) -> Numbers:
+    """The numbers of a tile as the journal has them."""
+    return {key: float(value) for key, value in record["numbers"].items()}
+
+
+def dtype_names(writes: Mapping[str, Any]) -> dict[str, str]:
+    """Dtypes as text, which travels."""
+    return {name: np.dtype(dtype).name for name, dtype in writes.items()}

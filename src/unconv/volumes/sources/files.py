@@ -1,0 +1,133 @@
+"""Inputs in files of one array: NPY, FITS; and which file or folder is of which format."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...numerics.checks import shown
+from ..errors import VolumeError, need
+from ..frame import Frame, check_axes, unit_name
+from .arrays import array_source
+from .source import Source, file_identity, make_source
+from .tiff import tiff_source
+from .zarrs import zarr_source
+
+FITS_SUFFIXES = (".fits", ".fit", ".fts")
+TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
+_FITS_AXES = {"FREQ": "c", "WAVE": "c", "AWAV": "c", "VELO": "c", "VRAD": "c", "VOPT": "c",
+              "ENER": "c", "STOKES": "c", "TIME": "t"}  # fmt: skip  # the first letters of CTYPE
+
+
+def open_source(
+    given: Any, axes: str | None = None, voxel: Sequence[float] | None = None
+) -> Source:
+    """An input, to be read by regions.
+
+    Parameters
+    ----------
+    given : a path to NPY, TIFF, OME-TIFF, FITS, Zarr or ome-zarr (whose level 0 is read), or a
+        `numpy.ndarray`, `zarr.Array` or `dask.array.Array`
+    axes : a letter for each axis in the order of the file, t, c, z, y or x; by default what the
+        file says, and zyx or yx where it says nothing
+    voxel : its size along z, y, x (or y, x), in the unit of the file or any other
+
+    Raises
+    ------
+    VolumeError : there is nothing to read, or it is not clear what its axes are
+    """
+    if not isinstance(given, str | Path):
+        return array_source(given, axes, voxel)
+    path = Path(given)
+    if not path.exists():
+        raise VolumeError(f"there is no {path}; name a file, or a folder that is a Zarr.")
+    return _reader(path)(path, axes, voxel)
+
+
+def _reader(path: Path) -> Callable[[Path, str | None, Sequence[float] | None], Source]:
+    if path.is_dir():
+        return zarr_source
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        return npy_source
+    if suffix in TIFF_SUFFIXES:
+        return tiff_source
+    if suffix in FITS_SUFFIXES:
+        return fits_source
+    raise VolumeError(
+        f"{shown(path.name)} is of no format that is read by regions; use Zarr, ome-zarr, TIFF, "
+        "NPY or FITS (.fits)."
+    )
+
+
+def npy_source(path: Path, axes: str | None, voxel: Sequence[float] | None) -> Source:
+    """A file of NumPy's, mapped."""
+    opened = functools.partial(_map_npy, path)
+    try:
+        array = opened()
+    except (ValueError, OSError, EOFError) as exc:
+        raise VolumeError(f"{path} is no whole NPY file ({exc}); get a fresh copy of it.") from exc
+    frame = check_axes(str(path), array.shape, None, axes, voxel)
+    return make_source(str(path), array, frame, opened, file_identity(path), path=path)
+
+
+def _map_npy(path: Path) -> Any:
+    return np.lib.format.open_memmap(path, mode="r")  # which cannot unpickle
+
+
+def fits_source(path: Path, axes: str | None, voxel: Sequence[float] | None) -> Source:
+    """The first image of a FITS file, with the rows in the order in which they are stored."""
+    fits = need("astropy.io.fits")
+    try:
+        with fits.open(path) as found:
+            images = [i for i, hdu in enumerate(found) if hdu.is_image and hdu.header["NAXIS"] > 1]
+            if not images:
+                raise VolumeError(f"{path} is a FITS file without an image of two axes or more.")
+            hdu = found[images[0]]
+            header, shape = hdu.header, hdu.shape
+            size = hdu.fileinfo()["datLoc"] + abs(header["BITPIX"]) // 8 * int(np.prod(shape))
+    except OSError as exc:
+        raise VolumeError(f"{path} is no FITS file ({exc}); get a fresh copy of it.") from exc
+    if path.stat().st_size < size:
+        raise VolumeError(
+            f"{path} has {path.stat().st_size:,} bytes where its header promises {size:,}; it is "
+            "cut short: get a fresh copy of it."
+        )
+    opened = functools.partial(_FitsSection, path, images[0])
+    frame = check_axes(str(path), shape, _fits_frame(header), axes, voxel)
+    return make_source(str(path), opened(), frame, opened, file_identity(path), path=path)
+
+
+class _FitsSection:
+    """An image of a FITS file, scaled as it is read."""
+
+    def __init__(self, path: Path, index: int) -> None:
+        # astropy closes the mapping when the list is collected
+        self._file = need("astropy.io.fits").open(path, memmap=True)
+        hdu = self._file[index]
+        self._section, self.shape = hdu.section, hdu.shape
+        self.dtype = self._section[tuple(slice(0, 1) for _ in self.shape)].dtype
+
+    def __getitem__(self, region: Any) -> Any:
+        return self._section[region]
+
+
+def _fits_frame(header: Any) -> Frame | None:
+    count = header["NAXIS"]
+    types = [str(header.get(f"CTYPE{i}", "")).upper() for i in range(count, 2, -1)]
+    letters = ["yx"[-2:]]
+    for kind in reversed(types):
+        letters.insert(0, next((a for key, a in _FITS_AXES.items() if kind.startswith(key)), "z"))
+    axes = "".join(letters)
+    voxel, units = {}, {}
+    for number, axis in enumerate(reversed(axes), 1):
+        step = header.get(f"CDELT{number}")
+        if axis in "zyx" and isinstance(step, int | float) and step != 0:
+            voxel[axis] = abs(float(step))
+            if unit := str(header.get(f"CUNIT{number}", "")):
+                units[axis] = unit_name(unit)
+    return Frame(axes, voxel, units) if len(axes) == len({*axes}) == count else None

@@ -10,8 +10,6 @@ from .runs import drawn
 from .toy import Toy, valid
 
 
-
-
 def by_hand(data, kernel, passes):
     x = np.pad(data, 1, mode="edge")
     for _ in range(passes):

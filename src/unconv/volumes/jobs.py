@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from .errors import DamagedError, VolumeError
 from .stages import Constant, Numbers, Work, do_work
@@ -120,6 +121,7 @@ def get_job(folder: Path, digest: str) -> Job:
 
 def do_job(folder: str, digest: str, index: int) -> Outcome:
     """Do one tile of a job that was put into a folder."""
+    torch.set_num_threads(1)  # the bits are those of any other worker
     return get_job(Path(folder), digest)(index)
 
 

@@ -20,6 +20,8 @@ import torch
 from .errors import StoppedError, VolumeError, need
 from .jobs import Job, Outcome, do_job, put_job
 
+CONNECT = 10
+"""Seconds in which a scheduler has to answer."""
 AHEAD = 2
 """Tasks in flight for each thread: the next one is there when one is done."""
 
@@ -99,11 +101,11 @@ class DaskPool:
             if scheduler is None:
                 self._cluster = distributed.LocalCluster(
                     n_workers=workers, threads_per_worker=1, processes=True,
-                    host="127.0.0.1", dashboard_address=None, silence_logs=logging.CRITICAL,
+                    host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
                     memory_limit=0,  # predicted by `budget.py`; a pause would never end
                 )  # fmt: skip
             self._client = distributed.Client(
-                self._cluster or scheduler, timeout=20, set_as_default=False
+                self._cluster or scheduler, timeout=CONNECT, set_as_default=False
             )
             self._client.wait_for_workers(1, timeout=60)
         except (OSError, TimeoutError, ValueError) as exc:
@@ -129,7 +131,7 @@ class DaskPool:
 
         try:
             first = [submit(i) for i in itertools.islice(order, AHEAD * self.threads)]
-            flight = self._distributed.as_completed(first)
+            flight = self._distributed.as_completed(first, loop=self._client.loop)
             for future in flight:
                 yield numbers.pop(future.key), self._outcome(future)
                 for index in itertools.islice(order, 1):

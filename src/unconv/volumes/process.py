@@ -198,15 +198,15 @@ class _Run:
 
     def _any_method(self) -> Method:
         """Of the first batch that has one: tiles are the same for all."""
-        sentence = ""
+        first: ValueError | None = None
         for batch in self.batches:
             try:
                 return self._method(batch, self._runner(batch))
             except StoppedError:
                 raise
             except ValueError as exc:
-                sentence = sentence or str(exc)
-        raise VolumeError(sentence)
+                first = first or exc
+        raise VolumeError(str(first)) from first
 
     def _method(self, batch: Batch, runner: StoreRunner) -> Method:
         axes = self.source.frame.space
@@ -247,6 +247,7 @@ class _Run:
             end = self._answer(batch, runner)
             self.journal.add_end(batch.label, end)
         end = {**end, "range": self._write_levels(runner, end)}
+        runner.settle()
         shutil.rmtree(self._folder(batch), ignore_errors=True)
         return end
 

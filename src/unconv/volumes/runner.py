@@ -68,6 +68,7 @@ class StoreRunner:
         self._work = work
         self._progress = progress
         self._label = arrays.batch.label
+        self._unsettled: dict[str, Tiling] = {}
 
     def run(
         self, name: str, work: Work, tiling: Tiling, writes: Mapping[str, DTypeLike]
@@ -90,16 +91,27 @@ class StoreRunner:
         if missing:
             job = TileJob(work, tiling, dtype_names(writes), self._arrays)
             self._do(name, job, missing)
+        self._unsettled |= dict.fromkeys(kept, tiling)
         records = self._journal.tiles(self._label, name)
         return [numbers_of(records[tile.index]) for tile in tiling.tiles]
 
     def drop(self, *names: str) -> None:
         """Forget arrays; see `stages.Runner`."""
         new = tuple(n for n in names if not self._journal.is_dropped(self._label, n))
+        for name in names:
+            self._unsettled.pop(name, None)
         if new:
+            self.settle()  # what was made of them is to survive a loss of power without them
             self._journal.add_drop(self._label, new)
         for name in names:
             self._arrays.remove(name)
+
+    def settle(self) -> None:
+        """Have all that was written on the disk."""
+        for name, tiling in self._unsettled.items():
+            for tile in tiling.tiles:
+                self._arrays.settle(name, tile)
+        self._unsettled.clear()
 
     def _whole(self, stage: str, tiling: Tiling, writes: Mapping[str, DTypeLike]) -> set[int]:
         """The finished tiles whose shards are those that were written."""

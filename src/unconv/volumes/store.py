@@ -2,7 +2,7 @@
 
 A name is a path below the folder, but for names that are *bound*: ``"data"`` is the input, and the
 levels of the output lie in the array that all batches share.  What is written goes to a shard of
-its own, is forced to the disk, and its checksum is handed back for the journal.
+its own, and its checksum is handed back for the journal.
 """
 
 from __future__ import annotations
@@ -83,14 +83,16 @@ class Arrays:
             create_array(self.folder / name, shape, core, dtype)
 
     def write(self, name: str, tile: Tile, part: Array) -> int:
-        """Write the shard of a tile's core, to the disk, and return its checksum."""
+        """Write the shard of a tile's core, and return its checksum."""
         array = self._array(name)
         whole = self._whole(name, tile.core)
         array[whole] = part.reshape([r.stop - r.start for r in whole])
-        path = self._shard(name, tile)
-        with path.open("rb") as file:
-            os.fsync(file.fileno())  # before the journal says that it is there
-        return _checksum(path)
+        return _checksum(self._shard(name, tile))
+
+    def settle(self, name: str, tile: Tile) -> None:
+        """Have the shard of a tile's core on the disk, where it survives a loss of power."""
+        with self._shard(name, tile).open("rb") as file:
+            os.fsync(file.fileno())
 
     def checksum(self, name: str, tile: Tile) -> int | None:
         """Of the shard of a tile's core as it is stored now, or None where there is none."""

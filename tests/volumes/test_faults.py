@@ -1,0 +1,90 @@
+"""kill -9, at random moments, of the process or of a worker: the same command goes on."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+zarr = pytest.importorskip("zarr")
+distributed = pytest.importorskip("distributed")
+
+from unconv.volumes.pools import DaskPool  # noqa: E402
+
+from .runs import drawn, files_of, run  # noqa: E402
+
+SEEDS = [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 20))]
+DATA = drawn((40, 42, 36))
+
+
+def start(given, out, workers=1):
+    command = [sys.executable, "-P", "-m", "tests.volumes.runs", str(given), str(out), str(workers)]
+    return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE)
+
+
+def kill(process):
+    """The process and what it has started."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("given")
+    np.save(folder / "in.npy", DATA)
+    run(folder / "in.npy", folder / "out.zarr")
+    return folder / "in.npy", files_of(folder / "out.zarr")
+
+
+def finished(work):
+    """How many records the journal has."""
+    try:
+        return (work / "journal").read_bytes().count(b"\n")
+    except OSError:
+        return 0
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_process_is_killed(tmp_path, given, seed):
+    path, whole = given
+    out, work = tmp_path / "out.zarr", tmp_path / "out.zarr.work"
+    draw = random.Random(seed)
+    for _ in range(2):
+        process = start(path, out)
+        more = finished(work) + draw.randrange(70)
+        while process.poll() is None and finished(work) <= more and not out.exists():
+            time.sleep(0.001)
+        time.sleep(draw.random() * 0.02)
+        kill(process)
+        if out.exists():
+            break
+    if work.exists() or not out.exists():
+        run(path, out)
+    assert files_of(out) == whole
+    assert [p.name for p in tmp_path.iterdir()] == ["out.zarr"]
+
+
+@pytest.mark.parametrize("seed", SEEDS[:1] + SEEDS[2:6])
+def test_a_worker_is_killed(tmp_path, given, seed):
+    path, whole = given
+    draw = random.Random(seed)
+    pool = DaskPool(2)
+    moments = {draw.randrange(5, 60)}
+    told = []
+
+    def progress(step):
+        told.append(step)
+        if len(told) in moments:
+            workers = [w.pid for w in pool._cluster.workers.values() if w.pid]
+            os.kill(draw.choice(workers), signal.SIGKILL)
+
+    try:
+        run(path, tmp_path / "out.zarr", pool=pool, progress=progress)
+    finally:
+        pool.close()
+    assert len(told) > max(moments)
+    assert files_of(tmp_path / "out.zarr") == whole

@@ -1,0 +1,74 @@
+"""Two worker processes over TCP: the numbers of one, and sentences when they are gone."""
+
+import pytest
+
+pytest.importorskip("zarr")
+distributed = pytest.importorskip("distributed")
+
+import zarr  # noqa: E402
+
+from unconv.volumes import pools  # noqa: E402
+from unconv.volumes.errors import StoppedError, VolumeError  # noqa: E402
+from unconv.volumes.pools import DaskPool, make_pool  # noqa: E402
+
+from .runs import drawn, files_of, in_memory, run  # noqa: E402
+
+DATA = drawn((40, 42, 36))
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+    ) as found:
+        yield found
+
+
+def test_two_workers_are_one(tmp_path, cluster):
+    pool = DaskPool(scheduler=cluster.scheduler_address)
+    assert cluster.scheduler_address.startswith("tcp://127.0.0.1")
+    assert pool.threads == 2
+    assert pool.resident() > 5e7
+    done = run(DATA, tmp_path / "out.zarr", pool=pool)
+    found = zarr.open(tmp_path / "out.zarr", mode="r")["0"][:]
+    assert (found == in_memory(DATA, done.need.core)).all()
+    pool.close()
+    assert len(cluster.scheduler.workers) == 2  # which are not ours
+
+
+def test_a_lost_scheduler_is_a_sentence_and_the_run_goes_on(tmp_path):
+    cluster = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0",
+        silence_logs=50,
+    )  # fmt: skip
+    pool = DaskPool(scheduler=cluster.scheduler_address)
+    told = []
+
+    def progress(step):
+        told.append(step)
+        if len(told) == 20:
+            cluster.close()
+
+    with pytest.raises(StoppedError, match=r"the scheduler at tcp://.* is gone; start it again"):
+        run(DATA, tmp_path / "out.zarr", pool=pool, progress=progress)
+    pool.close()
+    done = run(DATA, tmp_path / "out.zarr")
+    assert done.resumed
+    (tmp_path / "whole").mkdir()
+    run(DATA, tmp_path / "whole/out.zarr")
+    assert files_of(tmp_path / "out.zarr") == files_of(tmp_path / "whole/out.zarr")
+
+
+def test_no_scheduler_is_a_sentence(monkeypatch):
+    monkeypatch.setattr(pools, "CONNECT", 1)
+    with pytest.raises(VolumeError, match=r"no workers at tcp://127\.0\.0\.1:1 "):
+        make_pool(2, "tcp://127.0.0.1:1")
+    with pytest.raises(VolumeError, match="no workers at nonsense://x "):
+        make_pool(2, "nonsense://x")
+
+
+def test_workers_that_do_not_see_the_output_are_refused(tmp_path, cluster):
+    pool = DaskPool(scheduler=cluster.scheduler_address)
+    with pytest.raises(VolumeError, match=r"the worker tcp://.* does not see .*nowhere"):
+        pool.require_shared(tmp_path / "nowhere/journal")
+    pool.close()

@@ -252,14 +252,11 @@ def test_a_full_disk_is_a_sentence_and_goes_on_later(tmp_path, monkeypatch):
 
 def test_a_bad_channel_is_told_and_the_others_are_restored(tmp_path):
     data = drawn((3, 30, 31, 32))
-    data[1, 20:, 5, 6] = np.nan
+    data[1] = np.nan
     done = run(data, tmp_path / "out.zarr", axes="czyx")
     assert [*done.failed] == ["c1"]
     assert {*done.reports} == {"c0", "c2"}
-    assert (
-        "10 of 29,760 values that are NaN or infinity at z 0-30, y 0-31, x 0-32"
-        in done.failed["c1"]
-    )
+    assert "holds only NaN or infinity at z 0-30, y 0-31, x 0-32" in done.failed["c1"]
     found = level(tmp_path / "out.zarr")
     assert np.isnan(found[1]).all()
     assert (found[2] == in_memory(data[2].copy(), done.need.core)).all()
@@ -267,13 +264,29 @@ def test_a_bad_channel_is_told_and_the_others_are_restored(tmp_path):
     assert "NaN" in told["c1"]["failed"]
 
 
-def test_a_tile_of_nan_is_told_with_its_place(tmp_path):
+def test_damaged_chunks_of_a_channel_are_told_with_their_place(tmp_path):
+    data = drawn((2, 30, 31, 32))
+    zarr.create_array(store=str(tmp_path / "in.zarr"), data=data, chunks=(1, 30, 31, 16))
+    path = tmp_path / "in.zarr/c/1/0/0/1"
+    path.write_bytes(path.read_bytes()[:100])
+    done = run(tmp_path / "in.zarr", tmp_path / "out.zarr", axes="czyx")
+    assert "could not be read at c 1-2, z 0-30, y 0-31, x 0-32" in done.failed["c1"]
+    assert (level(tmp_path / "out.zarr")[0] == in_memory(data[0].copy(), done.need.core)).all()
+
+
+def test_samples_that_are_no_numbers_are_told_with_their_place(tmp_path):
     data = drawn((8, 140, 300))
     data[:, 128:, 256:] = np.nan
-    with pytest.raises(
-        VolumeError, match=r"holds only NaN .* at z 0-8, y 128-140, x 256-300; replace"
-    ):
-        run(data, tmp_path / "out.zarr")
+    data[3, 4, 5] = np.inf
+    done = run(data, tmp_path / "out.zarr", room=1e8)
+    first, second = done.reports["all"]["remarks"]
+    assert first.startswith("4,225 of the 336,000 samples of the array are NaN or infinite")
+    assert second == "the array holds nothing else at z 0-8, y 128-140, x 256-300."
+
+
+def test_nothing_but_nan_is_refused_and_nothing_is_left(tmp_path):
+    with pytest.raises(VolumeError, match="holds only NaN or infinity at z 0-8, y 0-9, x 0-7"):
+        run(np.full((8, 9, 7), np.nan), tmp_path / "out.zarr")
     assert not any(tmp_path.iterdir())
 
 

@@ -95,7 +95,9 @@ def disk_needed(method: Method, scene: Sequence[int], core: Sequence[int], sourc
     """What a run takes on the disk at most: the arrays of one batch, and the output of all."""
     stored = math.prod(-(-n // c) * c for n, c in zip(scene, core, strict=True))
     output = 4 * math.prod(source.shape)
-    return 4 * method.arrays * stored + output + output // 7  # the pyramid halves each axis
+    return (
+        int(4 * method.arrays_for(core) * stored) + output + output // 7
+    )  # the pyramid halves each axis
 
 
 def require_disk(folder: Path, needed: int) -> None:
@@ -121,7 +123,7 @@ def _inner_tile(scene: Sequence[int], core: Sequence[int], halo: Sequence[int]) 
 
 
 def _core(n: int, side: int) -> int:
-    """Of cores with at most `side` samples, that which deals an axis most evenly."""
+    """Choose a core of at most `side` samples, or a few more, that deals an axis evenly."""
     even = -(-n // -(-n // side))
     return sharded(even)
 

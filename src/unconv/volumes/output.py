@@ -101,7 +101,7 @@ class Reduce:
         return {self.write: out}, {}
 
     def bytes_for(self, tile: Tile) -> int:
-        """Of a slab, the blocks in float32 and float64 and half of them; the means of all."""
+        """A slab of blocks in float32 and float64 and half of it, and the means of all."""
         shape = shape_of(tile.core)
         blocks = int(np.prod(shape) * np.prod(self.factors))
         return 4 * int(np.prod(shape)) + 16 * blocks * min(CHUNK, shape[0]) // shape[0]

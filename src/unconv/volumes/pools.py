@@ -101,7 +101,8 @@ class DaskPool:
             if scheduler is None:
                 self._cluster = distributed.LocalCluster(
                     n_workers=workers, threads_per_worker=1, processes=True,
-                    host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
+                    host="127.0.0.1", dashboard_address="127.0.0.1:0",
+                    silence_logs=logging.CRITICAL,
                     memory_limit=0,  # predicted by `budget.py`; a pause would never end
                 )  # fmt: skip
             self._client = distributed.Client(

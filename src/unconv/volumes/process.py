@@ -197,7 +197,7 @@ class _Run:
         return need
 
     def _any_method(self) -> Method:
-        """Of the first batch that has one: tiles are the same for all."""
+        """The method of the first batch that has one, for tiles are the same for all."""
         first: ValueError | None = None
         for batch in self.batches:
             try:
@@ -209,8 +209,10 @@ class _Run:
         raise VolumeError(str(first)) from first
 
     def _method(self, batch: Batch, runner: StoreRunner) -> Method:
-        axes = self.source.frame.space
-        return self.method_of(batch, survey(runner, self.source.name, axes, batch.shape))
+        return self.method_of(batch, self._survey(batch, runner))
+
+    def _survey(self, batch: Batch, runner: StoreRunner) -> Survey:
+        return survey(runner, self.source.name, self.source.frame.space, batch.shape)
 
     # --- batches
     def _all_batches(self) -> dict[str, Record]:
@@ -254,7 +256,8 @@ class _Run:
     def _answer(self, batch: Batch, runner: StoreRunner) -> Record:
         """What the driver found, or a sentence that says why nothing was."""
         try:
-            method = self._method(batch, runner)
+            facts = self._survey(batch, runner)
+            method = self.method_of(batch, facts)
             scene = [n + a + b for n, (a, b) in zip(batch.shape, method.margins, strict=True)]
             answer = method(runner, Tiling(scene, self.need.core, method.halo))
         except (StoppedError, DamagedError):
@@ -264,7 +267,8 @@ class _Run:
                 raise
             return {"failed": str(exc)}
         before = [a for a, _ in method.margins]
-        return {"name": answer.name, "before": before, "report": answer.report}
+        report = {**answer.report, "remarks": [*facts.remarks]}
+        return {"name": answer.name, "before": before, "report": report}
 
     def _write_levels(self, runner: StoreRunner, end: Record) -> list[float] | None:
         """Write level 0 and the pyramid; the least and the greatest value."""
@@ -303,7 +307,7 @@ class _Run:
             extent = ends[batch.label]["range"]
             if extent is not None:
                 c = batch.at.get("c", 0)
-                least, most = ranges.get(c, extent)
+                least, most = ranges.get(c, (extent[0], extent[1]))
                 ranges[c] = min(least, extent[0]), max(most, extent[1])
         write_metadata(self.whole, self.out.stem, self.source, ranges, self._told(ends))
         published = {"ends": ends, "need": asdict(self.need)}

@@ -84,12 +84,14 @@ class Method(Protocol):
     ----------
     margins : for each axis, how many samples the scene has before and after the data
     halo : for each axis, of a tile on either side
-    arrays : how many float32 arrays of the scene's size there are at most at one time
     """
 
     margins: tuple[tuple[int, int], ...]
     halo: tuple[int, ...]
-    arrays: int
+
+    def arrays_for(self, core: Sequence[int]) -> float:
+        """How many float32 arrays of the scene's size there are at most at one time."""
+        ...
 
     def bytes_for(self, tile: Tile) -> int:
         """What the largest work takes on a tile in memory, all that it reads and writes included.

@@ -95,7 +95,7 @@ class Arrays:
             os.fsync(file.fileno())
 
     def checksum(self, name: str, tile: Tile) -> int | None:
-        """Of the shard of a tile's core as it is stored now, or None where there is none."""
+        """The checksum of a tile's shard as it is stored now, or None where there is none."""
         try:
             return _checksum(self._shard(name, tile))
         except OSError:
@@ -165,11 +165,14 @@ def sharded(n: int) -> int:
     >>> [sharded(n) for n in (7, 96, 130, 200)]
     [7, 96, 130, 201]
     """
-    return -(-n // _parts(n)) * _parts(n)
+    parts = max(1, n // CHUNK)
+    return -(-n // parts) * parts
 
 
 def _parts(n: int) -> int:
-    return max(1, n // CHUNK)
+    """Into how many chunks of one size an axis of a shard is dealt."""
+    parts = (p for p in range(1, 2 * n // CHUNK + 2) if n % p == 0)
+    return min(parts, key=lambda p: abs(n // p - CHUNK))
 
 
 def _checksum(path: Path) -> int:

@@ -1,7 +1,8 @@
-"""A first look at a volume: its range and mean, and whether all of it is numbers."""
+"""A first look at a volume: its range and mean, and where it holds no numbers."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from .tiles import Tile, Tiling, place_of, shape_of
 
 SIDE = 128
 """Samples an axis of the tiles of this look, which writes nothing."""
+SHOWN = 5  # places in a sentence
 
 
 class Survey(NamedTuple):
@@ -20,39 +22,32 @@ class Survey(NamedTuple):
 
     Attributes
     ----------
-    least, most, mean : of all samples
+    least, most, mean : of all samples that are finite
+    lost : how many are NaN or infinite, and so no data
+    remarks : sentences that say where these are
     """
 
     least: float
     most: float
     mean: float
+    lost: int
+    remarks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Look:
-    """Range, sum and count of samples of a tile; refuses those that are no numbers.
-
-    Attributes
-    ----------
-    name : of the input
-    axes : of the volume
-    """
-
-    name: str
-    axes: str
+    """Range, sum and count of the finite samples of a tile."""
 
     def __call__(self, tile: Tile, read: Read) -> tuple[dict[str, Array], Numbers]:
         """The numbers of a tile."""
         part = read("data", tile.core)
-        bad = 0 if part.dtype.kind != "f" else int(np.count_nonzero(~np.isfinite(part)))
-        if bad:
-            which = "only" if bad == part.size else f"{bad:,} of {part.size:,} values that are"
-            raise VolumeError(
-                f"{self.name} holds {which} NaN or infinity at {place_of(tile.core, self.axes)}; "
-                "replace them by numbers, or crop the volume."
-            )
-        numbers = {"least": part.min(), "most": part.max(), "sum": part.sum(dtype=np.float64)}
-        return {}, numbers | {"count": part.size}
+        if part.dtype.kind == "f":
+            part = part[np.isfinite(part)]
+        found = {"sum": part.sum(dtype=np.float64), "count": part.size}
+        found["least"], found["most"] = (
+            (part.min(), part.max()) if part.size else (math.inf, -math.inf)
+        )
+        return {}, found
 
     def bytes_for(self, tile: Tile) -> int:
         """The samples twice, and which of them are finite."""
@@ -60,9 +55,32 @@ class Look:
 
 
 def survey(runner: Runner, name: str, axes: str, shape: tuple[int, ...]) -> Survey:
-    """Look at a volume, tile by tile."""
+    """Look at a volume, tile by tile.
+
+    Raises
+    ------
+    VolumeError : it has not one finite sample
+    """
     tiling = Tiling(shape, (SIDE,) * len(shape), (0,) * len(shape))
-    found = runner.run("survey", Look(name, axes), tiling, {})
-    total, count = (sum(part[key] for part in found) for key in ("sum", "count"))
+    found = runner.run("survey", Look(), tiling, {})
+    count = int(sum(part["count"] for part in found))
+    if count == 0:
+        raise VolumeError(f"{name} holds only NaN or infinity at {_whole(axes, shape)}.")
     least, most = min(p["least"] for p in found), max(p["most"] for p in found)
-    return Survey(least, most, total / count)
+    lost = math.prod(shape) - count
+    empty = [t for t, p in zip(tiling.tiles, found, strict=True) if p["count"] == 0]
+    remarks = []
+    if lost:
+        remarks.append(
+            f"{lost:,} of the {lost + count:,} samples of {name} are NaN or infinite and taken for "
+            "missing."
+        )
+    if empty:
+        places = [place_of(tile.core, axes) for tile in empty[:SHOWN]]
+        more = "; …" if len(empty) > SHOWN else ""
+        remarks.append(f"{name} holds nothing else at {'; '.join(places)}{more}.")
+    return Survey(least, most, sum(p["sum"] for p in found) / count, lost, tuple(remarks))
+
+
+def _whole(axes: str, shape: tuple[int, ...]) -> str:
+    return place_of(tuple(slice(0, n) for n in shape), axes)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,45 +83,76 @@ def _map_npy(path: Path) -> Any:
 
 def fits_source(path: Path, axes: str | None, voxel: Sequence[float] | None) -> Source:
     """The first image of a FITS file, with the rows in the order in which they are stored."""
-    fits = need("astropy.io.fits")
-    try:
-        with fits.open(path) as found:
-            images = [i for i, hdu in enumerate(found) if hdu.is_image and hdu.header["NAXIS"] > 1]
-            if not images:
-                raise VolumeError(f"{path} is a FITS file without an image of two axes or more.")
-            hdu = found[images[0]]
-            header, shape = hdu.header, hdu.shape
-            size = hdu.fileinfo()["datLoc"] + abs(header["BITPIX"]) // 8 * int(np.prod(shape))
-    except OSError as exc:
-        raise VolumeError(f"{path} is no FITS file ({exc}); get a fresh copy of it.") from exc
-    if path.stat().st_size < size:
+    header, start = _fits_image(path)
+    shape = tuple(header[f"NAXIS{i}"] for i in range(header["NAXIS"], 0, -1))
+    end = start + abs(header["BITPIX"]) // 8 * math.prod(shape)
+    if path.stat().st_size < end:
         raise VolumeError(
-            f"{path} has {path.stat().st_size:,} bytes where its header promises {size:,}; it is "
+            f"{path} has {path.stat().st_size:,} bytes where its header promises {end:,}; it is "
             "cut short: get a fresh copy of it."
         )
-    opened = functools.partial(_FitsSection, path, images[0])
+    opened = functools.partial(
+        FitsMap, path, start, shape, header["BITPIX"], float(header.get("BSCALE", 1)),
+        float(header.get("BZERO", 0)), header.get("BLANK"),
+    )  # fmt: skip
     frame = check_axes(str(path), shape, _fits_frame(header), axes, voxel)
     return make_source(str(path), opened(), frame, opened, file_identity(path), path=path)
 
 
-class _FitsSection:
-    """An image of a FITS file, scaled as it is read."""
+def _fits_image(path: Path) -> tuple[Any, int]:
+    """The header of the first image, and the byte where its samples begin."""
+    fits = need("astropy.io.fits")
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a file that is cut short is found by its size
+            with fits.open(file, disable_image_compression=True) as found:
+                for hdu in found:
+                    if hdu.is_image and hdu.header["NAXIS"] > 1:
+                        return hdu.header, hdu.fileinfo()["datLoc"]
+    except OSError as exc:
+        raise VolumeError(f"{path} is no FITS file ({exc}); get a fresh copy of it.") from exc
+    raise VolumeError(
+        f"{path} is a FITS file without an image of two axes or more that is not compressed; save "
+        "the image that is meant to its own file."
+    )
 
-    def __init__(self, path: Path, index: int) -> None:
-        # astropy closes the mapping when the list is collected
-        self._file = need("astropy.io.fits").open(path, memmap=True)
-        hdu = self._file[index]
-        self._section, self.shape = hdu.section, hdu.shape
-        self.dtype = self._section[tuple(slice(0, 1) for _ in self.shape)].dtype
+
+class FitsMap:
+    """The samples of an image of FITS, mapped, and scaled as they are read.
+
+    Source: the FITS Standard 4.0 (2018), §4.4.2.5 and §5.
+    """
+
+    def __init__(
+        self, path: Path, start: int, shape: tuple[int, ...], bits: int, scale: float, zero: float,
+        blank: int | None,
+    ) -> None:  # fmt: skip
+        stored = np.dtype(f">{'f' if bits < 0 else 'i' if bits > 8 else 'u'}{abs(bits) // 8}")
+        self._stored = np.memmap(path, stored, "r", start, shape)
+        self._scale, self._zero, self._blank = scale, zero, blank if bits > 0 else None
+        self.shape = shape
+        self.dtype = stored.newbyteorder("=")
+        if (bits, scale, zero) == (16, 1, 32768) and blank is None:
+            self.dtype = np.dtype(np.uint16)
+        elif (scale, zero) != (1, 0) or self._blank is not None:
+            self.dtype = np.dtype(np.float32 if abs(bits) <= 16 else np.float64)
 
     def __getitem__(self, region: Any) -> Any:
-        return self._section[region]
+        stored = self._stored[region]
+        if self.dtype == stored.dtype.newbyteorder("="):
+            return stored.astype(self.dtype)
+        if self.dtype == np.uint16:
+            return (stored.astype(np.int32) + 32768).astype(np.uint16)
+        values = (stored.astype(np.float64) * self._scale + self._zero).astype(self.dtype)
+        if self._blank is not None:
+            values[stored == self._blank] = np.nan
+        return values
 
 
 def _fits_frame(header: Any) -> Frame | None:
     count = header["NAXIS"]
     types = [str(header.get(f"CTYPE{i}", "")).upper() for i in range(count, 2, -1)]
-    letters = ["yx"[-2:]]
+    letters = ["yx"]
     for kind in reversed(types):
         letters.insert(0, next((a for key, a in _FITS_AXES.items() if kind.startswith(key)), "z"))
     axes = "".join(letters)

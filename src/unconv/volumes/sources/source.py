@@ -91,7 +91,7 @@ class Batch:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the volume, along the axes of `source.frame.space`."""
+        """The shape of the volume, along the axes of `source.frame.space`."""
         pairs = zip(self.source.frame.axes, self.source.shape, strict=True)
         return tuple(n for a, n in pairs if a not in self.at)
 

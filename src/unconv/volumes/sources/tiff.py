@@ -6,6 +6,7 @@ Source: the OME data model 2016-06 (Pixels, Channel); ImageJ's ``ImageDescriptio
 from __future__ import annotations
 
 import functools
+import weakref
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import replace
@@ -49,8 +50,9 @@ class _TiffArray:
     """Level 0 of the stack, as an array of Zarr's on the open file."""
 
     def __init__(self, path: Path) -> None:
-        self._file = _opened(path)
-        store = self._file.aszarr(series=0, level=0)
+        file = _opened(path)
+        weakref.finalize(self, file.close)
+        store = file.aszarr(series=0, level=0)
         self._array = need("zarr").open(store, mode="r")
 
     def __getitem__(self, region: Any) -> Any:

@@ -88,7 +88,7 @@ def _stored_files(array: Any) -> list[tuple[str, int, int]]:
 
 
 def _folder(array: Any) -> Path | None:
-    """Of an array in a store that is a folder."""
+    """The folder of an array, where its store is one."""
     root = getattr(array.store, "root", None)
     return None if root is None else Path(root) / array.path
 

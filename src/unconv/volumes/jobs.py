@@ -7,6 +7,7 @@ memory.  A worker that was lost and replaced reads the files again.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import hashlib
@@ -15,7 +16,7 @@ import os
 import pickle
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .errors import DamagedError, VolumeError
+from .errors import DamagedError, VolumeError, need
 from .stages import Constant, Numbers, Work, do_work
 from .store import Arrays
 from .tiles import Tiling
@@ -66,12 +67,28 @@ class TileJob:
         tile = self.tiling.tiles[index]
         start = time.perf_counter()
         try:
-            parts, numbers = do_work(self.work, tile, self.arrays.read, self.writes)
-            seconds = time.perf_counter() - start
-            sums = {name: self.arrays.write(name, tile, part) for name, part in parts.items()}
+            with _one_thread():
+                parts, numbers = do_work(self.work, tile, self.arrays.read, self.writes)
+                seconds = time.perf_counter() - start
+                sums = {name: self.arrays.write(name, tile, part) for name, part in parts.items()}
         except Exception as exc:  # whatever a tile raises, the others go on
             return _failed(exc)
         return Outcome(numbers, sums, seconds)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread for arithmetic, so that the bits are those of any other worker, and for Zarr.
+
+    Zarr's threads would each keep a heap of freed blocks: they doubled what a worker holds.
+    """
+    kept = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with need("zarr").config.set({"threading.max_workers": 1, "async.concurrency": 1}):
+            yield
+    finally:
+        torch.set_num_threads(kept)
 
 
 def _failed(exc: Exception) -> Outcome:
@@ -121,7 +138,6 @@ def get_job(folder: Path, digest: str) -> Job:
 
 def do_job(folder: str, digest: str, index: int) -> Outcome:
     """Do one tile of a job that was put into a folder."""
-    torch.set_num_threads(1)  # the bits are those of any other worker
     return get_job(Path(folder), digest)(index)
 
 

@@ -184,8 +184,8 @@ class _Run:
                 )
             return need
         try:
-            method = self._any_method()
             resident = self.pool.resident()
+            method = self._any_method()
             shape = self.levels[0]
             need = fit_tiles(method, shape, self.source, memory, resident, self.pool.threads)
             require_disk(self.work, need.disk)

@@ -51,12 +51,14 @@ class Source:
         return {**self.__dict__, "_array": None}
 
     def read(self, region: Region) -> Array:
-        """A region, in native byte order; the array may be shared and is not to be written to."""
+        """A region, in native byte order, as a new array."""
         at = dict(zip(self.frame.axes, region, strict=True))
         try:
             if self._array is None:
                 self._array = self.opened()
             part = np.asarray(self._array[tuple(at[a] for a in self.stored)])
+            if isinstance(self._array, np.ndarray):  # whose parts are views
+                part = part.copy()
         except Exception as exc:
             raise VolumeError(
                 f"{self.name} could not be read at {place_of(region, self.frame.axes)} "
@@ -98,7 +100,7 @@ class Batch:
     def read(self, region: Region) -> Array:
         """A region of the volume, as a new array."""
         part = self.source.read(whole_region(self.source.frame.axes, self.at, region))
-        return np.array(part.reshape(shape_of(region)))
+        return np.ascontiguousarray(part.reshape(shape_of(region)))
 
 
 def whole_region(axes: str, at: dict[str, int], region: Region) -> Region:

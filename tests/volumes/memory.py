@@ -1,7 +1,7 @@
 """The most memory that a run takes in a process of its own.
 
-python -m tests.volumes.memory FOLDER ROOM PASSES: restores what `make` has made, in another process,
-with ROOM bytes beside the library; prints JSON.
+python -m tests.volumes.memory FOLDER ROOM PASSES: restores what `make` has made elsewhere, with
+ROOM bytes beside the library; prints JSON.
 """
 
 import json
@@ -25,7 +25,11 @@ def peak():
 
 def make(folder, side):
     array = zarr.create_array(
-        store=str(folder / "in.zarr"), shape=(side,) * 3, chunks=(64,) * 3, dtype="f4"
+        store=str(folder / "in.zarr"),
+        shape=(side,) * 3,
+        chunks=(64,) * 3,
+        dtype="f4",
+        compressors=None,
     )
     row = np.random.default_rng(0).random((64, side, side), dtype=np.float32)
     for start in range(0, side, 64):

@@ -27,7 +27,7 @@ def measured(folder, side, room, passes):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_what_is_beside_the_library_is_an_eighth_of_the_volume(tmp_path):
-    room, side = 32_000_000, 402
+    room, side = 20_000_000, 343
     assert 4 * side**3 >= 8 * room
     found = measured(tmp_path, side, room, passes=0)
     assert found["peak"] <= found["resident"] + room

@@ -28,7 +28,7 @@ def keep_freed_memory() -> None:
     torch.empty(31 * 2**20, dtype=torch.uint8)
 
 
-def return_freed_memory(factor: int) -> None:
+def return_freed_memory(factor: float) -> None:
     """Have glibc give all that is free to the system, before what takes most of a set-up's memory.
 
     factor : bytes of the matrix or the blocks in question; small ones are not worth the search

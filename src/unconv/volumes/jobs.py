@@ -12,6 +12,7 @@ import errno
 import functools
 import hashlib
 import io
+import math
 import os
 import pickle
 import time
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..numerics.memory import return_freed_memory
 from .errors import DamagedError, VolumeError, need
 from .stages import Constant, Numbers, Work, do_work
 from .store import Arrays
@@ -131,6 +133,7 @@ def put_job(folder: Path, job: Job) -> str:
 @functools.lru_cache(maxsize=2)  # the stage, and a worker that lags behind with the one before
 def get_job(folder: Path, digest: str) -> Job:
     """Read a job, whose constants are kept."""
+    return_freed_memory(math.inf)  # blocks of the sizes of the stage before
     content = io.BytesIO(_get(folder, digest))
     job: Job = _Unpickler(content, folder).load()
     return job

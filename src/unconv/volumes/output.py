@@ -20,11 +20,12 @@ import numpy as np
 from .frame import SPACE, Frame
 from .sources.source import Source
 from .stages import Array, Numbers, Read
-from .store import CHUNK, create_array
+from .store import create_array
 from .tiles import Region, Tile, shape_of
 
 TOP = 256
 """Samples an axis of the last level at most."""
+_SLAB = 16  # samples of the first axis that are averaged at one time
 _TYPES = {"t": "time", "c": "channel"}
 
 
@@ -91,8 +92,8 @@ class Reduce:
         """The means of the blocks of a tile."""
         out = np.empty(shape_of(tile.core), np.float32)
         first, *rest = tile.core
-        for start in range(first.start, first.stop, CHUNK):  # little memory for large tiles
-            stop = min(start + CHUNK, first.stop)
+        for start in range(first.start, first.stop, _SLAB):  # little memory for large tiles
+            stop = min(start + _SLAB, first.stop)
             region = self._source((slice(start, stop), *rest))
             part = read(self.read, region).astype(np.float64)
             for axis, factor in enumerate(self.factors):
@@ -104,7 +105,7 @@ class Reduce:
         """A slab of blocks in float32 and float64 and half of it, and the means of all."""
         shape = shape_of(tile.core)
         blocks = int(np.prod(shape) * np.prod(self.factors))
-        return 4 * int(np.prod(shape)) + 16 * blocks * min(CHUNK, shape[0]) // shape[0]
+        return 4 * int(np.prod(shape)) + 16 * blocks * min(_SLAB, shape[0]) // shape[0]
 
     def _source(self, region: Region) -> Region:
         axes = zip(region, self.factors, self.shape, strict=True)

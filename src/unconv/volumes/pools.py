@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
 import resource
 import secrets
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..numerics.memory import return_freed_memory
 from .errors import StoppedError, VolumeError, need
 from .jobs import Job, Outcome, do_job, put_job
 
@@ -58,6 +60,7 @@ class InlinePool:
 
     def each(self, folder: Path, job: Job, tiles: Sequence[int]) -> Iterator[tuple[int, Outcome]]:
         """Do a job on tiles; see `Pool`."""
+        return_freed_memory(math.inf)  # blocks of the sizes of the stage before
         for index in tiles:
             yield index, job(index)
 

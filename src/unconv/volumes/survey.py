@@ -12,7 +12,7 @@ from .errors import VolumeError
 from .stages import Array, Numbers, Read, Runner
 from .tiles import Tile, Tiling, place_of, shape_of
 
-SIDE = 128
+SIDE = 96
 """Samples an axis of the tiles of this look, which writes nothing."""
 SHOWN = 5  # places in a sentence
 

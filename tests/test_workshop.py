@@ -17,7 +17,7 @@ SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = SETTINGS["project"]
 LINES = (ROOT / "constraints.txt").read_text().splitlines()
 PINNED = {x.split("==")[0].lower().replace("_", "-") for x in LINES if "==" in x}
-NOT_IN_CI = {"mri", "napari", "volumes"}  # extras that no target of the Makefile installs
+NOT_IN_CI = {"mri", "napari"}  # extras that no target of the Makefile installs
 
 check = runpy.run_path(str(ROOT / ".ci" / "release_check.py"))
 

@@ -19,7 +19,7 @@ from .tiles import Tile
 LARGEST = 512
 """Samples an axis of a core at most: a tile is what is lost when a worker dies."""
 SMALLEST = 16
-_STEP = 8
+_SIDE_STEP = 8
 _READERS = 2  # a chunk as stored and decoded
 # What the heap keeps of freed blocks: measured with tiles of 51³ to 101³, a worker held up to 0.9
 # times what is predicted with this.
@@ -61,7 +61,7 @@ def fit_tiles(
     VolumeError : not even the smallest tiles fit
     """
     scene = tuple(n + a + b for n, (a, b) in zip(shape, method.margins, strict=True))
-    cores = [tuple(_core(n, side) for n in scene) for side in range(LARGEST, SMALLEST - 1, -_STEP)]
+    cores = [tuple(_core(n, side) for n in scene) for side in range(LARGEST, SMALLEST - 1, -_SIDE_STEP)]
     fitting = [
         (core, taken)
         for core in dict.fromkeys(cores)

@@ -72,7 +72,7 @@ def tile_bound(rows: list[Tensor], domain: tuple[int, ...]) -> float:
     turns = [axes for axes in _subsets(nd) if all(_is_even(row, axes) for row in rows)]
     grams: dict[tuple[int, ...], Tensor] = {}
     done: set[_Shape] = set()
-    for shape in itertools.product(*(_tiles(k, n) for k, n in zip(reach, domain, strict=True))):
+    for shape in itertools.product(*(tile_kinds(k, n) for k, n in zip(reach, domain, strict=True))):
         size = tuple(samples for samples, _ in shape)
         samples = rows[0].shape[1] * math.prod(size)
         if samples > MOST_UNKNOWNS:
@@ -83,22 +83,22 @@ def tile_bound(rows: list[Tensor], domain: tuple[int, ...]) -> float:
         sides = [ends for _, ends in shape]
         N = torch.zeros(samples, samples, dtype=rows[0].dtype)
         for number, row in enumerate(rows):
-            shares = _shares(size, row.shape[2:], reach, sides)
+            dealt = shares(size, row.shape[2:], reach, sides)
             if _used(row).numel() <= _FEW_TAPS:
-                _add_gram_(N, row, size, shares)
+                _add_gram_(N, row, size, dealt)
                 continue
-            plain = bool((shares == 1).all())  # a row that reads the most is shared by nobody
+            plain = bool((dealt == 1).all())  # a row that reads the most is shared by nobody
             key = (number, *size)
-            gram = grams[key] if plain and key in grams else _gram(row, size, shares)
+            gram = grams[key] if plain and key in grams else _gram(row, size, dealt)
             if plain:
                 grams[key] = gram
             N += gram
-        share = _shares(size, [1] * nd, reach, sides).repeat(rows[0].shape[1]).rsqrt()
+        share = shares(size, [1] * nd, reach, sides).repeat(rows[0].shape[1]).rsqrt()
         found = _at_most(N.mul_(share[:, None]).mul_(share), found)
     return found
 
 
-def _tiles(k: int, n: int) -> list[_Tile]:
+def tile_kinds(k: int, n: int) -> list[_Tile]:
     """The kinds of tiles along an axis of n samples whose rows read k."""
     t, outputs = max(1, k - 1), n - k + 1
     if outputs < 2 * t:
@@ -127,7 +127,7 @@ def _turned(shape: _Shape, axes: tuple[int, ...]) -> _Shape:
     return tuple((size, ends[::-1] if d in axes else ends) for d, (size, ends) in enumerate(shape))
 
 
-def _shares(
+def shares(
     size: Sequence[int],
     reach: Sequence[int],
     overlap: Sequence[int],
@@ -158,24 +158,24 @@ def _samples_of(taps: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
     return first, offset
 
 
-def _add_gram_(N: Tensor, taps: Tensor, size: Sequence[int], shares: Tensor) -> None:
+def _add_gram_(N: Tensor, taps: Tensor, size: Sequence[int], dealt: Tensor) -> None:
     """Add Σ shareᵢ·rowᵢᴴ rowᵢ over the rows of few taps (r, c, *k) within a tile to (c·n, c·n)."""
     c, samples, flat = taps.shape[1], math.prod(size), taps.flatten(2)
     first, offset = _samples_of(taps, size)
     tiles = N.view(c, samples, c, samples)
     for a, b in itertools.product(_used(taps).tolist(), repeat=2):
-        pair = (flat[:, :, a].mH @ flat[:, :, b])[None] * shares[:, None, None]
+        pair = (flat[:, :, a].mH @ flat[:, :, b])[None] * dealt[:, None, None]
         tiles[:, first + offset[a], :, first + offset[b]] += pair
 
 
-def _gram(taps: Tensor, size: Sequence[int], shares: Tensor) -> Tensor:
+def _gram(taps: Tensor, size: Sequence[int], dealt: Tensor) -> Tensor:
     """Σ shareᵢ·rowᵢᴴ rowᵢ over the rows of taps (r, c, *k) within a tile, (c·n, c·n)."""
     r, c, samples = *taps.shape[:2], math.prod(size)
     first, offset = _samples_of(taps, size)
     matrix = taps.new_zeros(r, len(first), c, samples)
     line = torch.arange(len(first))[:, None]
     matrix[:, line, :, first[:, None] + offset] = taps.flatten(2).permute(2, 0, 1)
-    matrix = matrix * shares.sqrt()[:, None, None]
+    matrix = matrix * dealt.sqrt()[:, None, None]
     matrix = matrix.reshape(r * len(first), -1)
     return matrix.mH @ matrix
 

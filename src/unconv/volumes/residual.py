@@ -1,0 +1,297 @@
+"""N and the gradient on one tile of a scene, exactly, and the works of a pass that need no more.
+
+N looks k − 1 samples far.  On the core of a tile it follows from what lies within k − 1 samples of
+the core: the block.  Rows of A within the block are all rows that read the core, so that
+
+    (Nx)(core) = [Aᵀ m A x + λ(Σ_a w_a D_aᵀD_a x + εx)](core),
+
+with m the rows that there are: all of the block's, less outputs that were not observed.  A and Aᵀ
+are FFTs of one size for all tiles, two pairs; a core at the border of the scene has a smaller
+block.  Differences end where the block ends: at the border of the scene that is how the prior is
+defined, and elsewhere it is outside of the core.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..grid.fft import fast_size
+from .overlap import Overlap
+from .problem import Problem, transfer
+from .stages import Array, Constant, Numbers, Read
+from .tiles import Region, Tile, shape_of
+
+
+def block_of(core: Region, reach: Sequence[int], scene: Sequence[int]) -> Region:
+    """A core and what N reads around it."""
+    return tuple(
+        slice(max(c.start - k, 0), min(c.stop + k, n))
+        for c, k, n in zip(core, reach, scene, strict=True)
+    )
+
+
+def within(inner: Region, outer: Region) -> Region:
+    """A region in the coordinates of one that holds it."""
+    return tuple(
+        slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True)
+    )
+
+
+class TileNormal:
+    """A, Aᵀ and N on blocks of one scene.
+
+    Parameters
+    ----------
+    problem : its scene
+    core : the shape of the largest core
+    dtype : float32 or float64, of all that is computed
+    """
+
+    def __init__(self, problem: Problem, core: Sequence[int], dtype: torch.dtype) -> None:
+        self.problem, self.dtype = problem, dtype
+        self.sizes = self.grid(problem, core)
+        self._transfer = transfer(problem, self.sizes).to(dtype.to_complex())
+
+    @staticmethod
+    def grid(problem: Problem, core: Sequence[int]) -> tuple[int, ...]:
+        """The sizes of its FFTs."""
+        axes = zip(core, problem.reach, problem.scene, strict=True)
+        return tuple(fast_size(min(c + 2 * k, n)) for c, k, n in axes)
+
+    def block(self, tile: Tile) -> Region:
+        """What N reads for a core."""
+        return block_of(tile.core, self.problem.reach, self.problem.scene)
+
+    def rows(self, block: Region) -> Region:
+        """The outputs whose samples all lie in a block, as a region of the data."""
+        return tuple(
+            slice(b.start, b.stop - k + 1)
+            for b, k in zip(block, self.problem.psf.shape, strict=True)
+        )
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """A x of a block, the outputs that it has."""
+        y = torch.fft.irfftn(torch.fft.rfftn(x, s=self.sizes).mul_(self._transfer), s=self.sizes)
+        return y[self._first(x.shape, less=True)]
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Aᵀ y of the outputs of a block, on the block."""
+        x = torch.fft.irfftn(
+            torch.fft.rfftn(y, s=self.sizes).mul_(self._transfer.conj()), s=self.sizes
+        )
+        shape = [m + k - 1 for m, k in zip(y.shape, self.problem.psf.shape, strict=True)]
+        return x[self._first(shape, less=False)]
+
+    def prior(self, x: Tensor) -> Tensor:
+        """λ(Σ_a w_a D_aᵀD_a x + εx) of a block."""
+        found = x * (self.problem.strength * self.problem.ridge)
+        for axis, weight in enumerate(self.problem.weights):
+            step = x.diff(dim=axis).mul_(self.problem.strength * weight)
+            found.narrow(axis, 1, step.shape[axis]).add_(step)
+            found.narrow(axis, 0, step.shape[axis]).sub_(step)
+        return found
+
+    def __call__(self, x: Tensor, seen: Tensor | None) -> Tensor:
+        """N x of a block, right on the core; `seen` is 0 at outputs that were not observed."""
+        y = self.outputs(x)
+        if seen is not None:
+            y = y * seen
+        return self.adjoint(y).add_(self.prior(x))
+
+    def _first(self, shape: Sequence[int], *, less: bool) -> tuple[slice, ...]:
+        k = self.problem.psf.shape if less else [1] * len(shape)
+        return tuple(slice(n - size + 1) for n, size in zip(shape, k, strict=True))
+
+
+def as_tensor(array: Array, dtype: torch.dtype) -> Tensor:
+    """A region that was read, as numbers to compute with."""
+    return torch.from_numpy(np.ascontiguousarray(array)).to(dtype)
+
+
+def as_seen(data: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Data with 0 where they are not finite, and 1 where they are; None where all of them are."""
+    if math.isfinite(float(data.sum())):
+        return data, None
+    seen = torch.isfinite(data)
+    return data.where(seen, 0.0), seen.to(data.dtype)
+
+
+class Level:
+    """Sum and count of the data that are finite, dealt to the cores that hold them."""
+
+    def __call__(self, tile: Tile, read: Read) -> tuple[dict[str, Array], Numbers]:
+        """Data of a tile of the data."""
+        part = read("data", tile.core).astype(np.float64)
+        finite = np.isfinite(part)
+        lost = float(part.size - finite.sum())
+        return {}, {"sum": float(part[finite].sum()), "count": part.size - lost, "lost": lost}
+
+    def bytes_for(self, tile: Tile) -> int:
+        """The data twice, and which of them are finite."""
+        return 17 * math.prod(shape_of(tile.core))
+
+
+class Join:
+    """An array of what tiles have found in their boxes, added up.
+
+    Parameters
+    ----------
+    overlap : of the tiles
+    boxes : the name of what they have found
+    name : of what is written
+    """
+
+    def __init__(self, overlap: Overlap, boxes: str, name: str) -> None:
+        self.overlap, self.boxes, self.name = overlap, boxes, name
+
+    def __call__(self, tile: Tile, read: Read) -> tuple[dict[str, Array], Numbers]:
+        """One core."""
+        return {self.name: self.overlap.gathered(self.boxes, tile.core, read).numpy()}, {}
+
+    def bytes_for(self, tile: Tile) -> int:
+        """What is read, and the sum."""
+        return 8 * math.prod(shape_of(tile.core))
+
+
+class Gradient:
+    """g(x) = Aᵀ(y − Ax) − λ(…) on the cores, in double precision whatever x is stored in.
+
+    Parameters
+    ----------
+    normal : a `TileNormal` in double precision
+    level : c, to which the ridge pulls
+    x : the name of the array that holds x − c
+    name : of what is written
+    """
+
+    IMAGES = 8
+    """Images of the grid in double precision that are held, spectra included."""
+
+    def __init__(self, normal: Constant, level: float, x: str, name: str) -> None:
+        self.normal, self.level, self.x, self.name = normal, level, x, name
+
+    def __call__(self, tile: Tile, read: Read) -> tuple[dict[str, Array], Numbers]:
+        """The gradient of one core; sums over it of g², x − c and (x − c)²."""
+        normal: TileNormal = self.normal.value
+        block = normal.block(tile)
+        y, seen = as_seen(as_tensor(read("data", normal.rows(block)), normal.dtype))
+        x = as_tensor(read(self.x, block), normal.dtype)
+        left = y - normal.outputs(x) - self.level * float(normal.problem.psf.sum())
+        g = normal.adjoint(left if seen is None else left * seen).sub_(normal.prior(x))
+        core = within(tile.core, block)
+        return {self.name: g[core].float().numpy()}, _sums(g[core], x[core])
+
+    def bytes_for(self, tile: Tile) -> int:
+        """Whatever the tile, for its grid is that of the largest."""
+        return 8 * self.IMAGES * math.prod(self.normal.value.sizes)
+
+
+class Direction:
+    """p = M r + βp₋ and q = N p on the cores.
+
+    Parameters
+    ----------
+    normal : a `TileNormal` in single precision
+    overlap : of the tiles
+    reads : the names of M r in boxes, p₋ ("" in a first pass) and r
+    beta : β
+    number : of the pass; what is written is named after it
+    lost : whether some data are not finite
+    """
+
+    def __init__(
+        self,
+        normal: Constant,
+        overlap: Overlap,
+        reads: tuple[str, str, str],
+        beta: float,
+        number: int,
+        lost: bool,
+    ) -> None:
+        self.normal, self.overlap, self.reads = normal, overlap, reads
+        self.beta, self.number, self.lost = beta, number, lost
+
+    def __call__(self, tile: Tile, read: Read) -> tuple[dict[str, Array], Numbers]:
+        """p and q of one core; ⟨p, q⟩ and ⟨p, r⟩ over it."""
+        normal: TileNormal = self.normal.value
+        boxes, before, r = self.reads
+        block = normal.block(tile)
+        p = self.overlap.gathered(boxes, block, read)
+        if before:
+            p.add_(as_tensor(read(before, block), p.dtype), alpha=self.beta)
+        seen = None
+        if self.lost:
+            seen = as_seen(as_tensor(read("data", normal.rows(block)), p.dtype))[1]
+        core = within(tile.core, block)
+        q, p = normal(p, seen)[core], p[core]
+        mine = as_tensor(read(r, tile.core), p.dtype)
+        numbers = {"pq": dot(p, q), "pr": dot(p, mine)}
+        return {f"p/{self.number}": p.numpy(), f"q/{self.number}": q.numpy()}, numbers
+
+    def bytes_for(self, tile: Tile) -> int:
+        """Whatever the tile, for its grid is that of the largest."""
+        return 4 * Gradient.IMAGES * math.prod(self.normal.value.sizes)
+
+
+class Step:
+    """x + αp and r − αq on the cores, in double precision but as they are stored.
+
+    Parameters
+    ----------
+    reads : the names of x − c, p, r and q
+    alpha : α
+    number : of the pass; what is written is named after it
+    """
+
+    def __init__(self, reads: tuple[str, str, str, str], alpha: float, number: int) -> None:
+        self.reads, self.alpha, self.number = reads, alpha, number
+
+    def __call__(self, tile: Tile, read: Read) -> tuple[dict[str, Array], Numbers]:
+        """x and r of one core; sums over it of r², x − c and (x − c)²."""
+        x, p, r, q = (as_tensor(read(name, tile.core), torch.float64) for name in self.reads)
+        x.add_(p, alpha=self.alpha)
+        r.sub_(q, alpha=self.alpha)
+        found = {f"x/{self.number}": x.float().numpy(), f"r/{self.number}": r.float().numpy()}
+        return found, _sums(r, x)
+
+    def bytes_for(self, tile: Tile) -> int:
+        """Four arrays in both precisions, and squares."""
+        return 64 * math.prod(shape_of(tile.core))
+
+
+class Finish:
+    """x from x − c, as it is stored, and what storing it has cost.
+
+    Parameters
+    ----------
+    away : the name of x − c
+    level : c
+    name : of what is written
+    """
+
+    def __init__(self, away: str, level: float, name: str) -> None:
+        self.away, self.level, self.name = away, level, name
+
+    def __call__(self, tile: Tile, read: Read) -> tuple[dict[str, Array], Numbers]:
+        """One core; the sum of the squares of its rounding errors."""
+        x = as_tensor(read(self.away, tile.core), torch.float64).add_(self.level)
+        stored = x.float()
+        return {self.name: stored.numpy()}, {"rounding": float((stored - x).square().sum())}
+
+    def bytes_for(self, tile: Tile) -> int:
+        """In both precisions, with the difference."""
+        return 40 * math.prod(shape_of(tile.core))
+
+
+def dot(a: Tensor, b: Tensor) -> float:
+    """A product of two parts of arrays, summed in double precision."""
+    return float(torch.dot(a.double().flatten(), b.double().flatten()))
+
+
+def _sums(g: Tensor, x: Tensor) -> Numbers:
+    return {"gg": dot(g, g), "sum": float(x.sum()), "square": dot(x, x)}

@@ -1,0 +1,272 @@
+"""The driver: conjugate gradients over a whole volume, tile by tile, until an error is proven.
+
+Preconditioned by M (schwarz.py), with the update of Polak and Ribière, since tiles are solved to a
+tolerance and so M is not quite the same at every pass:
+
+    z = M r,   β = ⟨z, r − r₋⟩/⟨z₋, r₋⟩,   p = z + βp₋,   q = N p,   α = ⟨r, p⟩/⟨p, q⟩,
+    x ← x + αp,   r ← r − αq.
+
+A pass has three stages: answers of tiles with their halos; p and q on the cores; x and r on the
+cores.  From one stage to the next go arrays and a few sums.  When ‖r‖/μ promises the tolerance, the
+gradient is computed anew, in double precision, from the data and x as it is stored; that one is the
+proof, and where it falls short the passes begin again from it.  Errors are stated relative to
+the standard deviation of x.
+
+Arrays hold x − c in single precision, c the level of the data: what is rounded off a large
+background would be multiplied by N and divided by μ, 3e-6 of the contrast becoming 1e-3.  Rounding
+x itself at the end is in the proven error without a factor.
+
+With data missing no μ is known but λε, mostly a hundred times too small.  Then passes stop at what
+the tolerance would take of whole data, and the error that is proven is stated beside it.
+
+Cost of a pass in pairs of FFTs: one of a tile with its halo (see local_inverse.py for tiles at the
+border of the scene), and two of a core with k − 1 samples around it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from .bound import Bound
+from .errors import VolumeError
+from .grid_factor import grid_factor
+from .overlap import Overlap
+from .problem import Problem
+from .residual import Direction, Finish, Gradient, Join, Level, Step, TileNormal
+from .schwarz import Guess, Solve, Solves, grid_sizes, guess_sizes, local_solves, solve_bytes
+from .stages import Answer, Constant, Numbers, Runner
+from .tiles import Tile, Tiling, shape_of
+
+_INNER = 0.1  # of a tile at the border in a pass; 0.01 saves no pass
+_OF_GUESS = 1e-2  # 0.001 saves none either, 0.1 costs one at low noise
+_MOST = 60  # passes
+_AGAIN = 3  # proofs that fell short
+
+
+class Promise(NamedTuple):
+    """Where the passes are: names of arrays, and what they are worth.
+
+    Attributes
+    ----------
+    x, r : the names of arrays
+    error : ‖r‖/μ relative to the standard deviation of x
+    """
+
+    x: str
+    r: str
+    error: float
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """Restore a volume by the quadratic prior of problem.py: a `Method` for any runner.
+
+    Attributes
+    ----------
+    problem : what is minimised
+    bound : μ
+    tol : the error, relative to the standard deviation of x, that is to be proven
+    psfs : the halo, in extents of the psf
+
+    Examples
+    --------
+    >>> from unconv.volumes.bound import lower_bound
+    >>> from unconv.volumes.stages import MemoryRunner
+    >>> problem = Problem(torch.ones(3, 3, dtype=torch.float64) / 9, (30, 26), 0.01, (1.0, 1.0))
+    >>> method = Quadratic(problem, lower_bound(problem))
+    >>> runner = MemoryRunner(np.random.default_rng(0).standard_normal((30, 26)).astype("float32"))
+    >>> answer = method(runner, Tiling(problem.scene, (16, 16), method.halo))
+    >>> runner.arrays[answer.name].shape, answer.report["proven error"] < 1e-3
+    ((32, 28), True)
+    """
+
+    problem: Problem
+    bound: Bound
+    tol: float = 1e-3
+    psfs: float = 2.0
+
+    arrays = 15
+    """At the peak: x, p, r of two passes, q, and answers of tiles of at least two halos, which
+    overlap: up to 8 arrays of the scene's size; see `arrays_for`."""
+
+    @property
+    def margins(self) -> tuple[tuple[int, int], ...]:
+        """Samples of the scene around the data."""
+        return self.problem.margins
+
+    @property
+    def halo(self) -> tuple[int, ...]:
+        """Some extents of the psf; what has none still has differences."""
+        return tuple(max(4, math.ceil(self.psfs * k)) for k in self.problem.psf.shape)
+
+    def arrays_for(self, core: Sequence[int]) -> float:
+        """`arrays` for cores of one shape."""
+        axes = zip(self.problem.scene, core, self.halo, strict=True)
+        return 7 + math.prod(min(n, c + 2 * h) / min(n, c) for n, c, h in axes)
+
+    def bytes_for(self, tile: Tile) -> int:
+        """What the largest work takes on a tile, with the factor that it needs."""
+        core = shape_of(tile.core)
+        sizes = (
+            grid_sizes(self.problem, core, self.halo),
+            guess_sizes(self.problem, core, self.halo),
+        )
+        block = TileNormal.grid(self.problem, core)
+        solve = max(solve_bytes(self.problem, s) for s in sizes)
+        return max(solve, 8 * Gradient.IMAGES * math.prod(block))
+
+    def __call__(self, runner: Runner, tiling: Tiling) -> Answer:
+        """Pass over a volume until its error is proven, or nothing is gained any more.
+
+        Raises
+        ------
+        VolumeError : no sample of the data is finite, or the psf does not fit a tile
+        """
+        assert tiling.scene == self.problem.scene, f"{tiling.scene} for {self.problem.scene}"
+        for size, k in zip(
+            guess_sizes(self.problem, tiling.core, tiling.halo), self.problem.psf.shape, strict=True
+        ):
+            if size < k:
+                raise VolumeError(
+                    f"tiles of {tiling.core} with a halo of {tiling.halo} are smaller than the "
+                    f"psf, {tuple(self.problem.psf.shape)}; with a halo of {self.halo} any will do."
+                )
+        return _Run(self, runner, tiling).answer()
+
+
+class _Run:
+    """One volume: the stages, in order."""
+
+    def __init__(self, method: Quadratic, runner: Runner, tiling: Tiling) -> None:
+        self.method, self.problem = method, method.problem
+        self.runner, self.tiling = runner, tiling
+        self.overlap = Overlap(tiling)
+        self.normal = Constant(TileNormal(self.problem, tiling.core, torch.float32))
+        self.exact = Constant(TileNormal(self.problem, tiling.core, torch.float64))
+        self.level, self.lost = self._level()
+        self.mu = method.bound.mu
+        self.number = 0
+        self.pairs: list[float] = []
+
+    def answer(self) -> Answer:
+        at = self._proven(self._guess(), "r/0")
+        history, tries = [at.error], 0
+        if at.error > self.method.tol:
+            self.solves = Constant(local_solves(self.problem, self.overlap))
+        while at.error > self.method.tol and self.number < _MOST and tries < _AGAIN:
+            before = at.error
+            promised = self._passes(at, history)
+            at = self._proven(promised.x, f"g/{self.number}")
+            self.runner.drop(promised.r)
+            tries += at.error > before / 2
+            history[-1] = at.error
+        finish = Finish(at.x, self.level, "restored")
+        found = self.runner.run("finish", finish, self.tiling, {"restored": np.float32})
+        self.runner.drop(at.r, at.x)
+        rounding = math.sqrt(_total(found, "rounding") / math.prod(self.tiling.scene))
+        return Answer("restored", self._report(at, history, rounding))
+
+    def _level(self) -> tuple[float, int]:
+        """c, such that A c is the mean of the data, and how many of these are not finite."""
+        shape = self.problem.data_shape
+        core = [min(n, c) for n, c in zip(shape, self.tiling.core, strict=True)]
+        found = self.runner.run("level", Level(), Tiling(shape, core, [0] * len(core)), {})
+        count, gain = _total(found, "count"), float(self.problem.psf.sum())
+        if count == 0:
+            raise VolumeError("no sample of the data is finite; give data that hold numbers.")
+        level = _total(found, "sum") / count / gain if gain else 0.0
+        return level, int(_total(found, "lost"))
+
+    def _guess(self) -> str:
+        sizes = guess_sizes(self.problem, self.tiling.core, self.tiling.halo)
+        solves = Solves(self.overlap, grid_factor(self.problem, sizes, range(len(sizes))))
+        normal = TileNormal(self.problem, sizes, torch.float32)
+        guess = Guess(Constant(solves), Constant(normal), self.level, "e/0", _OF_GUESS)
+        found = self.runner.run("guess", guess, self.overlap.boxes, {"e/0": np.float32})
+        self.pairs.append(_total(found, "pairs") / len(found))
+        join = Join(self.overlap, "e/0", "x/0")
+        self.runner.run("join", join, self.tiling, {"x/0": np.float32})
+        self.runner.drop("e/0")
+        return "x/0"
+
+    def _proven(self, x: str, name: str) -> Promise:
+        """The gradient from the data and what is stored: a proof."""
+        work = Gradient(self.exact, self.level, x, name)
+        found = self.runner.run(f"prove {name}", work, self.tiling, {name: np.float32})
+        return Promise(x, name, self._error(found))
+
+    def _error(self, found: list[Numbers]) -> float:
+        size = math.prod(self.tiling.scene)
+        mean = _total(found, "sum") / size
+        self.spread = math.sqrt(max(0.0, _total(found, "square") / size - mean**2))
+        return self._relative(math.sqrt(_total(found, "gg") / size) / self.mu)
+
+    def _relative(self, error: float) -> float:
+        """An error in standard deviations of the latest x."""
+        return error / self.spread if self.spread else math.inf if error else 0.0
+
+    def _passes(self, at: Promise, history: list[float]) -> Promise:
+        """Conjugate gradients from an x and its gradient until they promise the tolerance."""
+        before = p = ""
+        last, least = 1.0, at.error
+        while self.number < _MOST:
+            self.number += 1
+            i = self.number
+            e, q, x, r = f"e/{i}", f"q/{i}", f"x/{i}", f"r/{i}"
+            solve = Solve(self.solves, at.r, before, e, _INNER)
+            found = self.runner.run(f"solve {i}", solve, self.overlap.boxes, {e: np.float32})
+            self.pairs.append(_total(found, "pairs") / len(found))
+            er = _total(found, "er")
+            beta = (er - _total(found, "before")) / last if before else 0.0
+            last = er
+            step = Direction(self.normal, self.overlap, (e, p, at.r), beta, i, bool(self.lost))
+            writes = {f"p/{i}": np.float32, q: np.float32}
+            found = self.runner.run(f"direction {i}", step, self.tiling, writes)
+            self._drop(e, p, before)
+            curved = _total(found, "pq")
+            alpha = _total(found, "pr") / curved if curved > 0 else 0.0
+            reads = at.x, f"p/{i}", at.r, q
+            found = self.runner.run(
+                f"step {i}", Step(reads, alpha, i), self.tiling,
+                {x: np.float32, r: np.float32},
+            )  # fmt: skip
+            self._drop(at.x, q)
+            before, p, at = at.r, f"p/{i}", Promise(x, r, self._error(found))
+            history.append(at.error)
+            least = min(least, at.error)
+            if at.error <= self.method.tol or not alpha or at.error > 1e3 * least:
+                break
+        self._drop(before, p)
+        return at
+
+    def _drop(self, *names: str) -> None:
+        self.runner.drop(*(name for name in names if name))
+
+    def _report(self, at: Promise, history: list[float], rounding: float) -> dict[str, Any]:
+        method, mu, source = self.method, self.mu, self.method.bound.source
+        if self.lost:
+            mu = self.problem.smallest
+            source = "strength times ridge, since some samples are not observed"
+        proven = at.error * (self.mu / mu) + self._relative(rounding)
+        return {
+            "proven error": proven,
+            "asked for": method.tol,
+            "met": proven <= method.tol,
+            "passes": self.number,
+            "errors by pass": history,
+            "smallest eigenvalue": mu,
+            "from": source,
+            "level": self.level,
+            "not observed": self.lost,
+            "FFT pairs of a tile": self.pairs,
+        }
+
+
+def _total(found: list[Numbers], key: str) -> float:
+    return math.fsum(numbers[key] for numbers in found)

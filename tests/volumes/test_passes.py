@@ -71,6 +71,25 @@ def test_tiled_is_untiled_within_what_is_proven(kind, k, n, core, weights, most,
     assert {*runner.arrays} == {"data", answer.name}  # nothing is left behind
 
 
+def test_the_engine_gives_the_same_bits(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    from tests.volumes.runs import run  # needs the optional packages
+
+    problem = Problem(psf("measured", (3, 4, 3)), (20, 22, 18), 0.01, (0.3, 1.0, 1.0))
+    method = Quadratic(problem, lower_bound(problem))
+    y = data_of(problem).numpy()
+    done = run(y, tmp_path / "out.zarr", method_of=lambda batch, facts: method, room=5e6)
+    runner = MemoryRunner(y)
+    answer = method(runner, Tiling(problem.scene, done.need.core, method.halo))
+    frame = tuple(
+        slice(before, before + n)
+        for (before, _), n in zip(method.margins, problem.data_shape, strict=True)
+    )
+    found = zarr.open(tmp_path / "out.zarr", mode="r")["0"][:]
+    assert len(answer.report["errors by pass"]) > 1
+    assert (found == runner.arrays[answer.name][frame]).all()
+
+
 def test_a_large_background_costs_nothing():
     problem = Problem(psf("disk", (5, 5)), (40, 40), 2.5e-3, (1.0, 1.0))
     y = data_of(problem)
@@ -127,7 +146,7 @@ def test_the_preconditioner_is_symmetric_and_positive():
     eye = torch.eye(11 * 7).view(-1, *problem.scene)
     M = torch.zeros(11 * 7, *problem.scene, dtype=torch.float64)
     for tile in overlap.tiling.tiles:
-        window = torch.from_numpy(overlap.window(tile)).float()
+        window = overlap.window(tile)
         inverse, first = solves.of(tile)
         for column, e in zip(M, eye, strict=True):
             answer = inverse(e[tile.outer] * window, first, tol=1e-5)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..numerics.memory import return_freed_memory
 from .problem import Problem, frequencies, symbol, transfer
 
 _SLICE_BYTES = 2**22  # of blocks that are made and inverted at a time
@@ -71,14 +72,17 @@ def grid_factor(
     K = transfer(problem, sizes)
     N = symbol(problem, K, sizes)
     cuts = {a: _cut(problem, sizes, a, dtype.to_complex()) for a in axes}
-    return GridFactor(tuple(sizes), K.to(dtype.to_complex()), N.reciprocal_().to(dtype), cuts)
+    found = GridFactor(tuple(sizes), K.to(dtype.to_complex()), N.reciprocal_().to(dtype), cuts)
+    del K, N
+    return_freed_memory(16 * math.prod(sizes))
+    return found
 
 
 def factor_bytes(problem: Problem, sizes: Sequence[int], axes: Sequence[int]) -> tuple[int, int]:
     """(kept, at the peak of the set-up) of a factor in single precision, before it is made."""
     half = math.prod(sizes[:-1]) * (sizes[-1] // 2 + 1)
     blocks = [_lines(sizes, a) * problem.psf.shape[a] ** 2 for a in axes]
-    return 12 * half + 8 * sum(blocks), 60 * half + 12 * half + 8 * sum(blocks)
+    return 12 * half + 8 * sum(blocks), 160 * half + 8 * sum(blocks)
 
 
 def _lines(sizes: Sequence[int], axis: int) -> int:

@@ -40,7 +40,7 @@ class Overlap:
     Examples
     --------
     >>> overlap = Overlap(Tiling((10,), (4,), (1,)))
-    >>> sum(float((overlap.window(tile) ** 2).sum()) for tile in overlap.tiling.tiles)
+    >>> round(sum(float(overlap.window(tile).square().sum()) for tile in overlap.tiling.tiles), 5)
     10.0
     >>> overlap.boxes.scene
     (18,)
@@ -70,12 +70,12 @@ class Overlap:
         scene = [count * size for count, size in zip(counts, self.box, strict=True)]
         return Tiling(scene, self.box, [0] * len(scene))
 
-    def window(self, tile: Tile) -> Array:
-        """W_i on `tile.outer`, float64."""
-        found = np.ones(())
+    def window(self, tile: Tile) -> Tensor:
+        """W_i on `tile.outer`, float32."""
+        found = torch.ones(())
         for axis, core in enumerate(tile.core):
             line = self._line(axis, core.start // self.tiling.core[axis])
-            found = found[..., None] * line
+            found = found[..., None] * torch.from_numpy(line.astype(np.float32))
         return found
 
     def boxed(self, answer: Tensor) -> Array:

@@ -289,8 +289,9 @@ class Finish:
 
 
 def dot(a: Tensor, b: Tensor) -> float:
-    """A product of two parts of arrays, summed in double precision."""
-    return float(torch.dot(a.double().flatten(), b.double().flatten()))
+    """A product of two parts of arrays, summed in double precision a slice at a time."""
+    parts = zip(a.unbind(0), b.unbind(0), strict=True)
+    return math.fsum(float((u.double() * v.double()).sum()) for u, v in parts)
 
 
 def _sums(g: Tensor, x: Tensor) -> Numbers:

@@ -34,7 +34,9 @@ from .residual import as_seen, as_tensor, dot, within
 from .stages import Array, Constant, Numbers, Read
 from .tiles import Region, Tile
 
-_GRIDS = 8  # images of the grid that a solve holds, read and written ones included
+_GRIDS = (
+    15  # images of the grid at the peak of a solve, all that is read and written included; measured
+)
 _SLABS = 14  # vectors of rows across the cuts, and their spectra
 
 
@@ -67,8 +69,9 @@ class Solves:
         return self.cut_open(tuple(axes)), tuple(first)
 
     def cut_open(self, axes: tuple[int, ...]) -> LocalInverse:
-        """T⁻¹ with some axes cut open; the memory of a solve is kept for the next one."""
+        """T⁻¹ with some axes cut open; the memory of a solve is kept for the next one like it."""
         if axes not in self._made:
+            self._made.clear()  # that of another choice: two of them would take twice as much
             self._made[axes] = LocalInverse(self.factor, axes)
         return self._made[axes]
 
@@ -119,7 +122,7 @@ class Solve:
         solves: Solves = self.solves.value
         mine = solves.overlap.tiling.tiles[tile.index]
         r = as_tensor(read(self.r, mine.outer), torch.float32)
-        window = as_tensor(solves.overlap.window(mine), torch.float32)
+        window = solves.overlap.window(mine)
         inverse, first = solves.of(mine)
         before = inverse.pairs
         e = inverse(r * window, first, tol=self.tol).mul_(window)
@@ -161,7 +164,7 @@ class Guess:
         inverse = self.solves.value.cut_open(tuple(range(b.ndim)))
         before = inverse.pairs
         x = inverse(b, [0] * b.ndim, tol=self.tol)[within(mine.outer, domain)]
-        x = x * as_tensor(overlap.window(mine), torch.float32).square_()
+        x = x * overlap.window(mine).square_()
         return {self.name: overlap.boxed(x)}, {"pairs": inverse.pairs - before + 1}
 
     def _domain(self, tile: Tile, scene: Sequence[int]) -> Region:

@@ -34,6 +34,7 @@ BENCHES = (
     "psf_estimate",
     "psf_blind",
     "restoration",
+    "volume_passes",
 )
 
 

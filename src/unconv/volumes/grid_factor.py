@@ -47,7 +47,7 @@ class Cut:
     ----------
     axis : which
     outputs : k − 1, of A; they begin at the last `outputs` samples of the grid
-    blocks : (F, k, k) complex, the inverted blocks of S; the last row is that of the difference
+    blocks : (k, k, F) complex, the inverted blocks of S; the last row is that of the difference
     gain : √(λ w), of a difference
     """
 
@@ -98,7 +98,7 @@ def _cut(problem: Problem, sizes: Sequence[int], axis: int, dtype: torch.dtype) 
     gain = math.sqrt(problem.strength * problem.weights[axis])
     D = gain * (1 - torch.polar(torch.ones(P, dtype=N.dtype), -frequencies(P, half=False)))
     rows = torch.arange(P - k + 1, P)
-    blocks = torch.empty(K.shape[1], k, k, dtype=dtype)
+    blocks = torch.empty(k, k, K.shape[1], dtype=dtype)
     step = max(1, _SLICE_BYTES // (16 * max(k, 2) ** 2))
     for start in range(0, K.shape[1], step):
         part = slice(start, start + step)
@@ -111,7 +111,7 @@ def _cut(problem: Problem, sizes: Sequence[int], axis: int, dtype: torch.dtype) 
         S[:, -1, :-1] = -mixed[rows].mT.conj()
         S[:, -1, -1] = -alone
         S.diagonal(dim1=1, dim2=2).add_(1)
-        blocks[part] = torch.cholesky_inverse(torch.linalg.cholesky(S))
+        blocks[:, :, part] = torch.cholesky_inverse(torch.linalg.cholesky(S)).permute(1, 2, 0)
     return Cut(axis, k - 1, blocks, gain)
 
 

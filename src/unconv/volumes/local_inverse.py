@@ -65,7 +65,10 @@ class LocalInverse:
         kind = factor.inverse.dtype
         self._half = torch.empty(*self.sizes[:-1], self.sizes[-1] // 2 + 1, dtype=kind.to_complex())
         self._rows = torch.zeros(self.sizes if self.cuts else (0,), dtype=kind)  # 0 off the cuts
-        self._length = sum(self._slab(cut).numel() + self._plane(cut).numel() for cut in self.cuts)
+        self._counts = [
+            n for c in self.cuts for n in (self._slab(c).numel(), self._plane(c).numel())
+        ]
+        self._steps = [self._difference(cut) for cut in self.cuts]
         self.pairs = 0.0  # of FFTs of the grid, of all solves
 
     def __call__(
@@ -125,8 +128,7 @@ class LocalInverse:
 
     def _split(self, u: Tensor) -> list[tuple[Tensor, Tensor]]:
         """For each cut its outputs and its differences."""
-        counts = [n for c in self.cuts for n in (self._slab(c).numel(), self._plane(c).numel())]
-        parts = iter(u.split(counts))
+        parts = iter(u.split(self._counts))
         return [
             (next(parts).view(self._slab(c).shape), next(parts).view(self._plane(c).shape))
             for c in self.cuts
@@ -155,18 +157,18 @@ class LocalInverse:
         found.mul_(self.factor.transfer.conj())
         self.pairs += 0.5
         last = len(self.sizes) - 1
-        for cut, (_, plane) in zip(self.cuts, self._split(u), strict=True):
+        for cut, step, (_, plane) in zip(self.cuts, self._steps, self._split(u), strict=True):
             whole = torch.fft.fftn if cut.axis == last else torch.fft.rfftn
             spectrum = whole(plane).unsqueeze(cut.axis)
-            found.addcmul_(spectrum, self._difference(cut).conj())
+            found.addcmul_(spectrum, step.conj())
         return found
 
     def _across(self, spectrum: Tensor) -> Tensor:
         """V of the image with a spectrum, which may be the room for spectra and is then lost."""
-        u = self.factor.inverse.new_empty(self._length)
+        u = self.factor.inverse.new_empty(sum(self._counts))
         last = len(self.sizes) - 1
-        for cut, (_, plane) in zip(self.cuts, self._split(u), strict=True):
-            weights = self._difference(cut).flatten() / self.sizes[cut.axis]
+        for cut, step, (_, plane) in zip(self.cuts, self._steps, self._split(u), strict=True):
+            weights = step.flatten() / self.sizes[cut.axis]
             if cut.axis == last:  # half of the frequencies stand for all
                 twice = torch.full_like(weights, 2)
                 twice[0] = 1
@@ -209,5 +211,8 @@ class LocalInverse:
         rows = torch.cat([slab.movedim(cut.axis, 0), plane[None]])
         axes = [*range(1, rows.ndim)]
         Y = torch.fft.rfftn(rows, dim=axes)
-        Z = (cut.blocks @ Y.flatten(1).mT[:, :, None])[:, :, 0].mT.reshape(Y.shape)
-        return torch.fft.irfftn(Z, s=plane.shape, dim=axes)
+        columns = zip(cut.blocks.unbind(1), Y.flatten(1), strict=True)  # a third of the time of bmm
+        Z = torch.zeros_like(Y).flatten(1)
+        for column, y in columns:
+            Z.addcmul_(column, y)
+        return torch.fft.irfftn(Z.view(Y.shape), s=plane.shape, dim=axes)

@@ -22,7 +22,7 @@ of which the outputs' part is Toeplitz in the lags of one inverse transform.  Th
 axes, inverted, are the preconditioner (rows in a corner, which two cuts share, are corrected by
 both).  With a single cut axis they are S⁻¹.
 
-Cost, in pairs of FFTs of the grid: one without a cut, two with one cut, three and as many as there
+Cost, in pairs of FFTs of the grid: one without a cut, two with one cut, two and as many as there
 are steps otherwise.  All is computed in the working precision; the blocks in double precision.
 Source: Woodbury's identity; Toselli & Widlund, "Domain Decomposition Methods", Springer 2005, §2.
 """

@@ -90,7 +90,7 @@ def test_refused(tmp_path: Path) -> None:
         fits.HDUList([*images]).writeto(path, overwrite=True)
 
     write(fits.PrimaryHDU(np.zeros((7, 4, 5))))
-    refused(path, "stack of 7 planes", "restore one plane at a time")
+    refused(path, "stack of 7 planes", "unconv volume", "one plane at a time")
     write(fits.PrimaryHDU())
     refused(path, "without an image")
     write(fits.PrimaryHDU(np.zeros(9)))

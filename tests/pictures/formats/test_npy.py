@@ -64,6 +64,12 @@ def test_npy_shapes(tmp_path: Path, shape: tuple[int, ...]) -> None:
     refused(tmp_path / "a.npy", str(shape))
 
 
+@pytest.mark.parametrize("shape", [(5, 8, 20), (1, 5, 8, 20)])
+def test_npy_stack(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    np.save(tmp_path / "a.npy", np.zeros(shape))
+    refused(tmp_path / "a.npy", "stack of 5 planes", "unconv volume")
+
+
 @pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0, 0, 3)])
 def test_npy_empty(tmp_path: Path, shape: tuple[int, ...]) -> None:
     np.save(tmp_path / "a.npy", np.zeros(shape))

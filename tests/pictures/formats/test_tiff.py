@@ -116,7 +116,7 @@ def test_tiff_ring_of_pages_ends(tmp_path: Path) -> None:
 @pytest.mark.parametrize("imagej", [False, True])
 def test_tiff_stack(tmp_path: Path, imagej: bool) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((6, 8, 9), np.uint8), imagej=imagej)
-    refused(tmp_path / "a.tif", "stack", "6 pages", "restore one plane at a time")
+    refused(tmp_path / "a.tif", "stack of 6 pages", "unconv volume", "one plane at a time")
 
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])

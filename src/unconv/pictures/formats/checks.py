@@ -49,6 +49,14 @@ def require_size(file: BinaryIO, width: int, height: int, max_pixels: int) -> No
         )
 
 
+def stack_error(file: BinaryIO, planes: str) -> PictureError:
+    """What is said of a volume or a series, where one picture is read."""
+    return PictureError(
+        f"{file.name} is a stack of {planes}, expected one picture; restore a volume with unconv "
+        "volume, or one plane at a time, each saved to its own file"
+    )
+
+
 def read_bytes(file: BinaryIO, most: int) -> bytes:
     """All that is left of a file, unless the file is larger than its pixels can explain."""
     size = os.fstat(file.fileno()).st_size

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .checks import need, require_size
+from .checks import need, require_size, stack_error
 from .picture import Array, PictureError
 
 _OURS = ("SIMPLE", "BITPIX", "EXTEND", "XTENSION", "PCOUNT", "GCOUNT", "BSCALE", "BZERO", "BLANK",
@@ -57,10 +57,7 @@ def _only_image(file: BinaryIO, found: Any) -> Any:
         )
     if len(shape) > 3 or (len(shape) == 3 and shape[0] != 3):
         count = int(np.prod(shape[:-2]))
-        raise PictureError(
-            f"{file.name} is a stack of {count} planes, expected one or three colours; restore one "
-            "plane at a time, each saved to its own file"
-        )
+        raise stack_error(file, f"{count} planes")
     if len(images) > 1:
         names = ", ".join(hdu.name or "unnamed" for hdu in images)
         raise PictureError(

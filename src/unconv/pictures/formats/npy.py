@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from .checks import require_size
+from .checks import require_size, stack_error
 from .picture import DTYPES, Array, PictureError
 
 _LARGEST_HEADER = 10_000  # bytes, as NumPy has it; a picture's has a hundred
@@ -25,6 +26,9 @@ def read(file: BinaryIO, max_pixels: int) -> tuple[Array, dict[str, Any]]:
         raise PictureError(
             f"{file.name} holds {pixels.dtype}; convert it to one of {', '.join(DTYPES)}"
         )
+    planes = math.prod(shape[:-2])
+    if len(shape) in (3, 4) and planes > 4 and shape[-1] > 16:  # fewer may well be channels
+        raise stack_error(file, f"{planes} planes")
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3, 4)):
         raise PictureError(
             f"{file.name} has shape {shape}, expected (H, W) or (H, W, 1 | 3 | 4); move the axes"

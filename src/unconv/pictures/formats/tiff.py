@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from . import jpeg
-from .checks import need, require_size
+from .checks import need, require_size, stack_error
 from .metadata import EXIF_PREFIX
 from .picture import DTYPES, Array, PictureError
 
@@ -72,10 +72,7 @@ def _only_page(file: BinaryIO, tif: Any) -> Any:
     images = (tif.imagej_metadata or {}).get("images", 1)  # ImageJ counts them only in its text
     count = max(len(pages), pages[0].imagedepth, images)
     if count > 1:
-        raise PictureError(
-            f"{file.name} is a stack, a TIFF of {'at least ' if count == many else ''}{count} "
-            "pages, expected one; restore one plane at a time, each saved to its own file"
-        )
+        raise stack_error(file, f"{'at least ' if count == many else ''}{count} pages")
     return pages[0]
 
 

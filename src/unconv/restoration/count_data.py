@@ -14,7 +14,9 @@ the reduction of boundary effects in the Richardson–Lucy approach", A&A 437 (2
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -22,12 +24,25 @@ from torch import Tensor
 from ..doors import ConvOperator
 from ..varying.blur import VaryingBlur
 
-_LEAST_REACH = 1e-2
+LEAST_REACH = 1e-2
 """Share of the largest weight of its channel under which a pixel is outside of reach: dividing by
 less would raise noise a hundredfold (Bertero & Boccacci's threshold)."""
 
 _LEAST_EXPLAINED = 1e-5
 """Share of the largest row sum of its channel under which an output sees nothing within reach."""
+
+
+class Maps(Protocol):
+    """A and Aᴴ, all that steps need of an operator."""
+
+    def __call__(self, x: Tensor, /) -> Tensor:
+        """A x."""
+        ...
+
+    @property
+    def H(self) -> Callable[[Tensor], Tensor]:
+        """Aᴴ."""
+        ...
 
 
 class CountData:
@@ -44,10 +59,11 @@ class CountData:
     """
 
     def __init__(self, A: ConvOperator | VaryingBlur, y: Tensor, background: Tensor) -> None:
-        self.A, self.background = A, background
+        self.A: Maps = A
+        self.background = background
         one = y.new_ones(A.batch_size or 1, *A.range_shape)
         weights = A.H(one)
-        self.reach = weights > _LEAST_REACH * _largest(weights)
+        self.reach = weights > LEAST_REACH * _largest(weights)
         light = A(self.reach.to(y.dtype))
         self.explained = light > _LEAST_EXPLAINED * _largest(light)
         weights = A.H(self.explained.to(y.dtype)).where(self.reach, 0).clamp(min=0)
@@ -57,6 +73,32 @@ class CountData:
         total = total_of(self.weights.expand(len(y), *A.domain_shape))
         level = (total_of(self.y) / total).nan_to_num(0, 0, 0)
         self.level = per_image(level, y)
+
+    @classmethod
+    def of_box(
+        cls,
+        A: Maps,
+        y: Tensor,
+        background: Tensor,
+        *,
+        weights: Tensor,
+        reach: Tensor,
+        explained: Tensor,
+        level: Tensor,
+    ) -> CountData:
+        """A box of a larger problem; attributes as in the class, with what lies around counted."""
+        box = cls.__new__(cls)
+        box.A, box.y, box.background = A, y.where(explained, 0), background
+        box.weights, box.reach, box.explained, box.level = weights, reach, explained, level
+        return box
+
+    def outputs(self, where: tuple[slice, ...]) -> CountData:
+        """Only some of the outputs, slices of their axes, for what is summed over them."""
+        box = (..., *where)
+        other = CountData.__new__(CountData)
+        vars(other).update(vars(self))
+        other.y, other.explained = self.y[box], self.explained[box]
+        return other
 
     def part(self, y: Tensor, share: float) -> CountData:
         """The problem of counts y of which every one was kept with this probability."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .count_data import per_image, total_of
 
-_LEAST_KEPT = 0.1
+LEAST_KEPT = 0.1
 
 
 class Extrapolation:
@@ -39,7 +39,7 @@ class Extrapolation:
             alpha = total_of(change * self.change) / total_of(self.change.square())
             alpha = alpha.nan_to_num(0, 0, 0).clamp(0, 1)  # 0/0 where nothing changes any more
             ahead = step + per_image(alpha, step) * (step - self.step)
-            ahead = ahead.maximum(_LEAST_KEPT * step)
+            ahead = ahead.maximum(LEAST_KEPT * step)
         self.step, self.change = step, change
         return ahead
 

@@ -26,6 +26,8 @@ tomography", IEEE Trans. Med. Imaging 14 (1995).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -37,19 +39,26 @@ where x is flat, and at 0.001 the best picture takes hundreds of them."""
 
 
 class TotalVariation:
-    """The term of strength λ for one data set; 0 leaves it out at no cost."""
+    """The term of strength λ for one data set; 0 leaves it out at no cost.
 
-    def __init__(self, data: CountData, strength: float) -> None:
+    spacing : of samples along each axis, which differences are divided by; 1 by default
+    """
+
+    def __init__(
+        self, data: CountData, strength: float, spacing: Sequence[float] | None = None
+    ) -> None:
         self.data, self.strength = data, strength
+        self.spacing = spacing or [1.0] * (data.y.ndim - 2)
         # of which the square is still a number above zero, where there is no light at all
         least = torch.finfo(data.y.dtype).tiny ** 0.5
         self.smoothing = (_SMOOTHED * data.level).clamp(min=least)
 
-    def value(self, x: Tensor) -> Tensor | float:
-        """λ Σ |∇x| of every image, (N,) in float64."""
+    def value(self, x: Tensor, where: tuple[slice, ...] = ()) -> Tensor | float:
+        """λ Σ |∇x| of every image, (N,) in float64; over a part of the pixels if one is told."""
         if not self.strength:
             return 0.0
-        return self.strength * total_of(self._length(x) - self.smoothing)
+        part = (..., *where)
+        return self.strength * total_of((self._length(x) - self.smoothing)[part])
 
     def step(self, x: Tensor, e: Tensor) -> Tensor:
         """The next x after this one, with e = x·Aᴴ(y/μ)."""
@@ -61,6 +70,7 @@ class TotalVariation:
         for axis in range(2, x.ndim):
             here, next_ = _sides(x, axis)
             edge = _sides(inverse_length, axis)[0].where(self._joined(axis), 0)
+            edge = edge / self.spacing[axis - 2] ** 2
             m = edge * (here + next_)
             for sum_, term in ((W, edge), (M, m)):
                 for side in _sides(sum_, axis):
@@ -72,7 +82,7 @@ class TotalVariation:
         """(|∇x|² + ε²)^½ by forward differences, (N, 1, *n)."""
         squares = self.smoothing.square().expand(len(x), 1, *x.shape[2:]).clone()
         for axis in range(2, x.ndim):
-            slope = x.diff(dim=axis).where(self._joined(axis), 0)
+            slope = x.diff(dim=axis).where(self._joined(axis), 0) / self.spacing[axis - 2]
             _sides(squares, axis)[0].add_(slope.square().sum(1, keepdim=True))
         return squares.sqrt_()
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -94,7 +94,7 @@ class CountData:
 
     def outputs(self, where: tuple[slice, ...]) -> CountData:
         """Only some of the outputs, slices of their axes, for what is summed over them."""
-        box = (..., *where)
+        box: tuple[Any, ...] = (..., *where)
         other = CountData.__new__(CountData)
         vars(other).update(vars(self))
         other.y, other.explained = self.y[box], self.explained[box]

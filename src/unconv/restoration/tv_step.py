@@ -27,6 +27,7 @@ tomography", IEEE Trans. Med. Imaging 14 (1995).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,7 +58,7 @@ class TotalVariation:
         """λ Σ |∇x| of every image, (N,) in float64; over a part of the pixels if one is told."""
         if not self.strength:
             return 0.0
-        part = (..., *where)
+        part: tuple[Any, ...] = (..., *where)
         return self.strength * total_of((self._length(x) - self.smoothing)[part])
 
     def step(self, x: Tensor, e: Tensor) -> Tensor:

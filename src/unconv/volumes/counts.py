@@ -190,14 +190,14 @@ class Step:
         p = torch.from_numpy(self.at.read(read, box))[None, None]
         mean = data.mean(p)
         owned = _owned(tile, box, counts.data_shape)
-        own, own_mean = data.outputs(owned), mean[(..., *owned)]
+        own, own_mean = data.outputs(owned), mean[0, 0][owned]
         divergence = float(own.divergence(own_mean))
         numbers = {
             "divergence": divergence,
             "objective": divergence + float(tv.value(p, inner)),
             "expected": float(own.expected_divergence(own_mean)),
             "light": float(own.y.sum(dtype=torch.float64)),
-            "mean": float(own_mean.where(own.explained, 0).sum(dtype=torch.float64)),
+            "mean": float(own_mean.where(own.explained[0, 0], 0).sum(dtype=torch.float64)),
         }
         step = tv.step(p, p * data.back(mean))[0, 0][inner].numpy()
         change = (step - p[0, 0][inner].numpy()).astype(np.float64)

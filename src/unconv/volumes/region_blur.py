@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,12 +51,16 @@ class RegionBlur:
 
     def __call__(self, x: Tensor) -> Tensor:
         """A x, (N, C, *T) -> (N, C, *(T − k + 1))."""
-        return self._through(x, self.transfer)[(..., *(slice(0, m) for m in self.rows))]
+        return self._cut(self._through(x, self.transfer), self.rows)
 
     def H(self, y: Tensor) -> Tensor:
         """Aᵀ y, (N, C, *(T − k + 1)) -> (N, C, *T)."""
-        back = self._through(y, self.transfer.conj())
-        return back[(..., *(slice(0, n) for n in self.shape))]
+        return self._cut(self._through(y, self.transfer.conj()), self.shape)
+
+    @staticmethod
+    def _cut(grid: Tensor, sizes: Sequence[int]) -> Tensor:
+        box: tuple[Any, ...] = (..., *(slice(0, n) for n in sizes))
+        return grid[box]
 
     def _through(self, x: Tensor, transfer: Tensor) -> Tensor:
         spectrum = torch.fft.rfftn(x, s=self.sizes, dim=self.axes)

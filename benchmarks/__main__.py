@@ -31,6 +31,7 @@ BENCHES = (
     "inverse_kernel",
     "psf_match",
     "poisson",
+    "volume_beside",
     "psf_estimate",
     "psf_blind",
     "restoration",

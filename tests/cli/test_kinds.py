@@ -247,7 +247,13 @@ def test_fits_of_many_planes(tmp_path: Path):
     astropy_fits = pytest.importorskip("astropy.io.fits")
     astropy_fits.PrimaryHDU(np.zeros((7, H, W))).writeto(tmp_path / "a.fits")
     arguments = tmp_path / "a.fits", "-o", tmp_path / "out.tif", "--psf", "disk:1"
-    fail(tmp_path, 3, "deblur", *arguments, says=("stack of 7 planes", "unconv volume", "one plane at a time"))
+    fail(
+        tmp_path,
+        3,
+        "deblur",
+        *arguments,
+        says=("stack of 7 planes", "unconv volume", "one plane at a time"),
+    )
 
 
 def test_counts_do_not_fit_png(tmp_path: Path):

@@ -125,18 +125,17 @@ def textbook(
 
 def wiener(y: Array, kernel: Array) -> Array:
     """The filter of conj ĥ/(|ĥ|² + c), around the torus, as in scikit-image."""
-    spectrum = np.fft.rfftn(np.roll(_padded(kernel, y.shape), _shift(kernel), range(3)))
-    data = np.fft.rfftn(y - np.float32(OFFSET))
-    found = np.fft.irfftn(data * spectrum.conj() / (abs(spectrum) ** 2 + RIDGE), s=y.shape)
-    return found.astype(np.float32)
+    sizes = [max(n, k) for n, k in zip(y.shape, kernel.shape, strict=True)]
+    light = _padded(y - np.float32(OFFSET), sizes)  # a last tile may be smaller than the psf
+    centre = [-(k // 2) for k in kernel.shape]
+    spectrum = np.fft.rfftn(np.roll(_padded(kernel, sizes), centre, range(3)))
+    gains = spectrum.conj() / (abs(spectrum) ** 2 + RIDGE)
+    found = np.fft.irfftn(np.fft.rfftn(light) * gains, s=sizes)
+    return found[tuple(slice(0, n) for n in y.shape)].astype(np.float32)
 
 
-def _padded(kernel: Array, shape: tuple[int, ...]) -> Array:
-    return np.pad(kernel, [(0, n - k) for n, k in zip(shape, kernel.shape, strict=True)])
-
-
-def _shift(kernel: Array) -> list[int]:
-    return [-(k // 2) for k in kernel.shape]
+def _padded(array: Array, sizes: Sequence[int]) -> Array:
+    return np.pad(array, [(0, n - k) for n, k in zip(sizes, array.shape, strict=True)])
 
 
 def overlapped(
@@ -239,14 +238,17 @@ def counts(scene: Scene, tv: str) -> tuple[list[str], bool]:
 
 
 def _lionfish(scene: Scene, y: Array, kernel: Array) -> str:
-    """RedLionfish at the best of some numbers of steps, on OpenCL where it runs."""
+    """RedLionfish at the best of some numbers of steps, by SciPy.
+
+    Its OpenCL kernels do not compile on a processor (pocl 3.0): it falls back on SciPy itself.
+    """
     package = _module("RedLionfishDeconv")
     if package is None:
         return "–"
     light = np.maximum(y - OFFSET, 0).astype(np.float32)
     found = {}
     for steps in (5, 10, 20, 40):
-        x = package.doRLDeconvolutionFromNpArrays(light, kernel, niter=steps, method="gpu")
+        x = package.doRLDeconvolutionFromNpArrays(light, kernel, niter=steps, method="cpu")
         found[steps] = scene.decibels(torch.from_numpy(np.asarray(x, np.float32)))
     steps = max(found, key=found.__getitem__)
     return f"{found[steps]:.2f} ({steps})"

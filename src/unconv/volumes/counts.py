@@ -24,6 +24,7 @@ done once, at the end, as every step from p restores the mass by itself.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -253,8 +254,6 @@ class RichardsonLucy:
     stop: str | None = "discrepancy"
     tol: float = 0.0
 
-    arrays = 5
-
     @property
     def margins(self) -> tuple[tuple[int, int], ...]:
         """What the scene has around the data."""
@@ -264,6 +263,10 @@ class RichardsonLucy:
     def halo(self) -> tuple[int, ...]:
         """What a step looks at around a core."""
         return self.counts.k
+
+    def arrays_for(self, core: Sequence[int]) -> float:
+        """Three steps and the one that is written, or the answer beside them."""
+        return 4.0
 
     def bytes_for(self, tile: Tile) -> int:
         """What a step takes on a tile."""

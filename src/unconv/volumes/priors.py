@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -285,8 +286,6 @@ class TiledRestoration:
     tol: float = 1e-2
     passes: int = 4
 
-    arrays = 2
-
     @property
     def margins(self) -> tuple[tuple[int, int], ...]:
         """What the scene has around the data."""
@@ -296,6 +295,10 @@ class TiledRestoration:
     def halo(self) -> tuple[int, ...]:
         """What a pass looks at around a core."""
         return tuple((HALO + 1) * k - 1 for k in self.problem.k)
+
+    def arrays_for(self, core: Sequence[int]) -> float:
+        """What a pass reads and what it writes."""
+        return 2.0
 
     def bytes_for(self, tile: Tile) -> int:
         """What a pass takes on a tile."""

@@ -249,7 +249,8 @@ def _lionfish(scene: Scene, y: Array, kernel: Array) -> str:
     found = {}
     for steps in (5, 10, 20, 40):
         x = package.doRLDeconvolutionFromNpArrays(light, kernel, niter=steps, method="cpu")
-        found[steps] = scene.decibels(torch.from_numpy(np.asarray(x, np.float32)))
+        x = np.asarray(x, np.float32)[tuple(slice(0, n) for n in y.shape)]  # even sizes come back
+        found[steps] = scene.decibels(torch.from_numpy(x))
     steps = max(found, key=found.__getitem__)
     return f"{found[steps]:.2f} ({steps})"
 

@@ -1,13 +1,14 @@
 """Tiles restored by themselves against the volume restored at once."""
 
 import math
+import pickle
 
 import numpy as np
 import pytest
 import torch
 
 import unconv
-from unconv.volumes.priors import TiledRestoration, TileProblem
+from unconv.volumes.priors import Pass, TiledRestoration, TileProblem
 from unconv.volumes.stages import Constant, MemoryRunner
 from unconv.volumes.tiles import Tiling
 
@@ -125,6 +126,19 @@ def test_one_tile_is_the_whole():
     whole = unconv.restore(A, y, strength=0.004, gap_tol=1e-3).solution[0, 0]
     assert apart(x, whole, psf) <= 1e-2
     assert report["passes"] == 1
+
+
+def test_what_travels_to_a_worker():
+    psf, _, y, _ = drawn(26)
+    problem = TileProblem(Constant(psf), tuple(y.shape[2:]), strength=0.004)
+    data = y[0, 0].float().numpy()
+    scene = tuple(n + k - 1 for n, k in zip(data.shape, psf.shape, strict=True))
+    tile = Tiling(scene, (20, 20), (0, 0)).tiles[3]
+    work = Pass(problem, None, "x/0")
+    there = pickle.loads(pickle.dumps(work))
+    assert there.bytes_for(tile) == work.bytes_for(tile) > 0
+    read = MemoryRunner(data)._read
+    np.testing.assert_array_equal(there(tile, read)[0]["x/0"], work(tile, read)[0]["x/0"])
 
 
 def test_nothing_seen():

@@ -39,8 +39,8 @@ from .region_blur import RegionBlur
 from .stages import Answer, Array, Constant, Numbers, Read, Runner
 from .tiles import Region, Tile, Tiling, shape_of
 
-_ARRAYS_OF_BOX = 14  # float32 arrays of a box that a step holds at its peak, spectra included
-_ARRAYS_OF_TV = 8  # further ones
+_ARRAYS_OF_BOX = 18  # float32 arrays of a box that a step holds at its peak, spectra included
+_ARRAYS_OF_TV = 10  # further ones
 
 
 @dataclass(frozen=True)

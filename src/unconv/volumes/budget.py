@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import StoppedError, VolumeError
+from .errors import StoppedError, TooLargeError
 from .output import Reduce
 from .sources.source import Source
 from .stages import Method
@@ -58,10 +58,12 @@ def fit_tiles(
 
     Raises
     ------
-    VolumeError : not even the smallest tiles fit
+    TooLargeError : not even the smallest tiles fit
     """
     scene = tuple(n + a + b for n, (a, b) in zip(shape, method.margins, strict=True))
-    cores = [tuple(_core(n, side) for n in scene) for side in range(LARGEST, SMALLEST - 1, -_SIDE_STEP)]
+    cores = [
+        tuple(_core(n, side) for n in scene) for side in range(LARGEST, SMALLEST - 1, -_SIDE_STEP)
+    ]
     fitting = [
         (core, taken)
         for core in dict.fromkeys(cores)
@@ -69,7 +71,7 @@ def fit_tiles(
     ]
     if not fitting:
         least = resident + tile_memory(method, scene, cores[-1], source)
-        raise VolumeError(
+        raise TooLargeError(
             f"memory={memory:,.0f} bytes for a worker are too few: the smallest tiles take "
             f"{least:,} bytes, {resident:,} of them for the library itself; allow that much, or "
             "use fewer workers."

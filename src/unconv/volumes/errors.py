@@ -10,6 +10,10 @@ class VolumeError(ValueError):
     """A volume could not be read, restored or written: expected, got, and the remedy."""
 
 
+class TooLargeError(VolumeError):
+    """More memory than was allowed."""
+
+
 class StoppedError(VolumeError):
     """A run cannot go on now: the disk is full, or its workers are gone.  It may go on later."""
 

@@ -79,8 +79,8 @@ class Arrays:
         self, name: str, shape: Sequence[int], core: Sequence[int], dtype: DTypeLike
     ) -> None:
         """Make an array whose shards are the cores of tiles; where it exists, leave it."""
-        if name not in self.levels and not (self.folder / name / "zarr.json").exists():
-            create_array(self.folder / name, shape, core, dtype)
+        if name not in self.levels and not (self._path(name) / "zarr.json").exists():
+            create_array(self._path(name), shape, core, dtype)
 
     def write(self, name: str, tile: Tile, part: Array) -> int:
         """Write the shard of a tile's core, and return its checksum."""
@@ -104,7 +104,7 @@ class Arrays:
     def remove(self, name: str) -> None:
         """Delete an array."""
         self._opened.pop(name, None)
-        shutil.rmtree(self.folder / name, ignore_errors=True)
+        shutil.rmtree(self._path(name), ignore_errors=True)
 
     def _array(self, name: str) -> Any:
         if name not in self._opened:
@@ -115,7 +115,9 @@ class Arrays:
         return self._opened[name]
 
     def _path(self, name: str) -> Path:
-        return self.levels[name].path if name in self.levels else self.folder / name
+        # no folder of an array holds another's: "x" and "x/1" are two
+        inside = name.replace("/", ".")
+        return self.levels[name].path if name in self.levels else self.folder / inside
 
     def _whole(self, name: str, region: Region) -> Region:
         """The region in the array that is stored, which may hold other batches too."""

@@ -35,6 +35,7 @@ PUBLIC = [
     "spectrum",
     "testing",
     "varying",
+    "volumes",
 ]
 
 NOT_NEEDED = [

@@ -78,6 +78,7 @@ __all__ = [
     "tikhonov",
     "tsvd",
     "varying",
+    "volumes",
     "wiener",
 ]
 
@@ -97,6 +98,7 @@ if TYPE_CHECKING:
         spectrum,
         testing,
         varying,
+        volumes,
     )
     from .restoration import Restoration, RichardsonLucyResult, restore, richardson_lucy
     from .varying import ConvolutionProduct, ProductConvolution

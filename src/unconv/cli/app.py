@@ -17,6 +17,7 @@ from . import (
 )
 from .common import EXIT_CODES
 from .psf import app as psf
+from .volume import command as volume
 
 app = typer.Typer(
     name="unconv",
@@ -33,6 +34,7 @@ app.command("demo", epilog=EXIT_CODES)(demo.demo)
 app.command("explore", epilog=EXIT_CODES)(explore.explore)
 app.command("inspect", epilog=EXIT_CODES)(inspect.inspect)
 app.command("inverse-kernel", epilog=EXIT_CODES)(inverse_kernel.inverse_kernel)
+app.command("volume", epilog=EXIT_CODES)(volume.volume)
 app.add_typer(psf.app, name="psf")
 
 

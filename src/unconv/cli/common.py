@@ -24,6 +24,7 @@ from rich.text import Text
 from ..inverse import AccuracyWarning
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT, MemoryLimitError
 from ..pictures.formats import PictureError
+from ..volumes.errors import TooLargeError, VolumeError
 
 EXIT_CODES = (
     "Exit codes: 0 done, 2 wrong option or input, 3 a file cannot be read or written, "
@@ -70,7 +71,7 @@ _READERS = (  # of files
 _Command = TypeVar("_Command", bound=Callable[..., None])
 
 
-def parse_memory(text: str) -> float:
+def parse_memory(text: str, option: str = "--memory-limit") -> float:
     """Bytes, from a number with its unit: B, kB, MB, GB, TB in thousands, KiB to TiB in 1024s.
 
     A number alone is refused: some would mean bytes by it and others gigabytes.
@@ -78,7 +79,7 @@ def parse_memory(text: str) -> float:
     found = re.fullmatch(r"([0-9]+\.?[0-9]*|\.[0-9]+)\s*([a-z]+)", text.strip().lower())
     if found is None or found[2] not in _BYTES:
         raise ValueError(
-            f"--memory-limit {text!r} must be a number with its unit, such as 6GB, 500MB or 6GiB."
+            f"{option} {text!r} must be a number with its unit, such as 6GB, 500MB or 6GiB."
         )
     return float(found[1]) * _BYTES[found[2]]
 
@@ -114,6 +115,8 @@ CODES: Mapping[type[BaseException], int] = {  # the first that an error is
     PictureError: BAD_FILE,
     OSError: BAD_FILE,
     MemoryLimitError: TOO_LARGE,
+    TooLargeError: TOO_LARGE,
+    VolumeError: BAD_FILE,
     ValueError: BAD_INPUT,
     TypeError: BAD_INPUT,
     NotImplementedError: BAD_INPUT,
@@ -136,7 +139,7 @@ def _version(path: Path) -> tuple[int, int, int] | None:
 def _sentence(error: BaseException, written: Sequence[str]) -> str:
     """What went wrong, and what had been written by then."""
     names = " and ".join(written)
-    if isinstance(error, KeyboardInterrupt | Terminated):
+    if isinstance(error, KeyboardInterrupt | Terminated) and not error.args:
         what = word_of(error)
         return f"{what} after writing {names}." if written else f"{what}; nothing was written."
     return f"{str(error).rstrip('.')}; {names} had been written before." if written else str(error)

@@ -70,12 +70,20 @@ def prepared_psf(
             )
         return shape, []
     values, notes = _plane(text, torch.from_numpy(read_kernel(text)))
+    psf, doubts = cleaned_psf(text, values, background, center=center)
+    return psf, notes + doubts
+
+
+def cleaned_psf(
+    text: str, values: Tensor, background: str = "off", *, center: bool = False
+) -> tuple[Tensor, list[str]]:
+    """A measured psf as the options want it, float64 with sum 1, and what is doubtful about it."""
     if background != "off":
         values = without_background(values, _level(background))
     if center:
         values = center_of_psf(values)
     psf = measured(values)
-    return psf, notes + [
+    return psf, [
         f"psf {text}: {doubt.finding}; {_REMEDIES.get(kind, doubt.remedy)}"
         for kind, doubt in check(psf).doubts.items()
     ]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -20,9 +19,7 @@ from ..pictures.light import srgb_from_linear
 from ..pictures.restoration import Restored
 from . import report_figures as figures
 from .common import shown
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from .page_parts import STYLE, data_uri, fact_rows, figure_section
 
 _LARGEST_SIDE = 1600  # pixels of an embedded picture; larger ones are shown smaller, and it says so
 _QUALITY = 92  # of JPEG
@@ -147,12 +144,8 @@ def _curve_of(choice: DampChoice) -> figures.Curve:
 def _text(page: Page) -> str:
     height, width = page.before.shape[1:]
     reduced = max(height, width) > _LARGEST_SIDE
-    rows = "".join(
-        f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
-        for name, text in page.facts.items()
-    )
     return _TEMPLATE.format(
-        style=_STYLE,
+        style=STYLE,
         script=_SCRIPT,
         title=html.escape(page.title),
         before=_picture(page.before),
@@ -161,7 +154,7 @@ def _text(page: Page) -> str:
         height=height,
         reduced=f" Shown at most {_LARGEST_SIDE} pixels wide." if reduced else "",
         advice=html.escape(page.advice),
-        rows=rows,
+        rows=fact_rows(page.facts),
         plan=html.escape(page.plan),
         figures="".join(_sections(page)),
     )
@@ -171,19 +164,21 @@ def _sections(page: Page) -> list[str]:
     """Each figure with its heading and its words."""
     sections = []
     if page.curve is not None:
-        sections.append(_figure(figures.of_curve(page.curve), "Choice of the damp", _chosen(page)))
+        sections.append(
+            figure_section(figures.of_curve(page.curve), "Choice of the damp", _chosen(page))
+        )
     if page.observed is not None:
         drawn = figures.of_unseen(page.after, page.observed)
-        sections.append(_figure(drawn, "What was not seen", _unseen_words(page)))
+        sections.append(figure_section(drawn, "What was not seen", _unseen_words(page)))
     if page.scene is not None:
         drawn = figures.of_scene(page.scene)
-        sections.append(_figure(drawn, "The completed picture", _completed_words(page)))
+        sections.append(figure_section(drawn, "The completed picture", _completed_words(page)))
     sections += _of_spectra(page.data, page.rounded)
     drawn = figures.of_residual(page.residual)
-    sections.append(_figure(drawn, "What is left: y − Ax", _size_words(page)))
+    sections.append(figure_section(drawn, "What is left: y − Ax", _size_words(page)))
     if page.whiteness is not None:
         drawn = figures.of_whiteness(page.whiteness)
-        sections.append(_figure(drawn, "Is it white?", _whiteness_words(page)))
+        sections.append(figure_section(drawn, "Is it white?", _whiteness_words(page)))
     return sections
 
 
@@ -199,7 +194,7 @@ def _of_spectra(data: DataReport | None, rounded: bool) -> list[str]:
             f"Means over rings of frequencies of the faded picture. Noise: {noise}. "
             "Where the fitted curve lies on the noise, the data say nothing of the scene."
         )
-        sections.append(_figure(drawn, f"Spectra of signal and noise{of}", words))
+        sections.append(figure_section(drawn, f"Spectra of signal and noise{of}", words))
         drawn = figures.of_residual_spectrum(profile)
         words = (
             "The power of y − Ax within the seen part, over what the fitted spectra expect of it: "
@@ -207,7 +202,7 @@ def _of_spectra(data: DataReport | None, rounded: bool) -> list[str]:
         )
         if rounded:
             words += " Where a JPEG has rounded to nothing, it leaves nothing, and that counts not."
-        sections.append(_figure(drawn, f"The residual by frequency{of}", words))
+        sections.append(figure_section(drawn, f"The residual by frequency{of}", words))
     return sections
 
 
@@ -220,21 +215,7 @@ def _picture(planes: Tensor) -> str:
     image.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=_QUALITY, subsampling=0)
-    return _uri(buffer, "jpeg")
-
-
-def _uri(buffer: io.BytesIO, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def _figure(figure: Figure, heading: str, words: str) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return (
-        f"<section><h2>{html.escape(heading)}</h2>"
-        f'<img class="plot" src="{_uri(buffer, "png")}" alt="{html.escape(heading)}">'
-        f"<p>{html.escape(words)}</p></section>"
-    )
+    return data_uri(buffer, "jpeg")
 
 
 def _chosen(page: Page) -> str:
@@ -296,32 +277,6 @@ def _whiteness_words(page: Page) -> str:
         f"{w.limit:.3f} is usual."
     )
 
-
-_STYLE = """
-:root { color-scheme: light dark; --line: #8886; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1rem; max-width: 72rem; font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.3rem; overflow-wrap: anywhere; } h2 { font-size: 1.05rem; margin: 0 0 .5rem; }
-.slider { position: relative; width: 100%; max-width: 60rem; touch-action: pan-y; }
-.slider img { display: block; width: 100%; height: auto; }
-.slider .top { position: absolute; inset: 0; clip-path: inset(0 0 0 var(--cut, 50%)); }
-.slider .bar { position: absolute; top: 0; bottom: 0; left: var(--cut, 50%); width: 2px;
-  background: #fff; box-shadow: 0 0 4px #000; pointer-events: none; }
-.slider input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0;
-  cursor: ew-resize; }
-.slider span { position: absolute; bottom: .5rem; padding: .1rem .5rem; border-radius: .3rem;
-  background: #000a; color: #fff; font-size: .85rem; pointer-events: none; }
-.slider .left { left: .5rem; } .slider .right { right: .5rem; }
-.grid { display: grid; gap: 1.5rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
-section { min-width: 0; }
-.plot { width: 100%; height: auto; background: #fff; border-radius: .3rem; }
-table { border-collapse: collapse; width: 100%; } th { text-align: left; font-weight: 600; }
-th, td { padding: .25rem .5rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top;
-  overflow-wrap: anywhere; }
-th { width: 9rem; } pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; }
-.advice { border-left: 4px solid #0072b2; padding-left: .8rem; }
-"""
 
 _SCRIPT = """
 document.querySelectorAll('.slider').forEach(s => {

@@ -86,8 +86,10 @@ class Method(Protocol):
     halo : for each axis, of a tile on either side
     """
 
-    margins: tuple[tuple[int, int], ...]
-    halo: tuple[int, ...]
+    @property
+    def margins(self) -> tuple[tuple[int, int], ...]: ...  # noqa: D102
+    @property
+    def halo(self) -> tuple[int, ...]: ...  # noqa: D102
 
     def arrays_for(self, core: Sequence[int]) -> float:
         """How many float32 arrays of the scene's size there are at most at one time."""

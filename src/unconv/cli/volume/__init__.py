@@ -1,0 +1,1 @@
+"""`unconv volume`: the command, its psf, its bar, and the page of its report."""

@@ -1,0 +1,173 @@
+"""An input, a psf and what is wanted, brought together: what a run will be, and the run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..numerics.checks import check_count, check_number
+from .asked import Asked, Wanted, doubts_of
+from .budget import Need, fit_tiles
+from .evidence import Estimates
+from .pools import make_pool, resident_bytes
+from .process import Processed, process, require_place
+from .psfs import psf_for_volume
+from .runner import Progress
+from .sources.files import open_source
+from .sources.source import Batch, Source
+
+MEMORY = 8e9
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a run may take.
+
+    Attributes
+    ----------
+    memory : bytes that all workers of this machine take together, or each one of a scheduler
+    workers : processes of one thread each; 1 for this process
+    scheduler : address of a scheduler of dask.distributed, in the place of `workers`
+    """
+
+    memory: float = MEMORY
+    workers: int = 1
+    scheduler: str | None = None
+
+    def checked(self) -> Means:
+        """The same, if all of it is in range."""
+        check_number("memory", self.memory, positive=True)
+        check_count("workers", self.workers)
+        if self.scheduler is not None and self.workers != 1:
+            raise ValueError("a scheduler has workers of its own; give it, or workers.")
+        return self
+
+    @property
+    def each(self) -> float:
+        """Bytes that a worker may take."""
+        return self.memory if self.scheduler is not None else self.memory / self.workers
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will be.
+
+    Attributes
+    ----------
+    volumes : how many time points and channels
+    shape : of each of them
+    need : the tiles' cores, memory of a worker and disk
+    tiles : of each volume
+    halo : of a tile on either side, along each axis
+    psf : its shape on the grid of the volume
+    prior : by name
+    estimates : of the first volume
+    doubts, remarks : sentences
+    """
+
+    volumes: int
+    shape: tuple[int, ...]
+    need: Need
+    tiles: int
+    halo: tuple[int, ...]
+    psf: tuple[int, ...]
+    prior: str
+    estimates: Estimates
+    doubts: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A question that is complete.
+
+    Attributes
+    ----------
+    source : of the volume
+    asked : psf and options
+    remarks : sentences on input and psf
+    """
+
+    source: Source
+    asked: Asked
+    remarks: tuple[str, ...]
+
+    @property
+    def batches(self) -> list[Batch]:
+        """Each time point and channel."""
+        return [Batch(self.source, at) for at in self.source.frame.batches(self.source.shape)]
+
+    def plan(self, means: Means) -> Plan:
+        """What a run will be, from a sample of the first volume; nothing is written."""
+        means = means.checked()
+        batches = self.batches
+        shape = batches[0].shape
+        method = self.asked.sketch(batches[0])
+        need = fit_tiles(method, shape, self.source, means.each, resident_bytes(), means.workers)
+        scene = [n + a + b for n, (a, b) in zip(shape, method.margins, strict=True)]
+        return Plan(
+            volumes=len(batches),
+            shape=shape,
+            need=need,
+            tiles=math.prod(math.ceil(n / c) for n, c in zip(scene, need.core, strict=True)),
+            halo=method.halo,
+            psf=tuple(self.asked.psf.shape),
+            prior=self.asked.wanted.prior,
+            estimates=method.estimates,
+            doubts=tuple(doubts_of(self.asked, method.estimates)),
+            remarks=self.remarks,
+        )
+
+    def run(
+        self, out: Path, means: Means, progress: Callable[[Progress], object] = lambda _: None
+    ) -> Processed:
+        """Restore all volumes; see `deconvolve`."""
+        means = means.checked()
+        require_place(self.source, out, out.with_name(out.name + ".work"))
+        pool = make_pool(means.workers, means.scheduler)
+        try:
+            done = process(
+                self.source,
+                out,
+                lambda batch, _: self.asked.method(batch),
+                pool,
+                parameters=self.asked.parameters(),
+                memory=means.each,
+                progress=progress,
+            )
+        finally:
+            pool.close()
+        return done._replace(remarks=(*done.remarks, *self.remarks))
+
+
+def prepare(
+    volume: Any,
+    psf: Tensor | NDArray[Any],
+    wanted: Wanted,
+    *,
+    axes: str | None = None,
+    voxel: Sequence[float] | None = None,
+    psf_voxel: Sequence[float] | None = None,
+) -> Prepared:
+    """Open the input, and put the psf on its grid; the arguments are those of `deconvolve`."""
+    source = open_source(volume, axes, voxel)
+    spacing = spacing_of(source)
+    on_grid, remarks = psf_for_volume(
+        torch.as_tensor(psf), source.frame.space, spacing=spacing, psf_spacing=psf_voxel
+    )
+    same = (1.0,) * len(source.frame.space)
+    volumes = len([*source.frame.batches(source.shape)])
+    return Prepared(source, Asked(wanted.checked(), on_grid, spacing or same, volumes), remarks)
+
+
+def spacing_of(source: Source) -> tuple[float, ...] | None:
+    """The distances of samples along the axes of space, where all are known."""
+    voxel, axes = source.frame.voxel, source.frame.space
+    return tuple(voxel[a] for a in axes) if all(a in voxel for a in axes) else None

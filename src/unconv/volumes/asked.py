@@ -30,7 +30,7 @@ from .tiles import Tile, Tiling
 
 PENALTIES = ("tv", "sparse", "hessian")
 _MOVED = 1e-2  # of the standard deviation of x, which tiles solved by themselves do not fall below
-_NEAR = 1.5  # what a gain may be away from that of counts, as a factor
+_NEAR_VOXELS = 1.5  # what a gain may be away from that of counts, as a factor
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ _METHODS: Mapping[tuple[str, str], Callable[[Asked, tuple[int, ...], Estimates],
 def doubts_of(asked: Asked, found: Estimates) -> list[str]:
     """What is doubtful about a volume, in sentences."""
     doubts = list(found.doubts)
-    if asked.wanted.noise_model == "poisson" and not 1 / _NEAR < found.gain < _NEAR:
+    if asked.wanted.noise_model == "poisson" and not 1 / _NEAR_VOXELS < found.gain < _NEAR_VOXELS:
         doubts.append(
             f"the variance of the noise grows by {found.gain:.3g} for each unit of light, and that "
             "of counts by 1: divide the values by it first, with the camera's offset taken off"

@@ -39,11 +39,11 @@ from ..regularize.natural_edges.tile_bound import shares, tile_bound, tile_kinds
 from .problem import Problem, transfer
 
 _DOUBT = 1e-9  # the probability of a bound that is none, for all tiles together
-_SHARP = 0.75  # of the Ritz value that is to be proven
-_STEPS = 3_000  # of Lanczos at most
-_LOOKS = 10  # steps between two looks
+_SHARP_BOUND = 0.75  # of the Ritz value that is to be proven
+_LANCZOS_STEPS = 3_000  # of Lanczos at most
+_LANCZOS_LOOKS = 10  # steps between two looks
 _ROUND_OFF = 1e-12  # of Λ
-_POWERS = 5  # of the positive matrix
+_INVERSE_POWERS = 5  # of the positive matrix
 _MOST_UNKNOWNS = 400_000  # of a tile: two hundred steps take a minute
 
 _Shape = tuple[tuple[int, tuple[bool, bool]], ...]  # samples, and neighbours before and after
@@ -173,18 +173,18 @@ def _of_tile(problem: Problem, reach: Sequence[int], shape: _Shape, doubt: float
     before = torch.zeros_like(w)
     alpha: list[float] = []
     beta = [0.0]
-    for m in range(1, _STEPS + 1):
+    for m in range(1, _LANCZOS_STEPS + 1):
         v = (w * top).sub_(B(w))
         alpha.append(float(v @ w))
         v.sub_(w, alpha=alpha[-1]).sub_(before, alpha=beta[-1])
         beta.append(float(torch.linalg.vector_norm(v)))
         exhausted = beta[-1] < _ROUND_OFF * top
-        if m % _LOOKS == 0 or exhausted:
+        if m % _LANCZOS_LOOKS == 0 or exhausted:
             theta = top - _largest_of_tridiagonal(alpha, beta[1:-1])
             delta = (math.log(1.648 * math.sqrt(n) / doubt) / (2 * m - 1)) ** 2
             if delta < 1:
                 found = max(found, (theta - delta * top) / (1 - delta) - _ROUND_OFF * top)
-            if found >= _SHARP * theta or theta <= problem.smallest or exhausted:
+            if found >= _SHARP_BOUND * theta or theta <= problem.smallest or exhausted:
                 break
         before, w = w, v / beta[-1]
     return found
@@ -193,7 +193,7 @@ def _of_tile(problem: Problem, reach: Sequence[int], shape: _Shape, doubt: float
 def _norm(B: _TileMatrix) -> float:
     """At least ‖B‖ for a matrix of positive entries: max (Bv)_i/v_i of a positive v."""
     v, found = B.scale.reciprocal().flatten(), math.inf
-    for _ in range(_POWERS):
+    for _ in range(_INVERSE_POWERS):
         image = B(v)
         found = min(found, float((image / v).amax()))
         v = image / image.amax()

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..numerics.memory import return_freed_memory
 from .problem import Problem, frequencies, symbol, transfer
 
-_SLICE_BYTES = 2**22  # of blocks that are made and inverted at a time
+_BYTES_AT_ONCE = 2**22  # of blocks that are made and inverted at a time
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _cut(problem: Problem, sizes: Sequence[int], axis: int, dtype: torch.dtype) 
     D = gain * (1 - torch.polar(torch.ones(P, dtype=N.dtype), -frequencies(P, half=False)))
     rows = torch.arange(P - k + 1, P)
     blocks = torch.empty(k, k, K.shape[1], dtype=dtype)
-    step = max(1, _SLICE_BYTES // (16 * max(k, 2) ** 2))
+    step = max(1, _BYTES_AT_ONCE // (16 * max(k, 2) ** 2))
     for start in range(0, K.shape[1], step):
         part = slice(start, start + step)
         of_outputs = torch.fft.ifft(K[:, part].abs().square() / N[:, part], dim=0)

@@ -20,7 +20,7 @@ from .sources.source import Batch, whole_region
 from .tiles import Region
 
 SIDE, DEPTH = 256, 96  # samples of the box: along y and x, and along z
-_AROUND = 9  # samples of the smallest level that make a place
+_FEW_AROUND = 9  # samples of the smallest level that make a place
 
 Plane = NDArray[np.float32]
 
@@ -89,7 +89,7 @@ def _box(small: NDArray[Any], shape: tuple[int, ...]) -> Region:
     from scipy.ndimage import uniform_filter
 
     known = np.nan_to_num(small.astype(np.float64))
-    smooth = uniform_filter(known, [min(_AROUND, n) for n in known.shape], mode="nearest")
+    smooth = uniform_filter(known, [min(_FEW_AROUND, n) for n in known.shape], mode="nearest")
     place = np.unravel_index(int(np.argmax(smooth)), smooth.shape)
     sides = (DEPTH, SIDE, SIDE)[-len(shape) :]
     region = []

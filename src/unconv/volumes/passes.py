@@ -45,7 +45,7 @@ from .tiles import Tile, Tiling, shape_of
 
 _INNER = 0.1  # of a tile at the border in a pass; 0.01 saves no pass
 _OF_GUESS = 1e-2  # 0.001 saves none either, 0.1 costs one at low noise
-_MOST = 60  # passes
+_MOST_PASSES = 60  # passes
 _AGAIN = 3  # proofs that fell short
 
 
@@ -159,7 +159,7 @@ class _Run:
         history, tries = [at.error], 0
         if at.error > self.method.tol:
             self.solves = Constant(local_solves(self.problem, self.overlap))
-        while at.error > self.method.tol and self.number < _MOST and tries < _AGAIN:
+        while at.error > self.method.tol and self.number < _MOST_PASSES and tries < _AGAIN:
             before = at.error
             promised = self._passes(at, history)
             at = self._proven(promised.x, f"g/{self.number}")
@@ -215,7 +215,7 @@ class _Run:
         """Conjugate gradients from an x and its gradient until they promise the tolerance."""
         before = p = ""
         last, least = 1.0, at.error
-        while self.number < _MOST:
+        while self.number < _MOST_PASSES:
             self.number += 1
             i = self.number
             e, q, x, r = f"e/{i}", f"q/{i}", f"x/{i}", f"r/{i}"

@@ -16,8 +16,8 @@ from torch import Tensor
 from ..inverse import AccuracyWarning
 from ..psf import crop, measured, resample
 
-_SAME = 0.01  # pitches that differ by less are one
-_MOST = 0.999  # of the light, in a part that is much smaller than the array
+_SAME_VOXELS = 0.01  # pitches that differ by less are one
+_MOST_LIGHT = 0.999  # of the light, in a part that is much smaller than the array
 _SMALLER = 0.2
 
 
@@ -69,17 +69,17 @@ def psf_for_volume(
         psf = _resampled(psf, psf_spacing, spacing, told)
     psf = crop(psf, 1.0)
     psf = psf / psf.sum()
-    bright = crop(psf, _MOST)
+    bright = crop(psf, _MOST_LIGHT)
     if bright.numel() < _SMALLER * psf.numel():
         told.append(
-            f"{100 * _MOST:g} % of the psf's light is in {_times(bright.shape)} of its "
+            f"{100 * _MOST_LIGHT:g} % of the psf's light is in {_times(bright.shape)} of its "
             f"{_times(psf.shape)} samples; cut to these it is much faster"
         )
     return psf, tuple(told)
 
 
 def _same(a: Sequence[float], b: Sequence[float]) -> bool:
-    return bool(np.allclose(a, b, rtol=_SAME, atol=0.0))
+    return bool(np.allclose(a, b, rtol=_SAME_VOXELS, atol=0.0))
 
 
 def _resampled(

@@ -34,7 +34,7 @@ from .residual import as_seen, as_tensor, dot, within
 from .stages import Array, Constant, Numbers, Read
 from .tiles import Region, Tile
 
-_GRIDS = (
+_GRIDS_HELD = (
     15  # images of the grid at the peak of a solve, all that is read and written included; measured
 )
 _SLABS = 14  # vectors of rows across the cuts, and their spectra
@@ -100,7 +100,7 @@ def solve_bytes(problem: Problem, sizes: Sequence[int]) -> int:
     kept, peak = factor_bytes(problem, sizes, range(len(sizes)))
     grid = math.prod(sizes)
     slabs = sum(grid // n * k for n, k in zip(sizes, problem.psf.shape, strict=True))
-    return max(peak, kept + 4 * (_GRIDS * grid + _SLABS * slabs))
+    return max(peak, kept + 4 * (_GRIDS_HELD * grid + _SLABS * slabs))
 
 
 class Solve:
@@ -133,7 +133,7 @@ class Solve:
 
     def bytes_for(self, tile: Tile) -> int:
         """What a tile takes beside the factor."""
-        return 4 * _GRIDS * math.prod(self.solves.value.factor.sizes)
+        return 4 * _GRIDS_HELD * math.prod(self.solves.value.factor.sizes)
 
 
 class Guess:
@@ -175,4 +175,4 @@ class Guess:
 
     def bytes_for(self, tile: Tile) -> int:
         """What a tile takes beside the factor."""
-        return 4 * _GRIDS * math.prod(self.solves.value.factor.sizes)
+        return 4 * _GRIDS_HELD * math.prod(self.solves.value.factor.sizes)

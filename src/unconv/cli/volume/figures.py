@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ...volumes.look import Look, Plane
 
 _TICKS = 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5
-_LOW, _HIGH = 0.005, 0.998  # quantiles that are drawn black and white
+_LOW_SHARE, _HIGH = 0.005, 0.998  # quantiles that are drawn black and white
 
 
 def of_planes(before: Mapping[str, Plane], after: Mapping[str, Plane], look: Look) -> Figure:
@@ -33,7 +33,7 @@ def _three(part: SubFigure, planes: Mapping[str, Plane], look: Look) -> None:
     """yx at the top left, zx below it, and yz, turned, at its right."""
     values = np.concatenate([plane.ravel() for plane in planes.values()])
     values = values[np.isfinite(values)]
-    window = tuple(np.quantile(values, (_LOW, _HIGH))) if values.size else (0.0, 1.0)
+    window = tuple(np.quantile(values, (_LOW_SHARE, _HIGH))) if values.size else (0.0, 1.0)
     pitch = dict(zip(look.axes, look.spacing, strict=True))
     if len(planes) == 1:
         _draw(part.subplots(), planes["yx"], pitch["y"], pitch["x"], window)
@@ -64,7 +64,7 @@ def _draw(
 def of_overview(look: Look) -> Figure:
     """The largest values of the whole along its first axis."""
     figure = _new_figure((5.2, 4.2))
-    window = np.nanquantile(look.overview, (_LOW, _HIGH)) if look.overview.size else (0, 1)
+    window = np.nanquantile(look.overview, (_LOW_SHARE, _HIGH)) if look.overview.size else (0, 1)
     _draw(figure.subplots(), look.overview, *look.overview_spacing, window)
     return figure
 

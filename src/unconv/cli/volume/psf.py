@@ -23,7 +23,7 @@ VolumePsfOption = Annotated[
     ),
 ]
 
-_LARGEST = 2**27  # samples of a psf: beyond it is no psf that anybody measured
+_LARGEST_PSF = 2**27  # samples of a psf: beyond it is no psf that anybody measured
 _TABLES = (".csv", ".txt", ".tsv", ".dat", ".mat", ".png", ".jpg", ".jpeg")
 
 
@@ -69,6 +69,6 @@ def _from_file(text: str) -> tuple[Tensor, tuple[float, ...] | None]:
         )
     shape = source.shape[len(sizes) :]
     values = torch.from_numpy(source.read(tuple(slice(0, n) for n in source.shape)).copy())
-    if values.numel() > _LARGEST:
+    if values.numel() > _LARGEST_PSF:
         raise ValueError(f"psf {text!r} has {values.numel():,} samples; crop it, psf.crop does.")
     return values.reshape(shape).double(), spacing_of(source)

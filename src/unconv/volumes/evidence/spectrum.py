@@ -37,14 +37,14 @@ from torch import Tensor
 
 from ...parameter_choice.whittle import hann, likelihood
 
-_LOWEST = 2.5  # periods in a tile; below, its mean and the window dominate
-_FREQUENCIES = 20_000  # that are looked at, at most
+_LOWEST_RING = 2.5  # periods in a tile; below, its mean and the window dominate
+_MOST_FREQUENCIES = 20_000  # that are looked at, at most
 _LEVELS = (0.05, 0.5)  # quantiles of the power at which the noise may be: starts
 _FLOOR = 1e-4  # noise, of the standard deviation of the data, that is taken for none
 _EXPONENTS, _KAPPAS = (1.0, 8.0), (-14.0, 2.0)  # p and log κ²: where they may be
-_STEPS = 40  # of the simplex
+_SEARCH_STEPS = 40  # of the simplex
 _LOWEST_STRENGTH, _HIGHEST_STRENGTH = -25, 12  # log λ
-_RINGS = 40  # of frequencies, for the eye
+_RINGS_OF_SPECTRUM = 40  # of frequencies, for the eye
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class TilePeriodogram:
             (f * n).square() for f, n in zip(_frequencies(self.sizes), self.sizes, strict=True)
         )
         assert isinstance(periods, Tensor)
-        return torch.where(periods.sqrt() > _LOWEST, counts, 0.0)
+        return torch.where(periods.sqrt() > _LOWEST_RING, counts, 0.0)
 
     def fit(self, noise_std: float | None = None) -> VolumeSpectra:
         """The spectra of the largest likelihood; with the noise as told, where it is."""
@@ -148,9 +148,9 @@ class _Fit:
         self.data, self.given = data, noise_std
         self.counts = data.counts()
         usable = self.counts.flatten().nonzero()[:, 0]
-        if len(usable) > _FREQUENCIES:
+        if len(usable) > _MOST_FREQUENCIES:
             draw = torch.Generator().manual_seed(0)
-            usable = usable[torch.randperm(len(usable), generator=draw)[:_FREQUENCIES]]
+            usable = usable[torch.randperm(len(usable), generator=draw)[:_MOST_FREQUENCIES]]
         self.usable = usable
         self.power = data.power.flatten()[usable]
         self.share = self.counts.flatten()[usable] / self.counts.flatten()[usable].sum()
@@ -165,7 +165,7 @@ class _Fit:
             [3.0, -5.0],
             method="Nelder-Mead",
             options={
-                "maxfev": _STEPS,
+                "maxfev": _SEARCH_STEPS,
                 "initial_simplex": [[3.0, -5.0], [4.0, -5.0], [3.0, -2.0]],
                 "xatol": 0.05,
                 "fatol": 1e-7,
@@ -309,11 +309,13 @@ def _rings(
     for square in squares[1:]:
         radius = radius + square
     radius = radius.sqrt().flatten()
-    number = (radius / float(radius.max()) * _RINGS).long().clamp(max=_RINGS - 1)
+    number = (
+        (radius / float(radius.max()) * _RINGS_OF_SPECTRUM).long().clamp(max=_RINGS_OF_SPECTRUM - 1)
+    )
     weight = counts.flatten()
 
     def mean(values: Tensor) -> Tensor:
-        sums = torch.zeros(_RINGS, dtype=torch.float64)
+        sums = torch.zeros(_RINGS_OF_SPECTRUM, dtype=torch.float64)
         return sums.index_add(0, number, values.flatten() * weight)
 
     total = mean(torch.ones_like(radius))

@@ -34,10 +34,10 @@ from torch import Tensor
 import unconv
 from examples.volume_phantom import Phantom
 from unconv import ConvOperator, psf
-from unconv.volumes.counts import Counts, RichardsonLucy
-from unconv.volumes.priors import TiledRestoration, TileProblem
-from unconv.volumes.stages import Constant, MemoryRunner
-from unconv.volumes.tiles import Tiling
+from unconv.volumes.nonlinear.counts import Counts, RichardsonLucy
+from unconv.volumes.nonlinear.priors import TiledRestoration, TileProblem
+from unconv.volumes.tiling.stages import Constant, MemoryRunner
+from unconv.volumes.tiling.tiles import Tiling
 
 from .common import table
 from .phantoms import anisotropic_psf

@@ -25,15 +25,15 @@ import torch
 from torch import Tensor
 
 from unconv.psf import disk, gaussian, motion
-from unconv.volumes.bound import lower_bound
-from unconv.volumes.grid_factor import grid_factor
-from unconv.volumes.local_inverse import LocalInverse
-from unconv.volumes.passes import Quadratic
-from unconv.volumes.problem import Problem
-from unconv.volumes.residual import TileNormal
-from unconv.volumes.schwarz import grid_sizes
-from unconv.volumes.stages import MemoryRunner
-from unconv.volumes.tiles import Tiling
+from unconv.volumes.quadratic.bound import lower_bound
+from unconv.volumes.quadratic.grid_factor import grid_factor
+from unconv.volumes.quadratic.local_inverse import LocalInverse
+from unconv.volumes.quadratic.passes import Quadratic
+from unconv.volumes.quadratic.problem import Problem
+from unconv.volumes.quadratic.residual import TileNormal
+from unconv.volumes.quadratic.schwarz import grid_sizes
+from unconv.volumes.tiling.stages import MemoryRunner
+from unconv.volumes.tiling.tiles import Tiling
 
 from .common import against, least_processor_times, seconds_of, table
 

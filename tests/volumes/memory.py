@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from unconv.volumes.pools import InlinePool, resident_bytes
-from unconv.volumes.process import process
+from unconv.volumes.engine.pools import InlinePool, resident_bytes
+from unconv.volumes.engine.process import process
 from unconv.volumes.sources import open_source
 
 from .toy import Toy

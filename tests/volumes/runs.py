@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from unconv.volumes.pools import make_pool
-from unconv.volumes.process import process
+from unconv.volumes.engine.pools import make_pool
+from unconv.volumes.engine.process import process
 from unconv.volumes.sources import open_source
-from unconv.volumes.stages import MemoryRunner
-from unconv.volumes.tiles import Tiling
+from unconv.volumes.tiling.stages import MemoryRunner
+from unconv.volumes.tiling.tiles import Tiling
 
 from .toy import Toy
 

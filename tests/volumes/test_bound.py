@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tests.volumes.dense import normal_matrix, psf
 from tests.volumes.test_local_inverse import problems
-from unconv.volumes import bound
-from unconv.volumes.problem import Problem
+from unconv.volumes.quadratic import bound
+from unconv.volumes.quadratic.problem import Problem
 
 
 def smallest(problem):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from unconv.volumes.budget import disk_needed, fit_tiles, tile_memory
+from unconv.volumes.engine.budget import disk_needed, fit_tiles, tile_memory
 from unconv.volumes.errors import VolumeError
 from unconv.volumes.sources import open_source
 

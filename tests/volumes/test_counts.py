@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import unconv
-from unconv.volumes.counts import Counts, RichardsonLucy
-from unconv.volumes.stages import Constant, MemoryRunner
-from unconv.volumes.tiles import Tiling
+from unconv.volumes.nonlinear.counts import Counts, RichardsonLucy
+from unconv.volumes.tiling.stages import Constant, MemoryRunner
+from unconv.volumes.tiling.tiles import Tiling
 
 
 def drawn(seed, *, holes=False):

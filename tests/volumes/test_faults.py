@@ -13,7 +13,7 @@ import pytest
 zarr = pytest.importorskip("zarr")
 distributed = pytest.importorskip("distributed")
 
-from unconv.volumes.pools import DaskPool  # noqa: E402
+from unconv.volumes.engine.pools import DaskPool  # noqa: E402
 
 from .runs import drawn, files_of, run  # noqa: E402
 

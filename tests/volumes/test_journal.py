@@ -5,8 +5,8 @@ import random
 
 import pytest
 
+from unconv.volumes.engine.journal import Journal
 from unconv.volumes.errors import VolumeError
-from unconv.volumes.journal import Journal
 
 HEADER = {"version": "1", "parameters": {"tol": 0.1, "text": "a" * 50}, "input": {"identity": "x"}}
 

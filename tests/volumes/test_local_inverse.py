@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.volumes.dense import normal_matrix, psf, scene_of
-from unconv.volumes.grid_factor import factor_bytes, grid_factor
-from unconv.volumes.local_inverse import LocalInverse
-from unconv.volumes.problem import Problem, symbol, transfer
+from unconv.volumes.quadratic.grid_factor import factor_bytes, grid_factor
+from unconv.volumes.quadratic.local_inverse import LocalInverse
+from unconv.volumes.quadratic.problem import Problem, symbol, transfer
 
 
 @st.composite

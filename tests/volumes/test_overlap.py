@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unconv.volumes.overlap import Overlap
-from unconv.volumes.tiles import Tiling
+from unconv.volumes.quadratic.overlap import Overlap
+from unconv.volumes.tiling.tiles import Tiling
 
 AXES = st.lists(
     st.tuples(st.integers(1, 30), st.integers(1, 12), st.integers(0, 9)), min_size=1, max_size=3

@@ -7,17 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.volumes.dense import minimiser, outputs_matrix, psf, scene_of
-from unconv.volumes.bound import Bound, lower_bound
 from unconv.volumes.errors import VolumeError
-from unconv.volumes.grid_factor import grid_factor
-from unconv.volumes.local_inverse import LocalInverse
-from unconv.volumes.overlap import Overlap
-from unconv.volumes.passes import Quadratic
-from unconv.volumes.problem import Problem
-from unconv.volumes.residual import TileNormal
-from unconv.volumes.schwarz import local_solves
-from unconv.volumes.stages import MemoryRunner
-from unconv.volumes.tiles import Tiling
+from unconv.volumes.quadratic.bound import Bound, lower_bound
+from unconv.volumes.quadratic.grid_factor import grid_factor
+from unconv.volumes.quadratic.local_inverse import LocalInverse
+from unconv.volumes.quadratic.overlap import Overlap
+from unconv.volumes.quadratic.passes import Quadratic
+from unconv.volumes.quadratic.problem import Problem
+from unconv.volumes.quadratic.residual import TileNormal
+from unconv.volumes.quadratic.schwarz import local_solves
+from unconv.volumes.tiling.stages import MemoryRunner
+from unconv.volumes.tiling.tiles import Tiling
 
 
 def data_of(problem, noise=0.01):

@@ -7,9 +7,9 @@ distributed = pytest.importorskip("distributed")
 
 import zarr  # noqa: E402
 
-from unconv.volumes import pools  # noqa: E402
+from unconv.volumes.engine import pools  # noqa: E402
+from unconv.volumes.engine.pools import DaskPool, make_pool  # noqa: E402
 from unconv.volumes.errors import StoppedError, VolumeError  # noqa: E402
-from unconv.volumes.pools import DaskPool, make_pool  # noqa: E402
 
 from .runs import drawn, files_of, in_memory, run  # noqa: E402
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from unconv.volumes.asked import Asked, Wanted, doubts_of
-from unconv.volumes.bound import lower_bound
 from unconv.volumes.prepare import Means, prepare
-from unconv.volumes.problem import Problem
+from unconv.volumes.quadratic.bound import lower_bound
+from unconv.volumes.quadratic.problem import Problem
 
 from .drawn import beads, filtered, gaussian_psf, transfer
 

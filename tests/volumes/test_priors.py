@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import unconv
-from unconv.volumes.priors import Pass, TiledRestoration, TileProblem
-from unconv.volumes.stages import Constant, MemoryRunner
-from unconv.volumes.tiles import Tiling
+from unconv.volumes.nonlinear.priors import Pass, TiledRestoration, TileProblem
+from unconv.volumes.tiling.stages import Constant, MemoryRunner
+from unconv.volumes.tiling.tiles import Tiling
 
 NOISE = 0.02
 

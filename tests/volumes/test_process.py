@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from unconv.volumes.engine.store import Arrays
 from unconv.volumes.errors import StoppedError, VolumeError
-from unconv.volumes.store import Arrays
 
 from .runs import Halt, drawn, files_of, in_memory, run, stop_after
 from .toy import Step, Toy

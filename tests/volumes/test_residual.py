@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from tests.volumes.dense import normal_matrix, outputs_matrix, scene_of
 from tests.volumes.test_local_inverse import problems, relative
-from unconv.volumes.residual import Gradient, Level, TileNormal
-from unconv.volumes.stages import Constant, MemoryRunner
-from unconv.volumes.tiles import Tiling
+from unconv.volumes.quadratic.residual import Gradient, Level, TileNormal
+from unconv.volumes.tiling.stages import Constant, MemoryRunner
+from unconv.volumes.tiling.tiles import Tiling
 
 
 @settings(max_examples=20)

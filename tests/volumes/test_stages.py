@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from unconv.volumes.stages import MemoryRunner
-from unconv.volumes.tiles import Tiling
+from unconv.volumes.tiling.stages import MemoryRunner
+from unconv.volumes.tiling.tiles import Tiling
 
 from .runs import drawn
 from .toy import Toy, valid

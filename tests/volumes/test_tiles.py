@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unconv.volumes.tiles import Tiling, shape_of
+from unconv.volumes.tiling.tiles import Tiling, shape_of
 
 axes = st.lists(
     st.tuples(st.integers(1, 12), st.integers(1, 15), st.integers(0, 5)), min_size=1, max_size=3

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unconv.volumes.stages import Answer, Constant
-from unconv.volumes.tiles import shape_of
+from unconv.volumes.tiling.stages import Answer, Constant
+from unconv.volumes.tiling.tiles import shape_of
 
 
 def valid(x, kernel):

@@ -18,15 +18,15 @@ import torch
 from torch import Tensor
 
 from ..numerics.checks import check_choice, check_flag, check_number
-from .bound import Bound, lower_bound
-from .counts import Counts, RichardsonLucy
 from .evidence import NOISE_MODELS, Estimates, estimate
-from .passes import Quadratic
-from .priors import TiledRestoration, TileProblem
-from .problem import Problem
+from .nonlinear.counts import Counts, RichardsonLucy
+from .nonlinear.priors import TiledRestoration, TileProblem
+from .quadratic.bound import Bound, lower_bound
+from .quadratic.passes import Quadratic
+from .quadratic.problem import Problem
 from .sources.source import Batch
-from .stages import Answer, Constant, Method, Runner
-from .tiles import Tile, Tiling
+from .tiling.stages import Answer, Constant, Method, Runner
+from .tiling.tiles import Tile, Tiling
 
 PENALTIES = ("tv", "sparse", "hessian")
 _MOVED = 1e-2  # of the standard deviation of x, which tiles solved by themselves do not fall below
@@ -47,7 +47,7 @@ class Wanted:
     seed: int = 0
 
     def checked(self) -> Wanted:
-        """The same with a prior by name, if all of it is in range and one method does it."""
+        """What is wanted with its prior by name, if all is in range and a method does it."""
         check_choice("noise_model", self.noise_model, NOISE_MODELS)
         check_flag("nonnegative", self.nonnegative)
         priors = [prior for prior, noise in _METHODS if noise == self.noise_model]
@@ -126,7 +126,7 @@ class Asked:
         return self._made[batch.label]
 
     def sketch(self, batch: Batch) -> Estimated:
-        """The same method for its shapes alone: nothing is proven with it, which takes longest."""
+        """A method for its shapes alone: nothing is proven with it, which takes longest."""
         return replace(self, unproven=True, _made={}).method(batch)
 
     def bound(self, problem: Problem) -> Bound:
@@ -164,11 +164,11 @@ class Estimated:
 
     @property
     def halo(self) -> tuple[int, ...]:
-        """Of a tile on either side."""
+        """Samples around a core on either side of each axis."""
         return self.method.halo
 
     def arrays_for(self, core: Sequence[int]) -> float:
-        """Of the scene's size at most at one time."""
+        """How many float32 arrays of the size of the scene there are at most at one time."""
         return self.method.arrays_for(core)
 
     def bytes_for(self, tile: Tile) -> int:

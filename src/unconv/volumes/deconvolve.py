@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .asked import Wanted
+from .engine.process import Processed
+from .engine.runner import Progress
 from .prepare import MEMORY, Means, prepare
-from .process import Processed
-from .runner import Progress
 
 
 def deconvolve(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .errors import need
 from .sources.source import Batch, whole_region
-from .tiles import Region
+from .tiling.tiles import Region
 
 SIDE, DEPTH = 256, 96  # samples of the box: along y and x, and along z
 _FEW_AROUND = 9  # samples of the smallest level that make a place

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from ..numerics.checks import check_count, check_number
 from .asked import Asked, Wanted, doubts_of
-from .budget import Need, fit_tiles
+from .engine.budget import Need, fit_tiles
+from .engine.pools import make_pool, resident_bytes
+from .engine.process import Processed, process, require_place
+from .engine.runner import Progress
 from .evidence import Estimates
-from .pools import make_pool, resident_bytes
-from .process import Processed, process, require_place
 from .psfs import psf_for_volume
-from .runner import Progress
 from .sources.files import open_source
 from .sources.source import Batch, Source
 
@@ -42,7 +42,7 @@ class Means:
     scheduler: str | None = None
 
     def checked(self) -> Means:
-        """The same, if all of it is in range."""
+        """Means that are in range, or a sentence on what is not."""
         check_number("memory", self.memory, positive=True)
         check_count("workers", self.workers)
         if self.scheduler is not None and self.workers != 1:

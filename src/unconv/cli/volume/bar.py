@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ...volumes.runner import Progress as Done
+from ...volumes.engine.runner import Progress as Done
 
 
 class VolumeBar:

@@ -13,8 +13,8 @@ from ...pictures.formats import PictureError
 from ...pictures.formats.atomic import replacing
 from ...pictures.formats.files import check_replaceable
 from ...volumes.asked import Wanted
+from ...volumes.engine.process import Processed
 from ...volumes.prepare import Means, Prepared, prepare
-from ...volumes.process import Processed
 from ...volumes.sources import open_source
 from ..common import (
     UNCERTIFIED,

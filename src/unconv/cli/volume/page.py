@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...volumes.engine.process import Processed
 from ...volumes.look import Look, look_at
 from ...volumes.prepare import Prepared
-from ...volumes.process import Processed
 from ..common import shown
 from ..page_parts import STYLE, fact_rows, figure_section
 from . import figures

@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.filesize import decimal
 
+from ...volumes.engine.process import Processed
 from ...volumes.prepare import Plan, Prepared
-from ...volumes.process import Processed
 
 
 def facts_of_plan(prepared: Prepared, plan: Plan, *, as_json: bool) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def doubts_of_run(prepared: Prepared, done: Processed) -> tuple[list[str], bool]
 
 
 def _one(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Of one volume."""
+    """What is told of one volume: noise, background, strength, and how the run ended."""
     estimates, bounds = found["estimates"], bounds_of(found)
     told = {key: estimates[key] for key in ("noise_std", "background", "strength")}
     if bounds:

@@ -157,8 +157,8 @@ def penalty_weights(spacing: Sequence[float]) -> tuple[float, ...]:
 
     Examples
     --------
-    >>> penalty_weights((0.3, 0.1, 0.1))
-    (0.1111111111111111, 1.0, 1.0)
+    >>> penalty_weights((0.2, 0.1, 0.1))
+    (0.25, 1.0, 1.0)
     """
     each = [check_number("spacing", v, positive=True) for v in spacing]
     return tuple((min(each) / v) ** 2 for v in each)

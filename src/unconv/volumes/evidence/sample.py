@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..tiles import Region
+from ..tiling.tiles import Region
 
 ReadData = Callable[[Region], NDArray[Any]]
 """A region of the data, within its bounds, as an array."""

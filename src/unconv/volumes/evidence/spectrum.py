@@ -42,7 +42,7 @@ _MOST_FREQUENCIES = 20_000  # that are looked at, at most
 _LEVELS = (0.05, 0.5)  # quantiles of the power at which the noise may be: starts
 _FLOOR = 1e-4  # noise, of the standard deviation of the data, that is taken for none
 _EXPONENTS, _KAPPAS = (1.0, 8.0), (-14.0, 2.0)  # p and log κ²: where they may be
-_SEARCH_STEPS = 40  # of the simplex
+_SIMPLEX_STEPS = 40  # of the simplex
 _LOWEST_STRENGTH, _HIGHEST_STRENGTH = -25, 12  # log λ
 _RINGS_OF_SPECTRUM = 40  # of frequencies, for the eye
 
@@ -70,7 +70,7 @@ class VolumeSpectra:
     noise: tuple[float, ...]
 
     def at_least(self, noise_std: float) -> VolumeSpectra:
-        """The same with more noise, where it has less."""
+        """Spectra with at least so much noise."""
         if self.noise_std >= noise_std:
             return self
         more = noise_std**2 - self.noise_std**2
@@ -165,7 +165,7 @@ class _Fit:
             [3.0, -5.0],
             method="Nelder-Mead",
             options={
-                "maxfev": _SEARCH_STEPS,
+                "maxfev": _SIMPLEX_STEPS,
                 "initial_simplex": [[3.0, -5.0], [4.0, -5.0], [3.0, -2.0]],
                 "xatol": 0.05,
                 "fatol": 1e-7,

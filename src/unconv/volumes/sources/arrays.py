@@ -13,7 +13,7 @@ import numpy as np
 
 from ...numerics.checks import shown
 from ..errors import VolumeError
-from ..frame import check_axes
+from .frame import check_axes
 from .source import Source, make_source
 from .zarrs import is_zarr_array, zarr_array_source
 

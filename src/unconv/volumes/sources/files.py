@@ -13,8 +13,8 @@ import numpy as np
 
 from ...numerics.checks import shown
 from ..errors import VolumeError, need
-from ..frame import Frame, check_axes, unit_name
 from .arrays import array_source
+from .frame import Frame, check_axes, unit_name
 from .source import Source, file_identity, make_source
 from .tiff import tiff_source
 from .zarrs import zarr_source

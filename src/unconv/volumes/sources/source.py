@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import VolumeError
-from ..frame import Frame
-from ..stages import Array
-from ..tiles import Region, place_of, shape_of
+from ..tiling.stages import Array
+from ..tiling.tiles import Region, place_of, shape_of
+from .frame import Frame
 
 ORDER = "tczyx"
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import VolumeError, need
-from ..frame import Frame, check_axes, unit_name
+from .frame import Frame, check_axes, unit_name
 from .source import Source, file_identity, make_source
 
 _LETTERS = {"T": "t", "C": "c", "S": "c", "Z": "z", "Y": "y", "X": "x", "I": "z", "Q": "z"}

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import VolumeError, need
-from ..frame import Frame, check_axes, unit_name
+from .frame import Frame, check_axes, unit_name
 from .source import Source, make_source
 
 _METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")

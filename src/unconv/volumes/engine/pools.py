@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..numerics.memory import return_freed_memory
-from .errors import StoppedError, VolumeError, need
+from ...numerics.memory import return_freed_memory
+from ..errors import StoppedError, VolumeError, need
 from .jobs import Job, Outcome, do_job, put_job
 
 CONNECT = 10

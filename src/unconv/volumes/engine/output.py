@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from .frame import SPACE, Frame
-from .sources.source import Source
-from .stages import Array, Numbers, Read
+from ..sources.frame import SPACE, Frame
+from ..sources.source import Source
+from ..tiling.stages import Array, Numbers, Read
+from ..tiling.tiles import Region, Tile, shape_of
 from .store import create_array
-from .tiles import Region, Tile, shape_of
 
 TOP = 256
 """Samples an axis of the last level at most."""

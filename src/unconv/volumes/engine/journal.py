@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import VolumeError
+from ..errors import VolumeError
 
 Record = dict[str, Any]
 

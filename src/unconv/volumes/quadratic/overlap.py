@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .stages import Array, Read
-from .store import sharded
-from .tiles import Region, Tile, Tiling, shape_of
+from ..engine.store import sharded
+from ..tiling.stages import Array, Read
+from ..tiling.tiles import Region, Tile, Tiling, shape_of
 
 
 @dataclass(frozen=True)

@@ -33,19 +33,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ..errors import VolumeError
+from ..tiling.stages import Answer, Constant, Numbers, Runner
+from ..tiling.tiles import Tile, Tiling, shape_of
 from .bound import Bound
-from .errors import VolumeError
 from .grid_factor import grid_factor
 from .overlap import Overlap
 from .problem import Problem
 from .residual import Direction, Finish, Gradient, Join, Level, Step, TileNormal
 from .schwarz import Guess, Solve, Solves, grid_sizes, guess_sizes, local_solves, solve_bytes
-from .stages import Answer, Constant, Numbers, Runner
-from .tiles import Tile, Tiling, shape_of
 
 _INNER = 0.1  # of a tile at the border in a pass; 0.01 saves no pass
 _OF_GUESS = 1e-2  # 0.001 saves none either, 0.1 costs one at low noise
-_MOST_PASSES = 60  # passes
+_LAST_PASS = 60  # passes
 _AGAIN = 3  # proofs that fell short
 
 
@@ -76,8 +76,8 @@ class Quadratic:
 
     Examples
     --------
-    >>> from unconv.volumes.bound import lower_bound
-    >>> from unconv.volumes.stages import MemoryRunner
+    >>> from unconv.volumes.quadratic.bound import lower_bound
+    >>> from unconv.volumes.tiling.stages import MemoryRunner
     >>> problem = Problem(torch.ones(3, 3, dtype=torch.float64) / 9, (30, 26), 0.01, (1.0, 1.0))
     >>> method = Quadratic(problem, lower_bound(problem))
     >>> runner = MemoryRunner(np.random.default_rng(0).standard_normal((30, 26)).astype("float32"))
@@ -159,7 +159,7 @@ class _Run:
         history, tries = [at.error], 0
         if at.error > self.method.tol:
             self.solves = Constant(local_solves(self.problem, self.overlap))
-        while at.error > self.method.tol and self.number < _MOST_PASSES and tries < _AGAIN:
+        while at.error > self.method.tol and self.number < _LAST_PASS and tries < _AGAIN:
             before = at.error
             promised = self._passes(at, history)
             at = self._proven(promised.x, f"g/{self.number}")
@@ -215,7 +215,7 @@ class _Run:
         """Conjugate gradients from an x and its gradient until they promise the tolerance."""
         before = p = ""
         last, least = 1.0, at.error
-        while self.number < _MOST_PASSES:
+        while self.number < _LAST_PASS:
             self.number += 1
             i = self.number
             e, q, x, r = f"e/{i}", f"q/{i}", f"x/{i}", f"r/{i}"

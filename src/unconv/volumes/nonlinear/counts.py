@@ -32,12 +32,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..restoration.count_data import LEAST_REACH, CountData
-from ..restoration.extrapolation import LEAST_KEPT
-from ..restoration.tv_step import TotalVariation
+from ...restoration.count_data import LEAST_REACH, CountData
+from ...restoration.extrapolation import LEAST_KEPT
+from ...restoration.tv_step import TotalVariation
+from ..tiling.stages import Answer, Array, Constant, Numbers, Read, Runner
+from ..tiling.tiles import Region, Tile, Tiling, shape_of
 from .region_blur import RegionBlur
-from .stages import Answer, Array, Constant, Numbers, Read, Runner
-from .tiles import Region, Tile, Tiling, shape_of
 
 _ARRAYS_OF_BOX = 18  # float32 arrays of a box that a step holds at its peak, spectra included
 _ARRAYS_OF_TV = 10  # further ones
@@ -209,7 +209,7 @@ class Step:
         return {self.write: step.copy()}, numbers
 
     def bytes_for(self, tile: Tile) -> int:
-        """See `box_bytes`."""
+        """What a step takes on a tile at its peak."""
         return box_bytes(self.counts, tile)
 
 

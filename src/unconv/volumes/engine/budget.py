@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import StoppedError, TooLargeError
+from ..errors import StoppedError, TooLargeError
+from ..sources.source import Source
+from ..tiling.stages import Method
+from ..tiling.tiles import Tile
 from .output import Reduce
-from .sources.source import Source
-from .stages import Method
 from .store import sharded
 from .survey import SIDE, Look
-from .tiles import Tile
 
 LARGEST = 512
 """Samples an axis of a core at most: a tile is what is lost when a worker dies."""

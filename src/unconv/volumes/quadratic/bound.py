@@ -34,8 +34,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..grid.fft import fast_size
-from ..regularize.natural_edges.tile_bound import shares, tile_bound, tile_kinds
+from ...grid.fft import fast_size
+from ...regularize.natural_edges.tile_bound import shares, tile_bound, tile_kinds
 from .problem import Problem, transfer
 
 _DOUBT = 1e-9  # the probability of a bound that is none, for all tiles together

@@ -50,8 +50,8 @@ class LocalInverse:
 
     Examples
     --------
-    >>> from unconv.volumes.grid_factor import grid_factor
-    >>> from unconv.volumes.problem import Problem
+    >>> from unconv.volumes.quadratic.grid_factor import grid_factor
+    >>> from unconv.volumes.quadratic.problem import Problem
     >>> problem = Problem(torch.ones(3, 3, dtype=torch.float64) / 9, (8, 6), 0.01, (1.0, 1.0))
     >>> solve = LocalInverse(grid_factor(problem, problem.scene, (0, 1), torch.float64), (0, 1))
     >>> x = solve(torch.ones(10, 8, dtype=torch.float64), (0, 0), tol=1e-10)

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 from numpy.typing import DTypeLike
 
-from .errors import DamagedError, StoppedError, TilesError
+from ..errors import DamagedError, StoppedError, TilesError
+from ..tiling.stages import Numbers, Work
+from ..tiling.tiles import Tiling, place_of
 from .jobs import ChecksumJob, Outcome, TileJob, dtype_names, numbers_of
 from .journal import Journal
 from .pools import Pool
-from .stages import Numbers, Work
 from .store import Arrays
-from .tiles import Tiling, place_of
 
 TRIES = 3
 SHOWN = 5  # places in a sentence

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..numerics.memory import return_freed_memory
+from ...numerics.memory import return_freed_memory
 from .problem import Problem, frequencies, symbol, transfer
 
 _BYTES_AT_ONCE = 2**22  # of blocks that are made and inverted at a time

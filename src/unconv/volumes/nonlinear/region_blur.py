@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..grid.fft import fast_size
+from ...grid.fft import fast_size
 
 _KEPT = 32  # spectra: tiles of a volume have 27 shapes
 

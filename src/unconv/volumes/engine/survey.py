@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .errors import VolumeError
-from .stages import Array, Numbers, Read, Runner
-from .tiles import Tile, Tiling, place_of, shape_of
+from ..errors import VolumeError
+from ..tiling.stages import Array, Numbers, Read, Runner
+from ..tiling.tiles import Tile, Tiling, place_of, shape_of
 
 SIDE = 96
 """Samples an axis of the tiles of this look, which writes nothing."""

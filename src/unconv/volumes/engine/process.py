@@ -20,17 +20,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..errors import DamagedError, StoppedError, TilesError, VolumeError
+from ..sources.source import Batch, Source
+from ..tiling.stages import Constant, Method, Work
+from ..tiling.tiles import Tiling
 from .budget import Need, fit_tiles, require_disk
-from .errors import DamagedError, StoppedError, TilesError, VolumeError
 from .journal import Journal, Record
 from .output import Crop, Fill, Reduce, level_shapes, make_output, write_metadata
 from .pools import Pool
 from .runner import Progress, StoreRunner
-from .sources.source import Batch, Source
-from .stages import Constant, Method, Work
 from .store import Arrays, Level
 from .survey import Survey, survey
-from .tiles import Tiling
 
 _TILES, _PUBLISHED = "*tiles*", "*published*"  # beside batches in the journal
 ATTEMPTS = 3

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .errors import DamagedError, VolumeError, need
-from .sources.source import Batch, whole_region
-from .stages import Array, Constant, check_region
-from .tiles import Region, Tile
+from ..errors import DamagedError, VolumeError, need
+from ..sources.source import Batch, whole_region
+from ..tiling.stages import Array, Constant, check_region
+from ..tiling.tiles import Region, Tile
 
 CHUNK = 64
 """About how many samples an axis a chunk has, the least that is read; shards have some of them."""

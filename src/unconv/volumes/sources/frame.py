@@ -9,8 +9,8 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..numerics.checks import check_number, shown
-from .errors import VolumeError
+from ...numerics.checks import check_number, shown
+from ..errors import VolumeError
 
 SPACE = "zyx"
 _UNITS = {"µm": "micrometer", "μm": "micrometer", "um": "micrometer", "\\u00B5m": "micrometer",

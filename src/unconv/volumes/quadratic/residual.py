@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..grid.fft import fast_size
+from ...grid.fft import fast_size
+from ..tiling.stages import Array, Constant, Numbers, Read
+from ..tiling.tiles import Region, Tile, shape_of
 from .overlap import Overlap
 from .problem import Problem, transfer
-from .stages import Array, Constant, Numbers, Read
-from .tiles import Region, Tile, shape_of
 
 
 def block_of(core: Region, reach: Sequence[int], scene: Sequence[int]) -> Region:

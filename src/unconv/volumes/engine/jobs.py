@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..numerics.memory import return_freed_memory
-from .errors import DamagedError, VolumeError, need
-from .stages import Constant, Numbers, Work, do_work
+from ...numerics.memory import return_freed_memory
+from ..errors import DamagedError, VolumeError, need
+from ..tiling.stages import Constant, Numbers, Work, do_work
+from ..tiling.tiles import Tiling
 from .store import Arrays
-from .tiles import Tiling
 
 
 @dataclass(frozen=True)

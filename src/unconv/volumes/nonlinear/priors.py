@@ -41,15 +41,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..doors import ConvOperator
-from ..inverse import AccuracyWarning
-from ..restoration.certificate import Restoration
-from ..restoration.memory import memory_needed
-from ..restoration.question import MAXITER, asked
-from ..restoration.solve import restorations
+from ...doors import ConvOperator
+from ...inverse import AccuracyWarning
+from ...restoration.certificate import Restoration
+from ...restoration.memory import memory_needed
+from ...restoration.question import MAXITER, asked
+from ...restoration.solve import restorations
+from ..tiling.stages import Answer, Array, Constant, Numbers, Read, Runner
+from ..tiling.tiles import Region, Tile, Tiling, shape_of
 from .region_blur import RegionBlur
-from .stages import Answer, Array, Constant, Numbers, Read, Runner
-from .tiles import Region, Tile, Tiling, shape_of
 
 HALO = 2
 """Psfs around a core.  With one the first pass is wrong by 1.1 to 2.5 times as much."""
@@ -185,7 +185,7 @@ class Estimates:
         return {}, {"strength": float(found.strength), "noise_std": noise}
 
     def bytes_for(self, tile: Tile) -> int:
-        """See `tile_bytes`."""
+        """What a restoration of the tile takes at its peak."""
         return tile_bytes(self.problem, tile)
 
 
@@ -261,7 +261,7 @@ class Pass:
         return y, background, held
 
     def bytes_for(self, tile: Tile) -> int:
-        """See `tile_bytes`."""
+        """What a restoration of the tile takes at its peak."""
         return tile_bytes(self.problem, tile)
 
 

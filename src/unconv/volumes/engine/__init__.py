@@ -1,0 +1,1 @@
+"""What carries out stages: work folder, journal, processes, memory and disk, output."""

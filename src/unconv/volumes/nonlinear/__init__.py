@@ -1,0 +1,1 @@
+"""Counts and priors that are not quadratic, on tiles; no error is proven."""

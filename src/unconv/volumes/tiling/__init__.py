@@ -1,0 +1,1 @@
+"""A scene dealt to tiles, and what mathematics and engine agree on."""

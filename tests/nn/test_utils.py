@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 from unconv import ConvOperator
 from unconv.nn.utils import spectral_norm
 
-from ..helpers import assert_says, randn
+from ..helpers import HALVES, assert_says, randn
 
 F64 = torch.float64
 KINDS = [
@@ -118,6 +118,84 @@ def test_float32_and_another_dtype():
     layer, shape = layer_of((nn.Conv2d, (3, 4, 3), {"padding": 1, "dtype": torch.float32}, (9, 8)))
     assert layer(torch.zeros(1, 3, *shape)).dtype == torch.float32
     assert true_norm(layer.double().eval(), shape) == pytest.approx(1, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_halves_are_followed_in_float32(dtype):
+    made, shape = layer_of((nn.Conv2d, (3, 4, 3), {"padding": 1, "dtype": dtype}, (9, 8)))
+    cast = layer_of((nn.Conv2d, (3, 4, 3), {"padding": 1, "dtype": torch.float32}, (9, 8)))[0]
+    for layer in (made, cast.to(dtype)):
+        y = layer(torch.ones(1, 3, *shape, dtype=dtype))
+        y.float().square().mean().backward()
+        assert y.dtype == layer.parametrizations.weight.original.grad.dtype == dtype
+        assert layer.parametrizations.weight[0].v.dtype == torch.float32
+        assert true_norm(layer.eval().float(), shape) == pytest.approx(1, rel=1e-2)
+
+
+def test_autocast_does_not_coarsen_the_norm():
+    layer, shape = layer_of((nn.Conv2d, (3, 4, 3), {"padding": 1, "dtype": torch.float32}, (9, 8)))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(torch.zeros(1, 3, *shape)).dtype == torch.bfloat16
+        weight = layer.weight
+    A = ConvOperator(weight.detach().double(), shape, padding=1)
+    assert float(A.norm()) == pytest.approx(1, rel=1e-5)
+    assert layer.parametrizations.weight[0].v.dtype == torch.float32
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_layer_of_zeros_learns(training):
+    bare = nn.Conv2d(3, 4, 3, padding=1, dtype=F64)
+    nn.init.zeros_(bare.weight)
+    layer = spectral_norm(copy.deepcopy(bare), (9, 8), bound=10.0).train(training)
+    x = randn(2, 3, 9, 8)
+    for one in (layer, bare):
+        (one(x) - 1).square().mean().backward()
+    original = layer.parametrizations.weight.original
+    assert torch.equal(original.grad, bare.weight.grad)
+    with torch.no_grad():
+        original.sub_(original.grad)
+    assert true_norm(layer, (9, 8)) == pytest.approx(10, rel=1e-8)
+
+
+def test_an_assigned_weight_has_its_own_vector_in_training():
+    layer, shape = layer_of(KINDS[1])
+    layer.weight = randn(*layer.weight.shape, seed=7)
+    assert true_norm(layer, shape) == pytest.approx(1, rel=1e-8)
+
+
+def test_buffers_written_in_place_between_two_forwards_and_a_backward():
+    """As parallel training does with those of every other process."""
+    layer, shape = layer_of(KINDS[1])
+    x, total = randn(2, 3, *shape), 0
+    for _ in range(2):
+        total = total + layer(x).square().sum()
+        for buffer in layer.buffers():
+            buffer.copy_(buffer.clone())
+    total.backward()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_weight_that_is_not_finite_is_named(training):
+    layer, shape = layer_of(KINDS[1])
+    with torch.no_grad():
+        layer.train(training).parametrizations.weight.original[0, 0, 0, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"weight holds 1 NaN .* \(0, 0, 0, 0\)"):
+        layer(randn(1, 3, *shape))
+
+
+def test_more_steps_follow_more_closely():
+    lags = []
+    for steps in (1, 4):
+        torch.manual_seed(0)
+        layer = spectral_norm(nn.Conv2d(3, 4, 3, padding=1, dtype=F64), (9, 8), steps=steps)
+        optimizer = torch.optim.Adam(layer.parameters(), lr=0.01)
+        for step in range(10):
+            loss = -layer(randn(4, 3, 9, 8, seed=step)).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        lags.append(true_norm(copy.deepcopy(layer), (9, 8)) - 1)
+    assert 0 <= lags[1] < lags[0] / 2
 
 
 def test_gradients_of_functional_calls():

@@ -28,6 +28,7 @@ from ..doors import ConvOperator
 from ..numerics.checks import check_all_finite, check_count, check_number
 from ..numerics.compiled import outside_graphs
 from ..numerics.plain_values import Values, with_values
+from ..numerics.precision import ieee_arithmetic, working_dtype
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from ..spectrum import outermost
 
@@ -43,7 +44,8 @@ def spectral_norm(
 
     The norm is that of the layer as a map of pictures x of one size, ‖layer(x) − layer(x')‖ ≤
     bound·‖x − x'‖, under its own stride, padding, padding_mode, dilation and groups.  The weight is
-    divided by σ and multiplied by `bound` whenever it is read, and gradients go through σ.
+    divided by σ and multiplied by `bound` whenever it is read, and gradients go through σ; in a
+    second derivative its vector counts as constant.  A weight of zeros stays as it is.
 
     Parameters
     ----------
@@ -53,17 +55,18 @@ def spectral_norm(
     bound : > 0
     steps
         Of the iteration, for each call in training.  One follows a weight that an optimiser moves;
-        in evaluation the norm is exact.
+        in evaluation the norm is exact, and so it is for a weight that has just been assigned.
 
     Returns
     -------
     The module itself.  `torch.nn.utils.parametrize.remove_parametrizations(module, "weight")` takes
-    the parametrization off and leaves the normalised weight.
+    the parametrization off and leaves the normalised weight, exactly so after `module.eval()`.
 
     Raises
     ------
     ValueError, TypeError
-        If it is another module, the sizes do not fit it, or bound or steps are out of range.
+        If it is another module, the sizes do not fit it, or bound or steps are out of range; where
+        the weight is read, if it holds NaN or infinite values.
 
     Examples
     --------
@@ -82,7 +85,11 @@ def spectral_norm(
 
 
 class _OperatorNorm(nn.Module):
-    """weight ↦ weight·bound/σ; v (1, *domain) is a buffer, for it is what training has reached."""
+    """weight ↦ weight·bound/σ; v (1, *domain) is a buffer, for it is what training has reached.
+
+    Of a weight of zeros v is zero, and the first weight after it has its own.  Halves are followed
+    in float32, inside autocast too.
+    """
 
     v: Tensor
     direction: Tensor
@@ -93,21 +100,27 @@ class _OperatorNorm(nn.Module):
         weight = op.weight.detach()
         # of the operator only its shapes and options are kept; a submodule would store the weight
         self._template = (op.without_bias(weight[:0].new_zeros(()).expand(weight.shape)),)
-        v = _exact(op.without_bias(weight))
+        v = torch.zeros(1, *op.domain_shape, dtype=_precise(weight).dtype, device=weight.device)
         self.register_buffer("v", v)
         self.register_buffer("direction", torch.zeros_like(v))
         self._known: tuple[Tensor, Tensor] | None = None  # a weight in evaluation, and its v
 
     @outside_graphs
     def forward(self, weight: Tensor) -> Tensor:
-        v = with_values(self._vector, weight)
-        image = self._template[0].without_bias(weight)._matvec(v)
-        sigma = torch.linalg.vector_norm(image)
-        return weight * (self.bound / sigma.clamp(min=torch.finfo(sigma.dtype).tiny))
+        with ieee_arithmetic(weight.device.type, weight.dtype):
+            v = with_values(self._vector, weight)
+            image = self._template[0].without_bias(_precise(weight))._matvec(v)
+            sigma = torch.linalg.vector_norm(image)
+            return weight * (self.bound / torch.where(sigma > 0, sigma, self.bound))
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """What is stored for a weight that is assigned: the weight as it is."""
+        self._start_at(self._template[0].without_bias(_precise(weight.detach())))
         return weight
+
+    def _start_at(self, op: ConvOperator) -> None:
+        self.v = _exact(op)
+        self.direction = torch.zeros_like(self.v)
 
     def _vector(self, found: Values) -> Tensor:
         """v for a plain weight: a step further in training, exact in evaluation."""
@@ -116,15 +129,31 @@ class _OperatorNorm(nn.Module):
                 "spectral_norm keeps one vector for one weight and does not serve under "
                 "torch.func.vmap over the weight; normalise each layer of the ensemble by itself."
             )
-        (weight,) = found.tensors
+        weight = _precise(found.tensors[0])
         op = self._template[0].without_bias(weight)
         if self.training:
-            for _ in range(self.steps):
-                self.v, self.direction = _improved(op, self.v, self.direction)
-            return self.v
+            self._follow(op)
+            return self.v.clone()  # a backward keeps it, and buffers are written in place
         if self._known is None or not _same(self._known[0], weight):
             self._known = weight.clone(), _exact(op)
         return self._known[1]
+
+    def _follow(self, op: ConvOperator) -> None:
+        """Take v as many steps further as are asked for."""
+        check_all_finite("weight", op.weight, _NOT_FINITE)
+        self.v, self.direction = self.v.to(op.dtype), self.direction.to(op.dtype)
+        if not bool(self.v.any()):
+            self._start_at(op)
+        for _ in range(self.steps if bool(op.weight.any()) else 0):
+            self.v, self.direction = _improved(op, self.v, self.direction)
+
+
+_NOT_FINITE = "a spectrum needs finite numbers"
+
+
+def _precise(weight: Tensor) -> Tensor:
+    """The weight in the precision in which it is followed, at least float32."""
+    return weight.to(working_dtype(weight.dtype, weight.dtype))
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
@@ -132,8 +161,10 @@ def _same(a: Tensor, b: Tensor) -> bool:
 
 
 def _exact(op: ConvOperator) -> Tensor:
-    """A right singular vector of σ_max, (1, *domain_shape), in the dtype of the weight."""
-    check_all_finite("weight", op.weight, "a spectrum needs finite numbers")
+    """A right singular vector of σ_max, (1, *domain_shape); zero for an operator that is zero."""
+    check_all_finite("weight", op.weight, _NOT_FINITE)
+    if not bool(op.weight.any()):
+        return op.weight.new_zeros(1, *op.domain_shape)
     with torch.no_grad():
         return outermost(op, 1, True, DEFAULT_MEMORY_LIMIT).V.to(op.dtype)
 

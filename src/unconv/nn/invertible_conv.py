@@ -6,8 +6,9 @@ For normalizing flows: y = A x + b with a density p(x) = p(y)·|det A|.
     masked=True     the taps behind the centre are zero, and at the centre so are the channels
                     behind: A is triangular, log |det A| = pixels·Σ_c log |w_cc|
 
-A triangular A is solved by x ← x + (y − A x)/w_cc, which is exact after as many steps as taps in a
-row lead through the picture, and as a rule settles much sooner.
+A triangular A is solved by x ← (y − N x)/w_cc, N being A without its diagonal w_cc, which is exact
+after as many steps as taps in a row lead through the picture, and as a rule settles much sooner:
+what has settled stays, so that round-off does not go round.
 
 Sources: Hoogeboom, van den Berg & Welling, "Emerging convolutions for generative normalizing
 flows", ICML 2019; Kingma & Dhariwal, "Glow", NeurIPS 2018; Kingma et al., "Improved variational
@@ -27,6 +28,7 @@ from ..doors import ConvOperator
 from ..grid.geometry import PerAxis, per_axis
 from ..inverse.cache import FactorCache
 from ..numerics.checks import (
+    check_all_finite,
     check_choice,
     check_count,
     check_flag,
@@ -34,6 +36,8 @@ from ..numerics.checks import (
     check_tensor,
 )
 from ..numerics.compiled import outside_graphs
+from ..numerics.plain_values import Values, with_values
+from ..numerics.precision import double_dtype
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from .inverse_conv import check_storage
 
@@ -80,7 +84,7 @@ class _InvertibleConv(nn.Module):
         self.register_parameter("bias", None)
         if check_flag("bias", bias):
             self.bias = nn.Parameter(torch.zeros(channels, device=device, dtype=dtype))
-        self.register_buffer("mask", _causal_mask(shape).to(self.weight.device), persistent=False)
+        self.register_buffer("mask", _causal_mask(shape).to(self.weight), persistent=False)
         self._factors = FactorCache()
         self.reset_parameters()
 
@@ -128,7 +132,7 @@ class _InvertibleConv(nn.Module):
             op.geometry, [self.weight], lambda: op.pinv(memory_limit=self.memory_limit)
         )
         if bool(factor.summary.dropped.any()):
-            raise ValueError(_SINGULAR)
+            raise ValueError(_NO_INVERSE)
         return factor.bound_to(op.weight)(y)
 
     def _operator_of(self, name: str, x: Tensor) -> ConvOperator:
@@ -145,32 +149,46 @@ class _InvertibleConv(nn.Module):
             value = op.logabsdet(memory_limit=self.memory_limit)
         else:
             pixels = op.shape[0] // self.channels
-            value = pixels * self._diagonal().double().abs().log().sum()
-        if not bool(value.detach().isfinite()):
-            raise ValueError(_SINGULAR)
+            diagonal = self._diagonal()
+            value = pixels * diagonal.to(double_dtype(diagonal.dtype)).abs().log().sum()
+        with_values(self._check_log_det, value, self.weight)
         return value
+
+    def _check_log_det(self, found: Values) -> None:
+        value, weight = found.tensors
+        if bool(value.isfinite().all()):
+            return
+        check_all_finite("weight", weight, "a determinant needs finite numbers")
+        raise ValueError(_SINGULAR)
 
     def _diagonal(self) -> Tensor:
         """(channels,) the entries w_cc of the centre tap, the diagonal of a masked A."""
         return self._centre_tap().diagonal()
 
     def _centre_tap(self) -> Tensor:
-        """(channels, channels), a view."""
-        taps = self.weight.flatten(2)
-        return taps[..., taps.shape[2] // 2]
+        return _centre_of(self.weight)
+
+    def _waves(self, sizes: Sequence[int]) -> int:
+        """How many outputs at most are reached one from another, each from the one before it."""
+        pixels, step = 1, 1  # after `step` waves more the next one along an axis is right
+        for n, k in zip(reversed(sizes), reversed(self.weight.shape[2:]), strict=True):
+            pixels += (n - 1) * step
+            step += (k // 2) * step
+        return self.channels * pixels
 
     def _substituted(self, op: ConvOperator, y: Tensor) -> Tensor:
         """A⁻¹ y of a triangular A, by steps that are right in ever more pixels."""
         diagonal = self._diagonal().reshape(-1, *[1] * self.nd)
-        if not bool(diagonal.detach().all()):
-            raise ValueError(_SINGULAR)
+        with_values(_check_triangular, self.kernel, diagonal)
+        others = self.mask.clone()
+        _centre_of(others).fill_diagonal_(0)
+        rest = op.with_weight(self.weight * others)
         x = y / diagonal
-        eps = torch.finfo(x.dtype).eps
-        for _ in range(op.shape[0]):  # as many as unknowns are enough for any kernel
-            step = (y - op(x)) / diagonal
-            x = x + step
-            if not float(step.detach().abs().amax()) > eps * float(x.detach().abs().amax()):
+        for _ in range(self._waves(op.domain_shape[1:])):
+            before, x = x, (y - rest(x)) / diagonal
+            if with_values(_is_settled, before, x):
                 break
+        with_values(_check_room, x, y)
         return x
 
     def extra_repr(self) -> str:
@@ -190,6 +208,45 @@ _SINGULAR = (
     "the layer has become singular, so that log |det A| is −inf and there is no inverse; go back "
     "to an earlier weight with a smaller learning rate, or begin anew with reset_parameters()."
 )
+
+_NO_INVERSE = (
+    "the layer is singular to double precision, so that no digit of an inverse is known; go back "
+    "to an earlier weight with a smaller learning rate, or begin anew with reset_parameters()."
+)
+
+
+def _check_triangular(found: Values) -> None:
+    kernel, diagonal = found.tensors
+    check_all_finite("weight", kernel, "an inverse needs finite numbers")
+    if not bool(diagonal.all()):
+        raise ValueError(_SINGULAR)
+
+
+def _is_settled(found: Values) -> bool:
+    """Whether a step was round-off, or has no number."""
+    before, x = found.tensors
+    if not x.numel():
+        return True
+    step, size = (x - before).abs().amax(), x.abs().amax()
+    return not float(step) > torch.finfo(x.dtype).eps * float(size)
+
+
+def _check_room(found: Values) -> None:
+    """Say it where x has no place in its dtype: A⁻¹ may grow with the distance exponentially."""
+    x, y = found.tensors
+    if bool(x.isfinite().all()):
+        return
+    check_all_finite("y", y, "an inverse needs finite numbers")
+    raise ValueError(
+        f"the inverse of this layer grows beyond {x.dtype}, for taps outweigh the centre of the "
+        "kernel; keep them smaller than it, or invert smaller samples."
+    )
+
+
+def _centre_of(kernel: Tensor) -> Tensor:
+    """(channels, channels), a view."""
+    taps = kernel.flatten(2)
+    return taps[..., taps.shape[2] // 2]
 
 
 def _causal_mask(shape: tuple[int, ...]) -> Tensor:

@@ -156,7 +156,8 @@ def cond(op: Convolution, bracket: bool, memory_limit: float) -> Tensor | Bracke
             return next(ends) / next(ends)
         why = ValueError(
             "the condition number is infinite, for the smallest singular value is round-off, and "
-            "has no derivative; svdvals(1) and svdvals(1, 'smallest') have one each."
+            "has no derivative; svdvals(1) has one, and svdvals(1, 'smallest') an element of the "
+            "subdifferential."
         )
         return without_derivative(plain, op.weight, why)
 

@@ -48,6 +48,12 @@ def without_derivative(value: Tensor, weight: Tensor, why: Exception) -> Tensor:
     return found
 
 
+def at_most_twice(weight: Tensor) -> Tensor:
+    """A zero whose third derivative in the weight says that it is not known."""
+    zeros: Tensor = _Limited.apply(weight, 2)
+    return zeros.real.sum()
+
+
 class _Constants(torch.autograd.Function):
     @staticmethod
     def forward(find: _Find, weight: Tensor) -> tuple[Tensor, ...]:
@@ -127,3 +133,38 @@ class _Refused(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
         raise ctx.why
+
+
+class _Limited(torch.autograd.Function):
+    """Zeros that may be differentiated so many times."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, times: int) -> Tensor:
+        return torch.zeros_like(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Keep x, on which the next derivative depends."""
+        x, ctx.times = inputs
+        ctx.save_for_backward(x)
+        ctx.save_for_forward(x)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        return _change_of_zeros(ctx, g), None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
+        return _change_of_zeros(ctx, tangent)
+
+
+def _change_of_zeros(ctx: Any, along: Tensor) -> Tensor:
+    if not ctx.times:
+        raise NotImplementedError(
+            "singular values are differentiable twice, and this asks for a third derivative; take "
+            "it of the matrix, torch.linalg.svdvals(A.to_dense())."
+        )
+    zeros: Tensor = _Limited.apply(ctx.saved_tensors[0], ctx.times - 1)
+    return along * zeros

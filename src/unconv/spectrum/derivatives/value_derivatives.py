@@ -8,6 +8,8 @@ H = [0 A; Aᴴ 0], whose eigenvalues are ±σ.  That is what is computed, with u
 constants: its value, gradient W(v, u) (operators/weight_gradient.py) and second derivative are
 those of σ_i, and autograd goes through A itself.
 
+A third derivative is refused: of that expression it is zero.
+
 *Values that repeat.*  Of σ_i that are equal only symmetric functions are differentiable, such as
 their mean:  d(mean) = mean of Re⟨u_j, dA v_j⟩ over all of them, whatever vectors were found.  That
 is the derivative which each of them is given; of the largest it is an element of the
@@ -38,7 +40,7 @@ from ...inverse.diagonal import dense
 from ...operators.convolution import Convolution
 from ...operators.linear_operator import MemoryLimitError, gigabytes
 from .. import values
-from .constants import change, constants
+from .constants import at_most_twice, change, constants
 from .direct_sum import blocks_of, bytes_of_svds, has_frequencies, has_matrices, in_double
 from .resolvent import ALIKE, inner, reciprocal, resolvent
 
@@ -64,7 +66,7 @@ def differentiable_values(
     limit = values.VALUES_LIMIT if k > total // values.LANCZOS_SHARE else dense.LIMIT
     in_blocks = has_frequencies(op) or has_matrices(op, limit)
     if in_blocks and bytes_of_svds(op) <= memory_limit:
-        found = _by_blocks(op)
+        found = _by_blocks(op) + at_most_twice(op.weight)
         return found[:k] if largest else found[total - k :]
     need = 8 * k * sum(op.shape) * op.dtype.itemsize
     if need > memory_limit:
@@ -73,7 +75,7 @@ def differentiable_values(
             f"{gigabytes(need)}, more than memory_limit={gigabytes(memory_limit)}; ask for fewer, "
             "raise it, or detach the weight."
         )
-    found = _by_vectors(op, k, largest, find)
+    found = _by_vectors(op, k, largest, find) + at_most_twice(op.weight)
     return found if largest else found.flip(0)
 
 

@@ -208,3 +208,57 @@ def test_a_picture_that_is_mostly_saturated_is_refused():
     observed[:, :20] = True
     with pytest.raises(ValueError, match="only 31% of the pixels are data"):
         psf.estimate(y, "disk", None, observed)
+
+
+@pytest.mark.parametrize("kernel", [psf.gaussian(2.5), torch.ones(1, 1, dtype=F64)])
+def test_no_blur_is_not_said_of_what_tells_none(kernel: torch.Tensor):
+    """A smooth scene under noise looks alike, blurred or not."""
+    ramp = torch.linspace(0.2, 0.5, 200, dtype=F64)
+    smooth = (ramp[:, None] + ramp)[None]
+    found = psf.estimate(blur(smooth, kernel, boundary="valid", noise_std=0.05))
+    assert found.family == "none"
+    assert any("too little detail is seen" in doubt for doubt in found.doubts)
+
+
+def test_a_jpeg_that_is_nearly_even_has_a_clear_answer():
+    """With a few cells left, and with none."""
+    rough = torch.rand(64, 64, dtype=F64, generator=torch.Generator().manual_seed(0))
+    waves = torch.cos(math.pi * (2 * torch.arange(64, dtype=F64) + 1) / 16)
+    y = 0.5 + 0.05 * waves + 1e-4 * rough
+    found = psf.estimate(y, jpeg=(JpegRounding(torch.full((8, 8), 10.0, dtype=F64)),))
+    assert not found.reliable
+    with pytest.raises(ValueError, match="the rounding of the JPEG has left no frequency"):
+        psf.estimate(rough, jpeg=(JpegRounding(torch.full((8, 8), 1e6, dtype=F64)),))
+
+
+@pytest.mark.parametrize("hole", [False, True])
+def test_what_was_not_seen_leaves_the_psf_as_it_is(hole: bool):
+    """Steps where a hole is filled, or where a plateau ends, would say that nothing is blurred."""
+    y = blurred("astronaut", psf.disk(2.6), 0.001)
+    observed = None
+    if hole:
+        observed = torch.ones(y.shape[1:], dtype=torch.bool)
+        observed[80:120, 60:90] = False
+        y = torch.where(observed, y, math.nan)
+    else:
+        y = y.clamp(max=float(y.quantile(0.97)))
+    found = psf.estimate(y, "disk", None, observed)
+    assert abs(found.parameters["radius"] - 2.6) < 0.1
+    assert found.evidence["disk"] > 100
+
+
+def test_edges_that_are_sharper_than_the_psf_are_doubted():
+    """A chequered board has a spectrum of lines that a large disk explains."""
+    x = torch.from_numpy(skimage.data.checkerboard()[None] / 255.0)
+    y = blur(x, psf.disk(2.6), boundary="valid", noise_std=0.01)
+    found = psf.estimate(y, "disk")
+    assert abs(found.parameters["radius"] - 2.6) < 0.2 or not found.reliable
+
+
+def test_soft_edges_are_no_sharp_picture():
+    """A movement in steps is of no family, and the picture is not sharp for that."""
+    h = torch.zeros(13, 13, dtype=F64)
+    h[[1, 3, 6, 9, 10, 6, 2], [2, 8, 6, 1, 10, 11, 12]] = 1
+    y = blurred("chelsea", h / h.sum(), 0.002)
+    found = psf.estimate(y)
+    assert found.family != "none" or not found.reliable

@@ -23,10 +23,13 @@ def estimated_psf(
     """
     planes = in_light(source, light)
     jpeg = None if light == "linear" else jpeg_rounding(source.metadata, len(planes))
+    observed = found.observed
+    if observed is not None and found.saturated is not None:
+        observed = observed | found.saturated.any(0)  # what these recorded is told apart there
     if family.startswith(BLIND):
         size = blind_size(family)
-        return blind(planes, size, noise_std=noise_std, observed=found.observed, jpeg=jpeg)
-    return estimate(planes, family, noise_std, found.observed, jpeg=jpeg)
+        return blind(planes, size, noise_std=noise_std, observed=observed, jpeg=jpeg)
+    return estimate(planes, family, noise_std, observed, jpeg=jpeg)
 
 
 def psf_to_undo(
@@ -38,8 +41,9 @@ def psf_to_undo(
     """
     psf = estimated_psf(source, found, family, light, noise_std)
     if psf.family == NONE:
+        why = f" ({psf.doubts[0]})" if psf.doubts else ""
         raise ValueError(
-            f"{name} shows no blur that could be undone; name its psf if you know it, or its "
+            f"{name} shows no blur that could be undone{why}; name its psf if you know it, or its "
             "family, such as --psf disk:auto."
         )
     return psf

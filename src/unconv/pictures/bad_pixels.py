@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+_SMOOTHING_STEPS = 100
+
 
 def frame_around(planes: Tensor) -> tuple[int, int, int, int]:
     """Rows and columns of one constant value around a picture: (top, bottom, left, right).
@@ -67,4 +69,39 @@ def filled(planes: Tensor, seen: Tensor) -> Tensor:
         values = torch.where(new, mean, values)
         known = torch.where(new, 1.0, known)
         reach *= 2
+    return values
+
+
+def smoothly_filled(plane: Tensor, seen: Tensor) -> Tensor:
+    """Samples that are no data replaced by a smooth surface between the others, (H, W).
+
+    The steps that `filled` leaves in a hole have a spectrum of their own; this one goes towards the
+    harmonic surface, by some steps of Jacobi's, which is smooth and continuous at the rim.
+
+    Cost: some 500 operations for each sample that was not seen.
+
+    Parameters
+    ----------
+    plane, seen : (H, W), as of `filled`
+
+    Examples
+    --------
+    >>> import torch
+    >>> seen = torch.ones(5, 5, dtype=torch.bool)
+    >>> seen[1:4, 1:4] = False
+    >>> ramp = torch.arange(5.0).expand(5, 5)
+    >>> bool((smoothly_filled(torch.where(seen, ramp, torch.nan), seen) - ramp).abs().max() < 0.01)
+    True
+    """
+    values = filled(plane[None], seen)[0]
+    rows, columns = (~seen).nonzero(as_tuple=True)
+    last_row, last_column = (n - 1 for n in plane.shape)
+    beside = (
+        ((rows - 1).clamp(min=0), columns),
+        ((rows + 1).clamp(max=last_row), columns),
+        (rows, (columns - 1).clamp(min=0)),
+        (rows, (columns + 1).clamp(max=last_column)),
+    )
+    for _ in range(_SMOOTHING_STEPS if len(rows) else 0):
+        values[rows, columns] = sum(values[place] for place in beside) / len(beside)
     return values

@@ -229,7 +229,7 @@ def test_pixels_that_were_not_seen(hook):
     holes[80:90, 20:64] = math.nan
     other = psf.blind(holes, 7, observed=holes.isfinite())
     assert one_picture.difference(other.psf, found.psf) < 0.35
-    assert "5% of the pixels were no data, and filled in before" in other.doubts
+    assert "5% of the pixels were not seen, or saturated" in other.doubts
 
 
 def test_a_size_too_small_and_a_family_that_explains_more(monkeypatch: pytest.MonkeyPatch):

@@ -124,6 +124,8 @@ def _product(first: Tensor, second: Tensor) -> Tensor:
     return torch.cartesian_prod(first, second)
 
 
+GAUSSIAN_LINE = LineProfile(lambda z: torch.exp(-z.square() / 2), 1.0)
+
 COARSE: Mapping[str, Coarse] = {
     "gaussian": Coarse(
         _gaussian,
@@ -131,7 +133,7 @@ COARSE: Mapping[str, Coarse] = {
         (0.5,),
         starts=1,
         known=(0.1, 0.0),
-        profile=LineProfile(lambda z: torch.exp(-z.square() / 2), 1.0),
+        profile=GAUSSIAN_LINE,
     ),
     "disk": Coarse(
         _disk,

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool2d, pad
 
 from ...numerics.checks import check_real_tensor, check_values, is_sequence, shown
 from ...parameter_choice.noise_models import JpegRounding
-from ...pictures.bad_pixels import filled, frame_around
+from ...pictures.bad_pixels import frame_around, smoothly_filled
 from ...pictures.missing import checked_observed, find_missing
 from .cells import Cells
 from .scene import SceneModel
@@ -28,8 +29,8 @@ class Data:
 
     Attributes
     ----------
-    plane : (H, W) float64, complete
-    seen : (H, W) bool, False where it was filled in
+    plane : (H, W) float64, complete; saturated samples as they were recorded
+    seen : (H, W) bool, False where it was filled in or saturated
     rounding : of the JPEG that it was, or None
     unit : its standard deviation
     of_plane : the deviation of its white noise by that of one colour
@@ -43,8 +44,18 @@ class Data:
 
     @property
     def missing(self) -> float:
-        """The share of its pixels that were filled in."""
+        """The share of its pixels that were not seen."""
         return 1 - float(self.seen.double().mean())
+
+    def cells(self) -> Cells:
+        """Its periodogram, in units of its deviation."""
+        cells = Cells(self.plane, self.rounding, self.unit)
+        if len(cells.power) == 0:
+            raise ValueError(
+                "the rounding of the JPEG has left no frequency that tells the psf of the picture; "
+                "give a larger part of it, or a file of better quality."
+            )
+        return cells
 
     def noise(self, noise_std: float | None) -> float | None:
         """White noise of one colour in the unit of the plane."""
@@ -57,10 +68,10 @@ def data_of(picture: Tensor, observed: Tensor | None, jpeg: Sequence[JpegRoundin
     """What of a picture tells its psf; the arguments of `estimate`, checked."""
     planes = _checked(picture)
     rounding = _rounding_of(jpeg, len(planes))
-    planes, seen = _seen_of(planes, observed)
+    planes, seen, recorded = _seen_of(planes, observed)
     colours = len(planes)
     weights = planes.new_tensor(_LUMINANCE if colours == 3 else [1 / colours] * colours)
-    plane = torch.tensordot(weights, filled(planes, seen), 1)
+    plane = smoothly_filled(torch.tensordot(weights, planes, 1), recorded)
     peak = float(plane.abs().max())
     unit = 1.0 if peak == 0 or _DIMMEST < peak < 1 / _DIMMEST else peak
     plane /= unit
@@ -82,8 +93,7 @@ class Likelihood:
         *,
         jpeg: Sequence[JpegRounding] | None = None,
     ) -> None:
-        data = data_of(picture, observed, jpeg)
-        self._cells = Cells(data.plane, data.rounding, data.unit)
+        self._cells = data_of(picture, observed, jpeg).cells()
         self._model = SceneModel.of(self._cells, None)
 
     @torch.no_grad()
@@ -126,8 +136,11 @@ def _rounding_of(jpeg: Sequence[JpegRounding] | None, planes: int) -> JpegRoundi
     return jpeg[0]
 
 
-def _seen_of(planes: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The picture inside a constant frame, and (H, W) bool: where it is a datum."""
+def _seen_of(planes: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """The picture inside a constant frame, and (H, W) bool: where it is a datum, or was recorded.
+
+    What is saturated was recorded: a plateau goes on from what is around it.
+    """
     finite = planes.isfinite().all(0)
     if observed is None and not bool(finite.all()):
         count = int((~finite).sum())
@@ -147,12 +160,22 @@ def _seen_of(planes: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor]:
             planes, seen = inside, torch.ones_like(inside[0], dtype=torch.bool)
     if bool((planes[:, seen].amax(1) == planes[:, seen].amin(1)).all()):
         raise ValueError("the picture is even where it was observed, and nothing tells its blur.")
-    lit = find_missing(planes, white=1.0, bad=~seen)
+    lit, recorded = find_missing(planes, white=1.0, bad=~seen), seen
     seen = seen if lit.observed is None else lit.observed
+    if lit.saturated is not None:
+        recorded = recorded & ~_single(lit.saturated.any(0))
     share = float(seen.double().mean())
     if share < 1 - _MOST_MISSING:
         raise ValueError(
             f"only {share:.0%} of the pixels are data, the others saturated or "
             "not observed; a psf is read from pictures of which half was seen."
         )
-    return planes, seen
+    return planes, seen, recorded
+
+
+def _single(full: Tensor) -> Tensor:
+    """Saturated samples that are part of no 2×2 of them, such as hot pixels."""
+    less = 1 - full.double()
+    blocks = 1 - max_pool2d(less[None], 2, stride=1)
+    part = max_pool2d(pad(blocks, (1, 1, 1, 1)), 2, stride=1)[0] > 0
+    return full & ~part

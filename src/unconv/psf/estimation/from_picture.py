@@ -24,13 +24,13 @@ from ...numerics.checks import check_choice, check_number
 from ...numerics.compiled import outside_graphs
 from ...parameter_choice.noise_models import JpegRounding
 from ..families import FAMILIES
-from .cells import Cells
-from .coarse import COARSE, reach_in
+from ..models import gaussian
+from .coarse import COARSE, GAUSSIAN_LINE, LineProfile, reach_in
 from .data import Data, data_of
 from .edges import Edges
 from .parts import Parts
-from .result import NONE, PsfEstimate, chosen, doubts_of
-from .scale import scale_of
+from .result import DECISIVE_EVIDENCE, NONE, OWN_WIDTH, PsfEstimate, chosen, doubts_of
+from .scale import scale_of, sharpest
 from .search import Fitted, Search
 
 ESTIMATED = tuple(name for name, family in FAMILIES.items() if family.is_estimated)
@@ -38,6 +38,9 @@ NAMES = ("auto", *ESTIMATED)
 """What can be asked for."""
 
 _KNOWN = 0.02  # relative error of a scale that edges would not better
+_SURE = 2.0  # standard errors that edges must be softer than those of sharp photographs
+_VISIBLE_SIGMA = 1.5  # px; 24 sharp photographs have 30 natural units against it, and more
+_SURE = 2.0  # standard errors that edges must be softer than those of sharp photographs
 
 
 @outside_graphs
@@ -96,30 +99,64 @@ def estimate(
         data = data_of(picture, observed, jpeg)
         plane, noise = data.plane, data.noise(noise_std)
         reach = reach_in((plane.shape[0], plane.shape[1]))
-        search = Search(Cells(plane, data.rounding, data.unit), reach, noise)
+        search = Search(data.cells(), reach, noise)
         found = {NONE: [search.without()]}
         for name in ESTIMATED if family == "auto" else [family]:
             found[name] = search.best(FAMILIES[name])
         parts = Parts(plane, data.rounding, data.unit, noise)
-        name, small, agreed = chosen(found, family, parts)
+        name, agreed = chosen(found, family, parts)
         disagreed = _by_edges(found[name], search, data)
-    doubts = doubts_of(found, name, reach, data.missing, small=small, agreed=agreed) + disagreed
+        disagreed += _by_more_blur(found[name][0], search)
+    doubts = doubts_of(found, name, reach, data.missing, agreed=agreed) + disagreed
     return _concluded(found, name, doubts, data.unit / data.of_plane)
 
 
 def _by_edges(best: list[Fitted], search: Search, data: Data) -> tuple[str, ...]:
     """Put the scale of the first psf right by the edges of the picture; what is doubtful then."""
     first = best[0]
-    profile = COARSE[first.family.name].profile if first.family else None
-    if profile is None or first.errors[0] < _KNOWN * first.values[0]:
-        return ()
     noise_std = math.exp(float(first.scene.values[0, -1]) / 2)
     edges = Edges(data.plane / data.unit, data.seen, noise_std)
-    scale = scale_of(edges, profile, first.values[0], first.errors[0])
+    if first.family is None:
+        return _of_soft_edges(edges)
+    profile = COARSE[first.family.name].profile
+    if profile is None:
+        return ()
+    value, error = first.values[0], first.errors[0]
+    if error < _KNOWN * value:
+        return _of_sharp_edges(edges, profile, value, error)
+    scale = scale_of(edges, profile, value, error)
     if scale is None:
         return ()
     best[0] = search.rescaled(first, scale.value, scale.error)
-    return scale.disagreement(first.values[0], first.errors[0])
+    return scale.disagreement(value, error)
+
+
+def _of_soft_edges(edges: Edges) -> tuple[str, ...]:
+    """A sentence if a picture that is said to have no blur has no edge as sharp as that."""
+    found = sharpest(edges, GAUSSIAN_LINE)
+    if found is None or found.of_edges - _SURE * found.error_of_edges < OWN_WIDTH:
+        return ()
+    return (f"its edges are as soft as a Gaussian of {found.of_edges:.2g} px leaves them",)
+
+
+def _of_sharp_edges(
+    edges: Edges, profile: LineProfile, value: float, error: float
+) -> tuple[str, ...]:
+    """A sentence if edges are sharper than a psf of a well-known scale leaves any."""
+    found = sharpest(edges, profile)
+    if found is None or found.of_edges > value:
+        return ()
+    return found.disagreement(value, error)
+
+
+def _by_more_blur(best: Fitted, search: Search) -> tuple[str, ...]:
+    """A sentence if a picture that is said to have no blur might as well have a visible one."""
+    if best.family is not None:
+        return ()
+    gain = search.told(gaussian(_VISIBLE_SIGMA)).evidence - best.evidence
+    if gain < -DECISIVE_EVIDENCE:
+        return ()
+    return (f"too little detail is seen to tell no blur from a Gaussian of {_VISIBLE_SIGMA} px",)
 
 
 def _concluded(

@@ -58,6 +58,8 @@ class Parts:
                 if float(quarter.std()) < _EVEN_QUARTER * self._unit:
                     continue
                 cells = Cells(quarter, self._rounding, self._unit)
+                if len(cells.power) == 0:  # all rounded to nothing
+                    continue
                 model = SceneModel.of(cells, self._std)
                 sharp = model.fitted(torch.ones_like(cells.power)[None])
                 found.append((cells, model, float(sharp.loss)))

@@ -97,7 +97,12 @@ def width_of(psf: Tensor) -> float:
     return float(torch.linalg.eigvalsh((off * weight) @ off.mT)[-1].clamp(min=0).sqrt())
 
 
-def chosen(found: dict[str, list[Fitted]], wanted: str, parts: Parts) -> tuple[str, bool, bool]:
+def is_visible(one: Fitted) -> bool:
+    """Whether a psf is wider than what photographs have of their own."""
+    return one.family is not None and width_of(one.family.kernel(*one.values)) >= OWN_WIDTH
+
+
+def chosen(found: dict[str, list[Fitted]], wanted: str, parts: Parts) -> tuple[str, bool]:
     """The family that was asked for, or the one of most evidence; which of its psfs is put first.
 
     A psf that the parts of the picture contradict stands behind others of its family, and auto
@@ -110,22 +115,19 @@ def chosen(found: dict[str, list[Fitted]], wanted: str, parts: Parts) -> tuple[s
 
     Returns
     -------
-    name, whether a blur was found that is too small to count, whether the parts agree
+    name, whether the parts agree
     """
     none = found[NONE][0].evidence
     if wanted != "auto":
-        return wanted, False, _put_first(found, wanted, none, parts)
-    small = False
+        return wanted, _put_first(found, wanted, none, parts)
     ahead = sorted(found, key=lambda name: _PRICE.get(name, 0.0) - found[name][0].evidence)
     for name in ahead[: ahead.index(NONE)]:
         best = found[name][0]
         if best.family is None or best.evidence - none < DECISIVE_EVIDENCE:
             continue
-        if width_of(best.family.kernel(*best.values)) < OWN_WIDTH:
-            small = True
-        elif _put_first(found, name, none + DECISIVE_EVIDENCE, parts):
-            return name, False, True
-    return NONE, small, True
+        if is_visible(best) and _put_first(found, name, none + DECISIVE_EVIDENCE, parts):
+            return name, True
+    return NONE, True
 
 
 def _put_first(found: dict[str, list[Fitted]], name: str, least: float, parts: Parts) -> bool:
@@ -145,24 +147,23 @@ def doubts_of(
     reach: float,
     missing: float,
     *,
-    small: bool,
     agreed: bool,
 ) -> tuple[str, ...]:
     """What is to be doubted of a psf.
 
     reach : as of `Search`
     missing : the share of the pixels that were no data
-    small, agreed : of `chosen`
+    agreed : of `chosen`
     """
     doubts = []
     if missing > MUCH_MISSING:
-        doubts.append(f"{missing:.0%} of the pixels were no data, and filled in before the look")
+        doubts.append(f"{missing:.0%} of the pixels were not seen, or saturated")
     best, none = found[name][0], found[NONE][0]
     if best.family is None:
-        return tuple(doubts)
+        return (*doubts, *_of_none(found))
     doubts += _of_errors(best, reach)
     gain = best.evidence - none.evidence
-    if width_of(best.family.kernel(*best.values)) < OWN_WIDTH:
+    if not is_visible(best):
         doubts.append("a blur so small is what every photograph has of its own: it may be none")
     elif not agreed and gain >= 0:
         doubts.append("the quarters of the picture speak against it: it may be of one object")
@@ -180,6 +181,18 @@ def doubts_of(
         if rival.loss - best.loss < DECISIVE_EVIDENCE and _differ(best, rival)
     ]
     return tuple(doubts)
+
+
+def _of_none(found: Mapping[str, list[Fitted]]) -> list[str]:
+    """Blurs that explain the picture better than none, and were not taken for one object's sake."""
+    none = found[NONE][0].evidence
+    gains = {name: best.evidence - none for name, (best, *_) in found.items() if is_visible(best)}
+    name = max(gains, key=gains.__getitem__, default=NONE)
+    if name == NONE or gains[name] < DECISIVE_EVIDENCE:
+        return []
+    return [
+        f"{named(found[name][0])} explains the picture better, but its quarters speak against it"
+    ]
 
 
 def _of_errors(best: Fitted, reach: float) -> list[str]:

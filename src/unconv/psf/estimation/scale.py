@@ -37,6 +37,7 @@ _GRID_POINTS, _TIMES_AROUND = (
     4.0,
 )  # of the grid, and how many times wider and narrower it looks
 _LOOKS, _SETTLED_SCALE = 3, 0.1
+_GUESSES, _ANY_SCALE = (1.0, 3.0), 3.0  # samples, and the relative error of a guess: none at all
 _STANDARD_ERRORS_APART = 3.0  # standard errors between spectrum and edges that cannot both be right
 
 
@@ -77,6 +78,16 @@ def scale_of(edges: Edges, profile: LineProfile, value: float, error: float) -> 
         if settled:
             break
     return found
+
+
+def sharpest(edges: Edges, profile: LineProfile) -> Scale | None:
+    """The scale of the sharpest edges, whatever a spectrum says; None where edges are few."""
+    for guess in _GUESSES:
+        scale = guess / profile.deviation
+        found = scale_of(edges, profile, scale, _ANY_SCALE * scale)
+        if found is not None:
+            return found
+    return None
 
 
 def _density(widths: Widths, grid: Tensor, deviation: float) -> Tensor:

@@ -95,7 +95,7 @@ class SceneModel:
             level, spread = power.new_tensor(2 * math.log(max(noise_std, 1e-9))), 1e-3
         self.prior_mean = torch.cat([mean, level[None]])
         self.prior = torch.cat([deviation, power.new_tensor([spread])]) ** -2
-        self._low = radius < radius.quantile(_LOWEST_SHARE)
+        self._low = radius <= radius.quantile(_LOWEST_SHARE)
 
     @classmethod
     def of(cls, cells: Cells, noise_std: float | None, some: Tensor | None = None) -> SceneModel:

@@ -33,7 +33,6 @@ from ...numerics.checks import check_count, check_number
 from ...numerics.compiled import outside_graphs
 from ...parameter_choice.noise_models import JpegRounding
 from ..arrays import odd_sizes, rim
-from ..estimation.cells import Cells
 from ..estimation.coarse import reach_in
 from ..estimation.data import Data, data_of
 from ..estimation.parts import Parts
@@ -130,8 +129,7 @@ def blind(
         _check_room(data.plane, size)
         noise = data.noise(noise_std)
         H, W = data.plane.shape
-        cells = Cells(data.plane, data.rounding, data.unit)
-        search = Search(cells, reach_in((H, W)), noise)
+        search = Search(data.cells(), reach_in((H, W)), noise)
         first, last = _stages(data, size, search, noise)
         families = {NONE: [search.without()]}
         families |= {name: search.best(FAMILIES[name]) for name in _RIVALS}
@@ -177,7 +175,7 @@ def _concluded(
     gains[FREE_FORM] = best.fitted.evidence - none.evidence
     doubts = []
     if data.missing > MUCH_MISSING:
-        doubts.append(f"{data.missing:.0%} of the pixels were no data, and filled in before")
+        doubts.append(f"{data.missing:.0%} of the pixels were not seen, or saturated")
     is_none = True
     if gains[FREE_FORM] < _LEAST_EVIDENCE:
         doubts.append("no psf was found that explains the picture clearly better than no blur does")
@@ -233,7 +231,7 @@ def _rival(
     families: dict[str, list[Fitted]], parts: Parts, gains: Mapping[str, float]
 ) -> list[str]:
     """The family that explains the picture better, if there is one."""
-    name, _, _ = chosen(families, "auto", parts)
+    name, _ = chosen(families, "auto", parts)
     if name == NONE or gains[name] - gains[FREE_FORM] < DECISIVE_EVIDENCE:
         return []
     return [

@@ -44,7 +44,7 @@ def psf_to_undo(
         why = f" ({psf.doubts[0]})" if psf.doubts else ""
         raise ValueError(
             f"{name} shows no blur that could be undone{why}; name its psf if you know it, or its "
-            "family, such as --psf disk:auto."
+            "family, such as --psf disk:auto, or search one of any form, --psf blind:25."
         )
     return psf
 

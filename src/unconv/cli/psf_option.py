@@ -95,7 +95,7 @@ def asked_family(text: str, background: str, *, center: bool) -> str | None:
     A psf of any form is asked for by its size, 'blind:25'.
     """
     name, _, auto = text.rpartition(":")
-    if name == BLIND:
+    if name == BLIND or (text == BLIND and not exists(text)):
         _ = blind_size(text)
     elif auto != "auto" or (name and name not in NAMES):
         return None

@@ -61,7 +61,8 @@ def test_deblur(tmp_path: Path, picture: Path):
 
 def test_refusals(tmp_path: Path, picture: Path):
     deblur = "deblur", picture, "-o", tmp_path / "x.png", "--psf"
-    fail(tmp_path, 2, *deblur, "blind:x", says=("blind:x", "blind:SIZE"))
+    for text in ("blind:x", "blind"):
+        fail(tmp_path, 2, *deblur, text, says=(text, "blind:SIZE"))
     fail(tmp_path, 2, *deblur, "blind:8", says=("size=8", "odd"))
     fail(tmp_path, 2, *deblur, "blind:9", "--psf-center", says=("read from the picture",))
     fail(tmp_path, 2, "psf", "blind", picture, "--size", "99", says=("99 x 99", "smaller size"))

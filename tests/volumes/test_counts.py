@@ -1,5 +1,7 @@
 """Richardson–Lucy on tiles is Richardson–Lucy: step by step what a volume in memory is taken to."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -119,3 +121,12 @@ def test_nothing_but_darkness():
     psf, _, y, seen, core = drawn(8)
     x, _ = tiled(psf, torch.zeros_like(y), seen, core, maxiter=3)
     assert float(x.abs().max()) == 0
+
+
+def test_what_is_infinite_was_not_seen_either():
+    psf, _, y, _, core = drawn(3)
+    seen = torch.rand(y.shape[2:], generator=torch.Generator().manual_seed(0)) > 0.1
+    found = [
+        tiled(psf, y.where(seen, value), None, core, maxiter=3)[0] for value in (math.inf, math.nan)
+    ]
+    assert torch.equal(*found)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from unconv.volumes.asked import Asked, Wanted, doubts_of
+from unconv.volumes.errors import VolumeError
 from unconv.volumes.prepare import Means, prepare
 from unconv.volumes.quadratic.bound import lower_bound
 from unconv.volumes.quadratic.problem import Problem
@@ -79,3 +80,24 @@ def test_a_scheduler_has_workers_of_its_own():
     with pytest.raises(ValueError, match="workers of its own"):
         Means(scheduler="tcp://a:1", workers=2).checked()
     assert Means(8e9, 4).each == 2e9
+
+
+def test_counts_and_their_psf_are_not_negative(tmp_path):
+    pytest.importorskip("zarr")
+    wanted = Wanted(noise_model="poisson")
+    with pytest.raises(ValueError, match=r"negative taps, the least -0\.2, and counts have no"):
+        prepare(stack()[0], PSF - 0.2, wanted)
+    y = np.abs(stack()[0])
+    y[3, 4, 5] = -1
+    prepared = prepare(y, PSF, wanted)
+    with pytest.raises(VolumeError, match=r"counts >= 0, and the array holds -1; do not subtract"):
+        prepared.run(tmp_path / "out.zarr", Means(1e12))
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("noise_model", ["gaussian", "poisson"])
+def test_an_empty_volume_is_restored_to_one(tmp_path, noise_model):
+    zarr = pytest.importorskip("zarr")
+    prepared = prepare(np.zeros((12, 13), np.uint16), PSF[3], Wanted(noise_model=noise_model))
+    done = prepared.run(tmp_path / "out.zarr", Means(1e12))
+    assert (zarr.open(done.out, mode="r")["0"][:] == 0).all()

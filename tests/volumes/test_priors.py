@@ -148,3 +148,12 @@ def test_nothing_seen():
     x, report = tiled(psf, y, seen, (12, 12), strength=0.004, passes=2, gap_tol=1e-2)
     assert report["blind"] > 0
     assert bool(x.isfinite().all())
+
+
+def test_what_is_infinite_was_not_seen_either():
+    psf, _, y, seen = drawn(2, holes=True)
+    found = [
+        tiled(psf, y.where(seen, value), None, (24, 24), noise_std=NOISE, passes=1)[0]
+        for value in (math.inf, math.nan)
+    ]
+    assert torch.equal(*found)

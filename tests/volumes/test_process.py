@@ -73,6 +73,14 @@ def test_a_pyramid_of_means_and_where_its_samples_are(tmp_path):
     assert len(scales) == 3
 
 
+def test_a_shard_of_zeros_is_stored_like_any_other(tmp_path):
+    data = np.zeros((40, 30, 25), np.float32)
+    data[:18] = DATA[:18]
+    done = run(data, tmp_path / "out.zarr")
+    assert (level(tmp_path / "out.zarr") == in_memory(data, done.need.core)).all()
+    assert (level(tmp_path / "out.zarr")[30:] == 0).all()
+
+
 def test_what_is_told_travels_with_the_output(tmp_path):
     run(DATA, tmp_path / "out.zarr", strength=0.5, prior="toy")
     told = zarr.open(tmp_path / "out.zarr").attrs["unconv"]
@@ -289,6 +297,14 @@ def test_samples_that_are_no_numbers_are_told_with_their_place(tmp_path):
 def test_nothing_but_nan_is_refused_and_nothing_is_left(tmp_path):
     with pytest.raises(VolumeError, match="holds only NaN or infinity at z 0-8, y 0-9, x 0-7"):
         run(np.full((8, 9, 7), np.nan), tmp_path / "out.zarr")
+    assert not any(tmp_path.iterdir())
+
+
+def test_values_that_float32_does_not_hold_are_refused(tmp_path):
+    data = DATA.astype(np.float64)
+    data[3, 4, 5] = -1e39
+    with pytest.raises(VolumeError, match=r"values from -1e\+39 to 1, and the output is float32"):
+        run(data, tmp_path / "out.zarr")
     assert not any(tmp_path.iterdir())
 
 

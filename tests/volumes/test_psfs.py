@@ -25,10 +25,22 @@ def test_another_pitch_is_resampled_and_told():
 
 def test_the_same_pitch_and_an_unknown_one_leave_it():
     psf = gaussian_psf(1.0, 1.0)
-    for pitches in ((0.1, 0.1), (0.1004, 0.1)), (None, (0.1, 0.1)), ((0.1, 0.1), None):
+    for pitches in ((0.1, 0.1), (0.1004, 0.1)), ((0.1, 0.1), None):
         found, told = psf_for_volume(psf, "yx", spacing=pitches[0], psf_spacing=pitches[1])
         assert torch.allclose(found, psf, rtol=1e-14, atol=0)
         assert told == ()
+    found, told = psf_for_volume(psf, "yx", psf_spacing=(0.1, 0.1))
+    assert torch.allclose(found, psf, rtol=1e-14, atol=0)
+    assert told[0].startswith("the voxels of the volume are not known")
+
+
+@pytest.mark.parametrize(
+    ("pitch", "sentence"),
+    [((1.0,), "must have a size for each of the axes y, x"), ((1.0, -2.0), "-2.0 must be a")],
+)
+def test_a_pitch_is_refused_where_the_volume_has_none_too(pitch, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        psf_for_volume(gaussian_psf(1.0, 1.0), "yx", psf_spacing=pitch)
 
 
 def test_dark_rims_are_cut_around_the_centre():

@@ -18,10 +18,13 @@ from .engine.budget import Need, fit_tiles
 from .engine.pools import make_pool, resident_bytes
 from .engine.process import Processed, process, require_place
 from .engine.runner import Progress
+from .engine.survey import Survey
+from .errors import VolumeError
 from .evidence import Estimates
 from .psfs import psf_for_volume
 from .sources.files import open_source
 from .sources.source import Batch, Source
+from .tiling.stages import Method
 
 MEMORY = 8e9
 
@@ -136,7 +139,7 @@ class Prepared:
             done = process(
                 self.source,
                 out,
-                lambda batch, _: self.asked.method(batch),
+                self._method,
                 pool,
                 parameters=self.asked.parameters(),
                 memory=means.each,
@@ -145,6 +148,16 @@ class Prepared:
         finally:
             pool.close()
         return done._replace(remarks=(*done.remarks, *self.remarks))
+
+    def _method(self, batch: Batch, facts: Survey) -> Method:
+        """The method for one volume, once it is known that its values are such as it takes."""
+        if self.asked.wanted.noise_model == "poisson" and facts.least < 0:
+            raise VolumeError(
+                f"noise_model='poisson' needs counts >= 0, and {self.source.name} holds "
+                f"{facts.least:.4g}; do not subtract the background, pass it as background=, or "
+                "use noise_model='gaussian'."
+            )
+        return self.asked.method(batch)
 
 
 def prepare(
@@ -158,13 +171,23 @@ def prepare(
 ) -> Prepared:
     """Open the input, and put the psf on its grid; the arguments are those of `deconvolve`."""
     source = open_source(volume, axes, voxel)
+    wanted, psf = wanted.checked(), torch.as_tensor(psf)
+    if wanted.noise_model == "poisson" and not psf.is_complex() and bool((psf < 0).any()):
+        raise ValueError(
+            f"the psf has {int((psf < 0).sum())} negative taps, the least {float(psf.min()):.2g}, "
+            "and counts have no negative mean; use a psf that is non-negative, such as "
+            "psf.clamp(min=0)."
+        )
     spacing = spacing_of(source)
     on_grid, remarks = psf_for_volume(
-        torch.as_tensor(psf), source.frame.space, spacing=spacing, psf_spacing=psf_voxel
+        psf, source.frame.space, spacing=spacing, psf_spacing=psf_voxel
     )
+    if wanted.noise_model == "poisson":  # what sampling it anew has left beside its peaks
+        on_grid = on_grid.clamp(min=0)
+        on_grid = on_grid / on_grid.sum()
     same = (1.0,) * len(source.frame.space)
     volumes = len([*source.frame.batches(source.shape)])
-    return Prepared(source, Asked(wanted.checked(), on_grid, spacing or same, volumes), remarks)
+    return Prepared(source, Asked(wanted, on_grid, spacing or same, volumes), remarks)
 
 
 def spacing_of(source: Source) -> tuple[float, ...] | None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..inverse import AccuracyWarning
+from ..numerics.checks import check_number, shown
 from ..psf import crop, measured, resample
 
 _SAME_VOXELS = 0.01  # pitches that differ by less are one
@@ -64,7 +65,14 @@ def psf_for_volume(
         raise ValueError(
             f"the psf has {psf.ndim} axes and the volume {len(axes)}, {', '.join(axes)}; {remedy}."
         )
+    if psf_spacing is not None:
+        psf_spacing = _checked_spacing(psf_spacing, axes)
     told: list[str] = []
+    if psf_spacing is not None and spacing is None:
+        told.append(
+            "the voxels of the volume are not known, so those of the psf are taken to be the same; "
+            "pass voxel if they are others"
+        )
     if spacing is not None and psf_spacing is not None and not _same(spacing, psf_spacing):
         psf = _resampled(psf, psf_spacing, spacing, told)
     psf = crop(psf, 1.0)
@@ -76,6 +84,15 @@ def psf_for_volume(
             f"{_times(psf.shape)} samples; cut to these it is much faster"
         )
     return psf, tuple(told)
+
+
+def _checked_spacing(psf_spacing: Sequence[float], axes: str) -> tuple[float, ...]:
+    if len(psf_spacing) != len(axes):
+        raise ValueError(
+            f"psf_voxel={shown(tuple(psf_spacing))} must have a size for each of the axes "
+            f"{', '.join(axes)}."
+        )
+    return tuple(check_number("psf_voxel", size, positive=True) for size in psf_spacing)
 
 
 def _same(a: Sequence[float], b: Sequence[float]) -> bool:

@@ -111,7 +111,10 @@ class Arrays:
             path = self._path(name)
             if not (path / "zarr.json").exists():
                 raise DamagedError(f"{path} is gone")
-            self._opened[name] = need("zarr").open_array(path, mode="r+")
+            zarr = need("zarr")
+            # of each array that is opened: a shard of zeros alone would not be stored
+            with zarr.config.set({"array.write_empty_chunks": True}):
+                self._opened[name] = zarr.open_array(path, mode="r+")
         return self._opened[name]
 
     def _path(self, name: str) -> Path:

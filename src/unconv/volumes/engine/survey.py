@@ -15,6 +15,7 @@ from ..tiling.tiles import Tile, Tiling, place_of, shape_of
 SIDE = 96
 """Samples an axis of the tiles of this look, which writes nothing."""
 SHOWN = 5  # places in a sentence
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 class Survey(NamedTuple):
@@ -60,7 +61,7 @@ def survey(runner: Runner, name: str, axes: str, shape: tuple[int, ...]) -> Surv
 
     Raises
     ------
-    VolumeError : it has not one finite sample
+    VolumeError : it has not one finite sample, or such as float32 does not hold
     """
     tiling = Tiling(shape, (SIDE,) * len(shape), (0,) * len(shape))
     found = runner.run("survey", Look(), tiling, {})
@@ -68,6 +69,11 @@ def survey(runner: Runner, name: str, axes: str, shape: tuple[int, ...]) -> Surv
     if count == 0:
         raise VolumeError(f"{name} holds only NaN or infinity at {_whole(axes, shape)}.")
     least, most = min(p["least"] for p in found), max(p["most"] for p in found)
+    if max(-least, most) > _FLOAT32_MAX:
+        raise VolumeError(
+            f"{name} holds values from {least:.3g} to {most:.3g}, and the output is float32, which "
+            f"ends at {_FLOAT32_MAX:.3g}; divide the values by a number first."
+        )
     lost = math.prod(shape) - count
     empty = [t for t, p in zip(tiling.tiles, found, strict=True) if p["count"] == 0]
     remarks = []

@@ -50,7 +50,7 @@ class Counts:
     Attributes
     ----------
     psf : (*k) float64 on the CPU, held for all stages; no negative taps
-    data_shape : n along each axis; what is NaN was not seen
+    data_shape : n along each axis; what is not finite was not seen
     background : mean count without light, b ≥ 0
     tv : strength λ of total variation, 0 for none
     spacing : of voxels along each axis, as differences are divided by it
@@ -82,14 +82,14 @@ class Counts:
     def data(self, box: Region, read: Read, level: float) -> CountData:
         """The problem on a box; all that is said within a sample of its core is as in the whole."""
         y = torch.from_numpy(read("data", self.seen(box)).astype(np.float32))[None, None]
-        explained = ~y.isnan()
+        explained = y.isfinite()
         A = RegionBlur(self.psf.value, shape_of(box), torch.float32)
         holes = not bool(explained.all())
         weights = A.H(explained.to(y.dtype)) if holes else self._light(box)
         reach = weights > LEAST_REACH * float(self.psf.value.sum())
         return CountData.of_box(
             A,
-            y.nan_to_num(0),
+            y.where(explained, 0),
             torch.tensor(self.background),
             weights=weights.where(reach, 0),
             reach=reach,

@@ -66,7 +66,7 @@ class TileProblem:
     Attributes
     ----------
     psf : Constant of (*k) float64 on the CPU, held for all stages
-    data_shape : n along each axis; what is NaN was not seen
+    data_shape : n along each axis; what is not finite was not seen
     prior : 'tv', 'sparse' or 'hessian'
     strength, noise_std : None to estimate them on some tiles
     p, spacing, nonnegative, noise_model, background, gap_tol, maxiter : as there
@@ -371,7 +371,9 @@ def _within(region: Region, box: Region) -> Region:
 
 
 def _data(read: Read, rows: Region) -> Tensor:
-    return torch.from_numpy(read("data", rows).astype(np.float32))[None, None]
+    """Data of a region, NaN where they are not finite."""
+    y = torch.from_numpy(read("data", rows).astype(np.float32))[None, None]
+    return y.where(y.isfinite(), torch.nan)
 
 
 def _squared(values: Array) -> float:

@@ -47,6 +47,7 @@ _INNER = 0.1  # of a tile at the border in a pass; 0.01 saves no pass
 _OF_GUESS = 1e-2  # 0.001 saves none either, 0.1 costs one at low noise
 _LAST_PASS = 60  # passes
 _AGAIN = 3  # proofs that fell short
+_FLOAT32_EPS = float(np.finfo(np.float32).eps)
 
 
 class Promise(NamedTuple):
@@ -209,7 +210,9 @@ class _Run:
 
     def _relative(self, error: float) -> float:
         """An error in standard deviations of the latest x."""
-        return error / self.spread if self.spread else math.inf if error else 0.0
+        if self.spread:
+            return error / self.spread
+        return 0.0 if error <= _FLOAT32_EPS * abs(self.level) else math.inf  # of a constant
 
     def _passes(self, at: Promise, history: list[float]) -> Promise:
         """Conjugate gradients from an x and its gradient until they promise the tolerance."""

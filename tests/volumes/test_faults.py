@@ -17,7 +17,7 @@ from unconv.volumes.engine.pools import DaskPool  # noqa: E402
 
 from .runs import drawn, files_of, run  # noqa: E402
 
-SEEDS = [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 20))]
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 20))]
 DATA = drawn((40, 42, 36))
 
 
@@ -68,7 +68,7 @@ def test_a_process_is_killed(tmp_path, given, seed):
     assert [p.name for p in tmp_path.iterdir()] == ["out.zarr"]
 
 
-@pytest.mark.parametrize("seed", SEEDS[:1] + SEEDS[2:6])
+@pytest.mark.parametrize("seed", SEEDS[:5])
 def test_a_worker_is_killed(tmp_path, given, seed):
     path, whole = given
     draw = random.Random(seed)

@@ -61,7 +61,12 @@ def apart(x, whole, psf):
 @pytest.mark.filterwarnings("ignore::unconv.AccuracyWarning")  # a gap that is a little larger
 @pytest.mark.parametrize(
     ("prior", "nd", "core"),
-    [("tv", 2, (24, 31)), ("hessian", 2, (24, 31)), ("sparse", 2, (24, 31)), ("tv", 3, (9, 9, 16))],
+    [
+        ("tv", 2, (24, 31)),
+        pytest.param("hessian", 2, (24, 31), marks=pytest.mark.slow),
+        pytest.param("sparse", 2, (24, 31), marks=pytest.mark.slow),
+        ("tv", 3, (9, 9, 16)),
+    ],
 )
 def test_as_the_whole(prior, nd, core):
     psf, A, y, seen = drawn(nd, nd=nd)

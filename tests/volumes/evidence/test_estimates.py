@@ -31,7 +31,10 @@ def decibels(x, y, strength, ridge):
     return 10 * math.log10(x.max() ** 2 / ((found - x) ** 2).mean())
 
 
-@pytest.mark.parametrize("noise", [0.003, 0.03, 0.15])
+@pytest.mark.parametrize(
+    "noise",
+    [pytest.param(0.003, marks=pytest.mark.slow), 0.03, pytest.param(0.15, marks=pytest.mark.slow)],
+)
 def test_noise_and_strength_against_the_oracle(noise):
     x, y = scene()
     y = 7 * (y + noise * np.random.default_rng(1).normal(size=SHAPE)) + 40
@@ -120,3 +123,26 @@ def test_planes_too():
     y = filtered(x, transfer(psf, x.shape)) + 0.02 * draw.normal(size=x.shape)
     found = estimate(lambda region: torch.from_numpy(y[region]).numpy(), y.shape, psf)
     assert abs(found.noise_std / 0.02 - 1) < 0.05
+
+
+@pytest.mark.parametrize("noise_model", ["gaussian", "poisson"])
+def test_a_plane_of_a_volume_is_told_of_as_a_plane(noise_model):
+    light = 20 + 200 * beads((96, 96), 0, (1.0, 1.0))
+    counts = np.random.default_rng(0).poisson(light).astype(np.float64)
+    blur = gaussian_psf(1.0, 1.0)
+    plane, volume = (
+        estimate(lambda region, y=y: y[region], y.shape, psf, noise_model=noise_model)
+        for y, psf in ((counts, blur), (counts[None], blur[None]))
+    )
+    # from tiles of other sizes
+    assert volume.noise_std == pytest.approx(plane.noise_std, rel=0.1)
+    assert volume.gain == pytest.approx(plane.gain, rel=0.1)
+
+
+def test_a_line_has_a_noise_and_a_sample_has_none():
+    line = np.random.default_rng(0).poisson(100.0, (1, 400)).astype(np.float64)
+    blur = gaussian_psf(1.0)[None]
+    found = estimate(lambda region: line[region], line.shape, blur, noise_model="poisson")
+    assert 8 < found.noise_std < 12
+    with pytest.raises(ValueError, match="1 × 1 samples are too few to tell noise"):
+        estimate(lambda _: line[:, :1], (1, 1), blur)

@@ -77,8 +77,12 @@ def as_part(path, data):
     return np.pad(data, 1)[1:-1, 1:-1, 1:-1]
 
 
+def in_memory(path, data):
+    return zarr.create_array(store=zarr.storage.MemoryStore(), data=data, chunks=(4, 8, 8))
+
+
 WRITERS = [write_npy, write_tiff, write_pages, write_tiles, write_fits, write_zarr, write_old_zarr,
-           as_dask, as_zarr, as_mapped, as_part]  # fmt: skip
+           as_dask, as_zarr, in_memory, as_mapped, as_part]  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

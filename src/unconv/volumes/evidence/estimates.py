@@ -101,7 +101,8 @@ def estimate(
     Raises
     ------
     ValueError
-        If no finite value is found, or a number is out of its range.
+        If no finite value is found, there are too few samples to tell noise from what is in them,
+        or a number is out of its range.
 
     Examples
     --------
@@ -197,11 +198,11 @@ def _variance_by_light(
     tiles: NDArray[np.float64], background: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """For levels of brightness the light, the variance of the finest detail, and the samples."""
-    y = torch.from_numpy(tiles)[:, None]
+    sides = [n for n in tiles.shape[1:] if n > 1]  # along one sample there are no differences
+    y = torch.from_numpy(tiles).view(len(tiles), 1, *sides)
     squares = finest_detail(y).square().flatten().numpy()
-    axes = y.ndim - 2
-    pool = functional.avg_pool3d if axes == 3 else functional.avg_pool2d
-    light = pool(y, [min(3, n) for n in y.shape[2:]], stride=1).flatten().numpy() - background
+    pool = (functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)[len(sides) - 1]
+    light = pool(y, [min(3, n) for n in sides], stride=1).flatten().numpy() - background
     edges = np.unique(np.quantile(light, np.linspace(0, 1, _LEVELS + 1)))
     level = np.clip(np.searchsorted(edges, light, side="right") - 1, 0, max(len(edges) - 2, 0))
     found = []

@@ -148,6 +148,11 @@ class _Fit:
         self.data, self.given = data, noise_std
         self.counts = data.counts()
         usable = self.counts.flatten().nonzero()[:, 0]
+        if not len(usable):
+            raise ValueError(
+                f"{' × '.join(map(str, data.sizes))} samples are too few to tell noise from what "
+                "is in them; give a volume of some more along one axis at least."
+            )
         if len(usable) > _MOST_FREQUENCIES:
             draw = torch.Generator().manual_seed(0)
             usable = usable[torch.randperm(len(usable), generator=draw)[:_MOST_FREQUENCIES]]

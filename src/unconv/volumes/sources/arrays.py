@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from ...numerics.checks import shown
 from ..errors import VolumeError
 from .frame import check_axes
-from .source import Source, make_source
+from .source import Source, content_identity, make_source
 from .zarrs import is_zarr_array, zarr_array_source
 
 
@@ -55,7 +54,7 @@ def array_source(array: Any, axes: str | None, voxel: Sequence[float] | None) ->
         )
     name = "the array"
     frame = check_axes(name, array.shape, None, axes, voxel)
-    return make_source(name, array, frame, _opener(array), _hash(array))
+    return make_source(name, array, frame, _opener(array), content_identity(array))
 
 
 def _opener(array: Any) -> Any:
@@ -66,10 +65,3 @@ def _opener(array: Any) -> Any:
             np.memmap, Path(array.filename), array.dtype, "r", array.offset, array.shape, order
         )
     return Held(array)
-
-
-def _hash(array: Any) -> str:
-    found = hashlib.blake2b(digest_size=16)
-    for part in array:  # along the first axis: no copy of the whole
-        found.update(np.ascontiguousarray(part).data)
-    return found.hexdigest()

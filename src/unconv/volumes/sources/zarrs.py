@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import VolumeError, need
 from .frame import Frame, check_axes, unit_name
-from .source import Source, make_source
+from .source import Source, content_identity, make_source
 
 _METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
 
@@ -73,7 +73,8 @@ def _source(
 ) -> Source:
     frame = check_axes(name, array.shape, frame or _named_axes(array), axes, voxel)
     stored = _stored_files(array)
-    text = repr((array.shape, str(array.dtype), array.chunks, array.shards, stored))
+    content = content_identity(array, array.chunks[0]) if _in_memory(array) else ""
+    text = repr((array.shape, str(array.dtype), array.chunks, array.shards, stored, content))
     return make_source(
         name, array, frame, opened, hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),
         chunk_bytes=int(np.prod(array.chunks)) * array.dtype.itemsize,
@@ -85,6 +86,10 @@ def _stored_files(array: Any) -> list[tuple[str, int, int]]:
     """Path, size and time of each file with samples, where the store is a folder."""
     folder = _folder(array)
     return [] if folder is None else sorted(_files(folder))
+
+
+def _in_memory(array: Any) -> bool:
+    return isinstance(array.store, need("zarr.storage").MemoryStore)
 
 
 def _folder(array: Any) -> Path | None:

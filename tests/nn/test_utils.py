@@ -172,6 +172,7 @@ def test_buffers_written_in_place_between_two_forwards_and_a_backward():
         for buffer in layer.buffers():
             buffer.copy_(buffer.clone())
     total.backward()
+    assert layer.parametrizations.weight.original.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -38,9 +38,8 @@ NAMES = ("auto", *ESTIMATED)
 """What can be asked for."""
 
 _KNOWN = 0.02  # relative error of a scale that edges would not better
-_SURE = 2.0  # standard errors that edges must be softer than those of sharp photographs
+_SURELY_SOFTER = 2.0  # standard errors that edges must be softer than those of sharp photographs
 _VISIBLE_SIGMA = 1.5  # px; 24 sharp photographs have 30 natural units against it, and more
-_SURE = 2.0  # standard errors that edges must be softer than those of sharp photographs
 
 
 @outside_graphs
@@ -134,7 +133,7 @@ def _by_edges(best: list[Fitted], search: Search, data: Data) -> tuple[str, ...]
 def _of_soft_edges(edges: Edges) -> tuple[str, ...]:
     """A sentence if a picture that is said to have no blur has no edge as sharp as that."""
     found = sharpest(edges, GAUSSIAN_LINE)
-    if found is None or found.of_edges - _SURE * found.error_of_edges < OWN_WIDTH:
+    if found is None or found.of_edges - _SURELY_SOFTER * found.error_of_edges < OWN_WIDTH:
         return ()
     return (f"its edges are as soft as a Gaussian of {found.of_edges:.2g} px leaves them",)
 

@@ -28,6 +28,7 @@ def test_two_workers_are_one(tmp_path, cluster):
     pool = DaskPool(scheduler=cluster.scheduler_address)
     assert cluster.scheduler_address.startswith("tcp://127.0.0.1")
     assert pool.threads == 2
+    assert pool.dashboard is None or pool.dashboard.startswith("http://127.0.0.1")
     assert pool.resident() > 5e7
     done = run(DATA, tmp_path / "out.zarr", pool=pool)
     found = zarr.open(tmp_path / "out.zarr", mode="r")["0"][:]

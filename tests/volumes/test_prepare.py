@@ -1,9 +1,10 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from unconv.volumes.asked import Asked, Wanted, doubts_of
+from unconv.volumes.asked import Asked, Wanted
 from unconv.volumes.errors import VolumeError
 from unconv.volumes.prepare import Means, prepare
 from unconv.volumes.quadratic.bound import lower_bound
@@ -31,6 +32,20 @@ def test_the_plan_is_what_a_run_does(tmp_path):
     assert (plan.volumes, plan.shape, plan.prior) == (1, SHAPE, "quadratic")
 
 
+def test_a_run_tells_where_its_passes_are(tmp_path):
+    pytest.importorskip("zarr")
+    told = []
+    prepared = prepare(stack()[0], PSF, Wanted(tol=1e-4))
+    done = prepared.run(tmp_path / "out.zarr", Means(1e12), told.append)
+    standings = [*dict.fromkeys(t.standing for t in told)]
+    report = done.reports["all"]
+    assert standings[0] is None
+    assert [s.turns for s in standings[1:]] == sorted(s.turns for s in standings[1:])
+    assert standings[-1].turns == report["passes"]
+    assert standings[-1].words == "error within"
+    assert standings[-1].value == report["errors by pass"][-1] <= standings[-1].goal == 1e-4
+
+
 def test_channels_share_a_bound_that_holds_for_each():
     asked = prepare(stack(2), PSF, Wanted(), axes="czyx").asked
     assert asked.volumes == 2
@@ -43,13 +58,69 @@ def test_channels_share_a_bound_that_holds_for_each():
     assert math.log2(next(iter(asked._bounds))).is_integer()
 
 
-def test_a_gain_that_is_not_that_of_counts_is_doubted():
+def counts(gain=5.0, offset=100, read=3.0):
+    """Values of a camera, and the scene in their unit."""
     draw = np.random.default_rng(0)
-    y = 5.0 * draw.poisson(40 * beads(SHAPE, 0, (1.0, 1.0, 1.0)) + 10)
-    prepared = prepare(y, PSF, Wanted(noise_model="poisson"))
+    scene = beads(SHAPE, 0, (1.0, 1.0, 1.0))
+    x = 400 * scene / scene.max()
+    mean = filtered(x, transfer(PSF, SHAPE)).clip(0)
+    return gain * draw.poisson(mean) + read * draw.normal(size=SHAPE) + offset, gain * x
+
+
+@pytest.mark.parametrize(
+    ("gain", "tiles", "read", "says"),
+    [
+        (5.0, 8, 0.5, "by the variance of the noise a photon is 5 units: the values less 100"),
+        (0.2, 8, 0.5, "a photon is 0.2 units"),
+        (5.0, 7, 0.5, "too little was seen"),
+        (1.4, 8, 0.5, None),
+        (0.7, 8, 0.5, None),
+        (5.0, 8, 0.999, None),
+    ],
+)
+def test_a_gain_is_used_where_it_is_clearly_not_one(gain, tiles, read, says):
+    prepared = prepare(counts()[0], PSF, Wanted(noise_model="poisson", background=100.0))
     found = prepared.asked.estimates(prepared.batches[0])
-    (doubt,) = doubts_of(prepared.asked, found)
-    assert "for each unit of light, and that of counts by 1" in doubt
+    found = replace(found, gain=gain, tiles=tiles, read_std=read * found.noise_std)
+    camera, remarks = prepared.asked.camera(found)
+    assert (camera is not None) == (says is not None and "photon is" in says)
+    assert len(remarks) == (says is not None)
+    assert says is None or says in remarks[0]
+
+
+def test_a_gain_is_divided_out(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    y, x = counts(20.0, 100, 10.0)
+    noise_std = float(np.sqrt(20 * (y.mean() - 100) + 100))
+    wanted = Wanted(noise_model="poisson", background=100.0, gain=20.0, noise_std=noise_std)
+    done = prepare(y, PSF, wanted).run(tmp_path / "out.zarr", Means(1e12))
+    found = zarr.open(done.out, mode="r")["0"][:]
+    assert np.std(found - x) < 0.25 * np.std(x)  # as counts of a gain of 1 it is 0.88
+    assert done.reports["all"]["stopped_by"] == "discrepancy"
+    assert len(done.remarks) == 1
+
+
+def test_too_little_tells_no_gain():
+    y, _ = counts(1.0, 0, 0.0)
+    plan = prepare(y, PSF, Wanted(noise_model="poisson", background=0.0)).plan(Means(1e12))
+    (said,) = plan.remarks
+    assert "too little was seen" in said
+
+
+def test_noise_that_is_none_of_counts_is_doubted():
+    y = 1e6 + np.random.default_rng(0).normal(size=SHAPE)
+    prepared = prepare(y, PSF, Wanted(noise_model="poisson", background=1e6 - 1e-4))
+    found = prepared.asked.estimates(prepared.batches[0])
+    assert (found.shot_share < 0.01) == any("does not grow" in d for d in found.doubts)
+
+
+def test_positive_values_are_had_by_total_variation():
+    prepared = prepare(stack()[0], PSF, Wanted(nonnegative=True))
+    assert prepared.asked.wanted.prior == "tv"
+    (said,) = prepared.remarks
+    assert "no bound of its error is proven" in said
+    counted = prepare(stack()[0], PSF, Wanted(nonnegative=True, noise_model="poisson"))
+    assert (counted.asked.wanted.prior, counted.remarks) == ("richardson-lucy", ())
 
 
 def test_parameters_are_those_that_change_the_answer():
@@ -66,7 +137,9 @@ def test_parameters_are_those_that_change_the_answer():
     [
         ({"prior": "dct"}, "prior='dct' is not known"),
         ({"prior": "quadratic", "noise_model": "poisson"}, "prior='quadratic' is not known"),
-        ({"nonnegative": True}, "nonnegative is for the priors"),
+        ({"nonnegative": True, "prior": "quadratic"}, "use 'tv', 'sparse' or 'hessian', or 'auto'"),
+        ({"gain": 2.0}, "use it with noise_model='poisson'"),
+        ({"gain": 0.0, "noise_model": "poisson"}, "gain=0.0 must be"),
         ({"strength": 0.0}, "strength=0.0 must be"),
         ({"tol": 1.0}, "tol=1.0 must be"),
     ],

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from ..numerics.checks import check_choice, check_flag, check_number
-from .evidence import NOISE_MODELS, Estimates, estimate
+from .evidence import LEAST_SHOT, NOISE_MODELS, Estimates, estimate
+from .nonlinear.camera import Camera, CameraMethod
 from .nonlinear.counts import Counts, RichardsonLucy
 from .nonlinear.priors import TiledRestoration, TileProblem
 from .quadratic.bound import Bound, lower_bound
@@ -30,7 +31,8 @@ from .tiling.tiles import Tile, Tiling
 
 PENALTIES = ("tv", "sparse", "hessian")
 _MOVED = 1e-2  # of the standard deviation of x, which tiles solved by themselves do not fall below
-_NEAR_VOXELS = 1.5  # what a gain may be away from that of counts, as a factor
+_FEW = 8  # tiles; a gain comes out at 0.2 to 0.9 of it from one, at 0.7 to 1 from four
+_NEAR_COUNTS = 1.5  # what an estimated gain may be away from 1, as a factor, and is taken for 1
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Wanted:
     background: float | None = None
     tol: float = 1e-3
     seed: int = 0
+    gain: float | None = None
 
     def checked(self) -> Wanted:
         """What is wanted with its prior by name, if all is in range and a method does it."""
@@ -54,18 +57,35 @@ class Wanted:
         check_choice(
             "prior", self.prior, ["auto", *priors], f" with noise_model={self.noise_model!r}"
         )
-        if self.nonnegative and self.prior in ("auto", "quadratic"):
+        if self.nonnegative and self.prior == "quadratic":
             raise ValueError(
-                "nonnegative is for the priors tv, sparse and hessian, and counts have it anyway; "
-                "give one of these, or leave it out."
+                "prior='quadratic' is linear and its answer has samples below zero; with "
+                "nonnegative use 'tv', 'sparse' or 'hessian', or 'auto', which is 'tv' then."
+            )
+        if self.gain is not None and self.noise_model != "poisson":
+            raise ValueError(
+                f"gain={self.gain} is the unit of a photon; use it with noise_model='poisson'."
             )
         check_number("tol", self.tol, positive=True, below=1)
-        for name in ("strength", "noise_std"):
+        for name in ("strength", "noise_std", "gain"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), positive=True)
         if self.background is not None:
             check_number("background", self.background, least=-math.inf)
-        return replace(self, prior=priors[0]) if self.prior == "auto" else self
+        if self.prior != "auto":
+            return self
+        positive = self.nonnegative and self.noise_model == "gaussian"
+        return replace(self, prior="tv" if positive else priors[0])
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences on what `auto` has chosen."""
+        if self.prior == "auto" and self.checked().prior == "tv":
+            return (
+                "the prior is tv, for the answer of the quadratic one would have samples below "
+                "zero; no bound of its error is proven",
+            )
+        return ()
 
 
 @dataclass(frozen=True)
@@ -112,6 +132,7 @@ class Asked:
                 noise_std=wanted.noise_std,
                 background=wanted.background,
                 strength=wanted.strength,
+                gain=wanted.gain,
                 seed=wanted.seed,
             )
         finally:
@@ -122,8 +143,35 @@ class Asked:
         if batch.label not in self._made:
             found = self.estimates(batch)
             make = _METHODS[self.wanted.prior, self.wanted.noise_model]
-            self._made[batch.label] = Estimated(make(self, batch.shape, found), found)
+            camera, remarks = self.camera(found)
+            if camera is None:
+                method = make(self, batch.shape, found)
+            else:
+                counts = replace(found, background=camera.dark)
+                method = CameraMethod(make(self, batch.shape, counts), camera)
+            self._made[batch.label] = Estimated(method, found, remarks)
         return self._made[batch.label]
+
+    def camera(self, found: Estimates) -> tuple[Camera | None, tuple[str, ...]]:
+        """What made values of counts, None where they are taken for counts; and sentences on it."""
+        wanted, gain = self.wanted, found.gain
+        if wanted.noise_model != "poisson" or gain == 1:
+            return None, ()
+        source = "gain"
+        if wanted.gain is None:
+            source = "the variance of the noise"
+            if found.shot_share < LEAST_SHOT or 1 / _NEAR_COUNTS < gain < _NEAR_COUNTS:
+                return None, ()
+            if found.tiles < _FEW:
+                return None, (
+                    f"a photon may be {gain:.3g} units, but too little was seen to divide by that; "
+                    "give gain if the values are no counts",
+                )
+        return Camera(gain, found.background, found.read_std), (
+            f"by {source} a photon is {gain:.3g} units: the values less {found.background:.4g} "
+            "were divided by that and are restored as counts; the answer is in the unit of the "
+            "values",
+        )
 
     def sketch(self, batch: Batch) -> Estimated:
         """A method for its shapes alone: nothing is proven with it, which takes longest."""
@@ -152,10 +200,12 @@ class Estimated:
     ----------
     method : that does the work
     estimates : which it follows, and tells
+    remarks : sentences on what was taken for granted
     """
 
     method: Method
     estimates: Estimates
+    remarks: tuple[str, ...] = ()
 
     @property
     def margins(self) -> tuple[tuple[int, int], ...]:
@@ -178,7 +228,8 @@ class Estimated:
     def __call__(self, runner: Runner, tiling: Tiling) -> Answer:
         """The answer, with the estimates in what it tells."""
         answer = self.method(runner, tiling)
-        return answer._replace(report={**answer.report, "estimates": asdict(self.estimates)})
+        told = {"estimates": asdict(self.estimates), "taken for granted": [*self.remarks]}
+        return answer._replace(report={**answer.report, **told})
 
 
 def _quadratic(asked: Asked, shape: tuple[int, ...], found: Estimates) -> Method:
@@ -219,14 +270,3 @@ _METHODS: Mapping[tuple[str, str], Callable[[Asked, tuple[int, ...], Estimates],
     ("richardson-lucy", "poisson"): _richardson_lucy,
     **dict.fromkeys(itertools.product(PENALTIES, NOISE_MODELS), _penalised),
 }
-
-
-def doubts_of(asked: Asked, found: Estimates) -> list[str]:
-    """What is doubtful about a volume, in sentences."""
-    doubts = list(found.doubts)
-    if asked.wanted.noise_model == "poisson" and not 1 / _NEAR_VOXELS < found.gain < _NEAR_VOXELS:
-        doubts.append(
-            f"the variance of the noise grows by {found.gain:.3g} for each unit of light, and that "
-            "of counts by 1: divide the values by it first, with the camera's offset taken off"
-        )
-    return doubts

@@ -29,6 +29,7 @@ def deconvolve(
     noise_model: str = "gaussian",
     noise_std: float | None = None,
     background: float | None = None,
+    gain: float | None = None,
     tol: float = 1e-3,
     memory: float = MEMORY,
     workers: int = 1,
@@ -59,13 +60,17 @@ def deconvolve(
     prior
         'quadratic', linear and proven, for noise_model='gaussian'; 'richardson-lucy' for counts;
         'tv', 'sparse' or 'hessian' as of `unconv.restore`, for both, tile by tile and without a
-        bound; 'auto' for the first of these that fits the noise.
+        bound; 'auto' for the first of these that fits the noise and `nonnegative`.
     strength : λ of the prior; by default that of the least expected error
     nonnegative : no sample below zero ('tv', 'sparse', 'hessian'; counts have none anyway)
     noise_model : 'gaussian', or 'poisson' where the values are counts
     noise_std, background
         The standard deviation of the noise, and what there is without light, in the unit of the
         volume; by default they are read from a sample of tiles.
+    gain
+        Of a camera, for noise_model='poisson': units of the volume for each photon, by default read
+        from the variance of the noise where it is clearly not 1. The values are divided by it, and
+        the answer is in the unit of the volume.
     tol
         Of the standard deviation of x, that the error may have (root mean square), proven for
         'quadratic'; other priors end where a pass moves x by less, or by 1 %.
@@ -100,7 +105,7 @@ def deconvolve(
     prepared = prepare(
         volume,
         psf,
-        Wanted(prior, strength, nonnegative, noise_model, noise_std, background, tol),
+        Wanted(prior, strength, nonnegative, noise_model, noise_std, background, tol, gain=gain),
         axes=axes,
         voxel=voxel,
         psf_voxel=psf_voxel,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..numerics.checks import check_count, check_number
-from .asked import Asked, Wanted, doubts_of
+from .asked import Asked, Wanted
 from .engine.budget import Need, fit_tiles
 from .engine.pools import make_pool, resident_bytes
 from .engine.process import Processed, process, require_place
@@ -124,18 +124,27 @@ class Prepared:
             psf=tuple(self.asked.psf.shape),
             prior=self.asked.wanted.prior,
             estimates=method.estimates,
-            doubts=tuple(doubts_of(self.asked, method.estimates)),
-            remarks=self.remarks,
+            doubts=method.estimates.doubts,
+            remarks=(*self.remarks, *method.remarks),
         )
 
     def run(
-        self, out: Path, means: Means, progress: Callable[[Progress], object] = lambda _: None
+        self,
+        out: Path,
+        means: Means,
+        progress: Callable[[Progress], object] = lambda _: None,
+        dashboard: Callable[[str], object] = lambda _: None,
     ) -> Processed:
-        """Restore all volumes; see `deconvolve`."""
+        """Restore all volumes; see `deconvolve`.
+
+        dashboard : called with the address of a page that shows the workers, where there is one
+        """
         means = means.checked()
         require_place(self.source, out, out.with_name(out.name + ".work"))
         pool = make_pool(means.workers, means.scheduler)
         try:
+            if pool.dashboard is not None:
+                dashboard(pool.dashboard)
             done = process(
                 self.source,
                 out,
@@ -147,17 +156,25 @@ class Prepared:
             )
         finally:
             pool.close()
-        return done._replace(remarks=(*done.remarks, *self.remarks))
+        several = len(done.reports) > 1
+        granted = [
+            f"{label}: {sentence}" if several else sentence
+            for label, report in done.reports.items()
+            for sentence in report["taken for granted"]
+        ]
+        return done._replace(remarks=(*done.remarks, *self.remarks, *granted))
 
     def _method(self, batch: Batch, facts: Survey) -> Method:
         """The method for one volume, once it is known that its values are such as it takes."""
-        if self.asked.wanted.noise_model == "poisson" and facts.least < 0:
+        method = self.asked.method(batch)
+        counts = self.asked.camera(method.estimates)[0] is None  # a camera's values may be negative
+        if self.asked.wanted.noise_model == "poisson" and counts and facts.least < 0:
             raise VolumeError(
                 f"noise_model='poisson' needs counts >= 0, and {self.source.name} holds "
                 f"{facts.least:.4g}; do not subtract the background, pass it as background=, or "
                 "use noise_model='gaussian'."
             )
-        return self.asked.method(batch)
+        return method
 
 
 def prepare(
@@ -171,6 +188,7 @@ def prepare(
 ) -> Prepared:
     """Open the input, and put the psf on its grid; the arguments are those of `deconvolve`."""
     source = open_source(volume, axes, voxel)
+    chosen = wanted.remarks
     wanted, psf = wanted.checked(), torch.as_tensor(psf)
     if wanted.noise_model == "poisson" and not psf.is_complex() and bool((psf < 0).any()):
         raise ValueError(
@@ -187,7 +205,8 @@ def prepare(
         on_grid = on_grid / on_grid.sum()
     same = (1.0,) * len(source.frame.space)
     volumes = len([*source.frame.batches(source.shape)])
-    return Prepared(source, Asked(wanted, on_grid, spacing or same, volumes), remarks)
+    asked = Asked(wanted, on_grid, spacing or same, volumes)
+    return Prepared(source, asked, (*remarks, *chosen))
 
 
 def spacing_of(source: Source) -> tuple[float, ...] | None:

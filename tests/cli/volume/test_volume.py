@@ -17,7 +17,10 @@ pytest.importorskip("typer")
 pytest.importorskip("zarr")
 
 from unconv import volumes
+from unconv.cli.volume.bar import volume_bar
 from unconv.cli.volume.psf import volume_psf
+from unconv.volumes.engine.runner import Progress as Done
+from unconv.volumes.tiling.stages import Standing
 
 from ...volumes.drawn import beads, filtered, gaussian_psf, transfer
 from ..commands import fail, run, succeed
@@ -62,19 +65,43 @@ def test_counts_have_a_method_of_their_own(folder):
     result = run("volume", "y.npy", "-o", "a.zarr", *options)
     assert result.exit_code == 0, result.output
     assert "stopped by" in result.stdout
-    assert "that of counts by 1" not in result.stderr or "warning: the variance" in result.stderr
+    assert "warning: the noise does not grow with the light" in result.stderr
     assert stored("a.zarr").min() >= 0
 
 
 @pytest.mark.parametrize("noise_model", ["gaussian", "poisson"])
 def test_edges_are_kept_where_asked_for(folder, noise_model):
     options = ("--prior", "tv", "--strength", "1", "--noise-model", noise_model)
-    facts = succeed(
-        "volume", "y.npy", "-o", "a.zarr", "--psf", "psf.npy", *options, "--nonnegative"
-    )
+    options += ("--nonnegative", *(("--gain", "1") if noise_model == "poisson" else ()))
+    facts = succeed("volume", "y.npy", "-o", "a.zarr", "--psf", "psf.npy", *options)
     assert facts["prior"] == "tv"
     assert len(facts["volumes"]["all"]["residual"]) == facts["volumes"]["all"]["passes"] - 1
     assert stored("a.zarr").min() >= 0
+
+
+def test_a_gain_that_is_known_is_divided_out(folder):
+    options = ("--psf", "psf.npy", "--noise-model", "poisson", "--background", "100")
+    result = run("volume", "y.npy", "--dry-run", *options, "--gain", "4")
+    assert result.exit_code == 0, result.output
+    assert "note: by gain a photon is 4 units: the values less 100 were" in result.stderr
+
+
+def test_positive_values_choose_the_prior_that_has_them(folder):
+    result = run("volume", "y.npy", "--psf", "psf.npy", "--nonnegative", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "note: the prior is tv, for the answer of the quadratic one" in result.stderr
+
+
+def test_the_bar_says_what_is_proven(folder, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    with volume_bar(1000, ["all"]) as bar:
+        standing = Standing(3, "error within", 4.2e-3, 1e-3, 60)
+        bar(Done("all", "solve 4", 2, 4, 0.0, standing))
+        (task,) = bar.bar.tasks
+    assert task.fields["count"] == "2/4 tiles, 500 bytes of 1.0 kB"
+    assert task.fields["reached"] == "3 passes: error within 0.0042, wanted 0.001"
+    assert task.fields["left"] == ""
 
 
 def test_the_plan_writes_nothing(folder):
@@ -163,7 +190,7 @@ def test_the_pitch_of_a_psf_is_that_of_its_file(folder):
         (("y.npy", "-o", "a.zarr", "--psf", "psf.npy", "--memory", "1"), 2, "--memory '1'"),
         (("y.npy", "-o", "a.zarr", "--psf", "psf.npy", "--memory", "1MB"), 4, "too few"),
         (("y.npy", "-o", "a.zarr", "--psf", "psf.npy", "--prior", "t"), 2, "prior='t'"),
-        (("y.npy", "-o", "a.zarr", "--psf", "psf.npy", "--nonnegative"), 2, "for the priors"),
+        (("y.npy", "-o", "a.zarr", "--psf", "psf.npy", "--gain", "2"), 2, "gain=2.0"),
         (("y.npy", "-o", "a.zarr", "--psf", "psf.npy", "--tol", "2"), 2, "tol=2.0"),
         (("y.npy", "-o", "a.zarr", "--psf", "psf.npy", "--report", "a.pdf"), 3, "end it in .html"),
         (("y.npy", "-o", "y.npy/a.zarr", "--psf", "psf.npy"), 3, "y.npy"),

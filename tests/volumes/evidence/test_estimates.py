@@ -82,6 +82,17 @@ def test_the_noise_of_counts(light, gain, read, offset):
     assert abs(found.read_std / dark - 1) < 0.25
 
 
+def test_a_gain_that_is_known_leaves_the_rest_to_the_camera():
+    draw = np.random.default_rng(3)
+    mean = 300 * scene()[1].clip(0)
+    y = 2.2 * draw.poisson(mean) + 6.0 * draw.normal(size=SHAPE) + 100
+    found = of(y, noise_model="poisson", gain=2.2, background=100.0)
+    assert found.gain == 2.2
+    assert found.read_std**2 == pytest.approx(
+        max(found.noise_std**2 - 2.2 * (y.mean() - 100), 0), rel=0.3, abs=4
+    )
+
+
 def test_what_is_known_is_kept():
     _, y = scene()
     found = of(y + 0.02, noise_std=0.5, background=0.25, strength=3.0)

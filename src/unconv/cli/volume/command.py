@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,7 +72,7 @@ def volume(
         typer.Option(
             help="quadratic (squared differences: linear, its error proven), richardson-lucy (of "
             "counts), tv (total variation), sparse (gradients) or hessian (second differences); "
-            "auto for the first of these that fits the noise."
+            "auto for the first of these that fits the noise and --nonnegative."
         ),
     ] = "auto",
     strength: Annotated[
@@ -99,6 +100,13 @@ def volume(
         float | None,
         typer.Option(
             help="What the file has without light, in its unit.", show_default="read from a sample"
+        ),
+    ] = None,
+    gain: Annotated[
+        float | None,
+        typer.Option(
+            help="Of a camera, for --noise-model poisson: units of the file for each photon.",
+            show_default="read from a sample, where it is clearly not 1",
         ),
     ] = None,
     tol: Annotated[
@@ -138,7 +146,9 @@ def volume(
     pitches = [_pitch(name, text) for name, text in (("voxel", voxel), ("psf-voxel", psf_voxel))]
     source = open_source(volume, axes, pitches[0])
     kernel, found, doubts = volume_psf(psf, source.frame.space, psf_background, center=psf_center)
-    wanted = Wanted(prior, strength, nonnegative, noise_model, noise_std, background, tol)
+    wanted = Wanted(
+        prior, strength, nonnegative, noise_model, noise_std, background, tol, gain=gain
+    )
     prepared = prepare(
         volume, kernel, wanted, axes=axes, voxel=pitches[0], psf_voxel=pitches[1] or found
     )
@@ -163,12 +173,14 @@ def volume(
 
 def _run(prepared: Prepared, output: Path, means: Means) -> Processed:
     """Restore, with a bar, and say when interrupted that nothing is lost."""
-    first = prepared.batches[0]
-    size = prepared.source.dtype.itemsize
-    for n in first.shape:
-        size *= n
-    with _resumable(output), volume_bar(size) as bar:
-        return prepared.run(output, means, bar)
+    batches = prepared.batches
+    size = prepared.source.dtype.itemsize * math.prod(batches[0].shape)
+    with _resumable(output), volume_bar(size, [batch.label for batch in batches]) as bar:
+        return prepared.run(output, means, bar, _tell_dashboard)
+
+
+def _tell_dashboard(address: str) -> None:
+    tell([], [f"the workers can be watched at {address}"])
 
 
 @contextmanager

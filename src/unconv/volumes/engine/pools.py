@@ -6,6 +6,7 @@ Tasks are futures of single tiles, a few more in flight than there are threads; 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import itertools
 import logging
 import math
@@ -29,9 +30,16 @@ AHEAD = 2
 
 
 class Pool(Protocol):
-    """What does jobs on tiles."""
+    """What does jobs on tiles.
+
+    Attributes
+    ----------
+    threads : of all workers
+    dashboard : the address of a page that shows them at work, where there is one
+    """
 
     threads: int
+    dashboard: str | None
 
     def each(self, folder: Path, job: Job, tiles: Sequence[int]) -> Iterator[tuple[int, Outcome]]:
         """Do a job on tiles, and yield each with its outcome, in any order.
@@ -57,6 +65,7 @@ class InlinePool:
     """This process, one tile after the other."""
 
     threads = 1
+    dashboard: str | None = None
 
     def each(self, folder: Path, job: Job, tiles: Sequence[int]) -> Iterator[tuple[int, Outcome]]:
         """Do a job on tiles; see `Pool`."""
@@ -114,6 +123,7 @@ class DaskPool:
                 "workers with `dask scheduler` and `dask worker`, or leave the address away."
             ) from exc
         self.threads = sum(self._client.nthreads().values())
+        self.dashboard = self._page()
 
     def each(self, folder: Path, job: Job, tiles: Sequence[int]) -> Iterator[tuple[int, Outcome]]:
         """Do a job on tiles; see `Pool`."""
@@ -137,6 +147,14 @@ class DaskPool:
                     flight.add(submit(index))
         except self._lost() as exc:
             raise self._gone() from exc
+
+    def _page(self) -> str | None:
+        """The address of the scheduler's page; of one that was started here, if bokeh draws it."""
+        if self._cluster is not None and importlib.util.find_spec("bokeh") is None:
+            return None
+        if "dashboard" not in self._client.scheduler_info()["services"]:
+            return None
+        return str(self._client.dashboard_link)
 
     def _outcome(self, future: Any) -> Outcome:
         if future.status == "finished":

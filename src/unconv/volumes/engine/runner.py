@@ -13,7 +13,7 @@ from typing import NamedTuple
 from numpy.typing import DTypeLike
 
 from ..errors import DamagedError, StoppedError, TilesError
-from ..tiling.stages import Numbers, Work
+from ..tiling.stages import Numbers, Standing, Work
 from ..tiling.tiles import Tiling, place_of
 from .jobs import ChecksumJob, Outcome, TileJob, dtype_names, numbers_of
 from .journal import Journal
@@ -33,6 +33,7 @@ class Progress(NamedTuple):
     stage : its name
     done, total : tiles of the stage
     seconds : that the latest tile took for its work alone
+    standing : of the driver after its latest pass; None before the first one
     """
 
     batch: str
@@ -40,6 +41,7 @@ class Progress(NamedTuple):
     done: int
     total: int
     seconds: float = 0.0
+    standing: Standing | None = None
 
 
 class StoreRunner:
@@ -68,6 +70,7 @@ class StoreRunner:
         self._work = work
         self._progress = progress
         self._label = arrays.batch.label
+        self._standing: Standing | None = None
         self._unsettled: dict[str, Tiling] = {}
 
     def run(
@@ -106,6 +109,10 @@ class StoreRunner:
         for name in names:
             self._arrays.remove(name)
 
+    def tell(self, standing: Standing) -> None:
+        """Hand it on with the next tile that is done."""
+        self._standing = standing
+
     def settle(self) -> None:
         """Have all that was written on the disk."""
         for name, tiling in self._unsettled.items():
@@ -143,7 +150,8 @@ class StoreRunner:
         record = {"numbers": outcome.numbers, "sums": outcome.sums}
         self._journal.add_tile(self._label, stage, index, record)
         done = len(self._journal.tiles(self._label, stage))
-        self._progress(Progress(self._label, stage, done, len(tiling.tiles), outcome.seconds))
+        told = done, len(tiling.tiles), outcome.seconds, self._standing
+        self._progress(Progress(self._label, stage, *told))
 
     def _require_going_on(self, outcome: Outcome) -> None:
         """Stop a run of which no tile can succeed."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -32,9 +32,14 @@ from .spectrum import TilePeriodogram, VolumeSpectra, least_error_strength
 
 NOISE_MODELS = ("gaussian", "poisson")
 RIDGE = 1e-2
+LEAST_SHOT = 0.01
+"""Share of the variance that grows with the light; a gain is not known from less."""
 _SIDE, _SIDE_OF_PLANES, _PSFS = 48, 160, 2  # samples of a tile, of three axes and of two; or psfs
 _DARK = 0.05  # of the blocks, that are dark
 _LEVELS = 24  # of brightness, at which the variance is read
+_NO_COUNTS = (
+    "the noise does not grow with the light, as far as tiles tell: noise_model='gaussian' fits it"
+)
 _PEAKS = 16.0  # of the variance of its level: a square that is no noise
 
 
@@ -67,6 +72,11 @@ class Estimates:
     spectra: VolumeSpectra
     doubts: tuple[str, ...]
 
+    @property
+    def shot_share(self) -> float:
+        """How much of the variance of the noise grows with the light."""
+        return 1 - (self.read_std / self.noise_std) ** 2 if self.noise_std else 0.0
+
 
 def estimate(
     read: ReadData,
@@ -78,6 +88,7 @@ def estimate(
     noise_std: float | None = None,
     background: float | None = None,
     strength: float | None = None,
+    gain: float | None = None,
     ridge: float = RIDGE,
     seed: int = 0,
 ) -> Estimates:
@@ -91,6 +102,7 @@ def estimate(
     spacing : of the samples along each axis, in any one unit; by default the same along all
     noise_model : 'gaussian', or 'poisson' where the variance of the noise grows with the light
     noise_std, background, strength : if they are known
+    gain : of the noise of counts, if it is known; read_std then explains the rest of noise_std
     ridge : ε of the penalty
     seed : of the places that are looked at
 
@@ -125,6 +137,8 @@ def estimate(
         check_number("background", background, least=-math.inf)
     if strength is not None:
         check_number("strength", strength, positive=True)
+    if gain is not None:
+        check_number("gain", gain, positive=True)
     weights = penalty_weights(spacing or (1.0,) * len(shape))
     sample = draw_sample(read, shape, _least_sides(shape, psf.shape), seed)
     data = TilePeriodogram(sample.tiles, psf, weights)
@@ -132,15 +146,18 @@ def estimate(
     if noise_std is None and sample.step:  # rounding to whole numbers is the least there is
         spectra = spectra.at_least(sample.step / math.sqrt(12))
     level = _background(sample.tiles) if background is None else background
-    gain, read_std = 0.0, spectra.noise_std
-    if noise_model == "poisson":
-        gain, read_std = _counts_noise(sample.tiles, level, spectra.noise_std)
+    noise = 0.0, spectra.noise_std
+    if noise_model == "poisson" and gain is None:
+        noise = _counts_noise(sample.tiles, level, spectra.noise_std)
+    elif gain is not None:
+        light = max(float(sample.tiles.mean()) - level, 0.0)
+        noise = gain, math.sqrt(max(spectra.noise_std**2 - gain * light, 0.0))
     if strength is None:
         strength = least_error_strength(spectra, data, ridge)
-    return Estimates(
+    found = Estimates(
         noise_std=spectra.noise_std,
-        gain=gain,
-        read_std=read_std,
+        gain=noise[0],
+        read_std=noise[1],
         background=level,
         strength=strength,
         ridge=ridge,
@@ -151,6 +168,9 @@ def estimate(
         spectra=spectra,
         doubts=_doubts(sample, data, spectra, noise_std is None),
     )
+    if noise_model == "poisson" and gain is None and found.shot_share < LEAST_SHOT:
+        return replace(found, doubts=(*found.doubts, _NO_COUNTS))
+    return found
 
 
 def penalty_weights(spacing: Sequence[float]) -> tuple[float, ...]:

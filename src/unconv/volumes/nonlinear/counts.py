@@ -35,7 +35,7 @@ from torch import Tensor
 from ...restoration.count_data import LEAST_REACH, CountData
 from ...restoration.extrapolation import LEAST_KEPT
 from ...restoration.tv_step import TotalVariation
-from ..tiling.stages import Answer, Array, Constant, Numbers, Read, Runner
+from ..tiling.stages import Answer, Array, Constant, Numbers, Read, Runner, Standing
 from ..tiling.tiles import Region, Tile, Tiling, shape_of
 from .region_blur import RegionBlur
 
@@ -301,6 +301,7 @@ class _Steps:
                 name, sums = self._stage(at, before, level)
             last = sums["objective"]
             self.history.append(self._told(sums))
+            self.runner.tell(self._standing(steps))
             ended = self._ended(sums)
             if ended or steps == self.method.maxiter:
                 break
@@ -332,6 +333,14 @@ class _Steps:
     def _told(self, sums: Numbers) -> dict[str, float]:
         residual = math.sqrt(sums["change"] / sums["size"]) if sums["size"] else 0.0
         return {**sums, "residual": residual}
+
+    def _standing(self, steps: int) -> Standing:
+        """What the rule that ends the iteration looks at."""
+        method, sums = self.method, self.history[-1]
+        if method.stop != "discrepancy":
+            return Standing(steps, "residual", sums["residual"], method.tol, method.maxiter)
+        misfit = sums["divergence"] / sums["expected"] if sums["expected"] else 0.0
+        return Standing(steps, "misfit", misfit, 1.0, method.maxiter)
 
     def _ended(self, sums: Numbers) -> bool:
         if self.method.stop == "discrepancy":

@@ -47,7 +47,7 @@ from ...restoration.certificate import Restoration
 from ...restoration.memory import memory_needed
 from ...restoration.question import MAXITER, asked
 from ...restoration.solve import restorations
-from ..tiling.stages import Answer, Array, Constant, Numbers, Read, Runner
+from ..tiling.stages import Answer, Array, Constant, Numbers, Read, Runner, Standing
 from ..tiling.tiles import Region, Tile, Tiling, shape_of
 from .region_blur import RegionBlur
 
@@ -317,6 +317,8 @@ class TiledRestoration:
             if before is not None:
                 runner.drop(before)
                 report["residual"].append(_residual(done))
+                moved = report["residual"][-1]
+                runner.tell(Standing(turn + 1, "moved by", moved, self.tol, self.passes))
             for key in ("blind", "short"):
                 report[key] = int(sum(numbers[key] for numbers in done))
             report["iterations"] = int(max(numbers["iterations"] for numbers in done))

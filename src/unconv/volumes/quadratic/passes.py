@@ -34,7 +34,7 @@ import numpy as np
 import torch
 
 from ..errors import VolumeError
-from ..tiling.stages import Answer, Constant, Numbers, Runner
+from ..tiling.stages import Answer, Constant, Numbers, Runner, Standing
 from ..tiling.tiles import Tile, Tiling, shape_of
 from .bound import Bound
 from .grid_factor import grid_factor
@@ -158,6 +158,7 @@ class _Run:
     def answer(self) -> Answer:
         at = self._proven(self._guess(), "r/0")
         history, tries = [at.error], 0
+        self._tell(at)
         if at.error > self.method.tol:
             self.solves = Constant(local_solves(self.problem, self.overlap))
         while at.error > self.method.tol and self.number < _LAST_PASS and tries < _AGAIN:
@@ -167,6 +168,7 @@ class _Run:
             self.runner.drop(promised.r)
             tries += at.error > before / 2
             history[-1] = at.error
+            self._tell(at)
         finish = Finish(at.x, self.level, "restored")
         found = self.runner.run("finish", finish, self.tiling, {"restored": np.float32})
         self.runner.drop(at.r, at.x)
@@ -242,11 +244,17 @@ class _Run:
             self._drop(at.x, q)
             before, p, at = at.r, f"p/{i}", Promise(x, r, self._error(found))
             history.append(at.error)
+            self._tell(at)
             least = min(least, at.error)
             if at.error <= self.method.tol or not alpha or at.error > 1e3 * least:
                 break
         self._drop(before, p)
         return at
+
+    def _tell(self, at: Promise) -> None:
+        words = "error about" if self.lost else "error within"  # without all data μ is another
+        goal, most = self.method.tol, _LAST_PASS
+        self.runner.tell(Standing(self.number, words, at.error, goal, most))
 
     def _drop(self, *names: str) -> None:
         self.runner.drop(*(name for name in names if name))

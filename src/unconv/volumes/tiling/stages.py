@@ -42,6 +42,25 @@ class Work(Protocol):
         ...
 
 
+class Standing(NamedTuple):
+    """Where a driver is, for those who wait for it; nothing depends on it.
+
+    Attributes
+    ----------
+    turns : passes, or steps, that are done
+    words : what `value` is, such as "error within"
+    value : what the turns bring down
+    goal : they end where `value` is no more than this
+    most : turns that there are at most
+    """
+
+    turns: int
+    words: str
+    value: float
+    goal: float
+    most: int
+
+
 class Runner(Protocol):
     """What carries out stages.  A driver, which is mathematics, talks to nothing else."""
 
@@ -61,6 +80,10 @@ class Runner(Protocol):
 
     def drop(self, *names: str) -> None:
         """Forget arrays that nothing will read any more."""
+        ...
+
+    def tell(self, standing: Standing) -> None:
+        """Say how far the driver is."""
         ...
 
 
@@ -158,6 +181,9 @@ class MemoryRunner:
         """Forget arrays; see `Runner`."""
         for name in names:
             del self.arrays[name]
+
+    def tell(self, standing: Standing) -> None:
+        """Nobody waits for it."""
 
     def _read(self, name: str, region: Region) -> Array:
         check_region(name, region, self.arrays[name].shape)

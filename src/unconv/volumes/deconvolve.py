@@ -23,6 +23,8 @@ def deconvolve(
     axes: str | None = None,
     voxel: Sequence[float] | None = None,
     psf_voxel: Sequence[float] | None = None,
+    channel: int | str | None = None,
+    time: int | None = None,
     prior: str = "auto",
     strength: float | None = None,
     nonnegative: bool = False,
@@ -57,6 +59,9 @@ def deconvolve(
     axes : a letter for each axis of `volume`; by default what the file says, or zyx, or yx
     voxel : the distances of samples along z, y, x; by default what the file says, or all the same
     psf_voxel : those of the psf in the same unit; where they differ it is sampled anew
+    channel, time
+        The only channel (counted from 0, or its name if the file has names) and time point (from 0)
+        to be restored; by default all of them.  `out` has no axis for what is chosen.
     prior
         'quadratic', linear and proven, for noise_model='gaussian'; 'richardson-lucy' for counts;
         'tv', 'sparse' or 'hessian' as of `unconv.restore`, for both, tile by tile and without a
@@ -109,5 +114,7 @@ def deconvolve(
         axes=axes,
         voxel=voxel,
         psf_voxel=psf_voxel,
+        channel=channel,
+        time=time,
     )
     return prepared.run(Path(out), Means(memory, workers, scheduler), progress)

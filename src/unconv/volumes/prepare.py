@@ -23,6 +23,7 @@ from .errors import VolumeError
 from .evidence import Estimates
 from .psfs import psf_for_volume
 from .sources.files import open_source
+from .sources.selected import selected
 from .sources.source import Batch, Source
 from .tiling.stages import Method
 
@@ -125,7 +126,7 @@ class Prepared:
             prior=self.asked.wanted.prior,
             estimates=method.estimates,
             doubts=method.estimates.doubts,
-            remarks=(*self.remarks, *method.remarks),
+            remarks=(*self.source.remarks, *self.remarks, *method.remarks),
         )
 
     def run(
@@ -185,9 +186,11 @@ def prepare(
     axes: str | None = None,
     voxel: Sequence[float] | None = None,
     psf_voxel: Sequence[float] | None = None,
+    channel: int | str | None = None,
+    time: int | None = None,
 ) -> Prepared:
     """Open the input, and put the psf on its grid; the arguments are those of `deconvolve`."""
-    source = open_source(volume, axes, voxel)
+    source = selected(open_source(volume, axes, voxel), channel=channel, time=time)
     chosen = wanted.remarks
     wanted, psf = wanted.checked(), torch.as_tensor(psf)
     if wanted.noise_model == "poisson" and not psf.is_complex() and bool((psf < 0).any()):

@@ -138,6 +138,11 @@ def test_volumes_of_several_channels(folder):
     facts = succeed("volume", "two.npy", "-o", "a.zarr", *options)
     assert set(facts["volumes"]) == {"c0", "c1"}
     assert stored("a.zarr").shape == y.shape
+    chosen = ("--psf", "psf.npy", "--axes", "czyx", "--channel")
+    result = run("volume", "two.npy", "-o", "c.zarr", *chosen, "1")
+    assert "note: channel 1 of two.npy alone is restored" in result.stderr
+    assert np.allclose(stored("c.zarr"), stored("a.zarr")[1], rtol=1e-4)
+    fail(folder, 3, "volume", "two.npy", "-o", "d.zarr", *chosen, "2", says=("give 0 to 1",))
     result = run("volume", "two.npy", "-o", "b.zarr", "--psf", "psf.npy", "--axes", "czyx")
     assert "error bound" in result.stdout
     assert " c1 " in result.stdout

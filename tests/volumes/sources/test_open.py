@@ -2,6 +2,7 @@
 
 import pickle
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -269,3 +270,21 @@ def test_a_tiff_of_several_images(tmp_path):
         file.write(drawn((5, 8, 9)), photometric="minisblack")
         file.write(drawn((8, 7)), photometric="minisblack")
     assert "expected one stack" in refused(tmp_path / "in.tif")
+
+
+def test_a_tiff_is_closed_when_nobody_reads_it_any_more(tmp_path):
+    folder = Path("/proc/self/fd")
+    if not folder.is_dir():
+        pytest.skip("what is open is not told")
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((5, 8, 9), np.float32), photometric="minisblack")
+
+    def is_open():
+        return any(link.is_symlink() and link.readlink() == path for link in folder.iterdir())
+
+    source = open_source(path)
+    assert not is_open()  # its header was read
+    source.read((slice(0, 5), slice(0, 8), slice(0, 9)))
+    assert is_open()
+    del source
+    assert not is_open()

@@ -67,6 +67,18 @@ def volume(
             show_default="what its file says",
         ),
     ] = None,
+    channel: Annotated[
+        str | None,
+        typer.Option(
+            help="The only one to be restored: counted from 0, or its name.", show_default="all"
+        ),
+    ] = None,
+    time: Annotated[
+        int | None,
+        typer.Option(
+            help="The only time point to be restored, counted from 0.", show_default="all"
+        ),
+    ] = None,
     prior: Annotated[
         str,
         typer.Option(
@@ -150,7 +162,14 @@ def volume(
         prior, strength, nonnegative, noise_model, noise_std, background, tol, gain=gain
     )
     prepared = prepare(
-        volume, kernel, wanted, axes=axes, voxel=pitches[0], psf_voxel=pitches[1] or found
+        volume,
+        kernel,
+        wanted,
+        axes=axes,
+        voxel=pitches[0],
+        psf_voxel=pitches[1] or found,
+        channel=int(channel) if channel is not None and channel.isdecimal() else channel,
+        time=time,
     )
     facts = {"input": str(volume), "psf": psf}
     if target is None:

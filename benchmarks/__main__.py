@@ -36,6 +36,7 @@ BENCHES = (
     "psf_blind",
     "restoration",
     "volume_passes",
+    "volume_run",
 )
 
 

@@ -1,0 +1,131 @@
+"""Runs of a volume on the disk: how time grows with the volume, and a pass beside its FFTs.
+
+Random fields with the spectrum of a scene, blurred by a Gaussian of 9×7×7 samples, noise 1 %, to a
+proven error of 1e-3.  Wanted:
+
+    1, 2, 4, 8 units of volume   time grows as the volume: no unit takes more than the first
+    a pass on tiles of 64        1.5 times the bare FFTs of its tiles
+
+μ is found before; processor time of one thread.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unconv.volumes.engine.pools import InlinePool, Pool
+from unconv.volumes.engine.process import Processed, process
+from unconv.volumes.quadratic.bound import Bound, lower_bound
+from unconv.volumes.quadratic.passes import Quadratic
+from unconv.volumes.quadratic.problem import Problem
+from unconv.volumes.quadratic.residual import TileNormal
+from unconv.volumes.sources import open_source
+from unconv.volumes.tiling.tiles import Tile, Tiling, shape_of
+
+from .bench_volume_passes import GRADIENT, CountedRunner, bare, scene
+from .common import against, seconds_of, table
+
+GROWTH, FFT_LIMIT = 1.1, 1.5
+NOISE, TOL = 0.01, 1e-3
+UNIT = (48, 48, 96)  # of the scene, which tiles of 48 divide
+SIDE = 48
+ROOM = 1e9  # bytes for a worker beside the library
+
+
+class OnTiles(Quadratic):
+    """The method on tiles of SIDE samples, whatever would fit."""
+
+    def bytes_for(self, tile: Tile) -> int:
+        """More than there is for larger tiles."""
+        return super().bytes_for(tile) if max(shape_of(tile.core)) <= SIDE else 2**60
+
+
+def main() -> bool:
+    """Print the tables; whether all figures are reached."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
+    with tempfile.TemporaryDirectory() as folder:
+        parts = [growth(Path(folder)), passes()]
+    torch.set_num_threads(threads)
+    return all(parts)
+
+
+def growth(folder: Path) -> bool:
+    """Processor time of 1, 2, 4 and 8 units, in this process."""
+    rows, first = [], 0.0
+    for times in ((1, 1, 1), (1, 1, 2), (1, 2, 2), (2, 2, 2)):
+        stack, method = volume(times)
+        begun = time.process_time()
+        done = restored(stack, method, InlinePool(), folder / f"{times}.zarr")
+        taken = time.process_time() - begun
+        units = int(np.prod(times))
+        first = first or taken
+        told = done.reports["all"]
+        rows.append([
+            str(units), "×".join(map(str, done.need.core)), str(told["passes"]),
+            f"{told['proven error']:.1e}", seconds_of(taken),
+            against(taken / units / first, GROWTH),
+        ])  # fmt: skip
+    header = ["units", "tiles", "passes", "proven", "s", "of a unit/first"]
+    print(table("volumes: growth", header, rows), flush=True)
+    return not any("!" in cell for row in rows for cell in row)
+
+
+def passes() -> bool:
+    """A pass on 3×3×3 tiles of 64 beside the bare FFTs of their grids."""
+    stack, method = volume((4, 4, 2))
+    problem = method.problem
+    tiling = Tiling(problem.scene, (64, 64, 64), method.halo)
+    runner = CountedRunner(stack)
+    report = method(runner, tiling).report
+    taken = (runner.seconds["solve"] + runner.seconds["direction"]) / report["passes"]
+    pairs = float(np.mean(report["FFT pairs of a tile"][1:]))
+    ratio = against(taken / bare(problem, tiling, pairs), FFT_LIMIT)
+    row = [str(len(tiling.tiles)), str(report["passes"]), f"{pairs:.1f}", seconds_of(taken), ratio]
+    header = ["tiles", "passes", "pairs", "a pass, s", "pass/FFTs"]
+    print(table("volumes: a pass beside its FFTs", header, [row]), flush=True)
+    return "!" not in ratio
+
+
+def volume(times: tuple[int, int, int]) -> tuple[np.ndarray, Quadratic]:
+    """Data of some units along each axis, and the method for them; μ is that of any size."""
+    psf = _psf()
+    units = zip(UNIT, times, psf.shape, strict=True)
+    shape = tuple(n * t - k + 1 for n, t, k in units)
+    problem = Problem(psf, shape, (NOISE / GRADIENT) ** 2, (1.0,) * 3)
+    x = scene(problem.scene)
+    y = TileNormal(problem, problem.scene, torch.float64).outputs(x)
+    noise = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return (y + NOISE * noise).float().numpy(), OnTiles(problem, _bound(problem), TOL)
+
+
+_found: list[Bound] = []
+
+
+def _bound(problem: Problem) -> Bound:
+    if not _found:
+        _found.append(lower_bound(problem))
+    return _found[0]
+
+
+def _psf() -> Tensor:
+    z, y = (
+        torch.exp(-0.5 * (torch.arange(-n, n + 1, dtype=torch.float64) / sigma) ** 2)
+        for n, sigma in ((4, 1.6), (3, 1.2))
+    )
+    found = z[:, None, None] * y[:, None] * y
+    return found / found.sum()
+
+
+def restored(stack: np.ndarray, method: Quadratic, pool: Pool, out: Path) -> Processed:
+    """A run on tiles of SIDE samples."""
+    memory = pool.resident() + ROOM
+    return process(open_source(stack), out, lambda *_: method, pool, parameters={}, memory=memory)

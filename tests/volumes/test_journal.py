@@ -73,6 +73,10 @@ def test_a_flipped_bit_ends_it_there(tmp_path):
         ({"version": "2"}, r"differs in: version \(1 then, 2 now\);"),
         ({"parameters": {"tol": 0.2, "text": "a" * 50}}, r"differs in: tol \(0.1 then, 0.2 now\);"),
         ({"parameters": {"tol": 0.1, "text": "b" * 50}}, "differs in: text;"),
+        (
+            {"parameters": {"tol": 0.1, "text": "a" * 50, "gain": None}},
+            r"differs in: gain \(not set then, None now\);",
+        ),
         ({"input": {"identity": "y"}}, r"differs in: identity \(x then, y now\);"),
     ],
 )

@@ -31,7 +31,7 @@ from .tiling.tiles import Tile, Tiling
 
 PENALTIES = ("tv", "sparse", "hessian")
 _MOVED = 1e-2  # of the standard deviation of x, which tiles solved by themselves do not fall below
-_FEW = 8  # tiles; a gain comes out at 0.2 to 0.9 of it from one, at 0.7 to 1 from four
+_FEW_TILES = 8  # tiles; a gain comes out at 0.2 to 0.9 of it from one, at 0.7 to 1 from four
 _NEAR_COUNTS = 1.5  # what an estimated gain may be away from 1, as a factor, and is taken for 1
 
 
@@ -162,7 +162,7 @@ class Asked:
             source = "the variance of the noise"
             if found.shot_share < LEAST_SHOT or 1 / _NEAR_COUNTS < gain < _NEAR_COUNTS:
                 return None, ()
-            if found.tiles < _FEW:
+            if found.tiles < _FEW_TILES:
                 return None, (
                     f"a photon may be {gain:.3g} units, but too little was seen to divide by that; "
                     "give gain if the values are no counts",

@@ -140,7 +140,7 @@ class Journal:
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     """The names of what differs, and both values where they are short."""
     for key in {*old, *new}:
-        a, b = old.get(key), new.get(key)
+        a, b = old.get(key, "not set"), new.get(key, "not set")
         if a == b:
             continue
         if isinstance(a, dict) and isinstance(b, dict):

@@ -19,6 +19,7 @@ pytest.importorskip("zarr")
 from unconv import volumes
 from unconv.cli.volume.bar import volume_bar
 from unconv.cli.volume.psf import volume_psf
+from unconv.volumes import asked
 from unconv.volumes.engine.runner import Progress as Done
 from unconv.volumes.tiling.stages import Standing
 
@@ -77,6 +78,14 @@ def test_edges_are_kept_where_asked_for(folder, noise_model):
     assert facts["prior"] == "tv"
     assert len(facts["volumes"]["all"]["residual"]) == facts["volumes"]["all"]["passes"] - 1
     assert stored("a.zarr").min() >= 0
+
+
+def test_passes_that_move_too_much_are_told(folder, monkeypatch):
+    monkeypatch.setattr(asked, "_MOVED", 0.0)
+    options = ("--psf", "psf.npy", "--prior", "tv", "--strength", "1", "--tol", "1e-12")
+    result = run("volume", "y.npy", "-o", "a.zarr", *options)
+    assert result.exit_code == 5, result.output
+    assert "all: the last of 4 passes still moved x by" in result.stderr
 
 
 def test_a_gain_that_is_known_is_divided_out(folder):

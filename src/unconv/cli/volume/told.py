@@ -89,6 +89,13 @@ def doubts_of_run(prepared: Prepared, done: Processed) -> tuple[list[str], bool]
                 f"{label}: the error is proven to be within {bounds[-1]:.2g} of the standard "
                 f"deviation of x, and {prepared.asked.wanted.tol:g} was asked for"
             )
+        if not found.get("settled", True):
+            proven = False
+            doubts.append(
+                f"{label}: the last of {found['passes']} passes still moved x by "
+                f"{found['residual'][-1]:.2g} of its standard deviation; seams of tiles may be "
+                "wrong by as much, and --memory makes larger tiles"
+            )
     return doubts, proven
 
 

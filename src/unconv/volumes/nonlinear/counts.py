@@ -36,7 +36,7 @@ from ...restoration.count_data import LEAST_REACH, CountData
 from ...restoration.extrapolation import LEAST_KEPT
 from ...restoration.tv_step import TotalVariation
 from ..tiling.stages import Answer, Array, Constant, Numbers, Read, Runner, Standing
-from ..tiling.tiles import Region, Tile, Tiling, shape_of
+from ..tiling.tiles import Region, Tile, Tiling, shape_of, within
 from .region_blur import RegionBlur
 
 _ARRAYS_OF_BOX = 18  # float32 arrays of a box that a step holds at its peak, spectra included
@@ -136,7 +136,7 @@ class Light:
         counts, box = self.counts, self.counts.box(tile.core)
         data = counts.data(box, read, 1.0)
         own = data.outputs(_owned(tile, box, counts.data_shape))
-        weights = data.weights[(..., *_within(tile.core, box))]
+        weights = data.weights[(..., *within(tile.core, box))]
         light = float(own.y.sum(dtype=torch.float64))
         return {}, {"light": light, "weights": float(weights.sum(dtype=torch.float64))}
 
@@ -156,7 +156,7 @@ class Start:
     def __call__(self, tile: Tile, read: Read) -> tuple[dict[str, Array], Numbers]:
         """x on the core."""
         box = self.counts.box(tile.core)
-        reach = self.counts.data(box, read, self.level).reach[0, 0][_within(tile.core, box)]
+        reach = self.counts.data(box, read, self.level).reach[0, 0][within(tile.core, box)]
         return {self.write: self.level * reach.float().numpy()}, {}
 
     def bytes_for(self, tile: Tile) -> int:
@@ -185,7 +185,7 @@ class Step:
     def __call__(self, tile: Tile, read: Read) -> tuple[dict[str, Array], Numbers]:
         """s on the core, with sums over the core and over the data that belong to it."""
         counts, box = self.counts, self.counts.box(tile.core)
-        inner = _within(tile.core, box)
+        inner = within(tile.core, box)
         data = counts.data(box, read, self.level)
         tv = TotalVariation(data, counts.tv, counts.spacing)
         p = torch.from_numpy(self.at.read(read, box))[None, None]
@@ -368,11 +368,6 @@ def _owned(tile: Tile, box: Region, data_shape: tuple[int, ...]) -> Region:
         slice(min(c.start, n) - b.start, min(c.stop, n) - b.start)
         for c, b, n in zip(tile.core, box, data_shape, strict=True)
     )
-
-
-def _within(core: Region, box: Region) -> Region:
-    """A core in coordinates of its box."""
-    return tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(core, box, strict=True))
 
 
 def _dot(a: Array, b: Array | None = None) -> float:

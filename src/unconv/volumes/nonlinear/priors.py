@@ -48,7 +48,7 @@ from ...restoration.memory import memory_needed
 from ...restoration.question import MAXITER, asked
 from ...restoration.solve import restorations
 from ..tiling.stages import Answer, Array, Constant, Numbers, Read, Runner, Standing
-from ..tiling.tiles import Region, Tile, Tiling, shape_of
+from ..tiling.tiles import Region, Tile, Tiling, shape_of, within
 from .region_blur import RegionBlur
 
 HALO = 2
@@ -207,7 +207,7 @@ class Pass:
     def __call__(self, tile: Tile, read: Read) -> tuple[dict[str, Array], Numbers]:
         """x on the core, and sums over the part of it that lies in the frame of the data."""
         problem, box = self.problem, self.problem.box(tile.core)
-        inner = _within(tile.core, box)
+        inner = within(tile.core, box)
         background: float | Tensor = problem.background
         if self.before is None:
             y = _data(read, problem.rows(box))
@@ -243,8 +243,8 @@ class Pass:
         problem = self.problem
         wide = problem.widened(box, tuple(k - 1 for k in problem.k))
         x = torch.from_numpy(read(self.before, wide))[None, None]
-        held = x[0, 0][_within(box, wide)][None, None].clone()
-        x[0, 0][_within(box, wide)] = 0
+        held = x[0, 0][within(box, wide)][None, None].clone()
+        x[0, 0][within(box, wide)] = 0
         rows = problem.rows(wide)
         around = RegionBlur(problem.psf.value, shape_of(wide), torch.float32)(x)
         first = [b.start - k + 1 for b, k in zip(box, problem.k, strict=True)]
@@ -322,7 +322,8 @@ class TiledRestoration:
             for key in ("blind", "short"):
                 report[key] = int(sum(numbers[key] for numbers in done))
             report["iterations"] = int(max(numbers["iterations"] for numbers in done))
-            if report["residual"] and report["residual"][-1] <= self.tol:
+            report["settled"] = bool(report["residual"]) and report["residual"][-1] <= self.tol
+            if report["settled"]:
                 break
         assert name is not None
         report |= {"passes": turn + 1, "strength": problem.strength}
@@ -362,13 +363,6 @@ def _frame(core: Region, problem: TileProblem) -> Region:
     return tuple(
         slice(max(f - c.start, 0), max(f + n - c.start, 0))
         for f, n, c in zip(first, problem.data_shape, core, strict=True)
-    )
-
-
-def _within(region: Region, box: Region) -> Region:
-    """A region in coordinates of a box."""
-    return tuple(
-        slice(r.start - b.start, r.stop - b.start) for r, b in zip(region, box, strict=True)
     )
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ...grid.fft import fast_size
 from ..tiling.stages import Array, Constant, Numbers, Read
-from ..tiling.tiles import Region, Tile, shape_of
+from ..tiling.tiles import Region, Tile, shape_of, within
 from .overlap import Overlap
 from .problem import Problem, transfer
 
@@ -32,13 +32,6 @@ def block_of(core: Region, reach: Sequence[int], scene: Sequence[int]) -> Region
     return tuple(
         slice(max(c.start - k, 0), min(c.stop + k, n))
         for c, k, n in zip(core, reach, scene, strict=True)
-    )
-
-
-def within(inner: Region, outer: Region) -> Region:
-    """A region in the coordinates of one that holds it."""
-    return tuple(
-        slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True)
     )
 
 

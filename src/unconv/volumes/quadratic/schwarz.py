@@ -27,12 +27,12 @@ import torch
 
 from ...grid.fft import fast_size
 from ..tiling.stages import Array, Constant, Numbers, Read
-from ..tiling.tiles import Region, Tile
+from ..tiling.tiles import Region, Tile, within
 from .grid_factor import GridFactor, factor_bytes, grid_factor
 from .local_inverse import LocalInverse
 from .overlap import Overlap
 from .problem import Problem
-from .residual import as_seen, as_tensor, dot, within
+from .residual import as_seen, as_tensor, dot
 
 _GRIDS_HELD = (
     15  # images of the grid at the peak of a solve, all that is read and written included; measured

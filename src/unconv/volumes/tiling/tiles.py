@@ -36,10 +36,7 @@ class Tile:
     @property
     def inner(self) -> Region:
         """Where the core lies within an array of the shape of `outer`."""
-        return tuple(
-            slice(c.start - o.start, c.stop - o.start)
-            for c, o in zip(self.core, self.outer, strict=True)
-        )
+        return within(self.core, self.outer)
 
 
 class Tiling:
@@ -76,6 +73,19 @@ class Tiling:
     def shapes(self) -> tuple[tuple[tuple[int, ...], tuple[tuple[bool, bool], ...]], ...]:
         """The distinct pairs of the shape of `outer` and of `true_sides`, in order of tiles."""
         return tuple(dict.fromkeys((shape_of(t.outer), t.true_sides) for t in self.tiles))
+
+
+def within(inner: Region, outer: Region) -> Region:
+    """A region in the coordinates of one that holds it.
+
+    Examples
+    --------
+    >>> within((slice(4, 6),), (slice(3, 9),))
+    (slice(1, 3, None),)
+    """
+    return tuple(
+        slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True)
+    )
 
 
 def shape_of(region: Region) -> tuple[int, ...]:

@@ -50,7 +50,7 @@ def test_pixels_that_were_filled_in_are_no_data():
     seen = torch.ones_like(y[0], dtype=torch.bool)
     seen[:, 60:70] = False
     reading = Reading(torch.where(seen, y, 0.5), seen, None)
-    assert "no data" in reading.psf.doubts[0]
+    assert "of the pixels were not seen" in reading.psf.doubts[0]
     told = [reading.evidence(psf.disk(r)) for r in (2.0, 3.0, 4.0)]
     assert told.index(max(told)) == 1
 

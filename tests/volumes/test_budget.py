@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,11 +18,15 @@ pytest.importorskip("zarr")
 
 from .memory import make
 
+HERE = Path(__file__).parents[2]  # where the package of the tests is found
+
 
 def measured(folder, side, room, passes):
     make(folder, side)
-    command = [sys.executable, "-P", "-m", "tests.volumes.memory", str(folder), str(room)]
-    done = subprocess.run([*command, str(passes)], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "tests.volumes.memory", str(folder), str(room)]
+    done = subprocess.run(
+        [*command, str(passes)], cwd=HERE, capture_output=True, text=True, check=True
+    )
     return json.loads(done.stdout)
 
 

@@ -1,11 +1,13 @@
 """kill -9, at random moments, of the process or of a worker: the same command goes on."""
 
+import contextlib
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,16 +21,18 @@ from .runs import drawn, files_of, run  # noqa: E402
 
 SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 20))]
 DATA = drawn((40, 42, 36))
+HERE = Path(__file__).parents[2]  # where the package of the tests is found
 
 
 def start(given, out, workers=1):
-    command = [sys.executable, "-P", "-m", "tests.volumes.runs", str(given), str(out), str(workers)]
-    return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE)
+    command = [sys.executable, "-m", "tests.volumes.runs", str(given), str(out), str(workers)]
+    return subprocess.Popen(command, cwd=HERE, start_new_session=True, stderr=subprocess.PIPE)
 
 
 def kill(process):
     """The process and what it has started."""
-    os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # it may have ended
+        os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
 
 

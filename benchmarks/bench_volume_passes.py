@@ -110,7 +110,7 @@ def minimiser(problem: Problem, y: Tensor) -> Tensor:
     solve = LocalInverse(grid_factor(problem, problem.scene, axes, torch.float64), axes)
     normal = TileNormal(problem, problem.scene, torch.float64)
     level = float(y.mean() / problem.psf.sum())
-    b = normal.adjoint(y - level * float(problem.psf.sum()))
+    b = normal.blur.H(y - level * float(problem.psf.sum()))
     x = torch.zeros(problem.scene, dtype=torch.float64)
     for _ in range(2):
         x += solve(b - normal(x, None), [0] * y.ndim, tol=1e-6)
@@ -178,7 +178,7 @@ def main() -> bool:
         x = scene(case.scene)
         for noise in NOISES:
             problem = problem_of(case, noise)
-            clean = TileNormal(problem, problem.scene, torch.float64).outputs(x)
+            clean = TileNormal(problem, problem.scene, torch.float64).blur(x)
             generator = torch.Generator().manual_seed(1)
             y = clean + noise * torch.randn(clean.shape, generator=generator, dtype=torch.float64)
             exact = minimiser(problem, y)

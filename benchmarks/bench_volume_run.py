@@ -122,7 +122,7 @@ def volume(times: tuple[int, int, int]) -> tuple[np.ndarray, Quadratic]:
     shape = tuple(n * t - k + 1 for n, t, k in units)
     problem = Problem(psf, shape, (NOISE / GRADIENT) ** 2, (1.0,) * 3)
     x = scene(problem.scene)
-    y = TileNormal(problem, problem.scene, torch.float64).outputs(x)
+    y = TileNormal(problem, problem.scene, torch.float64).blur(x)
     noise = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     return (y + NOISE * noise).float().numpy(), OnTiles(problem, _bound(problem), TOL)
 

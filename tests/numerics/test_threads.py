@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -36,6 +37,32 @@ def test_lapack_works_after_a_factorisation():
     run = subprocess.run(
         [sys.executable, "-c", HEALTHY], capture_output=True, text=True, timeout=120
     )
+    assert run.returncode == 0, run.stderr
+
+
+ALONE = """
+import torch
+from unconv.numerics.threads import one_thread
+before = torch.get_num_threads()
+x = torch.randn(90, 80, 70)
+try:
+    with one_thread():
+        assert torch.get_num_threads() == 1
+        once, again = torch.fft.rfftn(x), torch.fft.rfftn(x)
+        assert torch.equal(torch.view_as_real(once), torch.view_as_real(again))
+        raise KeyError
+except KeyError:
+    assert torch.get_num_threads() == before
+b = torch.randn(2, 150, 150).double()
+assert float((b @ torch.linalg.solve(b, b.mH) - b.mH).norm() / b.norm()) < 1e-8
+"""
+
+
+def test_a_block_of_one_thread_leaves_the_process_as_it_was():
+    run = subprocess.run(
+        [sys.executable, "-c", ALONE], env={**os.environ, "OMP_NUM_THREADS": "2"},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
     assert run.returncode == 0, run.stderr
 
 

@@ -22,7 +22,7 @@ from unconv.volumes.tiling.tiles import Tiling
 
 def data_of(problem, noise=0.01):
     normal = TileNormal(problem, problem.scene, torch.float64)
-    y = normal.outputs(scene_of(problem.scene))
+    y = normal.blur(scene_of(problem.scene))
     return (y + noise * torch.randn(y.shape, generator=torch.Generator().manual_seed(3))).float()
 
 
@@ -32,7 +32,7 @@ def untiled(problem, y):
     solve = LocalInverse(grid_factor(problem, problem.scene, axes, torch.float64), axes)
     normal = TileNormal(problem, problem.scene, torch.float64)
     level = float(y.double().mean() / problem.psf.sum())
-    b = normal.adjoint(y.double() - level * float(problem.psf.sum()))
+    b = normal.blur.H(y.double() - level * float(problem.psf.sum()))
     x = torch.zeros(problem.scene, dtype=torch.float64)
     for _ in range(3):
         x += solve(b - normal(x, None), [0] * y.ndim, tol=1e-6)
@@ -182,7 +182,7 @@ def test_refusals():
     method = Quadratic(problem, Bound(problem.smallest, ""))
     with pytest.raises(VolumeError, match=r"the psf, \(9, 9\); with a halo of \(18, 18\)"):
         method(MemoryRunner(np.zeros((30, 30))), Tiling(problem.scene, (4, 4), (1, 1)))
-    with pytest.raises(VolumeError, match="no sample of the data is finite"):
+    with pytest.raises(VolumeError, match="the volume holds only NaN or infinity"):
         method(
             MemoryRunner(np.full((30, 30), np.nan)), Tiling(problem.scene, (16, 16), method.halo)
         )

@@ -174,3 +174,18 @@ def test_an_empty_volume_is_restored_to_one(tmp_path, noise_model):
     prepared = prepare(np.zeros((12, 13), np.uint16), PSF[3], Wanted(noise_model=noise_model))
     done = prepared.run(tmp_path / "out.zarr", Means(1e12))
     assert (zarr.open(done.out, mode="r")["0"][:] == 0).all()
+
+
+def test_a_strength_of_counts_is_that_of_total_variation():
+    counts = np.random.default_rng(0).poisson(stack()[0].clip(0)).astype(np.uint16)
+    asked = [
+        prepare(counts, PSF, Wanted(noise_model="poisson", strength=strength)).asked
+        for strength in (None, 0.02)
+    ]
+    batch = prepare(counts, PSF, Wanted(noise_model="poisson", gain=1.0)).batches[0]
+    assert [a.sketch(batch).method.counts.tv for a in asked] == [0.0, 0.02]
+
+
+def test_an_input_that_is_open_is_not_opened_again():
+    source = prepare(stack()[0], PSF, Wanted()).source
+    assert prepare(source, PSF, Wanted()).source is source

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.volumes.dense import normal_matrix, outputs_matrix, scene_of
 from tests.volumes.test_local_inverse import problems, relative
-from unconv.volumes.quadratic.residual import Gradient, Level, TileNormal
+from unconv.volumes.quadratic.residual import Gradient, TileNormal
 from unconv.volumes.tiling.stages import Constant, MemoryRunner
 from unconv.volumes.tiling.tiles import Tiling
 
@@ -44,11 +44,3 @@ def test_a_block_of_all_is_N(problem):
     x = scene_of(problem.scene)
     expected = (normal_matrix(problem) @ x.flatten()).view(problem.scene)
     assert relative(normal(x, None), expected) < 1e-12
-
-
-def test_the_level_leaves_out_what_is_not_finite():
-    y = np.array([[1.0, np.nan, 3.0], [np.inf, 5.0, 7.0]])
-    found = MemoryRunner(y).run("level", Level(), Tiling(y.shape, (1, 2), (0, 0)), {})
-    assert sum(n["sum"] for n in found) == 16
-    assert sum(n["count"] for n in found) == 4
-    assert sum(n["lost"] for n in found) == 2

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unconv.volumes.tiling.stages import Answer, Constant
-from unconv.volumes.tiling.tiles import shape_of
+from unconv.volumes.tiling.tiles import shape_of, within
 
 
 def valid(x, kernel):
@@ -70,8 +70,9 @@ class Step:
         residual = np.where(seen, data, 0) - seen * valid(x, self.kernel.value)
         padded = np.pad(residual, 2)
         g = valid(padded, np.flip(self.kernel.value))
-        new = (x + np.float32(0.5) * g)[tile.inner]
-        norm = float((g[tile.inner].astype(np.float64) ** 2).sum())
+        inner = within(tile.core, tile.outer)
+        new = (x + np.float32(0.5) * g)[inner]
+        norm = float((g[inner].astype(np.float64) ** 2).sum())
         return {self.write: np.ascontiguousarray(new)}, {"g2": norm}
 
     def bytes_for(self, tile):

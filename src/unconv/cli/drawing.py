@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#555555"  # Okabe & Ito: told apart by every eye
+FREQUENCY_TICKS = 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5
+"""Periods a sample, of an axis of frequencies."""
+
 _STYLE: Any = {  # large enough to read on a telephone
     "font.size": 19,
     "axes.titlesize": 20,
@@ -20,6 +23,16 @@ _STYLE: Any = {  # large enough to read on a telephone
     "axes.linewidth": 1.2,
     "lines.linewidth": 3,
 }
+
+
+def small_figure(size: tuple[float, float] = (4.6, 3.6)) -> Figure:
+    """An empty figure for a page in HTML, of a size in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=160, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
 
 
 @contextmanager

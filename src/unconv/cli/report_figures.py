@@ -10,7 +10,7 @@ from torch import Tensor
 from ..parameter_choice.model_check import RadialSpectra
 from ..parameter_choice.residual_whiteness import Whiteness
 from ..pictures import Scene
-from .drawing import BLUE, GREY, ORANGE
+from .drawing import BLUE, FREQUENCY_TICKS, GREY, ORANGE, small_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,15 +20,10 @@ Curve = tuple[list[float], list[float], str, float]
 """(damps, values, name of the values, chosen damp) of the rule that chose it."""
 
 _FREQUENCIES = 0.004, 0.55  # the lowest of a tile of 512 samples is 0.005
-_TICKS = 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5
 
 
 def _new_figure() -> tuple[Figure, Axes]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.6, 3.6), dpi=160, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = small_figure()
     return figure, figure.subplots()
 
 
@@ -130,7 +125,7 @@ def of_residual_spectrum(profile: RadialSpectra) -> Figure:
 
 def _by_frequency(ax: Axes, name: str, corner: Literal["upper right", "lower left"]) -> None:
     ax.set_xlim(*_FREQUENCIES)
-    ax.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
+    ax.set_xticks(FREQUENCY_TICKS, [f"{tick:g}" for tick in FREQUENCY_TICKS])
     ax.set_xticks([], minor=True)
     ax.set_xlabel("frequency, periods a sample")
     ax.set_ylabel(name)

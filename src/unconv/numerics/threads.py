@@ -1,7 +1,7 @@
-"""Batched LAPACK of small matrices, single-threaded inside and dealt to threads outside.
+"""Teams of one thread: for LAPACK of many small matrices, and for bits that stay the same.
 
 Two OpenMP threads inside one 32×32 factorisation cost up to ten times what one does.  The team size
-is set in worker threads only: `torch.set_num_threads` would change the whole process, and calling
+is set for single threads: `torch.set_num_threads` would change the whole process, and calling
 it with more than one thread breaks some LAPACK calls of the CPU build (pytorch#142815).
 """
 
@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -50,6 +51,24 @@ def singular_values(blocks: Tensor, which: Tensor | None = None) -> Tensor:
     step = max(step, _WORTH_A_SLICE // max(1, blocks[:1].numel()))
     run_in_slices(compute, count, step, blocks.device)
     return values
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """A block whose arithmetic has one thread, so that its bits are those of any machine.
+
+    It holds for the calling thread; where torch has no OpenMP it changes nothing.
+    """
+    openmp = _openmp()
+    if openmp is None:
+        yield
+        return
+    kept = torch.get_num_threads()
+    openmp.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        openmp.omp_set_num_threads(kept)
 
 
 @lru_cache(maxsize=4)

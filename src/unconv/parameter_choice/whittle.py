@@ -161,14 +161,16 @@ class Periodogram:
 
 
 def transfer(psf: Tensor, sizes: Sequence[int]) -> Tensor:
-    """F of a psf with its centre at (h//2, w//2), (sizes[0], sizes[1]//2 + 1)."""
-    rows, columns = (
+    """F of a psf with its centre at n//2 of each axis, half of the last one's frequencies.
+
+    Where it is larger than the grid it wraps round.
+    """
+    lines = (
         (torch.arange(n, device=psf.device) - n // 2) % size
         for n, size in zip(psf.shape, sizes, strict=True)
     )
-    grid = psf.new_zeros(*sizes)
-    at = rows[:, None].expand(psf.shape), columns.expand(psf.shape)
-    return torch.fft.rfft2(grid.index_put(at, psf, accumulate=True))
+    at = torch.meshgrid(*lines, indexing="ij")
+    return torch.fft.rfftn(psf.new_zeros(*sizes).index_put(at, psf, accumulate=True))
 
 
 def whole(power: Tensor, width: int) -> Tensor:

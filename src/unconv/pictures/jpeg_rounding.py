@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..numerics.checks import is_sequence, shown
 from ..parameter_choice.noise_models import JpegRounding
 
 _SAMPLING = {0: (1, 1), 1: (1, 2), 2: (2, 2)}  # Pillow's numbers of 4:4:4, 4:2:2 and 4:2:0
@@ -37,3 +38,16 @@ def jpeg_rounding(metadata: Mapping[str, Any], planes: int) -> tuple[JpegRoundin
     sampling = _SAMPLING.get(stored.get("subsampling", 0), (1, 1))
     chrominance = JpegRounding(steps[min(1, len(steps) - 1)], sampling)
     return luminance, chrominance, chrominance
+
+
+def check_jpeg(jpeg: Sequence[JpegRounding], planes: int) -> None:
+    """Refuse what is not the rounding of every component."""
+    if not is_sequence(jpeg) or not all(isinstance(r, JpegRounding) for r in jpeg):
+        raise TypeError(
+            f"jpeg={shown(jpeg)} must be a sequence of roundings; take it from jpeg_rounding()."
+        )
+    if len(jpeg) != planes or planes not in (1, 3):
+        raise ValueError(
+            f"jpeg has the rounding of {len(jpeg)} components and the picture {planes} planes; a "
+            "JPEG has 1 or 3 of both."
+        )

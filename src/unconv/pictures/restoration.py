@@ -32,8 +32,6 @@ from ..numerics.checks import (
     check_kind,
     check_memory_limit,
     check_number,
-    is_sequence,
-    shown,
 )
 from ..numerics.compiled import outside_graphs
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
@@ -43,6 +41,7 @@ from ..parameter_choice.whittle import PictureSpectra
 from .damped_restoration import faded_out, restore_damped
 from .data_report import DataReport
 from .edges import Sharpened
+from .jpeg_rounding import check_jpeg
 from .memory import check_memory, memory_needed
 from .missing import check_saturation, checked_observed, find_missing
 from .operators import (
@@ -254,7 +253,7 @@ def deblur(
     if progress is not None:
         check_function("progress", progress)
     if jpeg is not None:
-        _check_jpeg(jpeg, len(planes))
+        check_jpeg(jpeg, len(planes))
     if series is not None:
         check_kind("series", series, Series, "make one with unconv.pictures.Series()")
     damp = checked_damp(damp)
@@ -311,19 +310,6 @@ def _from_its_spectra(planes: Tensor, seen: Tensor, question: Question) -> Resto
         scene=found.scene._replace(planes=found.scene.planes.to(planes.dtype)),
         sharpened=found.sharpened,
     )
-
-
-def _check_jpeg(jpeg: Sequence[JpegRounding], planes: int) -> None:
-    """Refuse what is not the rounding of every component."""
-    if not is_sequence(jpeg) or not all(isinstance(r, JpegRounding) for r in jpeg):
-        raise TypeError(
-            f"jpeg={shown(jpeg)} must be a sequence of roundings; take it from jpeg_rounding()."
-        )
-    if len(jpeg) != planes or planes not in (1, 3):
-        raise ValueError(
-            f"jpeg has the rounding of {len(jpeg)} components and the picture {planes} planes; a "
-            "JPEG has 1 or 3 of both."
-        )
 
 
 def _check_counts(counts: Tensor, jpeg: Sequence[JpegRounding] | None) -> None:

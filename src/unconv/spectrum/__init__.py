@@ -41,9 +41,8 @@ from .values import Bracket, Spectrum, exact_rung
 
 __all__ = ["SVD", "Bracket"]
 
-_OF_SVD_CALLS = (
-    0.0  # of σ_max: `svd` says what is left wherever the iteration itself was not content
-)
+# of σ_max: `svd` says what is left wherever the iteration itself was not content
+_OF_SVD_CALLS = 0.0
 _OF_DERIVATIVES = 1e-9  # a derivative errs by that over the gap to the next value
 
 

@@ -1,8 +1,11 @@
 """What is asked of a volume, and the method that gives it: estimates first, then one of few.
 
-quadratic          conjugate gradients over tiles, linear, its error proven (passes.py)
-richardson-lucy    of counts, positive, step by step that of the whole volume (counts.py)
-tv                 the same with total variation
+quadratic              conjugate gradients over tiles, linear, its error proven (quadratic/)
+richardson-lucy        of counts, positive, step by step that of the whole volume
+                       (nonlinear/counts.py); with total variation if a strength is told
+tv, sparse, hessian    tiles restored by themselves, what is around them held (nonlinear/priors.py)
+
+Counts of a camera whose gain is not 1 are made counts first (nonlinear/camera.py).
 """
 
 from __future__ import annotations
@@ -10,14 +13,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..numerics.checks import check_choice, check_flag, check_number
+from ..numerics.threads import one_thread
 from .evidence import LEAST_SHOT, NOISE_MODELS, Estimates, estimate
 from .nonlinear.camera import Camera, CameraMethod
 from .nonlinear.counts import Counts, RichardsonLucy
@@ -26,8 +29,8 @@ from .quadratic.bound import Bound, lower_bound
 from .quadratic.passes import Quadratic
 from .quadratic.problem import Problem
 from .sources.source import Batch
-from .tiling.stages import Answer, Constant, Method, Runner
-from .tiling.tiles import Tile, Tiling
+from .tiling.stages import Answer, Constant, Derived, Method, Runner
+from .tiling.tiles import Tiling
 
 PENALTIES = ("tv", "sparse", "hessian")
 _MOVED = 1e-2  # of the standard deviation of x, which tiles solved by themselves do not fall below
@@ -119,10 +122,9 @@ class Asked:
         return asdict(self.wanted) | {"psf": psf, "spacing": list(self.spacing)}
 
     def estimates(self, batch: Batch) -> Estimates:
-        """What a volume says of itself; in one thread, so that it is the same on any machine."""
-        wanted, threads = self.wanted, torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        """What a volume says of itself, the same on any machine."""
+        wanted = self.wanted
+        with one_thread():
             return estimate(
                 batch.read,
                 batch.shape,
@@ -135,8 +137,6 @@ class Asked:
                 gain=wanted.gain,
                 seed=wanted.seed,
             )
-        finally:
-            torch.set_num_threads(threads)
 
     def method(self, batch: Batch) -> Estimated:
         """The method for one volume, with what was estimated for it."""
@@ -193,7 +193,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Estimated:
+class Estimated(Derived):
     """A method that tells what it was chosen by.
 
     Attributes
@@ -203,27 +203,8 @@ class Estimated:
     remarks : sentences on what was taken for granted
     """
 
-    method: Method
     estimates: Estimates
     remarks: tuple[str, ...] = ()
-
-    @property
-    def margins(self) -> tuple[tuple[int, int], ...]:
-        """What the scene has around the data."""
-        return self.method.margins
-
-    @property
-    def halo(self) -> tuple[int, ...]:
-        """Samples around a core on either side of each axis."""
-        return self.method.halo
-
-    def arrays_for(self, core: Sequence[int]) -> float:
-        """How many float32 arrays of the size of the scene there are at most at one time."""
-        return self.method.arrays_for(core)
-
-    def bytes_for(self, tile: Tile) -> int:
-        """What the largest work takes on a tile."""
-        return self.method.bytes_for(tile)
 
     def __call__(self, runner: Runner, tiling: Tiling) -> Answer:
         """The answer, with the estimates in what it tells."""
@@ -240,8 +221,15 @@ def _quadratic(asked: Asked, shape: tuple[int, ...], found: Estimates) -> Method
 
 def _richardson_lucy(asked: Asked, shape: tuple[int, ...], found: Estimates) -> Method:
     """Steps until the fit is as close as that of the true scene."""
-    background = max(found.background, 0.0)
-    return RichardsonLucy(Counts(Constant(asked.psf), shape, background, spacing=asked.spacing))
+    return RichardsonLucy(
+        Counts(
+            Constant(asked.psf),
+            shape,
+            background=max(found.background, 0.0),
+            tv=asked.wanted.strength or 0.0,
+            spacing=asked.spacing,
+        )
+    )
 
 
 def _penalised(asked: Asked, shape: tuple[int, ...], found: Estimates) -> Method:

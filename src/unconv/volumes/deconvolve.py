@@ -66,7 +66,9 @@ def deconvolve(
         'quadratic', linear and proven, for noise_model='gaussian'; 'richardson-lucy' for counts;
         'tv', 'sparse' or 'hessian' as of `unconv.restore`, for both, tile by tile and without a
         bound; 'auto' for the first of these that fits the noise and `nonnegative`.
-    strength : λ of the prior; by default that of the least expected error
+    strength
+        λ of the prior; by default that of the least expected error.  With 'richardson-lucy' that of
+        total variation beside it, as `tv` of `unconv.richardson_lucy`, by default none.
     nonnegative : no sample below zero ('tv', 'sparse', 'hessian'; counts have none anyway)
     noise_model : 'gaussian', or 'poisson' where the values are counts
     noise_std, background
@@ -107,10 +109,20 @@ def deconvolve(
     >>> done.failed
     {}
     """
+    wanted = Wanted(
+        prior=prior,
+        strength=strength,
+        nonnegative=nonnegative,
+        noise_model=noise_model,
+        noise_std=noise_std,
+        background=background,
+        gain=gain,
+        tol=tol,
+    )
     prepared = prepare(
         volume,
         psf,
-        Wanted(prior, strength, nonnegative, noise_model, noise_std, background, tol, gain=gain),
+        wanted,
         axes=axes,
         voxel=voxel,
         psf_voxel=psf_voxel,

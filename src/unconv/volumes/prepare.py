@@ -18,7 +18,6 @@ from .engine.budget import Need, fit_tiles
 from .engine.pools import make_pool, resident_bytes
 from .engine.process import Processed, process, require_place
 from .engine.runner import Progress
-from .engine.survey import Survey
 from .errors import VolumeError
 from .evidence import Estimates
 from .psfs import psf_for_volume
@@ -26,6 +25,7 @@ from .sources.files import open_source
 from .sources.selected import selected
 from .sources.source import Batch, Source
 from .tiling.stages import Method
+from .tiling.survey import Survey
 
 MEMORY = 8e9
 
@@ -189,8 +189,12 @@ def prepare(
     channel: int | str | None = None,
     time: int | None = None,
 ) -> Prepared:
-    """Open the input, and put the psf on its grid; the arguments are those of `deconvolve`."""
-    source = selected(open_source(volume, axes, voxel), channel=channel, time=time)
+    """Open the input, and put the psf on its grid; the arguments are those of `deconvolve`.
+
+    An input that is open already is taken as it is, without another look at its axes and voxel.
+    """
+    source = volume if isinstance(volume, Source) else open_source(volume, axes, voxel)
+    source = selected(source, channel=channel, time=time)
     chosen = wanted.remarks
     wanted, psf = wanted.checked(), torch.as_tensor(psf)
     if wanted.noise_model == "poisson" and not psf.is_complex() and bool((psf < 0).any()):

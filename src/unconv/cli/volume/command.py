@@ -89,7 +89,10 @@ def volume(
     ] = "auto",
     strength: Annotated[
         float | None,
-        typer.Option(help="λ of the prior.", show_default="that of the least expected error"),
+        typer.Option(
+            help="λ of the prior; with richardson-lucy that of total variation beside it.",
+            show_default="that of the least expected error; with richardson-lucy none",
+        ),
     ] = None,
     nonnegative: Annotated[
         bool,
@@ -159,14 +162,19 @@ def volume(
     source = open_source(volume, axes, pitches[0])
     kernel, found, doubts = volume_psf(psf, source.frame.space, psf_background, center=psf_center)
     wanted = Wanted(
-        prior, strength, nonnegative, noise_model, noise_std, background, tol, gain=gain
+        prior=prior,
+        strength=strength,
+        nonnegative=nonnegative,
+        noise_model=noise_model,
+        noise_std=noise_std,
+        background=background,
+        gain=gain,
+        tol=tol,
     )
     prepared = prepare(
-        volume,
+        source,
         kernel,
         wanted,
-        axes=axes,
-        voxel=pitches[0],
         psf_voxel=pitches[1] or found,
         channel=int(channel) if channel is not None and channel.isdecimal() else channel,
         time=time,

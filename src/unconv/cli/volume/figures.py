@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..drawing import BLUE, GREY, ORANGE
+from ..drawing import BLUE, FREQUENCY_TICKS, GREY, ORANGE, small_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,13 +15,12 @@ if TYPE_CHECKING:
 
     from ...volumes.look import Look, Plane
 
-_TICKS = 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5
 _LOW_SHARE, _HIGH = 0.005, 0.998  # quantiles that are drawn black and white
 
 
 def of_planes(before: Mapping[str, Plane], after: Mapping[str, Plane], look: Look) -> Figure:
     """A plane for each pair of axes, of the input on the left and of the answer on the right."""
-    figure = _new_figure((10.4, 5.6))
+    figure = small_figure((10.4, 5.6))
     parts: Any = figure.subfigures(1, 2, wspace=0.03)
     for part, planes, name in zip(parts, (before, after), ("before", "restored"), strict=True):
         part.suptitle(name)
@@ -63,7 +62,7 @@ def _draw(
 
 def of_overview(look: Look) -> Figure:
     """The largest values of the whole along its first axis."""
-    figure = _new_figure((5.2, 4.2))
+    figure = small_figure((5.2, 4.2))
     window = np.nanquantile(look.overview, (_LOW_SHARE, _HIGH)) if look.overview.size else (0, 1)
     _draw(figure.subplots(), look.overview, *look.overview_spacing, window)
     return figure
@@ -71,7 +70,7 @@ def of_overview(look: Look) -> Figure:
 
 def of_bounds(bounds: Sequence[float], tol: float) -> Figure:
     """The bound of the error before the first pass, which tiles begin alone, and after each."""
-    figure = _new_figure()
+    figure = small_figure()
     ax = figure.subplots()
     passes = np.arange(len(bounds))
     ax.semilogy(passes, bounds, "o-", color=BLUE, linewidth=2, label="bound of the error")
@@ -86,26 +85,17 @@ def of_bounds(bounds: Sequence[float], tol: float) -> Figure:
 
 def of_spectra(spectra: Mapping[str, Any]) -> Figure:
     """The mean periodogram of the tiles beside the model that was fitted to it."""
-    figure = _new_figure()
+    figure = small_figure()
     ax = figure.subplots()
     rings = spectra["rings"]
     ax.loglog(rings, spectra["measured"], "o", color=GREY, markersize=4, label="data")
     ax.loglog(rings, spectra["fitted"], color=BLUE, label="signal · |psf|² + noise, fitted")
     ax.loglog(rings, spectra["noise"], "--", color=ORANGE, label="noise alone")
-    ticks = [tick for tick in _TICKS if rings[0] <= tick <= rings[-1]]
+    ticks = [tick for tick in FREQUENCY_TICKS if rings[0] <= tick <= rings[-1]]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.set_xticks([], minor=True)
     ax.set_xlabel("frequency, periods a sample of the finest axis")
     ax.set_ylabel("power")
     ax.legend(frameon=False)
     ax.grid(visible=True, alpha=0.3)
-    return figure
-
-
-def _new_figure(size: tuple[float, float] = (4.6, 3.6)) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, dpi=160, layout="constrained")
-    FigureCanvasAgg(figure)
     return figure

@@ -39,11 +39,10 @@ class _Format(NamedTuple):
 
 # Restored lights may go that far out of range, and so many of them; more are in another unit.
 _MOST_BEYOND, _BEYOND = 0.01, 0.5
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # + is BigTIFF
 _FORMATS = {
     "PNG": _Format((b"\x89PNG\r\n\x1a\n",), (".png",), png.read, png.write),
     "JPEG": _Format((b"\xff\xd8\xff",), (".jpg", ".jpeg"), jpeg.read, jpeg.write),
-    "TIFF": _Format(_TIFF_MAGIC, (".tif", ".tiff"), tiff.read, tiff.write),
+    "TIFF": _Format(tiff.MAGIC, (".tif", ".tiff"), tiff.read, tiff.write),
     "NPY": _Format((b"\x93NUMPY",), (".npy",), npy.read, npy.write),
     "FITS": _Format((b"SIMPLE  =",), (".fits", ".fit", ".fts"), fits.read, fits.write),
 }

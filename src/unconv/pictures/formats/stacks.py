@@ -7,8 +7,6 @@ stacks and of any file of grey pages of one size.
 from __future__ import annotations
 
 import itertools
-import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,21 +15,21 @@ import numpy as np
 
 from .checks import need
 from .picture import Array, PictureError
-from .tiff import require_readable
+from .pitch import pitches
+from .tiff import MAGIC, require_readable
 
 _MOST_PLANES, _MOST_SAMPLES = 4097, 2**27  # a psf of 500³ has 1.25e8
-_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _AXES = "ZYX"
 _MICROMETRES = {
-    "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "\\u00B5m": 1.0,
-    "pm": 1e-6, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6,
+    "micrometer": 1.0, "picometer": 1e-6, "nanometer": 1e-3, "angstrom": 1e-4, "millimeter": 1e3,
+    "centimeter": 1e4, "meter": 1e6,
 }  # fmt: skip
 
 
 def is_stack(path: Path) -> bool:
     """Whether a file is a TIFF of more than one page that counts."""
     with path.open("rb") as file:
-        if file.read(4) not in _MAGIC:
+        if file.read(4) not in MAGIC:
             return False
         file.seek(0)
         with need("tifffile").TiffFile(file) as tif:
@@ -50,7 +48,7 @@ def read(path: Path) -> tuple[Array, tuple[float, ...] | None]:
         for page in pages:
             require_readable(file, tif, page, _MOST_SAMPLES // len(pages))
         planes = [page.asarray(maxworkers=1) for page in pages]
-        return np.stack(planes).astype(np.float64), _voxel(tif, pages[0])
+        return np.stack(planes).astype(np.float64), _voxel(tif)
 
 
 def _pages(tif: Any, most: int) -> list[Any]:
@@ -76,26 +74,12 @@ def _require_planes(file: BinaryIO, tif: Any, pages: Sequence[Any]) -> None:
     raise PictureError(f"{file.name} is a stack with {objection}; save one volume, a plane a page")
 
 
-def _voxel(tif: Any, page: Any) -> tuple[float, ...] | None:
-    """By OME's text, or by ImageJ's."""
-    if text := tif.ome_metadata:
-        told = [re.search(rf'\bPhysicalSize{a}="([^"]*)"', text) for a in _AXES]
-        units = [re.search(rf'\bPhysicalSize{a}Unit="([^"]*)"', text) for a in _AXES]
-        sizes = [m[1] if m else "" for m in told]
-        return _in_micrometres(sizes, [u[1] if u else "µm" for u in units])
-    if (told := tif.imagej_metadata) and {282, 283} <= set(page.tags.keys()):
-        per_unit = [page.tags[tag].value for tag in (283, 282)]
-        plane = [q / p if p else math.nan for p, q in per_unit]
-        return _in_micrometres([told.get("spacing", ""), *plane], [str(told.get("unit", ""))] * 3)
-    return None
-
-
-def _in_micrometres(sizes: Sequence[Any], units: Sequence[str]) -> tuple[float, ...] | None:
-    try:
-        voxel = tuple(float(s) * _MICROMETRES[u] for s, u in zip(sizes, units, strict=True))
-    except (ValueError, KeyError):  # not told, or in a unit of no length
+def _voxel(tif: Any) -> tuple[float, ...] | None:
+    """The pitch along z, y and x in µm; None where one of them is not told as a length."""
+    told = pitches(tif)
+    if any(told.get(axis, (0, ""))[1] not in _MICROMETRES for axis in "zyx"):
         return None
-    return voxel if all(0 < v < math.inf for v in voxel) else None
+    return tuple(size * _MICROMETRES[unit] for size, unit in (told[axis] for axis in "zyx"))
 
 
 def write(file: BinaryIO, values: Array, voxel_um: tuple[float, ...] | None) -> None:

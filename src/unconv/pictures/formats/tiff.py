@@ -29,6 +29,9 @@ _TEXT_TAGS = (270, 271, 272, 305, 306, 315, 33432)
 # decoders of the others are told how many bytes to expect
 _COMPRESSIONS = (1, 5, 7, 8, 32773, 32946, 34925, 50000)
 
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""How a file begins; + is BigTIFF."""
+
 
 def read(file: BinaryIO, max_pixels: int) -> tuple[Array, dict[str, Any]]:
     """The pixels as stored, (H, W) or (H, W, C), and the metadata."""

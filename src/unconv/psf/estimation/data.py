@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d, pad
 
-from ...numerics.checks import check_real_tensor, check_values, is_sequence, shown
+from ...numerics.checks import check_real_tensor, check_values
 from ...parameter_choice.noise_models import JpegRounding
 from ...pictures.bad_pixels import frame_around, smoothly_filled
+from ...pictures.jpeg_rounding import check_jpeg
 from ...pictures.missing import checked_observed, find_missing
 from .cells import Cells
 from .scene import SceneModel
@@ -124,15 +125,7 @@ def _rounding_of(jpeg: Sequence[JpegRounding] | None, planes: int) -> JpegRoundi
     """That of the luminance."""
     if jpeg is None:
         return None
-    if not is_sequence(jpeg) or not all(isinstance(r, JpegRounding) for r in jpeg):
-        raise TypeError(
-            f"jpeg={shown(jpeg)} must be a sequence of roundings; take it from jpeg_rounding()."
-        )
-    if len(jpeg) != planes or planes not in (1, 3):
-        raise ValueError(
-            f"jpeg has the rounding of {len(jpeg)} components and the picture {planes} planes; a "
-            "JPEG has 1 or 3 of both."
-        )
+    check_jpeg(jpeg, planes)
     return jpeg[0]
 
 

@@ -22,21 +22,14 @@ from .steps import LineSpread, Points, Steps, Window, fitted_steps
 OWN = 0.35  # samples: the softness of edges in sharp photographs
 _LOOK = 0.8  # of the psf's deviation: the scale of the first look at an edge
 _SMOOTHED_BY, _LEAST_SMOOTHED = 0.6, 0.7  # of the look, and samples: of the gradient
-_FIRST_WINDOW, _NARROW_WINDOW, _WIDE, _ALONG = (
-    1.5,
-    1.3,
-    2.4,
-    1.4,
-)  # deviations of windows, in widths
+_FIRST_WINDOW, _NARROW_WINDOW = 1.5, 1.3  # deviations of windows, in widths
+_WIDE, _ALONG = 2.4, 1.4
 _RADIUS, _WIDE_RADIUS = 3.0, 1.6  # of the patch in looks, and of the wide one in these
 _SAMPLED = 2.5  # samples: a look so large has a stride
 _FIT_STEPS = 5
 _LARGEST = 1024  # samples along an axis: edges are looked for in so large a middle
-_STEEP, _STEEPEST, _MOST_POINTS = (
-    120_000,
-    6000,
-    300,
-)  # pixels, of these points on edges, and one in a cell
+_STEEP, _STEEPEST = 120_000, 6000  # pixels, and of these points on edges
+_MOST_POINTS = 300  # one in a cell
 _VISIBLE_GRADIENT, _CLEAR_STEP = 5.0, 8.0  # of the noise: gradients, and heights of steps
 _MISFIT, _WIDE_MISFIT = 0.03, 0.05  # of the height, at most
 _SHRUNK_WIDTH, _GROWN = 0.1, 0.08  # in log w from the narrow to the wide window, at most

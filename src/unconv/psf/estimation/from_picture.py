@@ -14,7 +14,6 @@ Source: after Whittle (1953); the robust likelihood of parameter_choice/whittle.
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Sequence
 
 import torch
@@ -113,8 +112,7 @@ def estimate(
 def _by_edges(best: list[Fitted], search: Search, data: Data) -> tuple[str, ...]:
     """Put the scale of the first psf right by the edges of the picture; what is doubtful then."""
     first = best[0]
-    noise_std = math.exp(float(first.scene.values[0, -1]) / 2)
-    edges = Edges(data.plane / data.unit, data.seen, noise_std)
+    edges = Edges(data.plane / data.unit, data.seen, first.scene.noise_std)
     if first.family is None:
         return _of_soft_edges(edges)
     profile = COARSE[first.family.name].profile
@@ -173,7 +171,7 @@ def _concluded(
         evidence={other: one[0].evidence - none.evidence for other, one in found.items()},
         reliable=not doubts,
         doubts=doubts,
-        noise_std=unit * math.exp(float(best.scene.values[0, -1]) / 2),
+        noise_std=unit * best.scene.noise_std,
     )
 
 

@@ -32,10 +32,8 @@ _SPREAD = 0.03  # of log w, beside the noise
 _NEIGHBOURS = 4.0  # points that count as one
 _INEXACT, _OF_OWN = 0.03, 0.16  # relative, and deviation of the square of an edge's own softness
 _WRONG = 3e-3  # of its mode: what each of spectrum and edges has everywhere
-_GRID_POINTS, _TIMES_AROUND = (
-    240,
-    4.0,
-)  # of the grid, and how many times wider and narrower it looks
+_GRID_POINTS = 240
+_TIMES_AROUND = 4.0  # how many times wider and narrower the grid looks
 _LOOKS, _SETTLED_SCALE = 3, 0.1
 _GUESSES, _ANY_SCALE = (1.0, 3.0), 3.0  # samples, and the relative error of a guess: none at all
 _STANDARD_ERRORS_APART = 3.0  # standard errors between spectrum and edges that cannot both be right

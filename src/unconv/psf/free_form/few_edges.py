@@ -31,6 +31,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ...grid.fft import fast_size
+from ...parameter_choice.whittle import transfer
 from ..arrays import center_of_mass
 from ..simplex import Matrix, minimise
 from .patch_equations import normal_equations
@@ -117,7 +118,7 @@ def _turns(
 def _few_edges(y: Tensor, h: Tensor, price: float) -> Tensor:
     """x of (1), on the grid of y."""
     wide = _periodic(y, 2 * len(h))
-    H = spectrum_of(h, wide.shape)
+    H = transfer(h, wide.shape)
     down, right = torch.zeros_like(wide), torch.zeros_like(wide)
     down[0, 0] = right[0, 0] = -1
     down[-1, 0] = right[0, -1] = 1
@@ -150,14 +151,6 @@ def least_on_simplex(G: Tensor, b: Tensor) -> Tensor:
     n = len(b)
     g = minimise(Matrix(G, b), torch.full((n,), 1 / n, dtype=b.dtype)).h
     return g.flip(0).reshape(math.isqrt(n), -1)
-
-
-def spectrum_of(h: Tensor, grid: torch.Size) -> Tensor:
-    """The transfer function of a psf around (k//2, k//2), on the half grid of rfft2."""
-    k = len(h)
-    return torch.fft.rfft2(
-        torch.nn.functional.pad(h, (0, grid[1] - k, 0, grid[0] - k)).roll((-(k // 2),) * 2, (0, 1))
-    )
 
 
 def _strongest(edges: Tensor, threshold: float, size: int) -> tuple[Tensor, float]:

@@ -53,10 +53,8 @@ from .few_edges import STARTS, UNIT, differences, first_psf, pixels_of_differenc
 from .scale_mixture import likeliest_psf
 
 _SMALLEST_PSF = 3
-_LEAST_ROOM, _ENOUGH_ROOM = (
-    3,
-    6,
-)  # sides of a psf in a side of the picture: refused, and doubted below
+_LEAST_ROOM = 3  # sides of a psf in a side of the picture: less is refused
+_ENOUGH_ROOM = 6  # and less than this doubted
 _RIVALS = "gaussian", "disk", "motion"  # families that are asked too
 _PART = 384  # samples along a side of the part that the stages look at, if the psf is small
 _LEAST_PAIRS = 0.3  # of the pixels

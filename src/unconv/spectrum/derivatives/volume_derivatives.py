@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -90,12 +91,12 @@ def _ways(op: Convolution, damp: float, memory_limit: float) -> Iterator[_Way]:
     fits = bytes_of_svds(op) <= memory_limit
     by_blocks = has_frequencies(op) or has_matrices(op, dense.LIMIT)
     if by_blocks and fits:
-        yield lambda: _of_blocks(op, damp)
+        yield partial(_of_blocks, op, damp)
     if op.seen is None and _bytes_of_ghosts(op) <= memory_limit:
         for grid in operators_to_grid(op):
-            yield lambda grid=grid: _on_grid(grid, damp)  # type: ignore[misc]
+            yield partial(_on_grid, grid, damp)
     if fits and not by_blocks and has_matrices(op, determinant.MATRIX_LIMIT):
-        yield lambda: _of_blocks(op, damp)
+        yield partial(_of_blocks, op, damp)
 
 
 def _agree(found: Tensor, value: Tensor) -> bool:

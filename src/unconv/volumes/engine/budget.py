@@ -11,10 +11,10 @@ from pathlib import Path
 from ..errors import StoppedError, TooLargeError
 from ..sources.source import Source
 from ..tiling.stages import Method
+from ..tiling.survey import SIDE, Extent
 from ..tiling.tiles import Tile
 from .output import Reduce
 from .store import sharded
-from .survey import SIDE, Look
 
 LARGEST = 512
 """Samples an axis of a core at most: a tile is what is lost when a worker dies."""
@@ -89,7 +89,7 @@ def tile_memory(method: Method, scene: Sequence[int], core: Sequence[int], sourc
     read = _READERS * source.chunk_bytes
     look = Tile(0, tuple(slice(0, min(n, SIDE)) for n in scene), largest.outer, largest.true_sides)
     work = max(method.bytes_for(largest), _pyramid(core).bytes_for(largest))
-    return int(_HEAP * (max(work + 2 * written, Look().bytes_for(look)) + read))
+    return int(_HEAP * (max(work + 2 * written, Extent().bytes_for(look)) + read))
 
 
 def _pyramid(core: Sequence[int]) -> Reduce:
@@ -100,9 +100,8 @@ def disk_needed(method: Method, scene: Sequence[int], core: Sequence[int], sourc
     """What a run takes on the disk at most: the arrays of one batch, and the output of all."""
     stored = math.prod(-(-n // c) * c for n, c in zip(scene, core, strict=True))
     output = 4 * math.prod(source.shape)
-    return (
-        int(4 * method.arrays_for(core) * stored) + output + output // 7
-    )  # the pyramid halves each axis
+    pyramid = output // 7  # each level halves three axes
+    return int(4 * method.arrays_for(core) * stored) + output + pyramid
 
 
 def require_disk(folder: Path, needed: int) -> None:

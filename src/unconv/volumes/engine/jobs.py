@@ -7,7 +7,6 @@ memory.  A worker that was lost and replaced reads the files again.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import functools
 import hashlib
@@ -17,15 +16,16 @@ import os
 import pickle
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ...numerics.memory import return_freed_memory
+from ...numerics.threads import one_thread
 from ..errors import DamagedError, VolumeError, need
 from ..tiling.stages import Constant, Numbers, Work, do_work
 from ..tiling.tiles import Tiling
@@ -69,7 +69,7 @@ class TileJob:
         tile = self.tiling.tiles[index]
         start = time.perf_counter()
         try:
-            with _one_thread():
+            with one_thread(), _zarr_in_one_thread():
                 parts, numbers = do_work(self.work, tile, self.arrays.read, self.writes)
                 seconds = time.perf_counter() - start
                 sums = {name: self.arrays.write(name, tile, part) for name, part in parts.items()}
@@ -78,19 +78,12 @@ class TileJob:
         return Outcome(numbers, sums, seconds)
 
 
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread for arithmetic, so that the bits are those of any other worker, and for Zarr.
-
-    Zarr's threads would each keep a heap of freed blocks: they doubled what a worker holds.
-    """
-    kept = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with need("zarr").config.set({"threading.max_workers": 1, "async.concurrency": 1}):
-            yield
-    finally:
-        torch.set_num_threads(kept)
+def _zarr_in_one_thread() -> AbstractContextManager[Any]:
+    """Zarr's threads would each keep a heap of freed blocks: they doubled what a worker holds."""
+    found: AbstractContextManager[Any] = need("zarr").config.set(
+        {"threading.max_workers": 1, "async.concurrency": 1}
+    )
+    return found
 
 
 def _failed(exc: Exception) -> Outcome:

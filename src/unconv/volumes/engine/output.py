@@ -142,9 +142,9 @@ def make_output(path: Path, source: Source, core: Sequence[int]) -> None:
         if (place / "zarr.json").exists():
             continue
         sizes, shards = iter(shape), iter(core)
-        pairs = [(a, n) for a, n in zip(frame.axes, source.shape, strict=True)]
+        pairs = zip(frame.axes, source.shape, strict=True)
         whole = [next(sizes) if a in SPACE else n for a, n in pairs]
-        shard = [next(shards) if a in SPACE else 1 for a, _ in pairs]
+        shard = [next(shards) if a in SPACE else 1 for a in frame.axes]
         create_array(place, whole, shard, np.float32, [*frame.axes])
 
 

@@ -23,6 +23,7 @@ import numpy as np
 from ..errors import DamagedError, StoppedError, TilesError, VolumeError
 from ..sources.source import Batch, Source
 from ..tiling.stages import Constant, Method, Work
+from ..tiling.survey import Survey, survey
 from ..tiling.tiles import Tiling
 from .budget import Need, fit_tiles, require_disk
 from .journal import Journal, Record
@@ -30,7 +31,6 @@ from .output import Crop, Fill, Reduce, level_shapes, make_output, write_metadat
 from .pools import Pool
 from .runner import Progress, StoreRunner
 from .store import Arrays, Level
-from .survey import Survey, survey
 
 _TILES, _PUBLISHED = "*tiles*", "*published*"  # beside batches in the journal
 ATTEMPTS = 3

@@ -8,7 +8,7 @@ F is the transfer function of the psf, d the spectrum of the squared differences
 w_a of the penalty, and κ a wavenumber below which the signal has no more power: stacks of cells,
 beads and fibres are no photographs, whose power rises down to the lowest frequency.  Tiles are
 faded by a Hann window, and the mean of their periodogram is computed exactly and not assumed
-(debiased Whittle likelihood).  c and s² are found by Newton's method's kin for each p and κ, these
+(debiased Whittle likelihood).  c and s² are found by a quasi-Newton method for each p and κ, these
 by a simplex.
 
 From it the factor λ of the penalty λ(Σ_a w_a‖D_a x‖² + ε‖x‖²) that leaves the least error,
@@ -35,7 +35,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...parameter_choice.whittle import hann, likelihood
+from ...parameter_choice.whittle import hann, likelihood, transfer
 
 _LOWEST_RING = 2.5  # periods in a tile; below, its mean and the window dominate
 _MOST_FREQUENCIES = 20_000  # that are looked at, at most
@@ -113,7 +113,7 @@ class TilePeriodogram:
         self.twice = tuple(2 * n for n in self.sizes)
         lags = [torch.fft.irfft(torch.fft.rfft(w, n=2 * len(w)).abs().square()) for w in windows]
         self._lags = _outer([a / len(w) for a, w in zip(lags, windows, strict=True)])
-        self.gain = _transfer(psf, self.twice).abs().square()
+        self.gain = transfer(psf.double(), self.twice).abs().square()
         self.differences = differences_psd(self.twice, weights)
 
     def mean_of(self, v: Tensor) -> Tensor:
@@ -290,17 +290,6 @@ def _outer(lines: Sequence[Tensor]) -> Tensor:
     for line in lines[1:]:
         product = product[..., None] * line
     return product
-
-
-def _transfer(psf: Tensor, sizes: Sequence[int]) -> Tensor:
-    """F of a psf with its centre at n//2 of each axis; larger ones wrap round."""
-    grid = torch.zeros(*sizes, dtype=torch.float64)
-    places = torch.meshgrid(
-        *((torch.arange(k) - k // 2) % n for k, n in zip(psf.shape, sizes, strict=True)),
-        indexing="ij",
-    )
-    grid = grid.index_put(tuple(places), psf.double(), accumulate=True)
-    return torch.fft.rfftn(grid)
 
 
 def _rings(

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..tiling.stages import Answer, Array, Method, Numbers, Read, Runner, Standing, Work
+from ..tiling.stages import Answer, Array, Derived, Numbers, Read, Runner, Standing, Work
 from ..tiling.tiles import Tile, Tiling, shape_of
 
 
@@ -116,7 +116,7 @@ class _CountsRunner:
 
 
 @dataclass(frozen=True)
-class CameraMethod:
+class CameraMethod(Derived):
     """A method for counts, on values of a camera: a `Method` of the engine.
 
     Attributes
@@ -125,26 +125,15 @@ class CameraMethod:
     camera : that made the values
     """
 
-    method: Method
     camera: Camera
-
-    @property
-    def margins(self) -> tuple[tuple[int, int], ...]:
-        """What the scene has around the data."""
-        return self.method.margins
-
-    @property
-    def halo(self) -> tuple[int, ...]:
-        """Samples around a core on either side of each axis."""
-        return self.method.halo
 
     def arrays_for(self, core: Sequence[int]) -> float:
         """Those of the method, or its answer in both units."""
-        return max(self.method.arrays_for(core), 2.0)
+        return max(super().arrays_for(core), 2.0)
 
     def bytes_for(self, tile: Tile) -> int:
-        """What the largest work takes on a tile."""
-        return self.method.bytes_for(tile) + _values_bytes(tile)
+        """What the largest work takes on a tile, and the values beside their counts."""
+        return super().bytes_for(tile) + _values_bytes(tile)
 
     def __call__(self, runner: Runner, tiling: Tiling) -> Answer:
         """The answer in the unit of the values."""

@@ -35,11 +35,13 @@ from torch import Tensor
 from ...restoration.count_data import LEAST_REACH, CountData
 from ...restoration.extrapolation import LEAST_KEPT
 from ...restoration.tv_step import TotalVariation
+from ..tiling.scene import around, margins_of, rows_within, scene_shape
 from ..tiling.stages import Answer, Array, Constant, Numbers, Read, Runner, Standing
 from ..tiling.tiles import Region, Tile, Tiling, shape_of, within
-from .region_blur import RegionBlur
+from .box_blur import blur_of
 
-_ARRAYS_OF_BOX = 18  # float32 arrays of a box that a step holds at its peak, spectra included
+# float32 arrays of a box that a step holds at its peak, spectra of three shapes included
+_ARRAYS_OF_BOX = 20
 _ARRAYS_OF_TV = 10  # further ones
 
 
@@ -69,21 +71,13 @@ class Counts:
 
     def box(self, core: Region) -> Region:
         """The part of the scene that a step on a core looks at."""
-        scene = [n + k - 1 for n, k in zip(self.data_shape, self.k, strict=True)]
-        return tuple(
-            slice(max(c.start - k, 0), min(c.stop + k, n))
-            for c, k, n in zip(core, self.k, scene, strict=True)
-        )
-
-    def seen(self, box: Region) -> Region:
-        """The data that a box of the scene explains alone."""
-        return tuple(slice(b.start, b.stop - k + 1) for b, k in zip(box, self.k, strict=True))
+        return around(core, self.k, scene_shape(self.data_shape, self.k))
 
     def data(self, box: Region, read: Read, level: float) -> CountData:
         """The problem on a box; all that is said within a sample of its core is as in the whole."""
-        y = torch.from_numpy(read("data", self.seen(box)).astype(np.float32))[None, None]
+        y = torch.from_numpy(read("data", rows_within(box, self.k)).astype(np.float32))[None, None]
         explained = y.isfinite()
-        A = RegionBlur(self.psf.value, shape_of(box), torch.float32)
+        A = blur_of(self.psf.value, shape_of(box))
         holes = not bool(explained.all())
         weights = A.H(explained.to(y.dtype)) if holes else self._light(box)
         reach = weights > LEAST_REACH * float(self.psf.value.sum())
@@ -257,7 +251,7 @@ class RichardsonLucy:
     @property
     def margins(self) -> tuple[tuple[int, int], ...]:
         """What the scene has around the data."""
-        return tuple((k - 1 - k // 2, k // 2) for k in self.counts.k)
+        return margins_of(self.counts.k)
 
     @property
     def halo(self) -> tuple[int, ...]:

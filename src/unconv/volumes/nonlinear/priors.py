@@ -47,9 +47,10 @@ from ...restoration.certificate import Restoration
 from ...restoration.memory import memory_needed
 from ...restoration.question import MAXITER, asked
 from ...restoration.solve import restorations
+from ..tiling.scene import around, margins_of, rows_within, scene_shape
 from ..tiling.stages import Answer, Array, Constant, Numbers, Read, Runner, Standing
 from ..tiling.tiles import Region, Tile, Tiling, shape_of, within
-from .region_blur import RegionBlur
+from .box_blur import blur_of
 
 HALO = 2
 """Psfs around a core.  With one the first pass is wrong by 1.1 to 2.5 times as much."""
@@ -68,7 +69,8 @@ class TileProblem:
     psf : Constant of (*k) float64 on the CPU, held for all stages
     data_shape : n along each axis; what is not finite was not seen
     prior : 'tv', 'sparse' or 'hessian'
-    strength, noise_std : None to estimate them on some tiles
+    strength : None to estimate it on some tiles, and the noise with it where that is not told
+    noise_std : None where it is not told, which 'huber' with a strength needs
     p, spacing, nonnegative, noise_model, background, gap_tol, maxiter : as there
     memory_limit : bytes that the iteration on a tile may take
     """
@@ -95,22 +97,11 @@ class TileProblem:
     @property
     def scene(self) -> tuple[int, ...]:
         """The shape of x."""
-        return tuple(n + k - 1 for n, k in zip(self.data_shape, self.k, strict=True))
-
-    def widened(self, region: Region, margins: tuple[int, ...]) -> Region:
-        """A region of the scene and what lies around it, within the scene."""
-        return tuple(
-            slice(max(r.start - m, 0), min(r.stop + m, n))
-            for r, m, n in zip(region, margins, self.scene, strict=True)
-        )
+        return scene_shape(self.data_shape, self.k)
 
     def box(self, core: Region) -> Region:
         """A core with its halo."""
-        return self.widened(core, tuple(HALO * k for k in self.k))
-
-    def rows(self, region: Region) -> Region:
-        """The data that a region of the scene explains alone."""
-        return tuple(slice(r.start, r.stop - k + 1) for r, k in zip(region, self.k, strict=True))
+        return around(core, [HALO * k for k in self.k], self.scene)
 
     def operator(self, box: Region, *, alone: bool) -> ConvOperator:
         """A from a box to the data that it explains alone, or to all that it touches."""
@@ -158,7 +149,7 @@ class Contents:
 
     def __call__(self, tile: Tile, read: Read) -> tuple[dict[str, Array], Numbers]:
         """The variance of what was seen; -1 where nothing was."""
-        y = _data(read, self.problem.rows(self.problem.box(tile.core)))
+        y = _data(read, rows_within(self.problem.box(tile.core), self.problem.k))
         y = y[~y.isnan()].double()
         return {}, {"variance": float(y.var(correction=0)) if y.numel() else -1.0}
 
@@ -168,7 +159,7 @@ class Contents:
 
 
 @dataclass(frozen=True)
-class Estimates:
+class TileEstimates:
     """Strength and noise of some tiles, each restored as a volume of its own."""
 
     problem: TileProblem
@@ -179,7 +170,8 @@ class Estimates:
         if tile.index not in self.chosen:
             return {}, {}
         box = self.problem.box(tile.core)
-        y, A = _data(read, self.problem.rows(box)), self.problem.operator(box, alone=True)
+        y = _data(read, rows_within(box, self.problem.k))
+        A = self.problem.operator(box, alone=True)
         found = self.problem.restored(A, y, self.problem.background)
         noise = float(found.certificate.noise_std)
         return {}, {"strength": float(found.strength), "noise_std": noise}
@@ -210,7 +202,7 @@ class Pass:
         inner = within(tile.core, box)
         background: float | Tensor = problem.background
         if self.before is None:
-            y = _data(read, problem.rows(box))
+            y = _data(read, rows_within(box, problem.k))
             held = torch.zeros(1, 1, *shape_of(box))
             told = None
         else:
@@ -241,23 +233,23 @@ class Pass:
         """
         assert self.before is not None
         problem = self.problem
-        wide = problem.widened(box, tuple(k - 1 for k in problem.k))
+        wide = around(box, [k - 1 for k in problem.k], problem.scene)
         x = torch.from_numpy(read(self.before, wide))[None, None]
         held = x[0, 0][within(box, wide)][None, None].clone()
         x[0, 0][within(box, wide)] = 0
-        rows = problem.rows(wide)
-        around = RegionBlur(problem.psf.value, shape_of(wide), torch.float32)(x)
+        rows = rows_within(wide, problem.k)
+        beside = blur_of(problem.psf.value, shape_of(wide))(x)
         first = [b.start - k + 1 for b, k in zip(box, problem.k, strict=True)]
         where = tuple(slice(r.start - f, r.stop - f) for r, f in zip(rows, first, strict=True))
         sizes = [n + k - 1 for n, k in zip(shape_of(box), problem.k, strict=True)]
         y = torch.full((1, 1, *sizes), torch.nan)
         seen = _data(read, rows)[0, 0]
         if problem.noise_model != "poisson":
-            y[0, 0][where] = seen - around[0, 0]
+            y[0, 0][where] = seen - beside[0, 0]
             return y, problem.background, held
         y[0, 0][where] = seen
         background = torch.zeros_like(y)
-        background[0, 0][where] = around[0, 0].clamp(min=0) + problem.background
+        background[0, 0][where] = beside[0, 0].clamp(min=0) + problem.background
         return y, background, held
 
     def bytes_for(self, tile: Tile) -> int:
@@ -290,7 +282,7 @@ class TiledRestoration:
     @property
     def margins(self) -> tuple[tuple[int, int], ...]:
         """What the scene has around the data."""
-        return tuple((k - 1 - k // 2, k // 2) for k in self.problem.k)
+        return margins_of(self.problem.k)
 
     @property
     def halo(self) -> tuple[int, ...]:
@@ -333,15 +325,14 @@ class TiledRestoration:
     def _estimated(self, runner: Runner, tiling: Tiling) -> TileProblem:
         """The problem with one strength for all tiles: the median of some that are not empty."""
         problem = self.problem
-        needs_noise = problem.noise_model == "huber" and problem.noise_std is None
-        if problem.strength is not None and not needs_noise:
+        if problem.strength is not None:
             return problem
         done = runner.run("contents", Contents(problem), tiling, {})
         order = sorted(
             (numbers["variance"], i) for i, numbers in enumerate(done) if numbers["variance"] >= 0
         )
         chosen = tuple({order[int(rank * len(order))][1] for rank in _RANKS} if order else ())
-        found = runner.run("estimates", Estimates(problem, chosen), tiling, {})
+        found = runner.run("estimates", TileEstimates(problem, chosen), tiling, {})
         strength = float(np.median([f["strength"] for f in found if f] or [1.0]))
         noise = float(np.median([f["noise_std"] for f in found if f] or [math.nan]))
         told = None if math.isnan(noise) else noise
@@ -359,10 +350,9 @@ def _residual(done: list[Numbers]) -> float:
 
 def _frame(core: Region, problem: TileProblem) -> Region:
     """The part of a core over which there are data: beyond it hardly anything tells of x."""
-    first = [k - 1 - k // 2 for k in problem.k]
     return tuple(
-        slice(max(f - c.start, 0), max(f + n - c.start, 0))
-        for f, n, c in zip(first, problem.data_shape, core, strict=True)
+        slice(max(before - c.start, 0), max(before + n - c.start, 0))
+        for (before, _), n, c in zip(margins_of(problem.k), problem.data_shape, core, strict=True)
     )
 
 

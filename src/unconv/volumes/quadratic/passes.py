@@ -35,12 +35,13 @@ import torch
 
 from ..errors import VolumeError
 from ..tiling.stages import Answer, Constant, Numbers, Runner, Standing
+from ..tiling.survey import survey
 from ..tiling.tiles import Tile, Tiling, shape_of
 from .bound import Bound
 from .grid_factor import grid_factor
 from .overlap import Overlap
 from .problem import Problem
-from .residual import Direction, Finish, Gradient, Join, Level, Step, TileNormal
+from .residual import Direction, Finish, Gradient, Join, Step, TileNormal
 from .schwarz import Guess, Solve, Solves, grid_sizes, guess_sizes, local_solves, solve_bytes
 
 _INNER = 0.1  # of a tile at the border in a pass; 0.01 saves no pass
@@ -92,10 +93,6 @@ class Quadratic:
     tol: float = 1e-3
     psfs: float = 2.0
 
-    arrays = 15
-    """At the peak: x, p, r of two passes, q, and answers of tiles of at least two halos, which
-    overlap: up to 8 arrays of the scene's size; see `arrays_for`."""
-
     @property
     def margins(self) -> tuple[tuple[int, int], ...]:
         """Samples of the scene around the data."""
@@ -107,7 +104,10 @@ class Quadratic:
         return tuple(max(4, math.ceil(self.psfs * k)) for k in self.problem.psf.shape)
 
     def arrays_for(self, core: Sequence[int]) -> float:
-        """`arrays` for cores of one shape."""
+        """x, p, r of two passes, q, and the answers of tiles, which overlap.
+
+        These are up to 8 where cores have at least two halos.
+        """
         axes = zip(self.problem.scene, core, self.halo, strict=True)
         return 7 + math.prod(min(n, c + 2 * h) / min(n, c) for n, c, h in axes)
 
@@ -177,14 +177,9 @@ class _Run:
 
     def _level(self) -> tuple[float, int]:
         """c, such that A c is the mean of the data, and how many of these are not finite."""
-        shape = self.problem.data_shape
-        core = [min(n, c) for n, c in zip(shape, self.tiling.core, strict=True)]
-        found = self.runner.run("level", Level(), Tiling(shape, core, [0] * len(core)), {})
-        count, gain = _total(found, "count"), float(self.problem.psf.sum())
-        if count == 0:
-            raise VolumeError("no sample of the data is finite; give data that hold numbers.")
-        level = _total(found, "sum") / count / gain if gain else 0.0
-        return level, int(_total(found, "lost"))
+        shape, gain = self.problem.data_shape, float(self.problem.psf.sum())
+        seen = survey(self.runner, "the volume", "zyx"[-len(shape) :], shape)
+        return seen.mean / gain if gain else 0.0, seen.lost
 
     def _guess(self) -> str:
         sizes = guess_sizes(self.problem, self.tiling.core, self.tiling.halo)
@@ -212,9 +207,10 @@ class _Run:
 
     def _relative(self, error: float) -> float:
         """An error in standard deviations of the latest x."""
-        if self.spread:
+        rounding = _FLOAT32_EPS * abs(self.level)
+        if self.spread > rounding:
             return error / self.spread
-        return 0.0 if error <= _FLOAT32_EPS * abs(self.level) else math.inf  # of a constant
+        return 0.0 if error <= rounding else math.inf  # of a constant, as it will be stored
 
     def _passes(self, at: Promise, history: list[float]) -> Promise:
         """Conjugate gradients from an x and its gradient until they promise the tolerance."""
@@ -228,7 +224,7 @@ class _Run:
             found = self.runner.run(f"solve {i}", solve, self.overlap.boxes, {e: np.float32})
             self.pairs.append(_total(found, "pairs") / len(found))
             er = _total(found, "er")
-            beta = (er - _total(found, "before")) / last if before else 0.0
+            beta = (er - _total(found, "before")) / last if before and last else 0.0
             last = er
             step = Direction(self.normal, self.overlap, (e, p, at.r), beta, i, bool(self.lost))
             writes = {f"p/{i}": np.float32, q: np.float32}

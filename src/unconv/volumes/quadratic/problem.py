@@ -8,9 +8,8 @@ and nothing is assumed of what lies around the data on any side.  D_a are differ
 neighbours, none of them across the border of the scene.  The minimiser x* solves g(x*) = 0, and
 ‖x − x*‖ ≤ ‖g(x)‖/μ for any x and any μ ≤ λ_min(N).
 
-y(i) = Σ_j taps(j) x(i + j) with taps the psf turned round, so that row i of A reads the samples
-i … i + k − 1 of the scene.  On a periodic grid all is diagonal: A is K̂ = conj(F taps), N is
-|K̂|² + λ(Σ_a w_a·4 sin²(ω_a/2) + ε).
+Which samples a row of A reads, tiling/scene.py tells.  On a periodic grid all is diagonal: A is
+K̂ = conj(F taps), taps the psf turned round, N is |K̂|² + λ(Σ_a w_a·4 sin²(ω_a/2) + ε).
 """
 
 from __future__ import annotations
@@ -21,6 +20,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from ..tiling import blur
+from ..tiling.scene import margins_of, scene_shape
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,12 @@ class Problem:
     @property
     def scene(self) -> tuple[int, ...]:
         """The shape of x."""
-        return tuple(n + k - 1 for n, k in zip(self.data_shape, self.psf.shape, strict=True))
+        return scene_shape(self.data_shape, self.psf.shape)
 
     @property
     def margins(self) -> tuple[tuple[int, int], ...]:
         """How many samples the scene has before and after the data, the psf centred at k // 2."""
-        return tuple((k - 1 - k // 2, k // 2) for k in self.psf.shape)
+        return margins_of(self.psf.shape)
 
     @property
     def largest(self) -> float:
@@ -88,8 +90,7 @@ def transfer(problem: Problem, sizes: Sequence[int], first: int = 0) -> Tensor:
         and of the last one half of them are kept, for what is real
     """
     order = _order(len(sizes), first)
-    taps = problem.taps.permute(order)
-    return torch.fft.rfftn(taps, s=[sizes[a] for a in order]).conj()
+    return blur.transfer(problem.psf.permute(order), [sizes[a] for a in order])
 
 
 def symbol(problem: Problem, transferred: Tensor, sizes: Sequence[int], first: int = 0) -> Tensor:

@@ -21,18 +21,12 @@ import torch
 from torch import Tensor
 
 from ...grid.fft import fast_size
+from ..tiling.blur import Blur
+from ..tiling.scene import around, rows_within
 from ..tiling.stages import Array, Constant, Numbers, Read
 from ..tiling.tiles import Region, Tile, shape_of, within
 from .overlap import Overlap
-from .problem import Problem, transfer
-
-
-def block_of(core: Region, reach: Sequence[int], scene: Sequence[int]) -> Region:
-    """A core and what N reads around it."""
-    return tuple(
-        slice(max(c.start - k, 0), min(c.stop + k, n))
-        for c, k, n in zip(core, reach, scene, strict=True)
-    )
+from .problem import Problem
 
 
 class TileNormal:
@@ -48,7 +42,7 @@ class TileNormal:
     def __init__(self, problem: Problem, core: Sequence[int], dtype: torch.dtype) -> None:
         self.problem, self.dtype = problem, dtype
         self.sizes = self.grid(problem, core)
-        self._transfer = transfer(problem, self.sizes).to(dtype.to_complex())
+        self.blur = Blur(problem.psf, self.sizes, dtype)
 
     @staticmethod
     def grid(problem: Problem, core: Sequence[int]) -> tuple[int, ...]:
@@ -58,27 +52,11 @@ class TileNormal:
 
     def block(self, tile: Tile) -> Region:
         """What N reads for a core."""
-        return block_of(tile.core, self.problem.reach, self.problem.scene)
+        return around(tile.core, self.problem.reach, self.problem.scene)
 
     def rows(self, block: Region) -> Region:
         """The outputs whose samples all lie in a block, as a region of the data."""
-        return tuple(
-            slice(b.start, b.stop - k + 1)
-            for b, k in zip(block, self.problem.psf.shape, strict=True)
-        )
-
-    def outputs(self, x: Tensor) -> Tensor:
-        """A x of a block, the outputs that it has."""
-        y = torch.fft.irfftn(torch.fft.rfftn(x, s=self.sizes).mul_(self._transfer), s=self.sizes)
-        return y[self._first(x.shape, less=True)]
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        """Aᵀ y of the outputs of a block, on the block."""
-        x = torch.fft.irfftn(
-            torch.fft.rfftn(y, s=self.sizes).mul_(self._transfer.conj()), s=self.sizes
-        )
-        shape = [m + k - 1 for m, k in zip(y.shape, self.problem.psf.shape, strict=True)]
-        return x[self._first(shape, less=False)]
+        return rows_within(block, self.problem.psf.shape)
 
     def prior(self, x: Tensor) -> Tensor:
         """λ(Σ_a w_a D_aᵀD_a x + εx) of a block."""
@@ -91,14 +69,10 @@ class TileNormal:
 
     def __call__(self, x: Tensor, seen: Tensor | None) -> Tensor:
         """N x of a block, right on the core; `seen` is 0 at outputs that were not observed."""
-        y = self.outputs(x)
+        y = self.blur(x)
         if seen is not None:
             y = y * seen
-        return self.adjoint(y).add_(self.prior(x))
-
-    def _first(self, shape: Sequence[int], *, less: bool) -> tuple[slice, ...]:
-        k = self.problem.psf.shape if less else [1] * len(shape)
-        return tuple(slice(n - size + 1) for n, size in zip(shape, k, strict=True))
+        return self.blur.H(y).add_(self.prior(x))
 
 
 def as_tensor(array: Array, dtype: torch.dtype) -> Tensor:
@@ -112,21 +86,6 @@ def as_seen(data: Tensor) -> tuple[Tensor, Tensor | None]:
         return data, None
     seen = torch.isfinite(data)
     return data.where(seen, 0.0), seen.to(data.dtype)
-
-
-class Level:
-    """Sum and count of the data that are finite, dealt to the cores that hold them."""
-
-    def __call__(self, tile: Tile, read: Read) -> tuple[dict[str, Array], Numbers]:
-        """Data of a tile of the data."""
-        part = read("data", tile.core).astype(np.float64)
-        finite = np.isfinite(part)
-        lost = float(part.size - finite.sum())
-        return {}, {"sum": float(part[finite].sum()), "count": part.size - lost, "lost": lost}
-
-    def bytes_for(self, tile: Tile) -> int:
-        """The data twice, and which of them are finite."""
-        return 17 * math.prod(shape_of(tile.core))
 
 
 class Join:
@@ -174,8 +133,8 @@ class Gradient:
         block = normal.block(tile)
         y, seen = as_seen(as_tensor(read("data", normal.rows(block)), normal.dtype))
         x = as_tensor(read(self.x, block), normal.dtype)
-        left = y - normal.outputs(x) - self.level * float(normal.problem.psf.sum())
-        g = normal.adjoint(left if seen is None else left * seen).sub_(normal.prior(x))
+        left = y - normal.blur(x) - self.level * float(normal.problem.psf.sum())
+        g = normal.blur.H(left if seen is None else left * seen).sub_(normal.prior(x))
         core = within(tile.core, block)
         return {self.name: g[core].float().numpy()}, _sums(g[core], x[core])
 

@@ -34,9 +34,8 @@ from .overlap import Overlap
 from .problem import Problem
 from .residual import as_seen, as_tensor, dot
 
-_GRIDS_HELD = (
-    15  # images of the grid at the peak of a solve, all that is read and written included; measured
-)
+# images of the grid at the peak of a solve, all that is read and written included; measured
+_GRIDS_HELD = 15
 _SLABS = 14  # vectors of rows across the cuts, and their spectra
 
 
@@ -160,7 +159,7 @@ class Guess:
         domain = self._domain(mine, overlap.tiling.scene)
         y, seen = as_seen(as_tensor(read("data", normal.rows(domain)), torch.float64))
         y -= self.level * float(normal.problem.psf.sum())
-        b = normal.adjoint((y if seen is None else y * seen).float())
+        b = normal.blur.H((y if seen is None else y * seen).float())
         inverse = self.solves.value.cut_open(tuple(range(b.ndim)))
         before = inverse.pairs
         x = inverse(b, [0] * b.ndim, tol=self.tol)[within(mine.outer, domain)]

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from ...numerics.checks import shown
+from ...pictures.formats.pitch import unit_name
 from ..errors import VolumeError, need
 from .arrays import array_source
-from .frame import Frame, check_axes, unit_name
+from .frame import Frame, check_axes
 from .source import Source, file_identity, make_source
 from .tiff import tiff_source
 from .zarrs import zarr_source

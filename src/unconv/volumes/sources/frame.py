@@ -13,12 +13,6 @@ from ...numerics.checks import check_number, shown
 from ..errors import VolumeError
 
 SPACE = "zyx"
-_UNITS = {"µm": "micrometer", "μm": "micrometer", "um": "micrometer", "\\u00B5m": "micrometer",
-          "micron": "micrometer", "microns": "micrometer", "nm": "nanometer", "mm": "millimeter",
-          "cm": "centimeter", "m": "meter", "pm": "picometer", "Å": "angstrom", "A": "angstrom",
-          "s": "second", "sec": "second", "ms": "millisecond", "µs": "microsecond",
-          "μs": "microsecond", "us": "microsecond", "min": "minute", "h": "hour", "deg": "degree",
-          "inch": "inch"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,12 +43,6 @@ class Frame:
         sizes = [range(shape[self.axes.index(a)]) for a in others]
         for at in itertools.product(*sizes):
             yield dict(zip(others, at, strict=True))
-
-
-def unit_name(unit: str) -> str:
-    """A unit as OME writes it out: "µm" is "micrometer"."""
-    unit = unit.strip()
-    return _UNITS.get(unit, unit)
 
 
 def check_axes(

@@ -39,23 +39,22 @@ def selected(source: Source, *, channel: int | str | None, time: int | None) -> 
     axes = source.frame.axes
     kept = [axis for axis in axes if axis not in at]
     told = ", ".join(f"{_NAMES[axis]} {i}" for axis, i in at.items())
-    return Source(
-        source.name,
-        tuple(source.shape[axes.index(axis)] for axis in kept),
-        source.dtype,
-        replace(
-            source.frame,
-            axes="".join(kept),
-            voxel=_without(source.frame.voxel, at),
-            units=_without(source.frame.units, at),
-            channels=() if "c" in at else source.frame.channels,
-        ),
-        functools.partial(_Part, source.opened, source.stored, at),
-        f"{source.identity}; {told}",
-        "".join(axis for axis in source.stored if axis not in at),
-        source.chunk_bytes,
-        (*source.remarks, f"{told} of {source.name} alone is restored"),
-        source.path,
+    frame = replace(
+        source.frame,
+        axes="".join(kept),
+        voxel=_without(source.frame.voxel, at),
+        units=_without(source.frame.units, at),
+        channels=() if "c" in at else source.frame.channels,
+    )
+    return replace(
+        source,
+        shape=tuple(source.shape[axes.index(axis)] for axis in kept),
+        frame=frame,
+        opened=functools.partial(_Part, source.opened, source.stored, at),
+        identity=f"{source.identity}; {told}",
+        stored="".join(axis for axis in source.stored if axis not in at),
+        remarks=(*source.remarks, f"{told} of {source.name} alone is restored"),
+        _array=None,
     )
 
 

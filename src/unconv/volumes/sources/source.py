@@ -60,7 +60,7 @@ class Source:
             part = np.asarray(self._array[tuple(at[a] for a in self.stored)])
             if isinstance(self._array, np.ndarray):  # whose parts are views
                 part = part.copy()
-        except Exception as exc:
+        except Exception as exc:  # whatever a reader of one of the formats raises
             raise VolumeError(
                 f"{self.name} could not be read at {place_of(region, self.frame.axes)} "
                 f"({_reason(exc)}); get a fresh copy of it."

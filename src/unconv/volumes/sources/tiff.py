@@ -1,22 +1,21 @@
 """Inputs in TIFF: stacks, hyperstacks of ImageJ, OME-TIFF, read by pages or tiles.
 
-Source: the OME data model 2016-06 (Pixels, Channel); ImageJ's ``ImageDescription``.
+Source: the OME data model 2016-06 (Channel).
 """
 
 from __future__ import annotations
 
 import functools
 import weakref
-import xml.etree.ElementTree as ET
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...pictures.formats.pitch import ome_pixels, pitches
 from ..errors import VolumeError, need
-from .frame import Frame, check_axes, unit_name
+from .frame import Frame, check_axes
 from .source import Source, file_identity, make_source
 
 _LETTERS = {"T": "t", "C": "c", "S": "c", "Z": "z", "Y": "y", "X": "x", "I": "z", "Q": "z"}
@@ -98,46 +97,16 @@ def _require_whole(path: Path, series: Any) -> None:
         )
 
 
-def _frame(file: Any, series: Any) -> Frame | None:
+def _frame(file: Any, series: Any) -> Frame:
     """Letters of axes in the file's order, with what ImageJ or OME say of distances."""
     axes = "".join(_LETTERS.get(a, a.lower()) for a in series.axes)
-    frame = Frame(axes)
-    if file.is_ome and file.ome_metadata:
-        return _ome(frame, file.ome_metadata)
-    if file.imagej_metadata:
-        return _imagej(frame, file.imagej_metadata, file.pages[0].tags)
-    return frame
-
-
-def _ome(frame: Frame, text: str) -> Frame:
-    root = ET.fromstring(text)
-    pixels = next((e for e in root.iter() if e.tag.endswith("}Pixels")), None)
-    if pixels is None:
-        return frame
-    voxel, units = {}, {}
-    for axis in "zyx":
-        key = f"PhysicalSize{axis.upper()}"
-        if key in pixels.attrib:
-            voxel[axis] = float(pixels.attrib[key])
-            units[axis] = unit_name(pixels.attrib.get(f"{key}Unit", "µm"))
-    if "TimeIncrement" in pixels.attrib:
-        voxel["t"] = float(pixels.attrib["TimeIncrement"])
-        units["t"] = unit_name(pixels.attrib.get("TimeIncrementUnit", "s"))
-    names = tuple(e.attrib.get("Name", "") for e in pixels if e.tag.endswith("}Channel"))
-    return replace(frame, voxel=voxel, units=units, channels=names if any(names) else ())
-
-
-def _imagej(frame: Frame, told: dict[str, Any], tags: Any) -> Frame:
-    unit = unit_name(str(told.get("unit", "")))
-    if unit in ("", "pixel"):
-        return frame
-    voxel = {}
-    for axis, tag in (("y", "YResolution"), ("x", "XResolution")):
-        if tag in tags and tags[tag].value[0]:
-            voxel[axis] = tags[tag].value[1] / tags[tag].value[0]
-    if "spacing" in told:
-        voxel["z"] = float(told["spacing"])
-    units = dict.fromkeys(voxel, unit)
-    if "finterval" in told:
-        voxel["t"], units["t"] = float(told["finterval"]), "second"
-    return replace(frame, voxel=voxel, units=units)
+    pixels, told = ome_pixels(file), pitches(file)
+    names = () if pixels is None else tuple(
+        e.attrib.get("Name", "") for e in pixels if e.tag.endswith("}Channel")
+    )  # fmt: skip
+    return Frame(
+        axes,
+        voxel={axis: size for axis, (size, _) in told.items()},
+        units={axis: unit for axis, (_, unit) in told.items()},
+        channels=names if any(names) else (),
+    )

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from ...pictures.formats.pitch import unit_name
 from ..errors import VolumeError, need
-from .frame import Frame, check_axes, unit_name
+from .frame import Frame, check_axes
 from .source import Source, content_identity, make_source
 
 _METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")

@@ -1,1 +1,1 @@
-"""A scene dealt to tiles, and what mathematics and engine agree on."""
+"""A scene dealt to tiles, its blur and data, and what mathematics and engine agree on."""

@@ -71,7 +71,7 @@ class Runner(Protocol):
 
         Parameters
         ----------
-        name : of the stage, used once in a run
+        name : of the stage; asked for again, the same work is answered from what it has found
         work : what is done on every tile
         tiling : of the scene; its shape is that of the arrays that are written
         writes : the names of these arrays, none of which exists yet, and their dtypes
@@ -101,18 +101,17 @@ class Answer(NamedTuple):
 
 
 class Method(Protocol):
-    """Mathematics as the engine sees it, for volumes of one shape.
-
-    Attributes
-    ----------
-    margins : for each axis, how many samples the scene has before and after the data
-    halo : for each axis, of a tile on either side
-    """
+    """Mathematics as the engine sees it, for volumes of one shape."""
 
     @property
-    def margins(self) -> tuple[tuple[int, int], ...]: ...  # noqa: D102
+    def margins(self) -> tuple[tuple[int, int], ...]:
+        """For each axis, how many samples the scene has before and after the data."""
+        ...
+
     @property
-    def halo(self) -> tuple[int, ...]: ...  # noqa: D102
+    def halo(self) -> tuple[int, ...]:
+        """For each axis, how many samples a tile looks at on either side of its core."""
+        ...
 
     def arrays_for(self, core: Sequence[int]) -> float:
         """How many float32 arrays of the scene's size there are at most at one time."""
@@ -128,6 +127,36 @@ class Method(Protocol):
     def __call__(self, runner: Runner, tiling: Tiling) -> Answer:
         """The driver: stages, one after the other, until the answer is good."""
         ...
+
+
+@dataclass(frozen=True)
+class Derived:
+    """What a method needs that is made of another one: as much as that.
+
+    Attributes
+    ----------
+    method : the other one
+    """
+
+    method: Method
+
+    @property
+    def margins(self) -> tuple[tuple[int, int], ...]:
+        """For each axis, how many samples the scene has before and after the data."""
+        return self.method.margins
+
+    @property
+    def halo(self) -> tuple[int, ...]:
+        """For each axis, how many samples a tile looks at on either side of its core."""
+        return self.method.halo
+
+    def arrays_for(self, core: Sequence[int]) -> float:
+        """How many float32 arrays of the scene's size there are at most at one time."""
+        return self.method.arrays_for(core)
+
+    def bytes_for(self, tile: Tile) -> int:
+        """What the largest work takes on a tile in memory, what it reads and writes included."""
+        return self.method.bytes_for(tile)
 
 
 @dataclass(frozen=True)

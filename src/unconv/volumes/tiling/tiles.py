@@ -33,11 +33,6 @@ class Tile:
     outer: Region
     true_sides: tuple[tuple[bool, bool], ...]
 
-    @property
-    def inner(self) -> Region:
-        """Where the core lies within an array of the shape of `outer`."""
-        return within(self.core, self.outer)
-
 
 class Tiling:
     """A scene dealt to tiles, in C order.
@@ -55,8 +50,6 @@ class Tiling:
     [slice(0, 4, None), slice(4, 8, None), slice(8, 10, None)]
     >>> tiling.tiles[1].outer, tiling.tiles[1].true_sides
     ((slice(3, 9, None), slice(0, 6, None)), ((False, False), (True, True)))
-    >>> len(tiling.shapes)
-    3
     """
 
     def __init__(self, scene: Sequence[int], core: Sequence[int], halo: Sequence[int]) -> None:
@@ -68,11 +61,6 @@ class Tiling:
             Tile(index, *(tuple(part) for part in zip(*axes, strict=True)))
             for index, axes in enumerate(itertools.product(*lines))
         )
-
-    @property
-    def shapes(self) -> tuple[tuple[tuple[int, ...], tuple[tuple[bool, bool], ...]], ...]:
-        """The distinct pairs of the shape of `outer` and of `true_sides`, in order of tiles."""
-        return tuple(dict.fromkeys((shape_of(t.outer), t.true_sides) for t in self.tiles))
 
 
 def within(inner: Region, outer: Region) -> Region:

@@ -1,4 +1,7 @@
-"""A first look at a volume: its range and mean, and where it holds no numbers."""
+"""A first look at a volume: its range and mean, and where it holds no numbers.
+
+A stage like any other, always by the same name: whoever asks again is answered from the first look.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import VolumeError
-from ..tiling.stages import Array, Numbers, Read, Runner
-from ..tiling.tiles import Tile, Tiling, place_of, shape_of
+from .stages import Array, Numbers, Read, Runner
+from .tiles import Tile, Tiling, place_of, shape_of
 
 SIDE = 96
 """Samples an axis of the tiles of this look, which writes nothing."""
@@ -36,7 +39,7 @@ class Survey(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Look:
+class Extent:
     """Range, sum and count of the finite samples of a tile."""
 
     def __call__(self, tile: Tile, read: Read) -> tuple[dict[str, Array], Numbers]:
@@ -64,7 +67,7 @@ def survey(runner: Runner, name: str, axes: str, shape: tuple[int, ...]) -> Surv
     VolumeError : it has not one finite sample, or such as float32 does not hold
     """
     tiling = Tiling(shape, (SIDE,) * len(shape), (0,) * len(shape))
-    found = runner.run("survey", Look(), tiling, {})
+    found = runner.run("survey", Extent(), tiling, {})
     count = int(sum(part["count"] for part in found))
     if count == 0:
         raise VolumeError(f"{name} holds only NaN or infinity at {_whole(axes, shape)}.")

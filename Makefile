@@ -8,7 +8,7 @@ PIP := $(BIN)/$(INSTALL)
 export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 
-.PHONY: demo test test-all coverage fuzz-answers lint hooks docs bench dist wheel-check release-check clean
+.PHONY: demo test test-all coverage fuzz-answers fuzz-files lint hooks docs bench dist wheel-check release-check clean
 
 demo: $(VENV)/.ready
 	$(BIN)/unconv demo --output demo.png
@@ -27,6 +27,11 @@ MINUTES ?= 10
 SEED ?= 0
 fuzz-answers: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --minutes $(MINUTES) --seed $(SEED)
+
+# Damaged files of every format, read as another reader reads them or refused.
+MUTANTS ?= 5000
+fuzz-files: $(VENV)/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutants --mutants $(MUTANTS) --seed $(SEED)
 
 PYTHON_CODE := src tests benchmarks examples .ci
 lint: $(VENV)/.ready

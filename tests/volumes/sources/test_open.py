@@ -224,7 +224,7 @@ def test_what_is_no_volume(tmp_path):
     zarr.open_group(tmp_path / "group.zarr", mode="w")
     for name, told in {
         "none.npy": "there is no", "empty": "is no Zarr", "a.txt": "of no format",
-        "a.npy": "no whole NPY", "a.tif": "no TIFF", "a.fits": "no FITS",
+        "a.npy": "no whole NPY", "a.tif": "no whole TIFF", "a.fits": "no whole FITS",
         "group.zarr": "without the multiscales",
     }.items():  # fmt: skip
         assert told in refused(tmp_path / name)

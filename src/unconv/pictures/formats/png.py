@@ -55,7 +55,7 @@ def read(file: BinaryIO, max_pixels: int) -> tuple[Array, dict[str, Any]]:
     image = need("PIL.PngImagePlugin").PngImageFile(io.BytesIO(data))
     if depth == 16 and colour != 0:
         # without the rest of the chunks, of which the decoder would print its opinion
-        bare = [chunk for chunk in chunks if chunk[0] in (*_CRITICAL, b"tRNS")]
+        bare = [chunk for chunk in chunks if chunk[0] in (b"IHDR", b"IDAT", b"tRNS", b"IEND")]
         pixels = need("imagecodecs").png_decode(_joined(data[:8], bare))
     else:
         pixels = _decode(image, depth, colour, once.get(b"tRNS"))

@@ -17,6 +17,7 @@ from .checks import need
 from .picture import Array, PictureError
 from .pitch import pitches
 from .tiff import MAGIC, require_readable
+from .tifffile_log import tifffile_log
 
 _MOST_PLANES, _MOST_SAMPLES = 4097, 2**27  # a psf of 500³ has 1.25e8
 _AXES = "ZYX"
@@ -32,7 +33,7 @@ def is_stack(path: Path) -> bool:
         if file.read(4) not in MAGIC:
             return False
         file.seek(0)
-        with need("tifffile").TiffFile(file) as tif:
+        with tifffile_log(), need("tifffile").TiffFile(file) as tif:
             return len(_pages(tif, 2)) > 1
 
 
@@ -42,7 +43,7 @@ def read(path: Path) -> tuple[Array, tuple[float, ...] | None]:
     Raises:
         PictureError: another kind of page, planes of several sizes, too many samples, damage.
     """
-    with path.open("rb") as file, need("tifffile").TiffFile(file) as tif:
+    with path.open("rb") as file, tifffile_log(), need("tifffile").TiffFile(file) as tif:
         pages = _pages(tif, _MOST_PLANES + 1)
         _require_planes(file, tif, pages)
         for page in pages:

@@ -20,6 +20,7 @@ from . import jpeg
 from .checks import need, require_size, stack_error
 from .metadata import EXIF_PREFIX
 from .picture import DTYPES, Array, PictureError
+from .tifffile_log import tifffile_log
 
 _ORIENTATION = 274
 _REQUIRED = (256, 257, 259, 262)  # ImageWidth, ImageLength, Compression, Photometric
@@ -35,7 +36,7 @@ MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 def read(file: BinaryIO, max_pixels: int) -> tuple[Array, dict[str, Any]]:
     """The pixels as stored, (H, W) or (H, W, C), and the metadata."""
-    with need("tifffile").TiffFile(file) as tif:
+    with tifffile_log(), need("tifffile").TiffFile(file) as tif:
         page = _only_page(file, tif)
         require_readable(file, tif, page, max_pixels)
         pixels = page.asarray(maxworkers=1)
@@ -90,6 +91,8 @@ def _require_tags(file: BinaryIO, tif: Any, page: Any) -> None:
         damage = f"only {len(page.tags)} of its {count} tags can be read"
     elif missing := [tag for tag in _REQUIRED if tag not in page.tags]:
         damage = f"it lacks the tag {missing[0]}"
+    elif not tells_lengths(page):
+        damage = "it does not tell how long its tiles or strips are"
     elif page.compression == 1 and page.predictor != 1:
         damage = "it has a predictor and no compression"
     elif page.planarconfig not in (1, 2) or not {*page.extrasamples} <= {0, 1, 2}:
@@ -99,6 +102,15 @@ def _require_tags(file: BinaryIO, tif: Any, page: Any) -> None:
     raise PictureError(
         f"{file.name} is damaged: {damage}; get a fresh copy or save it again from another program"
     )
+
+
+def tells_lengths(page: Any) -> bool:
+    """Whether the lengths of tiles or strips are told: where they are not, tifffile guesses them.
+
+    Right is the guess for strips that are not compressed, as some old files have them.
+    """
+    tag = 325 if page.is_tiled else 279  # TileByteCounts, StripByteCounts
+    return tag in page.tags or (page.compression == 1 and not page.is_tiled)
 
 
 def _objection(page: Any) -> str | None:

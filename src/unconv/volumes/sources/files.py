@@ -16,7 +16,7 @@ from ...pictures.formats.pitch import unit_name
 from ..errors import VolumeError, need
 from .arrays import array_source
 from .frame import Frame, check_axes
-from .source import Source, file_identity, make_source
+from .source import Source, file_identity, make_source, reason_of
 from .tiff import tiff_source
 from .zarrs import zarr_source
 
@@ -48,19 +48,28 @@ def open_source(
     path = Path(given)
     if not path.exists():
         raise VolumeError(f"there is no {path}; name a file, or a folder that is a Zarr.")
-    return _reader(path)(path, axes, voxel)
+    name, read = _format(path)
+    try:
+        return read(path, axes, voxel)
+    except VolumeError:
+        raise
+    except Exception as exc:  # a damaged file makes a reader raise nearly anything
+        raise VolumeError(
+            f"{path} is no whole {name} ({reason_of(exc)}); get a fresh copy of it."
+        ) from exc
 
 
-def _reader(path: Path) -> Callable[[Path, str | None, Sequence[float] | None], Source]:
+def _format(path: Path) -> tuple[str, Callable[[Path, str | None, Sequence[float] | None], Source]]:
+    """Its name, and what reads it."""
     if path.is_dir():
-        return zarr_source
+        return "Zarr", zarr_source
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        return npy_source
+        return "NPY", npy_source
     if suffix in TIFF_SUFFIXES:
-        return tiff_source
+        return "TIFF", tiff_source
     if suffix in FITS_SUFFIXES:
-        return fits_source
+        return "FITS", fits_source
     raise VolumeError(
         f"{shown(path.name)} is of no format that is read by regions; use Zarr, ome-zarr, TIFF, "
         "NPY or FITS (.fits)."
@@ -70,10 +79,7 @@ def _reader(path: Path) -> Callable[[Path, str | None, Sequence[float] | None], 
 def npy_source(path: Path, axes: str | None, voxel: Sequence[float] | None) -> Source:
     """A file of NumPy's, mapped."""
     opened = functools.partial(_map_npy, path)
-    try:
-        array = opened()
-    except (ValueError, OSError, EOFError) as exc:
-        raise VolumeError(f"{path} is no whole NPY file ({exc}); get a fresh copy of it.") from exc
+    array = opened()
     frame = check_axes(str(path), array.shape, None, axes, voxel)
     return make_source(str(path), array, frame, opened, file_identity(path), path=path)
 
@@ -103,15 +109,12 @@ def fits_source(path: Path, axes: str | None, voxel: Sequence[float] | None) -> 
 def _fits_image(path: Path) -> tuple[Any, int]:
     """The header of the first image, and the byte where its samples begin."""
     fits = need("astropy.io.fits")
-    try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a file that is cut short is found by its size
-            with fits.open(file, disable_image_compression=True) as found:
-                for hdu in found:
-                    if hdu.is_image and hdu.header["NAXIS"] > 1:
-                        return hdu.header, hdu.fileinfo()["datLoc"]
-    except OSError as exc:
-        raise VolumeError(f"{path} is no FITS file ({exc}); get a fresh copy of it.") from exc
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a file that is cut short is found by its size
+        with fits.open(file, disable_image_compression=True) as found:
+            for hdu in found:
+                if hdu.is_image and hdu.header["NAXIS"] > 1:
+                    return hdu.header, hdu.fileinfo()["datLoc"]
     raise VolumeError(
         f"{path} is a FITS file without an image of two axes or more that is not compressed; save "
         "the image that is meant to its own file."

@@ -63,7 +63,7 @@ class Source:
         except Exception as exc:  # whatever a reader of one of the formats raises
             raise VolumeError(
                 f"{self.name} could not be read at {place_of(region, self.frame.axes)} "
-                f"({_reason(exc)}); get a fresh copy of it."
+                f"({reason_of(exc)}); get a fresh copy of it."
             ) from exc
         part = part.transpose([self.stored.index(a) for a in self.frame.axes])
         if part.shape != shape_of(region):
@@ -150,6 +150,7 @@ def content_identity(array: Any, step: int = 1) -> str:
     return found.hexdigest()
 
 
-def _reason(exc: Exception) -> str:
+def reason_of(exc: Exception) -> str:
+    """What went wrong, on one line."""
     text = " ".join(str(exc).split())
     return f"{type(exc).__name__}: {text[:200]}" if text else type(exc).__name__

@@ -6,6 +6,9 @@ Source: the OME data model 2016-06 (Channel).
 from __future__ import annotations
 
 import functools
+import math
+import os
+import struct
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +17,8 @@ from typing import Any
 import numpy as np
 
 from ...pictures.formats.pitch import ome_pixels, pitches
+from ...pictures.formats.tiff import tells_lengths
+from ...pictures.formats.tifffile_log import tifffile_log
 from ..errors import VolumeError, need
 from .frame import Frame, check_axes
 from .source import Source, file_identity, make_source
@@ -24,35 +29,31 @@ _LETTERS = {"T": "t", "C": "c", "S": "c", "Z": "z", "Y": "y", "X": "x", "I": "z"
 
 def tiff_source(path: Path, axes: str | None, voxel: Sequence[float] | None) -> Source:
     """A TIFF whose pages are one stack."""
-    tifffile = need("tifffile")
-    try:
-        with _opened(path) as file:
-            series = _only_series(path, file)
-            _require_whole(path, series)
-            found = _frame(file, series)
-            page = series.keyframe
-            chunk = int(np.prod(page.chunks)) * series.dtype.itemsize
-    except (tifffile.TiffFileError, OSError, ValueError, IndexError) as exc:
-        if isinstance(exc, VolumeError):
-            raise
-        raise VolumeError(f"{path} is no TIFF that can be read ({exc}); get a fresh copy.") from exc
+    with tifffile_log() as said, _opened(path) as file:
+        series = _only_series(path, file)
+        _require_whole(path, series)
+        found = _frame(file, series)
+        page = series.keyframe
+        chunk = int(np.prod(page.chunks)) * series.dtype.itemsize
     if page.compression != 1:
         need("imagecodecs")
     frame = check_axes(str(path), series.shape, found, axes, voxel)
     opened = functools.partial(_TiffArray, path)
     return make_source(
-        str(path), series, frame, opened, file_identity(path), chunk_bytes=chunk, path=path
-    )
+        str(path), series, frame, opened, file_identity(path), chunk_bytes=chunk,
+        remarks=_doubts(path, said), path=path,
+    )  # fmt: skip
 
 
 class _TiffArray:
     """Level 0 of the stack, as an array of Zarr's on the open file."""
 
     def __init__(self, path: Path) -> None:
-        file = _opened(path)
-        weakref.finalize(self, file.close)
-        store = file.aszarr(series=0, level=0)
-        self._array = need("zarr").open(store, mode="r")
+        with tifffile_log():
+            file = _opened(path)
+            weakref.finalize(self, file.close)
+            store = file.aszarr(series=0, level=0)
+            self._array = need("zarr").open(store, mode="r")
 
     def __getitem__(self, region: Any) -> Any:
         return self._array[region]
@@ -62,6 +63,12 @@ def _opened(path: Path) -> Any:
     """The file, with pages that were written one by one as one stack."""
     tifffile = need("tifffile")
     file = tifffile.TiffFile(path)
+    if _breaks_off(file):  # asked first: to look for series among pages in a ring takes for ever
+        file.close()
+        raise VolumeError(
+            f"{path} names a page after its last one that is not there; it is cut short: get a "
+            "fresh copy of it."
+        )
     if len(file.series) > 1 and file.series[0].kind == "shaped":
         file.close()
         file = tifffile.TiffFile(path, is_shaped=False)
@@ -80,21 +87,57 @@ def _only_series(path: Path, file: Any) -> Any:
 
 def _require_whole(path: Path, series: Any) -> None:
     """Refuse pages that are missing or end behind the file: they would read as zeros."""
+    page = series.keyframe
+    if series.dtype.kind == "f" and page.bitspersample != 8 * series.dtype.itemsize:
+        raise VolumeError(
+            f"{path} tells samples of {page.bitspersample} bits for {series.dtype}; it is damaged: "
+            "get a fresh copy of it."
+        )
     size = path.stat().st_size
-    if series.dataoffset is not None:
+    if series.dataoffset is not None:  # one block: few of its pages, or only the first, are told
+        pages = [page]
         short = series.dataoffset + series.nbytes > size
     else:
         pages = [page for page in series.pages if page is not None]
-        short = len(pages) < len(series.pages) or any(
-            offset + count > page.parent.filehandle.size or (count and not offset)
-            for page in pages
-            for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)
-        )
-    if short:
+        short = len(pages) < len(series.pages)
+    parts = math.prod(page.chunked)
+    if short or not tells_lengths(page) or any(_lacks_parts(page, parts) for page in pages):
         raise VolumeError(
             f"{path} has {size:,} bytes and lacks some of its {len(series.pages)} pages; it is cut "
             "short: get a fresh copy of it."
         )
+
+
+def _lacks_parts(page: Any, parts: int) -> bool:
+    """Whether strips or tiles of a page are not told, or lie behind the end of its file."""
+    offsets, counts, size = page.dataoffsets, page.databytecounts, page.parent.filehandle.size
+    if not len(offsets) == len(counts) == parts:
+        return True
+    return any(
+        offset + count > size or (count and not offset)
+        for offset, count in zip(offsets, counts, strict=True)
+    )
+
+
+def _breaks_off(file: Any) -> bool:
+    """Whether the last page names another one, which tifffile does not find and passes over.
+
+    Source: TIFF 6.0 (1992), section 2, "Image File Directory": the last four bytes of one are the
+    place of the next, 0 after the last; in BigTIFF eight.
+    """
+    form, handle = file.tiff, file.filehandle
+    handle.seek(file.pages[-1].offset)
+    (tags,) = struct.unpack(form.tagnoformat, handle.read(form.tagnosize))
+    handle.seek(tags * form.tagsize, os.SEEK_CUR)
+    (following,) = struct.unpack(form.offsetformat, handle.read(form.offsetsize))
+    return bool(following)
+
+
+def _doubts(path: Path, said: Sequence[str]) -> tuple[str, ...]:
+    if not said:
+        return ()
+    more = f" (and {len({*said}) - 1} more)" if len({*said}) > 1 else ""
+    return (f"{path} was read, and tifffile doubts it: {said[0]}{more}.",)
 
 
 def _frame(file: Any, series: Any) -> Frame:

@@ -1,0 +1,1 @@
+"""Files of every format, damaged at random: read as another reader reads them, or refused."""

@@ -8,7 +8,7 @@ PIP := $(BIN)/$(INSTALL)
 export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 
-.PHONY: demo test test-all coverage fuzz-answers fuzz-files lint hooks docs bench dist wheel-check release-check clean
+.PHONY: demo test test-all coverage fuzz-answers fuzz-files lint hooks docs bench bench-quick dist wheel-check release-check clean
 
 demo: $(VENV)/.ready
 	$(BIN)/unconv demo --output demo.png
@@ -49,7 +49,10 @@ docs: $(VENV)/.docs-ready
 	@echo "docs/_build/html/index.html"
 
 bench: $(VENV)/.ready
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --json bench.json
+
+bench-quick: $(VENV)/.ready
+	$(BIN)/python -m benchmarks --quick
 
 dist: $(VENV)/.release-ready
 	rm -rf dist

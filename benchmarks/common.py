@@ -8,7 +8,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -95,8 +95,13 @@ def peak_memory() -> int:
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
+TABLES: list[dict[str, Any]] = []
+"""Every table of this process, for `benchmarks.one` to keep."""
+
+
 def table(title: str, header: list[str], rows: list[list[str]]) -> str:
     """A Markdown table with aligned columns."""
+    TABLES.append({"title": title, "header": header, "rows": rows})
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = [f"\n### {title}\n"]
     for row in [header, ["-" * w for w in widths], *rows]:

@@ -1,0 +1,1 @@
+"""The benchmarks as a program: processes, records, comparison."""

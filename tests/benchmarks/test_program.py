@@ -1,0 +1,45 @@
+"""`python -m benchmarks`: a process a benchmark, the record of what it printed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import BENCHES, QUICK
+
+ROOT = Path(__file__).parents[2]
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_every_benchmark_has_a_name() -> None:
+    files = {path.stem.removeprefix("bench_") for path in (ROOT / "benchmarks").glob("bench_*.py")}
+    assert files == {*BENCHES}
+    assert {*QUICK} < files
+
+
+def test_a_typo_is_told() -> None:
+    done = _run("bler")
+    assert done.returncode == 2
+    assert "no benchmark 'bler'" in done.stderr
+
+
+@pytest.mark.slow
+def test_tables_are_kept_and_compared(tmp_path: Path) -> None:
+    kept = tmp_path / "bench.json"
+    _run("inverse_kernel", "--json", str(kept))
+    told = json.loads(kept.read_text())
+    assert told["environment"]["torch"]
+    found = told["benchmarks"]["inverse_kernel"]
+    assert found["reached"]
+    assert found["tables"]
+    assert found["peak_bytes"] > 1e8
+    done = _run("inverse_kernel", "--against", str(kept))
+    assert str(kept) in done.stdout or "was" in done.stdout

@@ -27,6 +27,10 @@ _LETTERS = {"T": "t", "C": "c", "S": "c", "Z": "z", "Y": "y", "X": "x", "I": "z"
 """What tifffile calls axes; sequences of unknown meaning are taken for planes of a stack."""
 
 
+_TILE = 2**24
+"""Samples of a tile that may be larger than its page by far: 4096²."""
+
+
 def tiff_source(path: Path, axes: str | None, voxel: Sequence[float] | None) -> Source:
     """A TIFF whose pages are one stack."""
     with tifffile_log() as said, _opened(path) as file:
@@ -100,21 +104,31 @@ def _require_whole(path: Path, series: Any) -> None:
     else:
         pages = [page for page in series.pages if page is not None]
         short = len(pages) < len(series.pages)
-    parts = math.prod(page.chunked)
-    if short or not tells_lengths(page) or any(_lacks_parts(page, parts) for page in pages):
+    if page.is_tiled and math.prod(page.chunks) > max(_TILE, 16 * math.prod(page.shape)):
+        raise VolumeError(
+            f"{path} tells tiles of {page.chunks} for pages of {page.shape}; it is damaged: get a "
+            "fresh copy of it."
+        )
+    if short or not tells_lengths(page) or any(_lacks_parts(each, page) for each in pages):
         raise VolumeError(
             f"{path} has {size:,} bytes and lacks some of its {len(series.pages)} pages; it is cut "
             "short: get a fresh copy of it."
         )
 
 
-def _lacks_parts(page: Any, parts: int) -> bool:
-    """Whether strips or tiles of a page are not told, or lie behind the end of its file."""
+def _lacks_parts(page: Any, like: Any) -> bool:
+    """Whether strips or tiles of a page are not told, or lie behind the end of its file.
+
+    like : the first page, which tells more than the others
+    """
     offsets, counts, size = page.dataoffsets, page.databytecounts, page.parent.filehandle.size
-    if not len(offsets) == len(counts) == parts:
+    if not len(offsets) == len(counts) == math.prod(like.chunked):
+        return True
+    bits = math.prod(like.shape) * like.bitspersample
+    if like.compression == 1 and all(counts) and 8 * sum(counts) < bits:
         return True
     return any(
-        offset + count > size or (count and not offset)
+        offset + count > size or bool(count) != bool(offset)  # neither: stored nowhere, zeros
         for offset, count in zip(offsets, counts, strict=True)
     )
 

@@ -1,14 +1,28 @@
-"""What a convolution is given beside its weight, checked: dimensions, a bias, a mask."""
+"""What a convolution is made of, checked: a layer, dimensions, a bias, a mask."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..grid.geometry import count_axes
 from ..numerics.checks import check_kind, check_tensor
+
+Layer = (
+    nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+)
+LAYERS: tuple[type[Layer], ...] = get_args(Layer)
+
+
+def check_layer(module: object) -> Layer:
+    """A module, if it is a convolution of torch.nn."""
+    if not isinstance(module, LAYERS):
+        names = ", ".join(f"nn.{m.__name__}" for m in LAYERS)
+        raise TypeError(f"expected one of {names}, got {type(module).__name__}.")
+    return module
 
 
 def check_dimensions(weight: Tensor, input_shape: Sequence[int]) -> int:

@@ -124,8 +124,9 @@ def conv_matrix(
 
     >>> from scipy import ndimage
     >>> A = conv_matrix(K.double(), (20, 30), "same", "reflect", convention="scipy.ndimage")
+    >>> x = x.double()
     >>> y = ndimage.correlate(x.reshape(20, 30).numpy(), K.double().numpy(), mode="reflect")
-    >>> bool(torch.allclose(A @ x.double(), torch.from_numpy(y).flatten()))
+    >>> bool(torch.allclose(A @ x, torch.from_numpy(y).flatten()))
     True
 
     References

@@ -7,8 +7,9 @@ With g = Aᴴ(y − Ax) − λx, λ = damp², and σ_r the smallest singular val
     error_bound = e / (‖x‖ − e) ≥ ‖x − x*‖ / ‖x*‖,  e ≥ ‖x − x*‖ by evidence.py;
                   inf where e ≥ ‖x‖: nothing of x is proven then
     tolerance   = the error_bound up to which x counts as converged: the tol that was asked for, or
-                  what the dtype and the condition allow, 0.1 at most; on top of either comes the
-                  rounding of low-precision data and results, which no solver can undo
+                  what the dtype and the condition allow; on top of either comes the rounding of
+                  low-precision data and results, which no solver can undo; 0.1 at most, unless
+                  a larger tol was asked for
 
 A small optimality alone proves little: 400 LSMR steps reach 1e-6 with x 2.5 % wrong.  Low-precision
 solutions are judged in float64.
@@ -37,6 +38,9 @@ from .operator import InverseOperator
 @dataclass(frozen=True)
 class Certificate:
     """What was solved and how well, one entry an image of the batch.
+
+    It judges the equations and not the picture: with a wrong psf, or noise under too little damp, x
+    solves them to round-off and is no good.
 
     `certificate[i]` is the certificate of image i with plain numbers; `len` is the batch size.
 
@@ -97,7 +101,7 @@ class Certificate:
 
 
 _LEAST_PROVEN = 0.1
-"""An error above it leaves not even the first digit to a solver, and nothing has converged."""
+"""An error above it leaves not even the first digit, whoever is to blame: nothing has converged."""
 
 
 def certify(
@@ -227,11 +231,11 @@ def _tolerance(
 ) -> Tensor:
     """What was asked for, by default what the dtype and the condition allow, and the rounding."""
     if tol is not None:
-        with_rounding = _relative(tol / (1 + tol) + rounding).clamp(max=max(tol, 1))
+        with_rounding = _relative(tol / (1 + tol) + rounding).clamp(max=max(tol, _LEAST_PROVEN))
         return torch.where(rounding == 0, tol, with_rounding)
     if inverse.iterates:
         allowed = allowed + inverse.tol
-    return _relative(allowed.clamp(max=_LEAST_PROVEN) + rounding).clamp(max=1)
+    return _relative(allowed + rounding).clamp(max=_LEAST_PROVEN)
 
 
 def _relative(error: Tensor) -> Tensor:
@@ -292,6 +296,8 @@ def _advice(view: _View, converged: bool, gap: Tensor) -> str:
         data = "" if view.dtype == "float64" else "float64 data or "
         if view.tol is not None:
             why = f"{bound} is above {view.how}"
+        elif view.error_bound < 1 and view.tolerance >= _LEAST_PROVEN:
+            why = f"{bound} leaves no digit sure, as the problem is ill-conditioned for {view.how}"
         elif view.error_bound < 1:
             why = f"{bound} is above round-off, which is {view.tolerance:.1e} for {view.how}"
         else:
@@ -303,7 +309,8 @@ def _advice(view: _View, converged: bool, gap: Tensor) -> str:
             "choose rtol or damp yourself"
         )
     exact = view.error_bound <= 1e-8
-    known = f"exact to round-off: {bound}" if exact else f"x is known to {view.error_bound:.1e}"
+    to = f"round-off: {bound}" if exact else f"{view.error_bound:.1e}"
+    known = f"the equations are solved to {to}"
     if view.tol is not None:
         return f"{known}, within {view.how}"
     return f"{known}, where {view.how} allow {view.tolerance:.1e}"

@@ -286,7 +286,7 @@ def blurred_photograph(path: Path) -> np.ndarray:
     """A part of a photograph under disk:2.5 with noise, as a file; the sharp one, (1, 80, 80)."""
     x = data.camera()[None, 100:260:2, 200:360:2] / 255
     generator = np.random.default_rng(0)
-    y = library.blur(torch.from_numpy(x), psf.disk(2.5)).numpy()
+    y = library.blur(torch.from_numpy(x), psf.disk(2.5), boundary="circular").numpy()
     write_picture(path, Picture(y + 0.01 * generator.standard_normal(y.shape)))
     return x
 

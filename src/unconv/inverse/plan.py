@@ -343,7 +343,13 @@ def _choose(
             f"{', '.join(over_memory)}; raise memory_limit or use a smaller input_shape."
         )
     reasons = "; ".join(f"{name}: {why}" for name, why in rejected)
+    if method != "auto":
+        instead = _choose(op, replace(request, method="auto"), given_up)[0].name
+        raise ValueError(
+            f"method={method!r} does not serve this operator ({reasons}); use method='auto', which "
+            f"takes {instead!r}."
+        )
     raise ValueError(
-        f"no method serves this operator ({reasons}); give damp, or more of it, or "
-        "method='dense' with patience."
+        f"no method serves this operator ({reasons}); give damp > 0, or method='dense' with "
+        "patience."
     )

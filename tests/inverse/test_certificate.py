@@ -388,3 +388,25 @@ def test_honest_in_any_unit_of_the_weight(method, unit):
     assert not found.converged.any()
     for name in ("residual", "optimality", "error_bound"):
         assert getattr(found, name).tolist() == pytest.approx(getattr(expected, name).tolist())
+
+
+# --- how it is printed
+
+
+@pytest.mark.parametrize("images", [0, 1, 3, 400])
+@pytest.mark.parametrize("damp", [0.0, 0.1])
+def test_it_is_printed_in_ten_lines(images, damp):
+    """However many images, and of one of them alone; every number is there."""
+    op = ConvOperator(near_identity(1, 1, 3), (6,), padding=1, padding_mode="circular")
+    found = op.lstsq(randn(images, 1, 6), damp).certificate
+    for one in [found, *([found[images - 1]] if images else [])]:
+        lines = repr(one).splitlines()
+        assert len(lines) == 10
+        assert lines[0] == f"Certificate of {len(one)} image{'s' if len(one) != 1 else ''}"
+        said = {line[2:14].strip(): line[14:] for line in lines[1:]}
+        assert said["method"] == one.method
+        assert said["advice"] == one.advice
+        assert said["converged"] == f"{len(one)} of {len(one)}"
+    if images:
+        ends = f"{float(found.residual.min()):.3g}", f"{float(found.residual.max()):.3g}"
+        assert all(end in repr(found) for end in ends)

@@ -35,7 +35,7 @@ from .facts import Effort, Plan
 from .operator import InverseOperator
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Certificate:
     """What was solved and how well, one entry an image of the batch.
 
@@ -94,10 +94,42 @@ class Certificate:
         }
         return Certificate(**plain)
 
+    def __repr__(self) -> str:
+        """What it says, in ten lines at most, however many images there are."""
+        n = len(self)
+        rows = {
+            "method": self.method,
+            "converged": f"{_count(self.converged)} of {n}",
+            "error_bound": f"{_span(self.error_bound)}, up to {_span(self.tolerance)} is accepted "
+            f"({self.tolerance_how})",
+            "residual": _span(self.residual),
+            "optimality": _span(self.optimality),
+            "rank": f"{'moot' if self.rank is None else _span(self.rank)} ({self.rank_how}), gap "
+            f"{_span(self.gap)}, dropped {_span(self.dropped)}",
+            "damp": f"{self.damp:g}",
+            "effort": f"iterations {_span(self.iterations)}, refinements {_span(self.refinements)}",
+            "advice": self.advice,
+        }
+        lines = [f"  {name:12}{value}" for name, value in rows.items()]
+        return "\n".join([f"Certificate of {n} {'image' if n == 1 else 'images'}", *lines])
+
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers and lists, without the plan."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "plan"}
         return {k: v.tolist() if isinstance(v, Tensor) else v for k, v in values.items()}
+
+
+def _span(values: Any) -> str:
+    """One number, or the smallest and the largest of many."""
+    several = values.tolist() if isinstance(values, Tensor) else [values]
+    if not several:
+        return "none"
+    ends = f"{min(several):.3g}", f"{max(several):.3g}"
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
+
+
+def _count(values: Any) -> int:
+    return int(values.sum()) if isinstance(values, Tensor) else int(values)
 
 
 _LEAST_PROVEN = 0.1

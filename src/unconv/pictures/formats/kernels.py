@@ -1,7 +1,8 @@
 """Psfs and other kernels in files: pictures, FITS, MATLAB's MAT, and numbers as text.
 
 Of three axes in NPY and FITS, and in TIFF with the pitch of the voxels.  SciPy reads MAT (up to
-version 7.2; 7.3 is HDF5), NumPy text.  Unlike those of a picture, values are those of the file, integers too.
+version 7.2; 7.3 is HDF5), NumPy text.  Unlike those of a picture, values are those of the file,
+integers too.
 """
 
 from __future__ import annotations

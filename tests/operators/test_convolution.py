@@ -265,7 +265,10 @@ def test_where_nothing_was_seen_neither_bias_nor_data_count():
     assert relative(op.residual_gradient(x, y.where(mask, torch.nan)), x.grad) < 1e-14
     plain = ConvOperator(op.weight, (6, 6))
     assert torch.equal(plain.affine(x), plain(x))
-    with pytest.raises(ValueError, match="x holds 1 samples and y 2; give one y for each x"):
+    with pytest.raises(
+        ValueError,
+        match=r"of x, and y is \(2, 4, .*give one y for each x",
+    ):
         plain.residual_gradient(x, y.repeat(2, 1, 1, 1))
 
 
@@ -373,3 +376,32 @@ def test_refused(call, kind, parts):
 def test_unknown_keywords_are_errors():
     with pytest.raises(TypeError, match="strides"):
         ConvOperator(K, (5, 5), strides=2)
+
+
+# --- one kernel for all channels: what the sentences advise, tried
+
+
+@given(cases(dtypes=[F64], per_sample=False), st.integers(2, 4))
+@settings(max_examples=30)
+def test_one_kernel_for_all_channels(case: Case, C: int):
+    nd = len(case.input_shape)
+    k = randn(*case.operator().weight.shape[-nd:])
+    options = case.options | {"groups": 1}
+    A = ConvOperator(k[None, None], case.input_shape, **options)
+    x = randn(2, C, *A.domain_shape[1:])
+    with pytest.raises(ValueError, match="for one kernel k for all") as error:
+        A(x)
+    assert_says(
+        error,
+        "x.flatten(0, 1)[:, None]",
+        f"k[None, None].expand({C}, 1, *k.shape) with groups={C}",
+    )
+    apart = A(x.flatten(0, 1)[:, None])
+    weight = k[None, None].expand(C, 1, *k.shape)
+    together = ConvOperator(weight, case.input_shape, **options | {"groups": C})(x)
+    assert relative(apart.reshape(together.shape), together, scale_of(A, x)) < 1e-14
+    with pytest.raises(ValueError, match="of a kernel alone make k") as error:
+        ConvOperator(k, case.input_shape, **options)
+    assert_says(error, f"k[None, None].expand(C, 1, {', '.join(map(str, k.shape))}) with groups=C")
+    with pytest.raises(ValueError, match=rf"use 1, or weight\.expand\({C}, 1, "):
+        ConvOperator(k[None, None], case.input_shape, **options | {"groups": C})

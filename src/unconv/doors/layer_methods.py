@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..numerics.checks import check_tensor
 from ..operators.convolution import Convolution
 
 
@@ -65,8 +66,11 @@ class LayerMethods(Convolution):
         >>> bool(torch.allclose(A.residual_gradient(x, y), gradient, atol=1e-5))
         True
         """
-        self._check(x, self.domain_shape)
-        self._check(y, self.range_shape)
-        if len(x) != len(y):
-            raise ValueError(f"x holds {len(x)} samples and y {len(y)}; give one y for each x.")
-        return self.H(self.affine(x) - y)
+        fitted = self.affine(x)
+        check_tensor("y", y)
+        if y.shape != fitted.shape or y.device != fitted.device:
+            raise ValueError(
+                f"the layer makes {tuple(fitted.shape)} on {fitted.device} of x, and y is "
+                f"{tuple(y.shape)} on {y.device}; give one y for each x."
+            )
+        return self.H(fitted - y)

@@ -31,8 +31,7 @@ def check_dimensions(weight: Tensor, input_shape: Sequence[int]) -> int:
     if weight.ndim not in (nd + 2, nd + 3):
         raise ValueError(
             f"weight has shape {tuple(weight.shape)}; for the {nd} spatial axes of "
-            f"input_shape={tuple(input_shape)} expected {nd + 2} axes (out, in/groups, *kernel), "
-            f"or {nd + 3} with one kernel a sample."
+            f"input_shape={tuple(input_shape)} expected {axes_of_weight(weight, nd)}."
         )
     if weight.ndim == nd + 3 and weight.shape[0] == 0:
         raise ValueError(
@@ -40,6 +39,18 @@ def check_dimensions(weight: Tensor, input_shape: Sequence[int]) -> int:
             "empty batch out."
         )
     return nd
+
+
+def axes_of_weight(weight: Tensor, nd: int) -> str:
+    """What was expected of a weight for nd spatial axes, and how a bare kernel becomes one."""
+    expected = f"{nd + 2} axes (out, in/groups, *kernel), or {nd + 3} with one kernel a sample"
+    if weight.ndim != nd:
+        return expected
+    sizes = ", ".join(map(str, weight.shape))
+    return (
+        f"{expected}; of a kernel alone make k[None, None], or k[None, None].expand(C, 1, {sizes}) "
+        "with groups=C where each of C channels has it"
+    )
 
 
 def checked_bias(bias: Tensor | None, channels: int, weight: Tensor) -> Tensor | None:

@@ -65,7 +65,7 @@ def decibels(x: Tensor, sharp: Tensor) -> float:
 
 def candidates(y: Tensor, kernel: Tensor, noise: float) -> Iterator[tuple[str, float | Tensor]]:
     """A damp or a restored picture of every rule and peer."""
-    op, detail = blur_operator(kernel, (SIZE, SIZE)), (y - y.mean())[None]
+    op, detail = blur_operator(kernel, (SIZE, SIZE), boundary="circular"), (y - y.mean())[None]
     for rule in RULES:
         yield rule, choose_damp(op, detail, rule).damp
     for rule in KNOWN:
@@ -81,8 +81,8 @@ def candidates(y: Tensor, kernel: Tensor, noise: float) -> Iterator[tuple[str, f
 def measure(case: Case, sharp: Tensor) -> tuple[float, dict[str, float]]:
     """PSNR at the best damp, and what each candidate loses against it."""
     kernel = PSFS[case.kernel]
-    y = blur(sharp, kernel, noise_std=case.noise)
-    op, mean = blur_operator(kernel, (SIZE, SIZE)), y.mean()
+    y = blur(sharp, kernel, noise_std=case.noise, boundary="circular")
+    op, mean = blur_operator(kernel, (SIZE, SIZE), boundary="circular"), y.mean()
 
     def restored(damp: float) -> Tensor:
         return mean + op.tikhonov(damp)((y - mean)[None])[0]

@@ -129,7 +129,13 @@ def _blurred() -> Iterator[tuple[str, Tensor, Tensor, Tensor, float]]:
     for picture, x in pictures().items():
         for name, k in psfs.items():
             for std in (0.01, 0.002):
-                yield f"{picture}, {name}, {std}", x.double(), k, blur(x.double(), k), std
+                yield (
+                    f"{picture}, {name}, {std}",
+                    x.double(),
+                    k,
+                    blur(x.double(), k, boundary="circular"),
+                    std,
+                )
 
 
 def stored(y: Tensor, quality: int) -> tuple[Tensor, tuple[JpegRounding, ...]]:
@@ -162,7 +168,7 @@ def smoothed_cases() -> Iterator[Case]:
 def damaged_cases() -> Iterator[Case]:
     """One picture, and what may have happened to it; the first is undamaged."""
     x, k = pictures()["camera"].double(), psf.disk(4)
-    y = blur(x, k) + 0.004 * _noise(2, N, N)
+    y = blur(x, k, boundary="circular") + 0.004 * _noise(2, N, N)
     yield Case("undamaged", y, k, x)
     column, columns, rows, hot, other = (y.clone() for _ in range(5))
     column[..., 100] = 1
@@ -185,7 +191,7 @@ def damaged_cases() -> Iterator[Case]:
     for i, j in ((40, 40), (60, 200), (200, 60), (150, 220)):
         lit[:, i - 3 : i + 4, j - 3 : j + 4] = 4
         lamps[i - 10 : i + 11, j - 10 : j + 11] = True
-    clipped = (blur(lit, k) + 0.004 * _noise(2, N, N)).clamp(max=1)
+    clipped = (blur(lit, k, boundary="circular") + 0.004 * _noise(2, N, N)).clamp(max=1)
     yield Case("clipped lights", clipped, k, lit.clamp(max=1), ~lamps)
 
 

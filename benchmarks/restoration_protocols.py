@@ -80,7 +80,7 @@ def coloured(folder: Path, kernels: list[Tensor]) -> Iterator[Blurred]:
     """Wrapped around, in colour, three levels of noise."""
     for x, (i, k) in itertools.product(_pictures(folder, "RGB"), enumerate(kernels)):
         for level in (2.55, 7.65, 12.75):
-            y = blur(x, k) + level / 255 * _noise(i, x)
+            y = blur(x, k, boundary="circular") + level / 255 * _noise(i, x)
             yield Blurred(f"noise {level}", y, k, x, "circular")
 
 

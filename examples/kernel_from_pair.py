@@ -82,7 +82,7 @@ def make_pair(size: int = 256, noise_std: float = NOISE_STD, seed: int = 0) -> P
 
 def operator(kernel: Tensor, like: Tensor) -> ConvOperator:
     """The circular blur of pictures of this size."""
-    return blur_operator(kernel, (like.shape[-2], like.shape[-1]))
+    return blur_operator(kernel, (like.shape[-2], like.shape[-1]), boundary="circular")
 
 
 def start_kernel() -> Tensor:

@@ -174,6 +174,8 @@ def _operators() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     A, B, x, y = some_operator(bias=seeded(2)), picture_operator(), seeded(1, 1, 7), seeded(1, 2, 7)
     own: dict[str, dict[str, Any]] = {
         "forward": {"x": x},
+        "affine": {"x": x},
+        "residual_gradient": {"x": x, "y": y},
         "weight_gradient": {"x": x, "y": y},
         "of_sample": {"i": 0},
         "observed": {"mask": torch.ones(A.range_shape, dtype=torch.bool)},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 
 import pytest
@@ -19,6 +20,12 @@ def test_version():
     result = run("--version")
     assert result.exit_code == 0
     assert result.stdout == f"unconv {unconv.__version__}\n"
+
+
+def test_python_m_unconv():
+    arguments = sys.executable, "-m", "unconv", "--version"
+    found = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert found.stdout == f"unconv {unconv.__version__}\n"
 
 
 @pytest.mark.parametrize("arguments", [["-h"], ["--help"], []])

@@ -11,7 +11,7 @@ import torch
 pytest.importorskip("typer")
 
 from unconv import psf
-from unconv.pictures.formats import read_picture
+from unconv.pictures.formats import Picture, read_picture, write_picture
 from unconv.pictures.restoration import BOUNDARIES, blur
 
 from .commands import fail, pixels, save, succeed
@@ -72,3 +72,15 @@ def test_seed_that_is_too_large(tmp_path: Path):
     source = save(tmp_path / "in.npy", 1, 24, 20, dtype="float64")
     arguments = source, "-o", tmp_path / "out.npy", "--psf", "disk:1", "--noise-std", 0.1
     fail(tmp_path, 2, "blur", *arguments, "--seed", 2**70, says=("seed",))
+
+
+def test_a_sharp_picture_with_nan_is_cropped(tmp_path: Path):
+    """Blur needs every pixel; numbers made up in the place of some would be blurred as well."""
+    planes = pixels(1, 20, 24)
+    planes[0, :3] = np.nan
+    name, out = tmp_path / "in.npy", tmp_path / "out.npy"
+    write_picture(name, Picture(planes))
+    says = "72 pixel values are NaN", "crop it to where"
+    fail(tmp_path, 3, "blur", name, "-o", out, "--psf", "disk:1", says=says)
+    write_picture(name, Picture(planes[:, 3:]))
+    succeed("blur", name, "-o", out, "--psf", "disk:1")

@@ -30,7 +30,7 @@ KEYS = {
     "method",
     "iterations",
     "error_bound",
-    "converged",
+    "equations_solved",
     "figure",
 }
 
@@ -54,7 +54,7 @@ def test_demo(tmp_path: Path, small, picture, planes):
     assert better["psnr_edges"] > worse["psnr_edges"] + 2
     for scores in (facts["blurred"], better, worse):
         assert 0 < scores["ssim"] < 1
-    assert facts["converged"] is True
+    assert facts["equations_solved"] is True
     assert len(facts["error_bound"]) == planes
     assert (facts["picture"], facts["psf"], facts["noise_std"]) == (picture, "disk:2", 0.005)
     assert facts["figure"] == str(figure)

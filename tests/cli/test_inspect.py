@@ -198,7 +198,7 @@ def test_picture_is_written_whole_or_not_at_all(folder, monkeypatch):
         (("disk:1", "--size", "0x4"), 2, ("'0x4'", "at least 1")),
         (("disk:1", "--size", "12"), 2, ("two sizes", "got 1")),
         (("disk:1", "--boundary", "mirror"), 2, ("'mirror'", "circular, zeros, reflect")),
-        (("disk:12", *SMALL), 2, ("reflect", "at most 11 samples")),
+        (("disk:12", *SMALL, "--boundary", "reflect"), 2, ("reflect", "at most 11 samples")),
         (("disk:1", "--stride", 2), 2, ("--stride", "leave them out")),
         (("disk:1", "--size", "200000x200000"), 4, ("GB", "smaller sizes")),
         (("disk:1", *SMALL, "--memory-limit", "0GB"), 4, ("memory_limit",)),

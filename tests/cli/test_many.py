@@ -73,7 +73,7 @@ def test_as_json(folder: Path):
     assert result.stderr == ""
     found = json.loads(result.stdout)
     assert found["failed"] == 1
-    assert found["pictures"][0]["converged"] is True
+    assert found["pictures"][0]["equations_solved"] is True
     assert found["pictures"][1]["exit_code"] == 3
     assert "cannot be opened" in found["pictures"][1]["error"]
 

@@ -16,7 +16,7 @@ pytest.importorskip("pty")
 
 import pty
 
-from unconv.cli.progress_bar import progress, progress_of_many
+from unconv.cli.progress_bar import TimeLeft, progress, progress_of_many
 
 
 def on_a_terminal(*arguments: object) -> str:
@@ -52,7 +52,8 @@ DCT = "--psf", "disk:1.5", "--prior", "dct", "--noise-std", 0.01
 
 def test_one_picture(picture: Path, tmp_path: Path):
     said = on_a_terminal("deblur", picture, "-o", tmp_path / "out.npy", *DCT)
-    assert re.search(r"\d+ % 0:00:\d\d +dct: step", said)
+    assert re.search(r"\d+ % 0:00:\d\d(, 0:00:\d\d left)? +dct: step", said)
+    assert re.search(r"\d+ % 0:00:\d\d, 0:00:\d\d left +dct: step", said)
     assert "pictures" not in said
 
 
@@ -62,7 +63,7 @@ def test_many_pictures(picture: Path, tmp_path: Path):
     said = on_a_terminal("deblur", *pictures, "-o", tmp_path / "out", *DCT)
     assert re.search(r"0/2 .* left pictures", said)
     assert re.search(r"1/2 .* left pictures", said)
-    assert re.search(r"\d+ % 0:00:\d\d +b.npy: dct: step", said)
+    assert re.search(r"\d+ % 0:00:\d\d(, 0:00:\d\d left)? +b.npy: dct: step", said)
 
 
 def test_without_a_terminal_there_is_nothing(capsys):
@@ -72,3 +73,20 @@ def test_without_a_terminal_there_is_nothing(capsys):
     with progress_of_many(2) as bar, bar.one("a.png") as step:
         step("reading")
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_time_left_is_that_of_an_even_pace(seed: int):
+    """It begins anew with other work, whose fractions are small again."""
+    rng = np.random.default_rng(seed)
+    now = 0.0
+    left = TimeLeft(lambda: now)
+    for seconds in rng.uniform(1, 1e4, 3):
+        began = now
+        for fraction in [0.0, *np.sort(rng.random(20))]:
+            now = began + seconds * fraction
+            found = left.at(float(fraction))
+            assert (found is None) == (fraction < 0.05)
+            if found is not None:
+                assert found == pytest.approx(seconds * (1 - fraction))
+        assert left.at(None) is None

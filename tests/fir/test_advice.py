@@ -64,3 +64,14 @@ def test_zero_of_a_complex_kernel_is_not_its_mirror_image():
     f[2] = f[0] - 1j * f[1]  # a zero at −1/4, where e^{2πiω} = −i
     transfer = inverse_kernel(f, 4).transfer
     assert transfer.zeros == (transfer.at,) == ((-0.25,),)
+
+
+@pytest.mark.parametrize("size", [5, 31, 101])
+def test_a_kernel_is_printed_in_ten_lines_without_its_taps(size):
+    f = torch.tensor([1.0, 0.5, 0.2], dtype=torch.float64)
+    found = inverse_kernel(f, size)
+    lines = repr(found).splitlines()
+    assert len(lines) == 10
+    assert lines[0] == f"InverseKernel g of 1 × 1 × {size}, torch.float64"
+    assert f"{float(found.residual):.4g}" in repr(found)
+    assert f"{float(found.noise_gain):.4g}" in repr(found)

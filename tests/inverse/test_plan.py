@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from unconv import ConvOperator, MemoryLimitError, Plan
 from unconv.inverse import Request
@@ -25,6 +27,7 @@ from ..helpers import (
     near_identity,
     randn,
 )
+from ..strategies import Case, cases
 
 
 def empty(*shape: int, dtype: torch.dtype = F64) -> torch.Tensor:
@@ -449,3 +452,47 @@ def test_a_rung_that_gave_up_is_in_the_plan(monkeypatch, kind):
     made = op.pinv().plan
     assert made.method == "boundary"
     assert ("dense", "no such luck") in made.rejected
+
+
+# --- remedies, tried
+
+
+@given(
+    case=cases(dtypes=[F64], modes=("zeros", "reflect", "circular", "symmetric")), data=st.data()
+)
+@settings(max_examples=60)
+def test_what_a_refused_method_advises_serves(case: Case, data: st.DataObject):
+    """For any operator, method and damp: auto takes what the sentence names, and it answers."""
+    op = case.operator()
+    method = data.draw(st.sampled_from([rung.name for rung in LADDER]))
+    damp = data.draw(st.sampled_from([0.0, 0.5]))
+    try:
+        plan = op.plan(method=method, damp=damp)
+    except ValueError as error:
+        said = str(error)
+        assert said.startswith(f"method={method!r} does not serve this operator ({method}: ")
+        instead = said.rpartition("which takes ")[2].strip("'.")
+        assert op.plan(damp=damp).method == instead != method
+        assert op.plan(damp=damp, method=instead).method == instead
+    else:
+        assert plan.method == method
+
+
+def test_fourier_under_reflect_is_told_what_serves():
+    op = ConvOperator(randn(1, 1, 3, 3), (9, 8), padding=1, padding_mode="reflect")
+    for damp in (0.0, 0.1):
+        with pytest.raises(ValueError, match="'reflect', not 'circular'") as error:
+            op.lstsq(op(randn(1, 1, 9, 8)), damp, method="fourier")
+        assert "give damp" not in str(error.value)
+        assert_says(error, "use method='auto', which takes 'dense'.")
+    assert op.lstsq(op(randn(1, 1, 9, 8)), method="dense").certificate.method == "dense"
+
+
+def test_where_no_method_serves_the_remedies_do():
+    """A cut in the middle of the singular values of an operator too large for its SVD."""
+    op = ConvOperator(randn(1, 1, 3, 3), (128, 128), padding=1)
+    with pytest.raises(ValueError, match="no method serves this operator") as error:
+        op.pinv(rtol=0.5)
+    assert_says(error, "give damp > 0, or method='dense' with patience.")
+    assert op.lstsq(op(randn(1, 1, 128, 128)), 0.5).certificate.converged.all()
+    assert op.plan(method="dense", rtol=0.5, memory_limit=math.inf).method == "dense"

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import assume, given, settings
+from hypothesis import assume, event, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from unconv import ConvOperator
@@ -126,9 +127,10 @@ def test_from_module(case: Case):
     )
     A = ConvOperator.from_module(layer, case.input_shape)
     assert A.weight is layer.weight
-    assert A.bias is layer.bias
+    assert dict(A.named_parameters())["bias"] is layer.bias
     x = data(A.domain_shape, A)
     bias = layer.bias.reshape(-1, *[1] * op.geometry.nd)
+    assert torch.equal(A.bias, bias)
     assert_equal_to(A, x, layer(x) - bias)
     assert dot_test(A) < ROUND_OFF[A.dtype] * 10
 
@@ -230,9 +232,44 @@ def test_gradient_of_half_the_squared_residual(layer, size):
     x = randn(2, *op.domain_shape).requires_grad_()
     y = randn(2, *op.range_shape, seed=1)
     (0.5 * (layer(x) - y).square().sum()).backward()
-    bias = op.bias.reshape(1, -1, *[1] * len(size))
-    gradient = op.H(op(x) + bias - y)
-    assert relative(gradient, x.grad) < 1e-14
+    for gradient in (op.H(op(x) + op.bias - y), op.residual_gradient(x, y)):
+        assert relative(gradient, x.grad) < 1e-14
+
+
+@same_on_even
+@given(
+    cases(modes=TORCH_MODES, forms=("int", "valid"), flip=False, dtypes=[F64, C128]),
+    st.integers(0, 2**20),
+)
+def test_a_bias_goes_by_channels_whatever_the_width(case: Case, seed: int):
+    """The last axis is as long as there are output channels in many of these draws."""
+    op = case.operator()
+    channels, width = op.range_shape[0], op.range_shape[-1]
+    bias = randn(channels, dtype=op.dtype, seed=seed)
+    op = ConvOperator(op.weight, case.input_shape, bias=bias, **case.options)
+    x, y = data(op.domain_shape, op), data(op.range_shape, op)
+    layer = torch.stack([one + b for one, b in zip(op(x).unbind(1), bias, strict=True)], 1)
+    assert relative(op.affine(x), layer, scale_of(op, x)) < 1e-14
+    assert relative(op(x) + op.bias, layer, scale_of(op, x)) < 1e-14
+    wanted = op.H(layer - y)
+    assert relative(op.residual_gradient(x, y), wanted, scale_of(op, x) + 1) < 1e-13
+    event(f"the width is the number of channels: {width == channels}")
+
+
+def test_where_nothing_was_seen_neither_bias_nor_data_count():
+    mask = randn(4, 4) > 0
+    op = ConvOperator(randn(4, 2, 3, 3), (6, 6), bias=randn(4)).observed(mask)
+    x, y = randn(1, 2, 6, 6, seed=1).requires_grad_(), randn(1, 4, 4, 4, seed=2)
+    (0.5 * (op.affine(x) - y)[..., mask].square().sum()).backward()
+    assert not op.affine(x)[..., ~mask].any()
+    assert relative(op.residual_gradient(x, y.where(mask, torch.nan)), x.grad) < 1e-14
+    plain = ConvOperator(op.weight, (6, 6))
+    assert torch.equal(plain.affine(x), plain(x))
+    with pytest.raises(
+        ValueError,
+        match=r"of x, and y is \(2, 4, .*give one y for each x",
+    ):
+        plain.residual_gradient(x, y.repeat(2, 1, 1, 1))
 
 
 # --- nothing is touched, everything repeats -------------------------------------------------------
@@ -277,7 +314,8 @@ def test_with_weight_keeps_every_option():
     w = randn(2, 1, 3, dtype=C128, seed=5)
     other = op.with_weight(w)
     assert other.weight is w
-    assert other.bias is op.bias
+    assert other.state_dict()["bias"].data_ptr() == op.state_dict()["bias"].data_ptr()
+    assert torch.equal(other.bias, op.bias)
     assert relative(other.to_dense(), dense_twin(ConvOperator(w, (7,), **options))) < 1e-14
     assert op.dtype == F64
 
@@ -338,3 +376,32 @@ def test_refused(call, kind, parts):
 def test_unknown_keywords_are_errors():
     with pytest.raises(TypeError, match="strides"):
         ConvOperator(K, (5, 5), strides=2)
+
+
+# --- one kernel for all channels: what the sentences advise, tried
+
+
+@given(cases(dtypes=[F64], per_sample=False), st.integers(2, 4))
+@settings(max_examples=30)
+def test_one_kernel_for_all_channels(case: Case, C: int):
+    nd = len(case.input_shape)
+    k = randn(*case.operator().weight.shape[-nd:])
+    options = case.options | {"groups": 1}
+    A = ConvOperator(k[None, None], case.input_shape, **options)
+    x = randn(2, C, *A.domain_shape[1:])
+    with pytest.raises(ValueError, match="for one kernel k for all") as error:
+        A(x)
+    assert_says(
+        error,
+        "x.flatten(0, 1)[:, None]",
+        f"k[None, None].expand({C}, 1, *k.shape) with groups={C}",
+    )
+    apart = A(x.flatten(0, 1)[:, None])
+    weight = k[None, None].expand(C, 1, *k.shape)
+    together = ConvOperator(weight, case.input_shape, **options | {"groups": C})(x)
+    assert relative(apart.reshape(together.shape), together, scale_of(A, x)) < 1e-14
+    with pytest.raises(ValueError, match="of a kernel alone make k") as error:
+        ConvOperator(k, case.input_shape, **options)
+    assert_says(error, f"k[None, None].expand(C, 1, {', '.join(map(str, k.shape))}) with groups=C")
+    with pytest.raises(ValueError, match=rf"use 1, or weight\.expand\({C}, 1, "):
+        ConvOperator(k[None, None], case.input_shape, **options | {"groups": C})

@@ -207,10 +207,18 @@ def test_arguments_are_untouched():
 # No minimum
 
 
+@pytest.mark.parametrize(("boundary", "stands_for"), [("circular", "risk"), ("zeros", "gcv")])
+def test_auto_is_least_risk_where_that_is_known(boundary, stands_for):
+    op, y = example(boundary)
+    found = choose_damp(op, y)
+    assert found.rule == stands_for
+    assert found.damp == choose_damp(op, y, "auto").damp == choose_damp(op, y, stands_for).damp
+
+
 def test_flat_cross_validation():
     """With A = 3·I the rule is constant: nothing tells signal from noise."""
     op = ConvOperator(torch.full((1, 1, 1, 1), 3.0, dtype=F64), (16, 16))
-    choice = choose_damp(op, randn(1, 1, 16, 16).cumsum(2).cumsum(3))
+    choice = choose_damp(op, randn(1, 1, 16, 16).cumsum(2).cumsum(3), "gcv")
     assert_says_advice(choice, "gcv is flat", "the damp is that of 'risk'")
 
 
@@ -262,7 +270,11 @@ def assert_says_advice(choice: DampChoice, *parts: str) -> None:
 @pytest.mark.parametrize(
     ("options", "kind", "says"),
     [
-        ({"rule": "gvc"}, ValueError, "rule='gvc' is not known; use one of 'gcv', 'lcurve'"),
+        (
+            {"rule": "gvc"},
+            ValueError,
+            "rule='gvc' is not known; use one of 'auto', 'gcv', 'lcurve'",
+        ),
         ({"method": "lu"}, ValueError, "method='lu' is not known; use one of 'auto', 'fourier'"),
         ({"noise_std": -1.0}, ValueError, "noise_std=-1.0 must be a finite number >= 0"),
         ({"noise_std": math.nan}, ValueError, "noise_std=nan must be a finite number >= 0"),

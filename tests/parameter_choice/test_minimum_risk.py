@@ -33,9 +33,9 @@ def photograph(name: str, size: int) -> Tensor:
 
 def losses(sharp: Tensor, kernel: Tensor, noise_std: float, grid: int) -> tuple[float, float]:
     """Decibels between the best damp of a grid and the chosen one: noise estimated, noise known."""
-    y = blur(sharp, kernel, noise_std=noise_std)
+    y = blur(sharp, kernel, noise_std=noise_std, boundary="circular")
     H, W = sharp.shape[1:]
-    op = blur_operator(kernel, (H, W))
+    op = blur_operator(kernel, (H, W), boundary="circular")
     point = torch.zeros(1, H, W, dtype=F64)
     point[0, H // 2, W // 2] = 1
     mean = y.mean()
@@ -92,7 +92,7 @@ def power_law(n: int, exponent: float, seed: int = 0) -> tuple[Tensor, Tensor]:
 def test_minimises_the_textbook_risk(noise_std, exponent):
     n, k = 128, psf.gaussian(1.5)
     x, S = power_law(n, exponent)
-    op = blur_operator(k, (n, n))
+    op = blur_operator(k, (n, n), boundary="circular")
     y = op(x) + noise_std * randn(1, 1, n, n, seed=1)
     point = torch.zeros(1, 1, n, n, dtype=F64)
     point[..., 0, 0] = 1
@@ -115,8 +115,8 @@ def example(noise_std: float = 0.01) -> tuple[ConvOperator, Tensor]:
     x = torch.zeros(1, 64, 60, dtype=F64)
     x[:, 20:40, 10:50] = 1
     x[:, 30:60, 30:40] += 0.5
-    y = blur(x, psf.disk(2), noise_std=noise_std)
-    return blur_operator(psf.disk(2), (64, 60)), (y - y.mean())[None]
+    y = blur(x, psf.disk(2), noise_std=noise_std, boundary="circular")
+    return blur_operator(psf.disk(2), (64, 60), boundary="circular"), (y - y.mean())[None]
 
 
 @pytest.mark.parametrize("factor", [1e-6, 1000, -1, 1e6])
@@ -201,8 +201,8 @@ def test_one_picture_many_times_is_nearly_one():
 
 def test_groups_are_as_a_batch():
     x = power_law(64, 2.0)[0].expand(1, 3, -1, -1)
-    y = blur(x[0], psf.disk(2), noise_std=0.3)
-    alone = blur_operator(psf.disk(2), (64, 64))
+    y = blur(x[0], psf.disk(2), noise_std=0.3, boundary="circular")
+    alone = blur_operator(psf.disk(2), (64, 64), boundary="circular")
     grouped = ConvOperator(
         psf.disk(2).expand(3, 1, -1, -1),
         (64, 64),

@@ -140,7 +140,7 @@ def test_noise_that_is_known():
 @pytest.mark.parametrize("quality", [95, 75])
 @pytest.mark.parametrize("std", [0.01, 0.002])
 def test_a_jpeg(quality, std):
-    y, rounding = bench_pictures.stored(blur(X, K) + std * noise(), quality)
+    y, rounding = bench_pictures.stored(blur(X, K, boundary="circular") + std * noise(), quality)
     restored = deblur(y, K, jpeg=rounding)
     best = best_damp(y)
     assert decibels(restored.planes) > best - 1
@@ -152,7 +152,7 @@ def test_a_jpeg(quality, std):
 def test_a_jpeg_in_colour():
     """Luminance and chrominances have a noise of their own, and come together again."""
     colours = torch.cat([X, 0.8 * X + 0.1, 1 - X])
-    y = blur(colours, K) + STD * torch.cat([noise(s) for s in range(3)])
+    y = blur(colours, K, boundary="circular") + STD * torch.cat([noise(s) for s in range(3)])
     fine = JpegRounding(torch.ones(8, 8, dtype=F64))
     restored = deblur(y, K, jpeg=[fine] * 3)
     assert len(restored.spectra) == len(restored.data.noise) == 3
@@ -168,7 +168,10 @@ def test_a_jpeg_in_colour():
 def test_smoothed_noise():
     f = torch.fft.fftfreq(N, dtype=F64)
     left = torch.exp(-2 * (math.pi * 0.6) ** 2 * (f[:, None] ** 2 + f**2))
-    y = blur(X, K) + 0.01 * torch.fft.ifft2(torch.fft.fft2(noise()) * left).real
+    y = (
+        blur(X, K, boundary="circular")
+        + 0.01 * torch.fft.ifft2(torch.fft.fft2(noise()) * left).real
+    )
     restored = of_wiener(deblur(y, K))
     assert "smoothed by 0.6 samples" in restored.data.noise[0]
     assert decibels(restored.planes) > best_damp(y)
@@ -198,7 +201,7 @@ def test_bad_pixels_are_found(kind):
 def test_clipped_lights_are_missing():
     lit = X.clone()
     lit[:, 20:25, 80:85] = 5
-    y = (blur(lit, K) + STD * noise()).clamp(max=1)
+    y = (blur(lit, K, boundary="circular") + STD * noise()).clamp(max=1)
     restored = of_wiener(deblur(y, K))
     assert "clipped at the largest value" in restored.data.sentence
     away = torch.ones(N, N, dtype=torch.bool)
@@ -228,7 +231,7 @@ def test_a_wrong_psf_is_doubted():
 
 @pytest.mark.parametrize("k", [psf.gaussian(1.5), K], ids=["gaussian", "disk"])
 def test_no_noise_at_all(k):
-    y = blur(X, k)
+    y = blur(X, k, boundary="circular")
     restored = deblur(y, k)
     assert decibels(restored.planes) > decibels(y) + 2
     assert "too weak to be seen" in restored.data.noise[0]

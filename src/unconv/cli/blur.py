@@ -90,7 +90,11 @@ def blur(
         step(f"reading {picture.name}")
         source = read_picture(picture, max_pixels=max_pixels)
         check_suitable(output, source)
-        require_finite(np.moveaxis(source.planes, 0, -1), str(picture))
+        require_finite(
+            np.moveaxis(source.planes, 0, -1),
+            str(picture),
+            "crop it to where it is known, for what is blurred has to be known everywhere",
+        )
         question_noise(noise_std, source, force=force)
         _require_room_for(dead, mask, source, output)
         if boundary == "valid" and source.alpha is not None:

@@ -90,9 +90,9 @@ def deblur(
     damp: Annotated[
         str | None,
         typer.Option(
-            help="How much to damp: a number, or the rule that chooses it: risk (least expected "
-            "error for white noise and a picture whose power falls as a power of frequency), gcv, "
-            "discrepancy or sure."
+            help="How much to damp: a number, or the rule that chooses it: risk or auto (least "
+            "expected error for white noise and a picture whose power falls as a power of "
+            "frequency), gcv, discrepancy or sure."
         ),
     ] = None,
     noise_std: Annotated[

@@ -93,7 +93,7 @@ def demo(
     else:
         _print_table(trials)
         report("demo", last, as_json)
-    if not all(t.converged for t in trials):
+    if not all(t.solved for t in trials):
         raise typer.Exit(UNCERTIFIED)
 
 

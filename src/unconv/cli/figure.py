@@ -48,7 +48,7 @@ class Trial:
             "iterations": certificate.iterations.tolist(),
             "seconds": self.seconds,
             "error_bound": certificate.error_bound.tolist(),
-            "converged": self.converged,
+            "equations_solved": self.solved,
         }
 
     @property
@@ -57,8 +57,8 @@ class Trial:
         return "" if self.restored.data is None else self.restored.data.noise[0]
 
     @property
-    def converged(self) -> bool:
-        """Whether the answer is proven to the library's tolerance."""
+    def solved(self) -> bool:
+        """Whether the equations are proven to be solved to the library's tolerance."""
         return bool((self.restored.certificate.error_bound <= library.TOL).all())
 
 

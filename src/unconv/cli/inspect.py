@@ -52,7 +52,7 @@ def inspect(
             help="What lies outside: circular, zeros, reflect, replicate, symmetric, or valid (no "
             "padding; for a psf the size is that of the blurred picture)."
         ),
-    ] = "reflect",
+    ] = "symmetric",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A PNG with the figure.")
     ] = None,
@@ -68,7 +68,7 @@ def inspect(
 ) -> None:
     """Tell the singular values σ, the rank, the noise gain √(Σ 1/σ² / n) and the zeros of |F(ω)|.
 
-    Example: unconv inspect motion:15,30 --size 256x256 --boundary reflect -o spectrum.png
+    Example: unconv inspect motion:15,30 --size 256x256 --boundary valid -o spectrum.png
     """
     most_bytes = parse_memory(memory_limit)
     if output is not None:

@@ -124,7 +124,7 @@ def _one(
 def _evidence(entry: Mapping[str, Any]) -> str:
     """How exactly it was solved, in few words."""
     if "error_bound" in entry:
-        return f"error bound {shown(max(entry['error_bound']))}"
+        return f"equations solved to {shown(max(entry['error_bound']))}"
     if "gap" in entry:
         return f"{entry['prior']}, gap {shown(max(entry['gap']))}"
     if "iterations" in entry:

@@ -1,10 +1,12 @@
-"""A bar on the terminal: what is done, how much of it and for how long; elsewhere nothing."""
+"""A bar on the terminal: what is done, how much, since when and until when; elsewhere nothing."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Protocol
 
 from rich.console import Console
@@ -14,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 _BAR_WIDTH = 24  # of a bar: a name and a gap fit beside it
+_ENOUGH = 0.05  # of the work, that has to be done before its pace is one
 
 
 class Told(Protocol):
@@ -23,18 +26,45 @@ class Told(Protocol):
         """May raise to end the work."""
 
 
+class TimeLeft:
+    """Until work of which fractions are told will end, at the pace that it has had.
+
+    clock : seconds
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.began: tuple[float, float] | None = None  # when, and with which fraction
+
+    def at(self, fraction: float | None) -> float | None:
+        """Seconds that are left, once enough is done to tell; other work begins anew."""
+        if fraction is None or (self.began is not None and fraction < self.began[1]):
+            self.began = None
+        if fraction is None:
+            return None
+        now = self.clock()
+        if self.began is None:
+            self.began = now, fraction
+        since, first = self.began
+        done = fraction - first
+        return (now - since) * (1 - fraction) / done if done >= _ENOUGH else None
+
+
 class Steps:
     """One line: a step after the other of one thing."""
 
     def __init__(self, bar: Progress, name: str = "") -> None:
         self.bar, self.before = bar, f"{name}: " if name else ""
-        self.task = bar.add_task(f"{self.before}starting", total=None, fraction=None, count="")
+        self.left = TimeLeft()
+        start = f"{self.before}starting"
+        self.task = bar.add_task(start, total=None, fraction=None, count="", left=None)
 
     def __call__(self, step: str, fraction: float | None = None) -> None:
         """Show a step, and how much of it is done where that is known."""
         count = "" if fraction is None else f"{100 * fraction:.0f} %"
         shown = f"{self.before}{step}"
-        self.bar.update(self.task, description=shown, fraction=fraction, count=count)
+        left = self.left.at(fraction)
+        self.bar.update(self.task, description=shown, fraction=fraction, count=count, left=left)
 
     def end(self) -> None:
         """Take the line away."""
@@ -103,7 +133,7 @@ class _Bar(ProgressColumn):
 
 
 class _Time(ProgressColumn):
-    """The time that one thing has taken; of many pictures what is left."""
+    """The time that one thing has taken, and what is left of it; of many pictures what is left."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,5 +141,8 @@ class _Time(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         if task.total is None:
-            return self.elapsed.render(task)
+            taken, left = self.elapsed.render(task), task.fields["left"]
+            if left is None:
+                return taken
+            return Text.assemble(taken, f", {timedelta(seconds=round(left))} left")
         return Text.assemble(self.left.render(task), " left")

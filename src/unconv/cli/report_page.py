@@ -13,13 +13,14 @@ from PIL import Image
 from torch import Tensor
 
 from ..parameter_choice import DampChoice
-from ..parameter_choice.residual_whiteness import Whiteness, whiteness
+from ..parameter_choice.residual_whiteness import Whiteness
 from ..pictures import DataReport, Scene
 from ..pictures.light import srgb_from_linear
 from ..pictures.restoration import Restored
 from . import report_figures as figures
 from .common import shown
 from .page_parts import STYLE, data_uri, fact_rows, figure_section
+from .verdict import whiteness_of
 
 _LARGEST_SIDE = 1600  # pixels of an embedded picture; larger ones are shown smaller, and it says so
 _QUALITY = 92  # of JPEG
@@ -63,8 +64,8 @@ class Page:
 _SHOWN = (
     "input", "output", "size", "psf", "psf_found", "psf_evidence", "boundary", "light",
     "light_chosen", "missing", "saturation",
-    "prior", "damp", "damp_chosen", "data", "method", "strength", "iterations", "gap", "residual",
-    "optimality", "error_bound", "converged",
+    "prior", "damp", "damp_chosen", "data", "verdict", "method", "strength", "iterations", "gap",
+    "residual", "optimality", "error_bound", "equations_solved",
 )  # fmt: skip
 
 
@@ -101,7 +102,7 @@ def drawn_page(
         missing=dict(facts.get("missing", {})) | dict(data.excluded if data else {}),
         residual=restored.residual,
         scene=_stored(restored.scene, facts.get("light")),
-        whiteness=_whiteness_of(restored),
+        whiteness=whiteness_of(restored),
         data=data,
         rounded=any(s.noise.rounding is not None for s in restored.spectra),
         facts={key.replace("_", " "): shown(facts[key]) for key in _SHOWN if key in facts},
@@ -125,14 +126,6 @@ def _stored(scene: Scene | None, light: str | None) -> Scene | None:
     if scene is None or light != "linear":
         return scene
     return scene._replace(planes=srgb_from_linear(scene.planes))
-
-
-def _whiteness_of(restored: Restored) -> Whiteness | None:
-    """That of the residual; a Wiener filter's is judged against what its spectra expect."""
-    if restored.data is not None:
-        return restored.data.whiteness
-    residual = restored.residual
-    return whiteness(residual) if residual[0].numel() >= 4 else None
 
 
 def _curve_of(choice: DampChoice) -> figures.Curve:

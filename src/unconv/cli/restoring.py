@@ -36,6 +36,7 @@ from .picture_options import (
 from .progress_bar import Told
 from .psf_facts import doubts_of_psf, facts_of_psf, psf_to_undo
 from .report_page import drawn_page
+from .verdict import evidence_of, is_partial, is_solved, verdict_on_data
 
 _ROOM = 1.05  # more than is needed, in the advice
 
@@ -131,10 +132,10 @@ def restore_file(
     answer = check_finite(restored.planes)
     answer = srgb_from_linear(answer) if wanted.light == "linear" else answer
     notes = [*notes_on(source), *(found.notes if restored.data is None else ())]
-    proven = _is_proven(restored, wanted.tol)
+    solved = is_solved(restored, wanted.tol)
     facts = _facts(picture, output, planes, restored, found, wanted, read)
-    facts["converged"] = proven
-    facts |= _evidence(restored) | ({"light_chosen": light.why} if light.why else {})
+    facts |= {"verdict": verdict_on_data(restored), "equations_solved": solved}
+    facts |= evidence_of(restored) | ({"light_chosen": light.why} if light.why else {})
     drawn = None
     if page is not None:
         step(f"drawing {page.name}")
@@ -150,7 +151,7 @@ def restore_file(
     if notes:
         facts["notes"] = notes
     doubts += [*doubts_of_psf(read), *_doubts_of(restored, wanted)]
-    code = 0 if proven else UNCERTIFIED
+    code = 0 if solved else UNCERTIFIED
     if light.interrupted:
         code = INTERRUPTED
         doubts.append(f"interrupted: what {restored.prior} had got to was written")
@@ -190,7 +191,7 @@ def _in_its_light(
         own = replace(wanted, light=light, memory_limit=left, keep_partial=keep)
         with collected_doubts() as doubts:
             restored = _restored(source, found, own, step, series)
-        return _Light(light, restored, doubts, interrupted=_is_partial(restored))
+        return _Light(light, restored, doubts, interrupted=is_partial(restored))
 
     if wanted.light != "auto":
         return tried(wanted.light)
@@ -359,42 +360,3 @@ def _doubts_of(restored: library.Restored, wanted: Wanted) -> list[str]:
     small = doubt_of_size((H, W), wanted.psf)
     failed = f"{choice.rule} is decided inside" not in choice.advice
     return ([] if small is None else [small]) + ([choice.advice] if failed else [])
-
-
-def _is_proven(restored: library.Restored, tol: float) -> bool:
-    """Whether the equations were solved as far as was asked for."""
-    if _is_partial(restored):
-        return False
-    certificates = [one.certificate for one in restored.sharpened if one.certificate is not None]
-    if certificates:
-        return all(bool(c.converged.all()) for c in certificates)
-    return bool((restored.certificate.error_bound <= tol).all())
-
-
-def _is_partial(restored: library.Restored) -> bool:
-    """Whether it was interrupted on the way."""
-    return any(one.partial for one in restored.sharpened)
-
-
-def _evidence(restored: library.Restored) -> dict[str, Any]:
-    if _is_partial(restored):
-        return {"method": restored.prior, "advice": "interrupted: what it had got to was written"}
-    ends = [one.certificate for one in restored.sharpened if one.certificate is not None]
-    if ends:
-        gaps = [float(c.gap[0]) for c in ends]
-        return {
-            "method": ends[0].method,
-            "strength": [one.strength for one in restored.sharpened],
-            "iterations": [int(c.iterations[0]) for c in ends],
-            **({"gap": gaps} if all(map(math.isfinite, gaps)) else {}),
-            "advice": ends[0].advice,
-        }
-    certificate = restored.certificate
-    return {
-        "method": certificate.method,
-        "iterations": certificate.iterations.tolist(),
-        "residual": certificate.residual.tolist(),
-        "optimality": certificate.optimality.tolist(),
-        "error_bound": certificate.error_bound.tolist(),
-        "advice": certificate.advice,
-    }

@@ -10,13 +10,14 @@ from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from ..operators.matrix import operator_matrix
 from .adapter_methods import AdapterMethods
 from .inverse_methods import InverseMethods
+from .layer_methods import LayerMethods
 from .spectral_methods import SpectralMethods
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 
-class ConvOperator(InverseMethods, SpectralMethods, AdapterMethods):
+class ConvOperator(LayerMethods, InverseMethods, SpectralMethods, AdapterMethods):
     """A convolution layer as a linear operator (cross-correlation, as torch.nn; bias apart).
 
     Parameters
@@ -40,7 +41,8 @@ class ConvOperator(InverseMethods, SpectralMethods, AdapterMethods):
     flip
         True convolution: the taps are flipped first.
     bias : (out_channels,)
-        Kept as `op.bias` and never applied: `op(x) + bias` is the layer.
+        Kept and not applied by `op(x)`, for A is linear: `op.affine(x)` is the layer.  `op.bias`
+        has the shape (out_channels, 1, …), which adds to what `op(x)` gives.
 
     Raises
     ------
@@ -56,7 +58,7 @@ class ConvOperator(InverseMethods, SpectralMethods, AdapterMethods):
     >>> bool(torch.isclose((A(x) * y).sum(), (x * A.H(y)).sum()))
     True
 
-    The gradient of ½‖conv(x) − y‖² is ``op.H(op(x) + bias − y)``, bias shaped (1, c_out, 1, …).
+    The gradient of ½‖conv(x) + bias − y‖² is ``op.residual_gradient(x, y)``.
 
     References
     ----------

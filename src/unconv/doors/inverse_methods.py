@@ -457,7 +457,7 @@ class InverseMethods(Convolution):
             bias = self.bias
             if bias is None:
                 raise ValueError("subtract_bias=True, but the operator has no bias; leave it out.")
-            y = y - bias.reshape(-1, *[1] * (y.ndim - 2))
+            y = y - bias
         solves = max(EXPECTED_SOLVES, len(y)) if expected_solves is None else expected_solves
         request = request_of(
             damp,

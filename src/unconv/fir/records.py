@@ -22,7 +22,7 @@ from .problem import EXACT_RESIDUAL
 from .zeros import codimension, transfer_of
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class InverseKernel:
     """The least-squares best inverse kernel g of f, and how good it is.
 
@@ -56,6 +56,23 @@ class InverseKernel:
     certificate: Certificate | None
     exact: ExactInverse | None
     kernel: Tensor
+
+    def __repr__(self) -> str:
+        """Its sizes and how good it is, in ten lines, and not its taps."""
+        sizes = " × ".join(map(str, self.weight.shape))
+        rows = {
+            "kernel f": " × ".join(map(str, self.kernel.shape)),
+            "delay": ", ".join(map(str, self.delay)),
+            "side": self.side,
+            "damp": f"{self.damp:g}",
+            "method": self.method,
+            "residual": f"{float(self.residual.detach()):.4g}, of ‖f ∗ g − δ‖",
+            "noise_gain": f"{float(self.noise_gain.detach()):.4g}",
+            "exact": "not asked for" if self.exact is None else "fractions in .exact",
+            "more": ".weight, .response, .transfer, .advice",
+        }
+        lines = [f"  {name:12}{value}" for name, value in rows.items()]
+        return "\n".join([f"InverseKernel g of {sizes}, {self.weight.dtype}", *lines])
 
     @property
     def size(self) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from ..grid.geometry import Padding, PerAxis, smallest_domain
 from ..inverse.lstsq import in_precision_of
 from ..numerics.checks import check_tensor
 from ..numerics.compiled import outside_graphs
+from ..operators.arguments import axes_of_weight
 from ..operators.linear_operator import EXPECTED_SOLVES
 from ..regularize.penalty import Penalty
 
@@ -214,8 +215,8 @@ def operator_of(
     nd = y.ndim - 2
     if weight.ndim not in (nd + 2, nd + 3):
         raise ValueError(
-            f"weight has shape {tuple(weight.shape)}; for y of {nd} spatial axes expected {nd + 2} "
-            f"axes (out, in/groups, *kernel), or {nd + 3} with one kernel a sample."
+            f"weight has shape {tuple(weight.shape)}; for y of {nd} spatial axes expected "
+            f"{axes_of_weight(weight, nd)}."
         )
     conv, input_shape = {name: options[name] for name in _CONV}, options["input_shape"]
     if input_shape is None:

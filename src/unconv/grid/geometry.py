@@ -295,9 +295,13 @@ def _check_channels(shape: Sequence[int], groups: int, transposed: bool) -> None
     first = "in_channels" if transposed else "out_channels"
     if shape[0] % groups:
         divisors = ", ".join(str(g) for g in range(1, shape[0]) if shape[0] % g == 0)
+        kernel = ""
+        if shape[0] == 1:
+            sizes = ", ".join(map(str, shape[1:]))
+            kernel = f", or weight.expand({groups}, {sizes}) for one kernel for all channels"
         raise ValueError(
             f"groups={groups} must divide {first}={shape[0]}; use "
-            f"{divisors + ' or ' if divisors else ''}{shape[0]}."
+            f"{divisors + ' or ' if divisors else ''}{shape[0]}{kernel}."
         )
 
 

@@ -7,8 +7,9 @@ With g = Aᴴ(y − Ax) − λx, λ = damp², and σ_r the smallest singular val
     error_bound = e / (‖x‖ − e) ≥ ‖x − x*‖ / ‖x*‖,  e ≥ ‖x − x*‖ by evidence.py;
                   inf where e ≥ ‖x‖: nothing of x is proven then
     tolerance   = the error_bound up to which x counts as converged: the tol that was asked for, or
-                  what the dtype and the condition allow, 0.1 at most; on top of either comes the
-                  rounding of low-precision data and results, which no solver can undo
+                  what the dtype and the condition allow; on top of either comes the rounding of
+                  low-precision data and results, which no solver can undo; 0.1 at most, unless
+                  a larger tol was asked for
 
 A small optimality alone proves little: 400 LSMR steps reach 1e-6 with x 2.5 % wrong.  Low-precision
 solutions are judged in float64.
@@ -34,9 +35,12 @@ from .facts import Effort, Plan
 from .operator import InverseOperator
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Certificate:
     """What was solved and how well, one entry an image of the batch.
+
+    It judges the equations and not the picture: with a wrong psf, or noise under too little damp, x
+    solves them to round-off and is no good.
 
     `certificate[i]` is the certificate of image i with plain numbers; `len` is the batch size.
 
@@ -90,14 +94,46 @@ class Certificate:
         }
         return Certificate(**plain)
 
+    def __repr__(self) -> str:
+        """What it says, in ten lines at most, however many images there are."""
+        n = len(self)
+        rows = {
+            "method": self.method,
+            "converged": f"{_count(self.converged)} of {n}",
+            "error_bound": f"{_span(self.error_bound)}, up to {_span(self.tolerance)} is accepted "
+            f"({self.tolerance_how})",
+            "residual": _span(self.residual),
+            "optimality": _span(self.optimality),
+            "rank": f"{'moot' if self.rank is None else _span(self.rank)} ({self.rank_how}), gap "
+            f"{_span(self.gap)}, dropped {_span(self.dropped)}",
+            "damp": f"{self.damp:g}",
+            "effort": f"iterations {_span(self.iterations)}, refinements {_span(self.refinements)}",
+            "advice": self.advice,
+        }
+        lines = [f"  {name:12}{value}" for name, value in rows.items()]
+        return "\n".join([f"Certificate of {n} {'image' if n == 1 else 'images'}", *lines])
+
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers and lists, without the plan."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "plan"}
         return {k: v.tolist() if isinstance(v, Tensor) else v for k, v in values.items()}
 
 
+def _span(values: Any) -> str:
+    """One number, or the smallest and the largest of many."""
+    several = values.tolist() if isinstance(values, Tensor) else [values]
+    if not several:
+        return "none"
+    ends = f"{min(several):.3g}", f"{max(several):.3g}"
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
+
+
+def _count(values: Any) -> int:
+    return int(values.sum()) if isinstance(values, Tensor) else int(values)
+
+
 _LEAST_PROVEN = 0.1
-"""An error above it leaves not even the first digit to a solver, and nothing has converged."""
+"""An error above it leaves not even the first digit, whoever is to blame: nothing has converged."""
 
 
 def certify(
@@ -227,11 +263,11 @@ def _tolerance(
 ) -> Tensor:
     """What was asked for, by default what the dtype and the condition allow, and the rounding."""
     if tol is not None:
-        with_rounding = _relative(tol / (1 + tol) + rounding).clamp(max=max(tol, 1))
+        with_rounding = _relative(tol / (1 + tol) + rounding).clamp(max=max(tol, _LEAST_PROVEN))
         return torch.where(rounding == 0, tol, with_rounding)
     if inverse.iterates:
         allowed = allowed + inverse.tol
-    return _relative(allowed.clamp(max=_LEAST_PROVEN) + rounding).clamp(max=1)
+    return _relative(allowed + rounding).clamp(max=_LEAST_PROVEN)
 
 
 def _relative(error: Tensor) -> Tensor:
@@ -292,6 +328,8 @@ def _advice(view: _View, converged: bool, gap: Tensor) -> str:
         data = "" if view.dtype == "float64" else "float64 data or "
         if view.tol is not None:
             why = f"{bound} is above {view.how}"
+        elif view.error_bound < 1 and view.tolerance >= _LEAST_PROVEN:
+            why = f"{bound} leaves no digit sure, as the problem is ill-conditioned for {view.how}"
         elif view.error_bound < 1:
             why = f"{bound} is above round-off, which is {view.tolerance:.1e} for {view.how}"
         else:
@@ -303,7 +341,8 @@ def _advice(view: _View, converged: bool, gap: Tensor) -> str:
             "choose rtol or damp yourself"
         )
     exact = view.error_bound <= 1e-8
-    known = f"exact to round-off: {bound}" if exact else f"x is known to {view.error_bound:.1e}"
+    to = f"round-off: {bound}" if exact else f"{view.error_bound:.1e}"
+    known = f"the equations are solved to {to}"
     if view.tol is not None:
         return f"{known}, within {view.how}"
     return f"{known}, where {view.how} allow {view.tolerance:.1e}"

@@ -57,6 +57,7 @@ from .facts import GIVES_UP, Plan
 from .mapped import factor_mapped
 from .operator import InverseOperator
 from .request import Request
+from .shared_groups import SharedGroups, for_one_group, one_group, plan_of_all
 from .trust import refuse_broken, warn_of_ambiguous_rank, warn_of_doubt
 
 
@@ -130,6 +131,9 @@ def make_plan(op: Convolution, request: Request) -> Plan:
     ValueError
         If no rung serves the operator, or the one that is named does not.
     """
+    one = one_group(op)
+    if one is not None:
+        return plan_of_all(op, request, make_plan(one, for_one_group(op, request)))
     return _plan_of(op, request, *_choose(op, request))
 
 
@@ -184,6 +188,9 @@ def factorize(op: Convolution, request: Request, *, judged: bool = False) -> Inv
 def _climb(op: Convolution, request: Request) -> InverseOperator:
     if request.check_finite:
         check_all_finite("weight", op.weight)
+    one = one_group(op)
+    if one is not None:
+        return SharedGroups(op, request, _climb(one, for_one_group(op, request)))
     given_up: list[tuple[str, str]] = []
     dense_serves = (
         request.method == "auto"
@@ -343,7 +350,13 @@ def _choose(
             f"{', '.join(over_memory)}; raise memory_limit or use a smaller input_shape."
         )
     reasons = "; ".join(f"{name}: {why}" for name, why in rejected)
+    if method != "auto":
+        instead = _choose(op, replace(request, method="auto"), given_up)[0].name
+        raise ValueError(
+            f"method={method!r} does not serve this operator ({reasons}); use method='auto', which "
+            f"takes {instead!r}."
+        )
     raise ValueError(
-        f"no method serves this operator ({reasons}); give damp, or more of it, or "
-        "method='dense' with patience."
+        f"no method serves this operator ({reasons}); give damp > 0, or method='dense' with "
+        "patience."
     )

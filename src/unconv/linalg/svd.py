@@ -35,6 +35,7 @@ from torch import Tensor
 
 from ..numerics.checks import check_flag
 from .checks import check_entries, check_matrices
+from .gauge import is_looking, refuse_dependence
 
 _TIE = 8  # eps·s₁ within which LAPACK does not tell two singular values apart
 # Of a vector's cotangent may lie along its phase: round-off of single precision.
@@ -42,13 +43,21 @@ _PHASE_SHARE = 1e-3
 
 
 def svd(A: Tensor, full_matrices: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """A = U diag(S) Vh, with S descending, differentiable at every A.
+    """A = U diag(S) Vh, with S descending, and finite gradients at every A.
 
-    Values within 8·eps·s₁ of each other count as tied, and of zero as zero; there the derivative
-    of U and V is the minimum-norm one of the module's docstring, elsewhere it is torch's.  Second
-    derivatives are those of the same formula, with the set of ties held constant.  All of
-    torch.func applies but forward mode inside forward mode, which torch has for no
-    autograd.Function (and answers with 0): take `jacfwd(jacrev(...))`.
+    **At a tie of singular values a finite gradient is not always the right one.**  U and V have no
+    derivative there, and a convention takes its place: right for losses on U @ Vh, wrong for those
+    on U diag(S) Vh and other U f(S) Vh, which have a derivative, of which part is lost (the second
+    example).  For these use `spectral_apply`, `svt` and `pinv`; `detect_gauge_dependence` finds a
+    loss whose gradient depends on that convention.  Near a tie the gradient by way of the factors
+    has an error of eps·s/gap.
+
+    Values within 8·eps·s₁ of each other count as tied, and of zero as zero.  There the derivative
+    of U and V is the one of least norm that solves its equations in the least-squares sense (Zhang
+    & Hu, arXiv 2411.14141, with both rows); elsewhere it is torch's.  Second derivatives are those
+    of the same formula, with the set of ties held constant.  All of torch.func applies but forward
+    mode inside forward mode, which torch has for no autograd.Function (and answers with 0): take
+    `jacfwd(jacrev(...))`.
 
     Parameters
     ----------
@@ -71,7 +80,7 @@ def svd(A: Tensor, full_matrices: bool = False) -> tuple[Tensor, Tensor, Tensor]
     RuntimeError
         In the backward of a complex A, if the loss depends on the phases of the singular vectors,
         which no SVD determines.  On a GPU, and under vmap, the gradient is NaN instead: to look
-        would wait for the device.
+        would wait for the device.  At a tie, within `detect_gauge_dependence`.
 
     Examples
     --------
@@ -83,6 +92,19 @@ def svd(A: Tensor, full_matrices: bool = False) -> tuple[Tensor, Tensor, Tensor]
     >>> A.grad
     tensor([[ 0.1789, -0.0894],
             [ 0.0894,  0.1789]])
+
+    A loss that this gradient is wrong for: it is A.sum(), and all ones are right.
+
+    >>> from unconv.linalg import spectral_apply
+    >>> A.grad = None
+    >>> U, S, Vh = svd(A)
+    >>> (U @ torch.diag(S) @ Vh).sum().backward()
+    >>> bool(torch.allclose(A.grad, torch.ones(2, 2)))
+    False
+    >>> A.grad = None
+    >>> spectral_apply(A, lambda s: s, torch.ones_like).sum().backward()
+    >>> bool(torch.allclose(A.grad, torch.ones(2, 2)))
+    True
     """
     check_flag("full_matrices", full_matrices)
     U, S, Vh = _SVD.apply(check_matrices(A))
@@ -97,8 +119,8 @@ def svdvals(A: Tensor) -> Tensor:
     """Singular values, descending, with the gradient U diag(S̅) Vᴴ.
 
     At a tie the sorted values have only directional derivatives; a symmetric function of them has
-    a gradient, and this is it.  The vectors are computed too: where no gradient is wanted,
-    torch.linalg.svdvals is faster.
+    a gradient, and this is it (`detect_gauge_dependence` finds a loss that is none).  The vectors
+    are computed too: where no gradient is wanted, torch.linalg.svdvals is faster.
 
     Parameters
     ----------
@@ -137,6 +159,7 @@ class _SVD(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         ctx.set_materialize_grads(False)
+        ctx.looks = is_looking()
         ctx.save_for_backward(*output)
         ctx.save_for_forward(*output)
 
@@ -145,9 +168,12 @@ class _SVD(torch.autograd.Function):
         ctx: Any, gU: Tensor | None, gS: Tensor | None, gVh: Tensor | None
     ) -> Tensor | None:
         U, S, Vh = ctx.saved_tensors
+        doubt = _looked_at(U, S, Vh, gU, gS, gVh) if ctx.looks else None
         if gU is None and gVh is None:
-            return None if gS is None else (U * gS[..., None, :]) @ Vh
-        return _adjoint(U, S, Vh, gU, gS, gVh)
+            gA = None if gS is None else (U * gS[..., None, :]) @ Vh
+        else:
+            gA = _adjoint(U, S, Vh, gU, gS, gVh)
+        return gA if doubt is None or gA is None else gA + doubt
 
     @staticmethod
     def jvp(ctx: Any, dA: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -180,6 +206,18 @@ def _adjoint(
         right = s[..., :, None]
         return U @ ((core - Y.mH / right) @ Vh + gVh / right)
     return U @ core @ Vh
+
+
+def _looked_at(
+    U: Tensor, S: Tensor, Vh: Tensor, gU: Tensor | None, gS: Tensor | None, gVh: Tensor | None
+) -> Tensor:
+    """What `gauge.refuse_dependence` says of these cotangents, outside the graph."""
+    U, S, Vh = (t.detach() for t in (U, S, Vh))
+    gU, gS, gV = (None if g is None else g.detach() for g in (gU, gS, gVh))
+    gV = None if gV is None else gV.mH
+    products = (None if gU is None else U.mH @ gU, None if gV is None else Vh @ gV)
+    sizes = tuple(None if g is None else torch.linalg.vector_norm(g, dim=-2) for g in (gU, gV))
+    return refuse_dependence(S, tie_width(S.dtype), products, (sizes[0], sizes[1]), gS)
 
 
 def _differential(U: Tensor, S: Tensor, Vh: Tensor, dA: Tensor) -> tuple[Tensor, Tensor, Tensor]:

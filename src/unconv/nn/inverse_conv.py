@@ -27,7 +27,7 @@ from ..numerics.checks import (
     shown,
 )
 from ..numerics.compiled import outside_graphs
-from ..operators.convolution import MODULES
+from ..operators.arguments import check_layer
 
 _CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _SIZES = {1: "16", 2: "8, 8", 3: "4, 4, 4"}
@@ -320,10 +320,7 @@ class InverseConv(nn.Module):
 
 def _axes_of(module: Any) -> int:
     """Spatial axes of a convolution of torch.nn that has its weight."""
-    if not isinstance(module, MODULES):
-        names = ", ".join(f"nn.{m.__name__}" for m in MODULES)
-        raise TypeError(f"expected one of {names}, got {type(module).__name__}.")
-    return check_tensor("weight", module.weight).ndim - 2
+    return check_tensor("weight", check_layer(module).weight).ndim - 2
 
 
 def _check_sizes(in_channels: int, out_channels: int, groups: int) -> None:

@@ -1,14 +1,28 @@
-"""What a convolution is given beside its weight, checked: dimensions, a bias, a mask."""
+"""What a convolution is made of, checked: a layer, dimensions, a bias, a mask."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..grid.geometry import count_axes
 from ..numerics.checks import check_kind, check_tensor
+
+Layer = (
+    nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+)
+LAYERS: tuple[type[Layer], ...] = get_args(Layer)
+
+
+def check_layer(module: object) -> Layer:
+    """A module, if it is a convolution of torch.nn."""
+    if not isinstance(module, LAYERS):
+        names = ", ".join(f"nn.{m.__name__}" for m in LAYERS)
+        raise TypeError(f"expected one of {names}, got {type(module).__name__}.")
+    return module
 
 
 def check_dimensions(weight: Tensor, input_shape: Sequence[int]) -> int:
@@ -17,8 +31,7 @@ def check_dimensions(weight: Tensor, input_shape: Sequence[int]) -> int:
     if weight.ndim not in (nd + 2, nd + 3):
         raise ValueError(
             f"weight has shape {tuple(weight.shape)}; for the {nd} spatial axes of "
-            f"input_shape={tuple(input_shape)} expected {nd + 2} axes (out, in/groups, *kernel), "
-            f"or {nd + 3} with one kernel a sample."
+            f"input_shape={tuple(input_shape)} expected {axes_of_weight(weight, nd)}."
         )
     if weight.ndim == nd + 3 and weight.shape[0] == 0:
         raise ValueError(
@@ -26,6 +39,18 @@ def check_dimensions(weight: Tensor, input_shape: Sequence[int]) -> int:
             "empty batch out."
         )
     return nd
+
+
+def axes_of_weight(weight: Tensor, nd: int) -> str:
+    """What was expected of a weight for nd spatial axes, and how a bare kernel becomes one."""
+    expected = f"{nd + 2} axes (out, in/groups, *kernel), or {nd + 3} with one kernel a sample"
+    if weight.ndim != nd:
+        return expected
+    sizes = ", ".join(map(str, weight.shape))
+    return (
+        f"{expected}; of a kernel alone make k[None, None], or k[None, None].expand(C, 1, {sizes}) "
+        "with groups=C where each of C channels has it"
+    )
 
 
 def checked_bias(bias: Tensor | None, channels: int, weight: Tensor) -> Tensor | None:

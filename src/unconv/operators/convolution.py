@@ -28,18 +28,9 @@ from ..grid.padding import extend, extend_adjoint
 from ..numerics import compiled
 from ..numerics.checks import check_count, check_flag, check_tensor
 from ..numerics.precision import double_dtype
-from .arguments import check_dimensions, checked_bias, checked_mask
+from .arguments import check_dimensions, check_layer, checked_bias, checked_mask
 from .linear_operator import LinearOperator
 from .weight_gradient import weight_gradient
-
-MODULES = (
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-)
 
 
 class Convolution(LinearOperator):
@@ -53,7 +44,6 @@ class Convolution(LinearOperator):
     """
 
     weight: Tensor
-    bias: Tensor | None
     seen: Tensor | None  # (c_out or 1, *sizes) of the range, True where an output was observed
 
     def __init__(
@@ -114,12 +104,10 @@ class Convolution(LinearOperator):
         >>> layer = torch.nn.Conv2d(3, 8, 3, padding=1)
         >>> A = unconv.ConvOperator.from_module(layer, input_shape=(32, 32))
         >>> x = torch.randn(1, 3, 32, 32)
-        >>> bool(torch.allclose(A(x) + A.bias.view(-1, 1, 1), layer(x), atol=1e-5))
+        >>> bool(torch.allclose(A.affine(x), layer(x), atol=1e-5))
         True
         """
-        if not isinstance(module, MODULES):
-            names = ", ".join(f"nn.{m.__name__}" for m in MODULES)
-            raise TypeError(f"expected one of {names}, got {type(module).__name__}.")
+        module = check_layer(module)
         return cls(
             module.weight,
             input_shape,
@@ -169,7 +157,7 @@ class Convolution(LinearOperator):
         seen = seen.clone() if self.seen is None else seen & self.seen
         if not bool(seen.any()):
             raise ValueError("mask has seen no output at all; give True where one was seen.")
-        op = self._made_of(self.weight, self.geometry, self.batch_size, self.bias)
+        op = self._made_of(self.weight, self.geometry, self.batch_size, self._kept_bias)
         op.seen = seen
         return op
 
@@ -189,6 +177,30 @@ class Convolution(LinearOperator):
             return compiled.apply(self, y, [self.weight], adjoint=True)
         y, taps = self._masked(y), self.taps.conj()  # of a real weight taps.conj() is taps itself
         return (_convolve if self.transposed else _convolve_transpose)(y, taps, self.geometry)
+
+    # --- the layer, which has a bias
+    @property
+    def bias(self) -> Tensor | None:
+        """The layer's bias as (c_out, 1, …), which adds to (N, c_out, *sizes) by channels.
+
+        A view of what the state_dict and `parameters()` hold as (c_out,), which would broadcast
+        along the last axis, silently where that is c_out long.  None without one.
+
+        Examples
+        --------
+        >>> import torch, unconv
+        >>> A = unconv.ConvOperator.from_module(torch.nn.Conv2d(3, 8, 3), (10, 10))
+        >>> A.bias.shape, A.state_dict()["bias"].shape
+        (torch.Size([8, 1, 1]), torch.Size([8]))
+        """
+        bias = self._kept_bias
+        return None if bias is None else bias.reshape(-1, *[1] * self.geometry.nd)
+
+    @property
+    def _kept_bias(self) -> Tensor | None:
+        """The bias as (c_out,), the layer's own object."""
+        bias = self._parameters.get("bias")
+        return self._buffers.get("bias") if bias is None else bias
 
     def weight_gradient(self, x: Tensor, y: Tensor) -> Tensor:
         """The gradient of Re⟨y, A x⟩ in the weight, itself differentiable in x and y.
@@ -278,7 +290,7 @@ class Convolution(LinearOperator):
         >>> A.with_weight(A.weight.double()).dtype
         torch.float64
         """
-        return self._made_of(weight, self.geometry, self.batch_size, self.bias)
+        return self._made_of(weight, self.geometry, self.batch_size, self._kept_bias)
 
     def with_kernels(self, weight: Tensor, *, groups_apart: bool = False) -> Self:
         """The operator with one kernel a sample, along the first axis of weight, without bias.
@@ -340,7 +352,7 @@ class Convolution(LinearOperator):
         check_count("i", i, 0, (self.batch_size or 2**63) - 1)
         if self.batch_size is None:
             return self
-        return self._made_of(self.weight[i], self.geometry, None, self.bias)
+        return self._made_of(self.weight[i], self.geometry, None, self._kept_bias)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -365,10 +377,11 @@ class Convolution(LinearOperator):
         return f", observed={int(seen.sum()):,} of {seen.numel():,}"
 
     def _keep(self, name: str, value: Tensor | None) -> None:
-        if isinstance(value, nn.Parameter):
-            self.register_parameter(name, value)
-        else:
-            self.register_buffer(name, value)
+        """As `register_parameter` and `register_buffer`, which refuse the name of a property."""
+        kept: dict[str, Any] = (
+            self._parameters if isinstance(value, nn.Parameter) else self._buffers
+        )
+        kept[name] = value
 
 
 def _convolve(x: Tensor, taps: Tensor, geometry: Geometry) -> Tensor:

@@ -215,13 +215,9 @@ class LinearOperator(nn.Module):
         check_tensor("the input", x)
         if x.shape[1:] != shape:
             expected = ", ".join(("N", *map(str, shape)))
-            remedy = (
-                "add the batch axis with x[None]"
-                if tuple(x.shape) == shape
-                else ("check channels and sizes, or build the operator with another input_shape")
-            )
             raise ValueError(
-                f"expected a tensor of shape ({expected}), got {tuple(x.shape)}; {remedy}."
+                f"expected a tensor of shape ({expected}), got {tuple(x.shape)}; "
+                f"{_remedy(tuple(x.shape), shape)}."
             )
         if self.batch_size is not None and x.shape[0] != self.batch_size:
             raise ValueError(
@@ -237,6 +233,20 @@ class LinearOperator(nn.Module):
         if x.is_meta:
             check_values("the input", x)
         return dtype
+
+
+def _remedy(found: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    """What helps where data of another shape than (N, *shape) came."""
+    if found == shape:
+        return "add the batch axis with x[None]"
+    if shape[0] == 1 and len(found) == len(shape) + 1 and found[2:] == shape[1:]:
+        C = found[1]
+        return (
+            f"for one kernel k for all {C} channels take each channel as a sample, which is "
+            "cheapest, x.flatten(0, 1)[:, None], or build the operator of "
+            f"k[None, None].expand({C}, 1, *k.shape) with groups={C}"
+        )
+    return "check channels and sizes, or build the operator with another input_shape"
 
 
 class AdjointOperator(LinearOperator):

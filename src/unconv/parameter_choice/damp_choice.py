@@ -51,7 +51,7 @@ class DampChoice:
     Attributes
     ----------
     damp : for min ‖Ax − y‖² + damp²‖x‖²
-    rule : the rule that was asked
+    rule : the rule that was asked; of 'auto' the one that it stood for
     decided_by : the rule whose damp it is, another one where that had no minimum
     curve : (K, 2) float64, the damps that were tried, ascending, and at each the number that the
         rule looks at (rules.py)
@@ -78,7 +78,7 @@ class DampChoice:
 def choose_damp(
     op: Convolution,
     y: Tensor,
-    rule: str = "gcv",
+    rule: str = "auto",
     *,
     noise_std: float | None = None,
     tau: float = 1.0,
@@ -95,9 +95,10 @@ def choose_damp(
     op : any operator
     y : (N, *range_shape), a batch that shares one damp
     rule
-        'gcv' (needs no noise level), 'lcurve', 'discrepancy', 'sure', or 'risk', the least expected
-        error for pictures under circular operators with one channel a group.  Pictures are restored
-        best with 'risk', next with 'discrepancy' (benchmarks/bench_damp.py).
+        'risk', the least expected error, for pictures under circular operators with one channel a
+        group; 'gcv' (needs no noise level), 'lcurve', 'discrepancy' or 'sure'.  'auto' is 'risk'
+        where that is known, and 'gcv' elsewhere.  Pictures are restored best with 'risk', next with
+        'discrepancy' (benchmarks/bench_damp.py).
     noise_std
         Standard deviation of the noise in the unit of y, √E|n|² if y is complex.  None estimates it
         where the rule needs it (`estimate_noise_std`, and the weakest singular values if they are
@@ -136,6 +137,8 @@ def choose_damp(
     True
     """
     _check(op, y, rule, noise_std, tau, method, memory_limit, probes, seed, tol)
+    if rule == "auto":
+        rule = "risk" if obstacle(op) is None else "gcv"
     with torch.inference_mode(False), torch.no_grad():
         asked = Asked(method, memory_limit, tol, probes, seed)
         evidence = Evidence(op, y, rule, noise_std, tau, asked)
@@ -230,7 +233,7 @@ def _check(
             "the rules count every output, and some of this operator's were not observed; choose "
             "the damp for the operator of all outputs, on data without such pixels, or give one."
         )
-    check_choice("rule", rule, [*RULES, "risk"])
+    check_choice("rule", rule, ["auto", *RULES, "risk"])
     check_choice("method", method, _METHODS)
     check_number("tau", tau, positive=True, why="; 1 is the discrepancy principle's")
     check_number("tol", tol, positive=True)

@@ -100,7 +100,7 @@ def psf_error(
     >>> from unconv.pictures import blur
     >>> x = torch.from_numpy(pictures.camera()[::4, ::4] / 255.0)[None]
     >>> def error(true, told):
-    ...     y = Periodogram(blur(x, true, noise_std=0.004), told)
+    ...     y = Periodogram(blur(x, true, boundary="circular", noise_std=0.004), told)
     ...     return psf_error(y, y.fit(), told)
     >>> error(psf.disk(2), psf.disk(2)).is_decisive, error(psf.disk(2), psf.disk(4)).is_decisive
     (False, True)

@@ -26,7 +26,7 @@ from torch import Tensor
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from ..parameter_choice.residual_whiteness import Whiteness
 from ..parameter_choice.whittle import PictureSpectra, transfer
-from ..restoration import RestorationCertificate, Schedule, Step
+from ..restoration import RestorationCertificate, Step
 from ..restoration.solve import restore_with_remedy
 from .data_report import Component
 from .operators import blur_operator
@@ -100,11 +100,9 @@ def sharpened(
     A = op if bool(seen.all()) else op.observed(seen)
     unit = edges.counts or 1.0
     last: list[tuple[Step, Tensor]] = []
-    way = _Way(edges.prior)
 
     def look(_: int, step: Step, x: Tensor) -> None:
         last[:] = [(step, x)]
-        say(_told(edges.prior, step), way.done(step))
 
     strength, certificate, partial = math.nan, None, False
     if edges.prior != "dct" and edges.strength == "auto":
@@ -123,6 +121,7 @@ def sharpened(
             gap_tol=_GAP_TOL,
             memory_limit=memory_limit,
             callback=look,
+            progress=say,
         )
         x, certificate, strength = answer.solution, answer.certificate, float(answer.strength[0])
     except KeyboardInterrupt:
@@ -155,35 +154,3 @@ def seen_noise(spectra: PictureSpectra, psf: Tensor, size: tuple[int, int]) -> f
     gain = transfer(psf, size).abs().square()
     through = float((N[:, :half] * gain).sum() / gain.sum())
     return (through * float(N.mean())) ** 0.25
-
-
-class _Way:
-    """How much of the way to the end a look has come, from 0 to 1; it never goes back.
-
-    The gap falls by a constant factor in about as many iterations, whence its logarithm from the
-    first look to what is asked for; where no gap is known or it stays, that of the residual.
-    """
-
-    def __init__(self, prior: str) -> None:
-        self.steps = Schedule().steps if prior == "dct" else None
-        self.first: dict[float, float] = {}
-        self.most = 0.0
-
-    def done(self, step: Step) -> float:
-        """After this look."""
-        if self.steps is not None:
-            return step.iteration / self.steps
-        for value, end in ((step.gap, _GAP_TOL), (step.residual, 0.1 * _GAP_TOL)):
-            if not math.isfinite(value):
-                continue
-            first = self.first.setdefault(end, value)
-            if value <= end:
-                self.most = 1.0
-            elif first > end:
-                self.most = max(self.most, math.log(first / value) / math.log(first / end))
-        return self.most
-
-
-def _told(prior: str, step: Step) -> str:
-    how = f", gap {step.gap:.1e}" if math.isfinite(step.gap) else ""
-    return f"{prior}: step {step.iteration}{how}"

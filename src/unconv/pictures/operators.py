@@ -29,7 +29,7 @@ _SMALL_PICTURE = 20  # samples along an axis: what is read from fewer is often w
 
 
 def blur_operator(
-    psf: Tensor, size: tuple[int, int], boundary: str = "circular", *, channels: int = 1
+    psf: Tensor, size: tuple[int, int], boundary: str = "symmetric", *, channels: int = 1
 ) -> ConvOperator:
     """The operator that blurs grey pictures into (H, W) = `size`.
 
@@ -37,9 +37,9 @@ def blur_operator(
     ----------
     psf : (h, w), its centre the sample (h//2, w//2)
     boundary
-        What lies outside the picture: itself again ('circular'), black ('zeros'), its mirror image
-        ('reflect', 'symmetric'), its edge ('replicate'), or a larger scene that is restored too
-        ('valid': x then has h−1 and w−1 samples more than y).
+        What lies outside the picture: its mirror image ('symmetric', and 'reflect', which does not
+        repeat the edge), itself again ('circular'), black ('zeros'), its edge ('replicate'), or a
+        larger scene that is restored too ('valid': x then has h−1 and w−1 samples more than y).
     channels : blurred by the same psf, each by itself
 
     Returns

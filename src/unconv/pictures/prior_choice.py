@@ -10,8 +10,8 @@ from ..parameter_choice.rules import RULES
 from .edges import MOST_SAMPLES, Edges
 from .operators import EDGE_PRIORS, LEAST_SIZE, PRIORS
 
-DAMP_RULES = ("risk", *(rule for rule in RULES if rule != "lcurve"))
-"""Rules that serve pictures: the L-curve of a picture has no corner."""
+DAMP_RULES = ("auto", "risk", *(rule for rule in RULES if rule != "lcurve"))
+"""Rules that serve pictures: the L-curve of a picture has no corner.  'auto' is 'risk' for them."""
 
 
 def checked_damp(damp: float | str | None) -> float | str | None:

@@ -108,7 +108,7 @@ def blur(
     planes: Tensor,
     psf: Tensor,
     *,
-    boundary: str = "circular",
+    boundary: str = "symmetric",
     noise_std: float = 0.0,
     seed: int = 0,
 ) -> Tensor:
@@ -119,8 +119,9 @@ def blur(
     planes : (C, H, W), floating point
     psf : (h, w)
     boundary
-        What lies outside the picture: itself again ('circular'), black ('zeros'), its mirror image
-        ('reflect', 'symmetric'), its edge ('replicate'); 'valid' gives the smaller picture that
+        What lies outside the picture: its mirror image ('symmetric', as of `unconv blur`, and
+        'reflect', which does not repeat the edge), itself again ('circular'), black ('zeros'), its
+        edge ('replicate'); 'valid' gives the smaller picture that
         needs no outside.
     noise_std : standard deviation of white Gaussian noise, in the unit of the planes
     seed : of the noise
@@ -192,9 +193,9 @@ def deblur(
         model says, and else 'wiener'; but 'damp' where a damp is given, where padding invents what
         lies outside, and for even pictures and those under 12 samples.
     damp
-        A number, or the rule that chooses it: 'risk' (least expected error for pictures), 'gcv',
-        'discrepancy' or 'sure' (`unconv.parameter_choice.choose_damp`), applied to the circular
-        operator of the same psf and the picture faded out towards its edges.
+        A number, or the rule that chooses it: 'risk' or 'auto' (least expected error for pictures),
+        'gcv', 'discrepancy' or 'sure' (`unconv.parameter_choice.choose_damp`), applied to the
+        circular operator of the same psf and the picture faded out towards its edges.
     strength : of 'tv', 'sparse', 'hessian' and 'dct', as in `unconv.restore`
     nonnegative
         Whether no pixel may be below zero, for the same; of a JPEG in colour the luminance, and
@@ -240,7 +241,7 @@ def deblur(
     >>> import torch
     >>> from unconv.psf import gaussian
     >>> x = torch.rand(1, 32, 32).double()
-    >>> y = blur(x, gaussian(0.6))
+    >>> y = blur(x, gaussian(0.6), boundary="circular")
     >>> bool(torch.allclose(deblur(y, gaussian(0.6), damp=1e-9, boundary="circular").planes, x))
     True
     """

@@ -77,12 +77,10 @@ def certificate_of(found: Sequence[Solved], residual: Tensor, tol: float) -> Cer
     )
     converged = error <= tol
     worst = float(error.max())
-    advice = f"x is known to {worst:.1e} in the norm of its spectrum, within tol={tol:g}"
+    known = f"the equations are solved to {worst:.1e} in the norm of the spectrum"
+    advice = f"{known}, within tol={tol:g}"
     if not bool(converged.all()):
-        advice = (
-            f"x is known to {worst:.1e} in the norm of its spectrum, above tol={tol:g}; use more "
-            "damping with prior 'damp', or raise tol"
-        )
+        advice = f"{known}, above tol={tol:g}; use more damping with prior 'damp', or raise tol"
     return Certificate(
         method=found[0].method,
         rank=None,

@@ -75,6 +75,7 @@ def richardson_lucy(
     x0: Tensor | None = None,
     seed: int = 0,
     callback: Callable[[int, Tensor], object] | None = None,
+    progress: Callable[[str, float | None], object] | None = None,
 ) -> RichardsonLucyResult:
     """Restore counts y, Poisson with mean A x + background, to x ≥ 0 by Richardson–Lucy.
 
@@ -112,6 +113,9 @@ def richardson_lucy(
         Of the draw of 'thinning'.
     callback
         Called with the number of the step and its x, (N, *domain_shape), which it must not change.
+    progress
+        Called as progress(step, fraction): the step in words, and its part of `maxiter`, which a
+        stop may come before; may raise to end the work.
 
     Returns
     -------
@@ -166,6 +170,7 @@ def richardson_lucy(
         check_choice("stop", stop, STOPS, " or None")
     if callback is not None:
         check_function("callback", callback)
+    told = _told(callback, progress, maxiter)
     _check_kernel(A)
     y = _checked_counts(A, y, whole=stop == "thinning")
     background = _checked_background(background, y)
@@ -175,8 +180,26 @@ def richardson_lucy(
         data = CountData(A.with_weight(A.weight.to(dtype)), y.to(dtype), background.to(dtype))
         first = data.level if start is None else _checked_start(A, start, y).to(dtype)
         first = (first * data.reach).expand(len(y), *A.domain_shape)
-        run, reasons = _run(data, first, _Options(maxiter, accelerate, tv, stop, seed), callback)
+        run, reasons = _run(data, first, _Options(maxiter, accelerate, tv, stop, seed), told)
     return RichardsonLucyResult(run.x.to(result), run.steps, run.history, reasons)
+
+
+def _told(
+    callback: Callable[[int, Tensor], object] | None,
+    progress: Callable[[str, float | None], object] | None,
+    maxiter: int,
+) -> Callable[[int, Tensor], object] | None:
+    """What is called with every step."""
+    if progress is None:
+        return callback
+    say = check_function("progress", progress)
+
+    def told(k: int, x: Tensor) -> None:
+        if callback is not None:
+            callback(k, x)
+        say(f"Richardson–Lucy: step {k} of at most {maxiter}", k / maxiter)
+
+    return told
 
 
 class _Options(NamedTuple):

@@ -32,6 +32,7 @@ from .question import (
 )
 from .solve import restorations
 from .varying_grid import Blur
+from .way import watched
 
 
 @outside_graphs
@@ -54,6 +55,7 @@ def restoration_path(
     x0: Tensor | None = None,
     memory_limit: float = DEFAULT_MEMORY_LIMIT,
     callback: Callable[[float, int, Step, Tensor], None] | None = None,
+    progress: Callable[[str, float | None], object] | None = None,
 ) -> list[Restoration]:
     """Restore images with many strengths of a prior, in less time than with each by itself.
 
@@ -85,6 +87,7 @@ def restoration_path(
     x0 : (N, *A.domain_shape), what the strongest starts from; by default what y says
     memory_limit : bytes that the iteration may take, and the exact solves beside it
     callback : called as callback(strength, image, step, x) at every look
+    progress : called as progress(step, fraction), as by `unconv.restore`
 
     Returns
     -------
@@ -143,5 +146,6 @@ def restoration_path(
         maxiter=maxiter,
         memory_limit=memory_limit,
     )
+    question = watched(question, progress, prior, len(y) * len(wanted))
     found = restorations(A, y, checked_start(A, y, x0), question)
     return [found[order.index(k)] for k in range(len(wanted))]

@@ -27,6 +27,7 @@ from .question import (
     checked_strength,
 )
 from .varying_grid import Blur
+from .way import watched
 
 _STOPPED = "stopped after"
 _OF_GAP = 0.1  # of gap_tol, that a fixed-point residual must reach
@@ -53,6 +54,7 @@ def restore(
     x0: Tensor | None = None,
     memory_limit: float = DEFAULT_MEMORY_LIMIT,
     callback: Callable[[int, Step, Tensor], None] | None = None,
+    progress: Callable[[str, float | None], object] | None = None,
 ) -> Restoration:
     """Restore images with a prior that keeps edges: total variation, sparse gradients, a denoiser.
 
@@ -103,6 +105,9 @@ def restore(
     x0 : (N, *A.domain_shape) to start from, by default what y says about each sample
     memory_limit : bytes that the iteration may take, and the exact solves beside it
     callback : called as callback(image, step, x) at every look
+    progress
+        Called as progress(step, fraction): what goes on, in words, and how much of all images is
+        done, by the logarithm of the duality gap; may raise to end the work
 
     Returns
     -------
@@ -157,6 +162,7 @@ def restore(
         maxiter=maxiter,
         memory_limit=memory_limit,
     )
+    question = watched(question, progress, prior if isinstance(prior, str) else "denoiser", len(y))
     return restorations(A, y, checked_start(A, y, x0), question)[0]
 
 

@@ -250,7 +250,7 @@ def certify(inverse: VaryingInverse, x: Tensor, y: Tensor, effort: Effort) -> Ce
     tolerance = torch.full_like(error_bound, inverse.tol)
     converged = error_bound <= tolerance
     worst = float(error_bound.max()) if len(x) else 0.0
-    fitting = f"x is known to {worst:.1e}, within tol={inverse.tol:g}"
+    fitting = f"the equations are solved to {worst:.1e}, within tol={inverse.tol:g}"
     missed = f"error_bound {worst:.1e} is above tol={inverse.tol:g}; use more damp or a larger tol"
     zero = torch.zeros_like(error_bound, dtype=torch.long)
     return Certificate(

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from unconv import ConvOperator, MemoryLimitError
 from unconv.operators.matrix import (
-    BOUNDARIES,
+    CONVENTIONS,
     LAYOUTS,
     SHAPES,
     conv_matrix,
@@ -28,6 +28,7 @@ from unconv.operators.matrix import (
 from ...helpers import F64, assert_says
 from .test_factors import NUMPY_NAME
 
+BOUNDARIES = tuple(CONVENTIONS["torch"].boundaries)
 # by unconv's name: those of scipy.ndimage and of scipy.signal.convolve2d
 NDIMAGE = {
     "constant": ["constant", "grid-constant"],
@@ -101,6 +102,110 @@ def test_signal_convolve_in_all_dimensions(pair: Pair, shape: str):
     assume(shape != "valid" or smaller)
     expected = signal.convolve(pair.x, pair.w, shape, method="direct")
     exactly(pair.applied(shape, flip=True), expected)
+
+
+# --- each library in its own words ----------------------------------------------------------------
+
+
+def complex_pair(pair: Pair) -> Pair:
+    """The same sizes, with imaginary parts: correlations conjugate the kernel."""
+    w, x = (a + 1j * integers(*a.shape, seed=7) for a in pair)
+    return Pair(w, x)
+
+
+@given(pairs(), st.booleans(), st.booleans(), st.data())
+@settings(max_examples=150)
+def test_ndimage_in_its_own_words(pair: Pair, flip: bool, values: bool, data: st.DataObject):
+    mode = data.draw(st.sampled_from(list(CONVENTIONS["scipy.ndimage"].boundaries)))
+    pair = complex_pair(pair) if values else pair
+    function = ndimage.convolve if flip else ndimage.correlate
+    options = {"convention": "scipy.ndimage", "flip": flip}
+    exactly(pair.applied("same", mode, **options), function(pair.x, pair.w, mode=mode))
+    exactly(pair.applied("same", **options), function(pair.x, pair.w))
+
+
+@given(pairs(dims=(2,)), st.booleans(), st.booleans(), st.sampled_from(SHAPES), st.data())
+@settings(max_examples=150)
+def test_signal_in_its_own_words(
+    pair: Pair, flip: bool, values: bool, shape: str, data: st.DataObject
+):
+    boundary = data.draw(st.sampled_from(list(CONVENTIONS["scipy.signal"].boundaries)))
+    smaller = all(k <= n for k, n in zip(pair.w.shape, pair.x.shape, strict=True))
+    assume(shape != "valid" or smaller)  # SciPy would swap kernel and picture
+    pair = complex_pair(pair) if values else pair
+    function = signal.convolve2d if flip else signal.correlate2d
+    options = {"convention": "scipy.signal", "flip": flip}
+    exactly(pair.applied(shape, boundary, **options), function(pair.x, pair.w, shape, boundary))
+    exactly(pair.applied(shape, **options), function(pair.x, pair.w, shape))
+
+
+@given(pairs(dims=(1, 3)), st.booleans(), st.sampled_from(SHAPES))
+def test_signal_without_two_axes(pair: Pair, flip: bool, shape: str):
+    smaller = all(k <= n for k, n in zip(pair.w.shape, pair.x.shape, strict=True))
+    assume(shape != "valid" or smaller)
+    function = signal.convolve if flip else signal.correlate
+    expected = function(pair.x, pair.w, shape, method="direct")
+    exactly(pair.applied(shape, convention="scipy.signal", flip=flip), expected)
+
+
+@given(pairs(dims=(1,)), st.booleans(), st.booleans(), st.sampled_from(SHAPES))
+@settings(max_examples=150)
+def test_numpy_in_its_own_words(pair: Pair, flip: bool, values: bool, shape: str):
+    assume(shape == "full" or len(pair.w) <= len(pair.x))
+    pair = complex_pair(pair) if values else pair
+    function = np.convolve if flip else np.correlate
+    expected = function(pair.x, pair.w, shape)
+    exactly(pair.applied(shape, convention="numpy", flip=flip), expected)
+
+
+@given(pairs(dims=(1,)), st.booleans(), st.data())
+@settings(max_examples=150)
+def test_numpy_pads_first(pair: Pair, flip: bool, data: st.DataObject):
+    mode, k = data.draw(st.sampled_from(list(CONVENTIONS["numpy"].boundaries))), len(pair.w)
+    function = np.convolve if flip else np.correlate
+    expected = function(np.pad(pair.x, k - 1, mode), pair.w, "valid")
+    exactly(pair.applied("full", mode, convention="numpy", flip=flip), expected)
+
+
+@given(pairs(), st.sampled_from(SHAPES), st.sampled_from(BOUNDARIES), st.booleans())
+def test_torch_is_the_default_and_does_not_conjugate(
+    pair: Pair, shape: str, boundary: str, flip: bool
+):
+    assume(shape != "valid" or all(k <= n for k, n in zip(*(a.shape for a in pair), strict=True)))
+    pair = complex_pair(pair)
+    expected = pair.applied(shape, boundary, flip=flip)
+    exactly(pair.applied(shape, boundary, convention="torch", flip=flip), expected.numpy())
+
+
+@given(pairs(dims=(2,)), st.sampled_from(["full", "same"]), st.booleans(), st.data())
+def test_matlab_in_its_own_words(pair: Pair, shape: str, flip: bool, data: st.DataObject):
+    """`conv2` and `imfilter` by their documented definitions, vectors as X(:)."""
+    boundary = data.draw(st.sampled_from(list(CONVENTIONS["matlab"].boundaries)))
+    even = any(k % 2 == 0 for k in pair.w.shape)
+    assume(not (flip and even and shape == "same") or boundary == "0")
+    margins = [(k - 1, k - 1) for k in pair.w.shape]
+    padded = np.pad(pair.x, margins, NUMPY_NAME[CONVENTIONS["matlab"].boundaries[boundary]])
+    expected = (signal.convolve2d if flip else signal.correlate2d)(padded, pair.w, "valid")
+    if shape == "same":  # conv2: from element ⌈(k + 1)/2⌉ of the full one; imfilter: see below
+        first = [k // 2 if flip else k - 1 - (k - 1) // 2 for k in pair.w.shape]
+        expected = expected[
+            tuple(slice(a, a + n) for a, n in zip(first, pair.x.shape, strict=True))
+        ]
+    A = conv_matrix(
+        torch.from_numpy(pair.w), pair.x.shape, shape, boundary, convention="matlab", flip=flip
+    )
+    exactly(A @ torch.from_numpy(pair.x.ravel("F")), expected.ravel("F"))
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_a_word_of_another_library_is_told_whose_it_is(convention):
+    own = CONVENTIONS[convention].boundaries
+    for name, library in CONVENTIONS.items():
+        for word in set(library.boundaries) - set(own):
+            with pytest.raises(ValueError, match="is no word of") as error:
+                conv_matrix(torch.ones(3), (5,), "same", word, convention=convention)
+            assert_says(error, f"convention={convention!r}", repr(name), *map(repr, own))
+            conv_matrix(torch.ones(3), (5,), "same", word, convention=name)  # the remedy
 
 
 # --- MATLAB ---------------------------------------------------------------------------------------
@@ -252,7 +357,32 @@ REFUSED = [
     (
         lambda: conv_matrix(K, (5, 5), "same", "wrap"),
         ValueError,
-        ["boundary='wrap'", *BOUNDARIES],
+        ["boundary='wrap'", *BOUNDARIES, "scipy.ndimage", "scipy.signal", "numpy"],
+    ),
+    (
+        lambda: conv_matrix(K, (5, 5), "same", "wrpa"),
+        ValueError,
+        ["boundary='wrpa'", *BOUNDARIES],
+    ),
+    (
+        lambda: conv_matrix(K, (5, 5), convention="scipy"),
+        ValueError,
+        ["convention='scipy'", *CONVENTIONS],
+    ),
+    (
+        lambda: conv_matrix(K, (5, 5), convention="scipy.ndimage"),
+        ValueError,
+        ["scipy.ndimage has no shape='full'", "'same'"],
+    ),
+    (
+        lambda: conv_matrix(K, (2, 5), "same", convention="numpy"),
+        ValueError,
+        ["exchanges kernel and data", "(3, 4)", "(2, 5)", "anchor"],
+    ),
+    (
+        lambda: conv_matrix(K, (5, 5), "same", "symmetric", convention="matlab", flip=True),
+        ValueError,
+        ["conv2 has no boundary", "(3, 4)", "anchor"],
     ),
     (lambda: conv_matrix(K, (5, 5), layout="csc"), ValueError, ["layout='csc'", *LAYOUTS]),
     (lambda: conv_matrix(K, (5, 5), order="K"), ValueError, ["order='K'", "'C', 'F'"]),

@@ -108,3 +108,45 @@ def test_mat_of_several_or_none(tmp_path: Path) -> None:
     )
     with pytest.raises(PictureError, match=r"7\.3; save it with -v7"):
         read_kernel(tmp_path / "b.mat")
+
+
+# --- remedies, tried
+
+
+@pytest.mark.parametrize("planes", [2, 5, 8])
+@pytest.mark.parametrize("rows", [4, 5])
+def test_a_cube_of_fits_is_a_psf_of_three_axes(tmp_path: Path, planes: int, rows: int) -> None:
+    fits = pytest.importorskip("astropy.io.fits")
+    values = np.zeros((planes, rows, 5))
+    values[planes // 2, rows // 2, 2] = 7
+    values[planes // 2, rows // 2 - 1, 2] = 2  # seen below the centre, as of two axes
+    values[0, 1, 4] = 3
+    fits.PrimaryHDU(values).writeto(tmp_path / "a.fits")
+    found = read_kernel(tmp_path / "a.fits")
+    assert len(found) == planes
+    d, h, w = (n // 2 for n in found.shape)
+    assert (found[d, h, w], found[d, h + 1, w], found.sum()) == (7, 2, 12)
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.fits"])
+def test_a_psf_of_four_axes_is_told_how_psfs_of_three_are_kept(tmp_path: Path, name: str) -> None:
+    values = np.random.default_rng(0).random((2, 5, 7, 17))
+    if name == "a.fits":
+        fits = pytest.importorskip("astropy.io.fits")
+        fits.PrimaryHDU(values).writeto(tmp_path / name)
+    else:
+        np.save(tmp_path / name, values)
+    with pytest.raises(PictureError, match=r"expected one psf; save it as .*\(d, h, w\) in NPY"):
+        read_kernel(tmp_path / name)
+    np.save(tmp_path / "one.npy", values[0])
+    assert read_kernel(tmp_path / "one.npy").shape == (5, 7, 17)
+
+
+def test_a_psf_with_nan_is_cropped_or_set_to_its_background(tmp_path: Path) -> None:
+    values = np.pad(PSF, 1, constant_values=np.nan)
+    np.save(tmp_path / "a.npy", values)
+    with pytest.raises(PictureError, match="crop the psf to what was measured, or set them"):
+        read_kernel(tmp_path / "a.npy")
+    for mended in (values[1:-1, 1:-1], np.nan_to_num(values, nan=0.0)):
+        np.save(tmp_path / "a.npy", mended)
+        np.testing.assert_array_equal(read_kernel(tmp_path / "a.npy"), mended)

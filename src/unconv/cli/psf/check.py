@@ -20,7 +20,7 @@ def check(
     psf: Annotated[
         str,
         typer.Argument(
-            help="A file: a grey picture, NPY, FITS, MAT, CSV or TXT; a volume in NPY or TIFF."
+            help="A grey picture, NPY, FITS, MAT, CSV or TXT; a volume in NPY, FITS or TIFF."
         ),
     ],
     as_json: JsonOption = False,

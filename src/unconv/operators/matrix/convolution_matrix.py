@@ -1,4 +1,4 @@
-"""`conv_matrix`: the matrix of a convolution in the words of SciPy and MATLAB."""
+"""`conv_matrix`: the matrix of a convolution in the words of torch, SciPy, NumPy or MATLAB."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ...grid.geometry import (
-    MODES,
     Padding,
     PerAxis,
     count_axes,
@@ -24,13 +23,11 @@ from ...numerics.checks import (
 from ...numerics.compiled import outside_graphs
 from ..convolution import Convolution
 from ..linear_operator import DEFAULT_MEMORY_LIMIT
+from .conventions import SHAPES, check_middle, named, padding_mode_of
 from .layouts import assemble
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
-
-SHAPES = ("full", "same", "valid")
-BOUNDARIES = (*MODES, "constant")
 
 
 @outside_graphs
@@ -38,15 +35,16 @@ def conv_matrix(
     weight: Tensor,
     input_shape: Sequence[int],
     shape: str = "full",
-    boundary: str = "zeros",
+    boundary: str | None = None,
     *,
+    convention: str = "torch",
     stride: PerAxis = 1,
     dilation: PerAxis = 1,
     groups: int = 1,
     anchor: PerAxis | None = None,
     flip: bool = False,
     layout: str = "sparse_csr",
-    order: str = "C",
+    order: str | None = None,
     memory_limit: float = DEFAULT_MEMORY_LIMIT,
 ) -> Tensor | csr_array:
     """The matrix of a cross-correlation, or with `flip` of a convolution, in 1-D to 3-D.
@@ -64,21 +62,29 @@ def conv_matrix(
         over sample i.  'valid': windows inside x only, n − d(k−1).  A stride s keeps every s-th of
         these outputs, the first included.
     boundary
-        What lies around x where the shape reads it: 'zeros' or 'constant' (zeros), 'circular',
-        'replicate' (the edge sample), 'reflect' (without it) or 'symmetric' (with it).  It may be
-        wider than x: reflections repeat.
+        What lies around x where the shape reads it, in the words of `convention`: of torch 'zeros'
+        (the default) or 'constant' (zeros), 'circular', 'replicate' (the edge sample), 'reflect'
+        (without it) or 'symmetric' (with it).  It may be wider than x: reflections repeat.
+    convention
+        Whose words `boundary` is in, and whose choices are the defaults of `boundary`, `anchor` and
+        `order`: 'torch'; 'scipy.signal' (`convolve2d`, `correlate2d`; without two axes `convolve`
+        and `correlate`: fill, wrap, symm); 'scipy.ndimage' (reflect, the default and 'symmetric' to
+        others, constant, nearest, mirror, wrap, grid-…; shape='same' only); 'numpy' (`pad` before
+        `convolve` or `correlate`: constant, edge, reflect, symmetric, wrap); 'matlab' (`imfilter`,
+        or with `flip` `conv2`: 0, circular, replicate, symmetric; order 'F').  Correlations of
+        SciPy and NumPy take the complex conjugate of the kernel, and so does this then.
     stride, dilation, groups
         As in torch.nn.
     anchor
         The tap of `weight`, one per axis and counted from 0, that stands over sample i at output i;
-        for shape='same' only.  Default ⌊(k−1)/2⌋: the middle of an odd kernel, and of an even one
-        the tap that torch (undilated), SciPy's `convolve2d` and `imfilter` take.  `scipy.ndimage`
-        takes ⌊k/2⌋ + origin.
+        for shape='same' only.  By default the middle of an odd kernel, and of an even one the tap
+        that the convention takes: torch (undilated) ⌊(k−1)/2⌋; `scipy.ndimage`, whose `origin` is
+        added to it, ⌊k/2⌋.
     flip
         True convolution: the taps are flipped, as in `convolve2d` and `convmtx2`.
     layout, order, memory_limit
         As in `ConvOperator.to_sparse`: 'sparse_csr', 'sparse_coo', 'dense' or 'scipy'; vectors in
-        'C' or 'F' order; bytes that the matrix may take.
+        'C' or 'F' order, by default that of the convention; bytes that the matrix may take.
 
     Returns
     -------
@@ -90,7 +96,8 @@ def conv_matrix(
     MemoryLimitError
         If the matrix would take more than `memory_limit` bytes; nothing was allocated.
     ValueError
-        If a name is not known, the anchor is no tap, or no window fits.
+        If a name is not known or another library's, the anchor is no tap, no window fits, or the
+        library answers no such question.
     TypeError
         If the weight is no tensor, or the layout lacks its dtype or its gradient.
 
@@ -113,31 +120,48 @@ def conv_matrix(
     >>> bool(abs(spsolve(A, A @ x.numpy()) - x.numpy()).max() < 1e-10)
     True
 
+    What `scipy.ndimage` calls reflect:
+
+    >>> from scipy import ndimage
+    >>> A = conv_matrix(K.double(), (20, 30), "same", "reflect", convention="scipy.ndimage")
+    >>> x = x.double()
+    >>> y = ndimage.correlate(x.reshape(20, 30).numpy(), K.double().numpy(), mode="reflect")
+    >>> bool(torch.allclose(A @ x, torch.from_numpy(y).flatten()))
+    True
+
     References
     ----------
     Dumoulin & Visin, "A guide to convolution arithmetic for deep learning", arXiv:1603.07285.
     """
     weight = _with_channels(check_tensor("weight", weight), input_shape)
     check_choice("shape", shape, SHAPES)
-    check_choice("boundary", boundary, BOUNDARIES)
+    library, mode = named(convention), padding_mode_of(boundary, convention)
+    if shape not in library.shapes:
+        raise ValueError(f"{convention} has no shape={shape!r}; give shape='same'.")
     check_flag("flip", flip)
     if anchor is not None and shape != "same":
         raise ValueError(
             f"anchor={shown(anchor)} is for shape='same', got shape={shape!r}, which has no choice."
         )
     kernel = weight.shape[2:]
+    padding: Padding = shape
+    if shape == "same":
+        middle = tuple(library.middle(k, len(kernel), flip) for k in kernel)
+        padding = _padding_around(kernel, middle, anchor, dilation, flip)
     op = Convolution(
-        weight,
+        weight.conj().resolve_conj() if library.conjugates and not flip else weight,
         input_shape,
         stride=stride,
-        padding=_padding_around(kernel, anchor, dilation, flip) if shape == "same" else shape,
+        padding=padding,
         dilation=dilation,
         groups=groups,
         flip=flip,
     )
+    if shape == "same" and anchor is None:
+        check_middle(kernel, [axis.n for axis in op.geometry.axes], mode, convention, flip)
     # Sizes do not depend on what the padding holds; an operator refuses to reflect more than once.
-    mode = "zeros" if boundary == "constant" else boundary
     axes = tuple(replace(axis, mode=mode) for axis in op.geometry.axes)
+    order = library.order if order is None else order
     return assemble(op.taps, replace(op.geometry, axes=axes), False, layout, order, memory_limit)
 
 
@@ -154,11 +178,14 @@ def _with_channels(weight: Tensor, input_shape: Sequence[int]) -> Tensor:
 
 
 def _padding_around(
-    kernel: Sequence[int], anchor: PerAxis | None, dilation: PerAxis, flip: bool
+    kernel: Sequence[int],
+    middle: tuple[int, ...],
+    anchor: PerAxis | None,
+    dilation: PerAxis,
+    flip: bool,
 ) -> Padding:
-    """(before, after) that put the anchor over sample i at output i."""
+    """(before, after) that put the anchor, or else the middle, over sample i at output i."""
     nd = len(kernel)
-    middle = tuple((k - 1) // 2 for k in kernel)
     taps = middle if anchor is None else per_axis("anchor", anchor, nd, 0)
     if any(a >= k for a, k in zip(taps, kernel, strict=True)):
         raise ValueError(

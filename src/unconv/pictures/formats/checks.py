@@ -23,7 +23,21 @@ def need(module: str) -> Any:
         ) from exc
 
 
-def require_finite(pixels: Array, name: str) -> None:
+class StackError(PictureError):
+    """A file of several planes where one picture is read.
+
+    planes : how many of what, in words
+    """
+
+    def __init__(self, name: str, planes: str) -> None:
+        super().__init__(
+            f"{name} is a stack of {planes}, expected one picture; restore a volume with unconv "
+            "volume, or one plane at a time, each saved to its own file"
+        )
+        self.planes = planes
+
+
+def require_finite(pixels: Array, name: str, remedy: str) -> None:
     """Refuse NaN and infinity in pixels (H, W) or (H, W, C)."""
     if pixels.dtype.kind != "f":
         return
@@ -34,7 +48,7 @@ def require_finite(pixels: Array, name: str) -> None:
         where = ", ".join(f"{axis} {i}" for axis, i in zip(axes, first, strict=True))
         raise PictureError(
             f"{name}: {int(bad.sum())} pixel values are NaN or infinite, the first at {where}; "
-            "replace them with finite numbers"
+            f"{remedy}"
         )
 
 
@@ -47,14 +61,6 @@ def require_size(file: BinaryIO, width: int, height: int, max_pixels: int) -> No
             f"{file.name} is {width} x {height} = {width * height:,} pixels, more than "
             f"max_pixels={max_pixels:,}; raise max_pixels if you trust the file"
         )
-
-
-def stack_error(file: BinaryIO, planes: str) -> PictureError:
-    """What is said of a volume or a series, where one picture is read."""
-    return PictureError(
-        f"{file.name} is a stack of {planes}, expected one picture; restore a volume with unconv "
-        "volume, or one plane at a time, each saved to its own file"
-    )
 
 
 def read_bytes(file: BinaryIO, most: int) -> bytes:

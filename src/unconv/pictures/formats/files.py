@@ -185,7 +185,11 @@ def write_picture(path: PathLike, picture: Picture) -> None:
     elif kind == "PNG" and dtype != np.uint8:
         dtype = np.dtype(np.uint16)
     if dtype.kind == "u":
-        require_finite(np.moveaxis(picture.planes, 0, -1), str(path))
+        require_finite(
+            np.moveaxis(picture.planes, 0, -1),
+            str(path),
+            "integers cannot hold them: make its dtype float32",
+        )
     pixels = to_pixels(picture, dtype)
     metadata = {**picture.metadata, "has_alpha": picture.alpha is not None}
     try:

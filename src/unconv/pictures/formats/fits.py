@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .checks import need, require_size, stack_error
+from .checks import StackError, need, require_size
 from .picture import Array, PictureError
 
 _OURS = ("SIMPLE", "BITPIX", "EXTEND", "XTENSION", "PCOUNT", "GCOUNT", "BSCALE", "BZERO", "BLANK",
@@ -44,6 +44,21 @@ def read(file: BinaryIO, max_pixels: int) -> tuple[Array, dict[str, Any]]:
     return np.ascontiguousarray(pixels[::-1]), {"fits": {"header": text}}
 
 
+def read_volume(file: BinaryIO, most_bytes: int) -> Array | None:
+    """The samples (D, H, W) of a cube, the top row first; None for what is a picture, or larger."""
+    fits = need("astropy.io.fits")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with fits.open(file, memmap=False, lazy_load_hdus=True, do_not_scale_image_data=True) as f:
+            cubes = [hdu for hdu in f if hdu.is_image and hdu.header["NAXIS"] > 0]
+            shape = tuple(n for n in cubes[0].shape if n > 1) if len(cubes) == 1 else ()
+            if len(shape) != 3 or shape[0] == 3 or 8 * np.prod(shape, dtype=float) > most_bytes:
+                return None
+            stored = np.asarray(cubes[0].data).reshape(-1, shape[-1])
+            values = _values(stored, cubes[0].header).reshape(shape)
+    return np.ascontiguousarray(values[:, ::-1])
+
+
 def _only_image(file: BinaryIO, found: Any) -> Any:
     """The one image of the file."""
     images = [hdu for hdu in found if hdu.is_image and hdu.header["NAXIS"] > 0]
@@ -57,7 +72,7 @@ def _only_image(file: BinaryIO, found: Any) -> Any:
         )
     if len(shape) > 3 or (len(shape) == 3 and shape[0] != 3):
         count = int(np.prod(shape[:-2]))
-        raise stack_error(file, f"{count} planes")
+        raise StackError(file.name, f"{count} planes")
     if len(images) > 1:
         names = ", ".join(hdu.name or "unnamed" for hdu in images)
         raise PictureError(

@@ -1,7 +1,8 @@
 """Psfs and other kernels in files: pictures, FITS, MATLAB's MAT, and numbers as text.
 
-Of three axes in NPY, and in TIFF with the pitch of the voxels.  SciPy reads MAT (up to version 7.2;
-7.3 is HDF5), NumPy text.  Unlike those of a picture, values are those of the file, integers too.
+Of three axes in NPY and FITS, and in TIFF with the pitch of the voxels.  SciPy reads MAT (up to
+version 7.2; 7.3 is HDF5), NumPy text.  Unlike those of a picture, values are those of the file,
+integers too.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import stacks
+from . import fits, stacks
 from .atomic import replacing
-from .checks import require_finite
+from .checks import StackError, require_finite
 from .files import check_replaceable, read_picture, write_picture
 from .picture import Picture, PictureError
 
@@ -29,7 +30,8 @@ def read_kernel(path: str | os.PathLike[str]) -> npt.NDArray[np.float64]:
 
     PNG, JPEG, TIFF, NPY and FITS by content; .mat with one 2-D array; .csv, .txt, .tsv and .dat
     with one row a line, separated by commas, semicolons, tabs or spaces.  Of three axes are NPY of
-    (d, h, w), unless w is 1, 3 or 4, which are colours, and TIFF of a plane a page.
+    (d, h, w), unless w is 1, 3 or 4, which are colours, FITS of (d, h, w), unless d is 3, and TIFF
+    of a plane a page.
 
     Raises:
         PictureError: the file is missing, damaged, of an unsupported kind, or holds no or more than
@@ -74,7 +76,8 @@ def read_kernel_and_voxel(
         raise PictureError(
             f"{path} cannot be opened ({exc.strerror or exc}); check the name and the permissions"
         ) from exc
-    require_finite(values.reshape(-1, values.shape[-1]), str(path))
+    remedy = "crop the psf to what was measured, or set them to its background"
+    require_finite(values.reshape(-1, values.shape[-1]), str(path), remedy)
     return values, voxel
 
 
@@ -86,7 +89,11 @@ def _volume(
         if stacks.is_stack(path):
             return stacks.read(path)
         with path.open("rb") as file:
-            if not file.read(6).startswith(b"\x93NUMPY"):
+            first = file.read(9)
+            if first == b"SIMPLE  =":
+                file.seek(0)
+                return _of_cube(fits.read_volume(file, _LARGEST_FILE))
+            if not first.startswith(b"\x93NUMPY"):
                 return None
         if path.stat().st_size > _LARGEST_FILE:
             return None
@@ -100,8 +107,22 @@ def _volume(
         return None
 
 
+def _of_cube(values: Any) -> tuple[npt.NDArray[np.float64], None] | None:
+    """A cube of FITS, whose rows have been turned: an even number of them has another middle."""
+    if values is None:
+        return None
+    even = values.shape[1] % 2 == 0
+    return np.pad(values.astype(np.float64), ((0, 0), (int(even), 0), (0, 0))), None
+
+
 def _from_picture(path: Path) -> npt.NDArray[np.float64]:
-    picture = read_picture(path)
+    try:
+        picture = read_picture(path)
+    except StackError as error:
+        raise PictureError(
+            f"{path} is a stack of {error.planes}, expected one psf; save it as (h, w), or as "
+            "(d, h, w) in NPY, FITS or a TIFF of a grey plane a page"
+        ) from error
     planes = picture.planes
     if len(planes) != 1 and not all(np.array_equal(p, planes[0], equal_nan=True) for p in planes):
         raise ValueError(f"psf '{path}' has colours; a psf is a grey picture, convert it first.")

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .checks import require_size, stack_error
+from .checks import StackError, require_size
 from .picture import DTYPES, Array, PictureError
 
 _LARGEST_HEADER = 10_000  # bytes, as NumPy has it; a picture's has a hundred
@@ -28,7 +28,7 @@ def read(file: BinaryIO, max_pixels: int) -> tuple[Array, dict[str, Any]]:
         )
     planes = math.prod(shape[:-2])
     if len(shape) in (3, 4) and planes > 4 and shape[-1] > 16:  # fewer may well be channels
-        raise stack_error(file, f"{planes} planes")
+        raise StackError(file.name, f"{planes} planes")
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3, 4)):
         raise PictureError(
             f"{file.name} has shape {shape}, expected (H, W) or (H, W, 1 | 3 | 4); move the axes"

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from . import jpeg
-from .checks import need, require_size, stack_error
+from .checks import StackError, need, require_size
 from .metadata import EXIF_PREFIX
 from .picture import DTYPES, Array, PictureError
 from .tifffile_log import tifffile_log
@@ -76,7 +76,7 @@ def _only_page(file: BinaryIO, tif: Any) -> Any:
     images = (tif.imagej_metadata or {}).get("images", 1)  # ImageJ counts them only in its text
     count = max(len(pages), pages[0].imagedepth, images)
     if count > 1:
-        raise stack_error(file, f"{'at least ' if count == many else ''}{count} pages")
+        raise StackError(file.name, f"{'at least ' if count == many else ''}{count} pages")
     return pages[0]
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from unconv import ConvOperator
+from unconv.testing import dense_twin
 
 from ..helpers import (
     F64,
@@ -139,6 +140,49 @@ def test_vmap_over_weights_factors_and_solves_as_one_batch(method):
         assert relative(many, expected) < 1e-9
 
 
+@every_rung
+def test_vmap_over_damp_is_one_solve_after_the_other(method):
+    """Alone, with the data and with the weight; values and gradients of both."""
+    weight, damps = easy_weight(method), torch.tensor([0.2, 0.7, 3.0], dtype=F64)
+    y = randn(3, *served(method, weight).range_shape)
+
+    def solve(damp, weight, y):
+        return served(method, weight).tikhonov(damp, method=method, tol=1e-12)(y)
+
+    def loss(damp, weight, y):
+        return solve(damp, weight, y).square().sum()
+
+    weights = torch.stack([weight, 2 * weight, -weight])
+    for function in (solve, torch.func.grad(loss), torch.func.grad(loss, 1)):
+        found = torch.func.vmap(function, (0, None, None))(damps, weight, y)
+        assert relative(found, torch.stack([function(d, weight, y) for d in damps])) < 1e-9
+        found = torch.func.vmap(function)(damps, weights, y)  # each image without a batch axis
+        each = [function(*row) for row in zip(damps, weights, y, strict=True)]
+        assert relative(found, torch.stack(each)) < 1e-9
+    summed = torch.func.grad(lambda d: torch.func.vmap(loss, (0, None, None))(d, weight, y).sum())
+    expected = torch.stack([torch.func.grad(loss)(d, weight, y) for d in damps])
+    assert relative(summed(damps), expected) < 1e-9
+
+
+def test_lstsq_under_vmap_over_damp_certifies_every_slice():
+    op, y, seen = served("dense", easy_weight("dense")), randn(2, 2, 4, 5), []
+
+    def solution(damp):
+        found = op.lstsq(y, damp)
+        seen.append(found.certificate)
+        return found.solution
+
+    damps = torch.tensor([1e-6, 0.1, 10.0], dtype=F64)
+    found = torch.func.vmap(solution)(damps)
+    A = dense_twin(op)
+    for x, damp in zip(found, damps, strict=True):
+        gram = A.mT @ A + damp**2 * torch.eye(A.shape[1], dtype=F64)
+        expected = torch.linalg.solve(gram, A.mT @ y.flatten(1).mT).mT
+        assert relative(x.flatten(1), expected) < 1e-9
+    assert len(seen[0]) == 6
+    assert bool(seen[0].converged.all())
+
+
 def test_lstsq_under_vmap_over_weights():
     weights = torch.stack([easy_weight("dense"), 2 * easy_weight("dense")])
     y = randn(1, *served("dense", weights[0]).range_shape)
@@ -170,8 +214,19 @@ def test_what_vmap_cannot_do_is_said():
         return ConvOperator(weight, (6,), padding=1).tikhonov(damp)(y)
 
     weights = randn(2, 2, 1, 1, 3)
-    with pytest.raises(NotImplementedError, match="tikhonov_path"):
-        torch.func.vmap(tikhonov, (None, 0))(weights[0, 0], torch.tensor([1.0, 2.0]))
+    with pytest.raises(ValueError, match="damp > 0 in every slice"):
+        torch.func.vmap(tikhonov, (None, 0))(weights[0, 0], torch.tensor([1.0, 0.0]))
+    with pytest.raises(NotImplementedError, match="one vmap inside another"):
+        torch.func.vmap(torch.func.vmap(tikhonov, (None, 0)), (0, None))(weights[0], randn(2).exp())
+    op = ConvOperator(weights[0, 0], (6,), padding=1)
+    for unmapped in (
+        lambda damp: op.tikhonov(damp, penalty="gradient")(y),
+        lambda damp: op.lstsq(y, damp, penalty="gradient").solution,
+        lambda damp: op.prox(y, y, damp),
+        lambda damp: op.plan(damp=damp),
+    ):
+        with pytest.raises(NotImplementedError, match="is not supported here"):
+            torch.func.vmap(unmapped)(torch.tensor([1.0, 2.0]))
     with pytest.raises(NotImplementedError, match="one vmap inside another"):
         torch.func.vmap(torch.func.vmap(lambda w: tikhonov(w, 1.0)))(weights)
     with pytest.raises(NotImplementedError, match="one kernel a sample"):

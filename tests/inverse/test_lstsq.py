@@ -138,7 +138,7 @@ def test_one_kernel_a_sample():
 @pytest.mark.parametrize(
     "y",
     [
-        randn(2, 6),
+        randn(3, 6),
         randn(1, 3, 6),
         randn(1, 2, 5),
         torch.ones(1, 2, 6).long(),

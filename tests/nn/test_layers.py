@@ -337,7 +337,7 @@ def test_bad_input():
         PinvConv2d(2, 3, 3, damp=0.1)
     layer = PinvConv2d.from_conv(conv)
     with pytest.raises(ValueError, match=r"y\[None\]"):
-        layer(randn(3, 6, 6))
+        layer(randn(6, 6))
     with pytest.raises(ValueError, match="channels"):
         layer(randn(1, 2, 6, 6))
     with pytest.raises(TypeError, match="floating point"):

@@ -190,6 +190,64 @@ def test_solves_break_the_graph(backend):
     assert certificate.converged.all()
 
 
+MADE_INSIDE = {
+    "lstsq": lambda op, y, damp: op.lstsq(y, damp).solution,
+    "tikhonov": lambda op, y, damp: op.tikhonov(damp)(y),
+    "its adjoint": lambda op, y, damp: op.tikhonov(damp).H(op.H(y)),
+    "penalty": lambda op, y, damp: op.tikhonov(damp, penalty="gradient")(y),
+    "pinv": lambda op, y, damp: op.pinv()(y) * damp,
+    "operator": lambda op, y, damp: op.with_weight(op.weight * damp)(op.H(y)),
+}
+"""What trains a weight: operator and inverse are made anew in every step."""
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")  # inductor's own
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # dynamo's, at the break
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [
+        ("lstsq", "inductor"),
+        ("tikhonov", "aot_eager"),
+        ("operator", "aot_eager"),
+        *(pytest.param(n, "inductor", marks=pytest.mark.slow) for n in MADE_INSIDE if n != "lstsq"),
+    ],
+)
+def test_training_steps_that_make_operator_and_inverse(name, backend):
+    """One graph for all steps, though each step makes its own operators; gradients reach back."""
+    solve = MADE_INSIDE[name]
+
+    def step(y, weight, damp):
+        op = ConvOperator(weight, (6, 7), padding=1)
+        return solve(op, y.sin(), damp.exp()).cos()
+
+    y, damp = randn(2, 2, 6, 7).requires_grad_(), torch.tensor(-1.0, dtype=F64).requires_grad_()
+    traced = torch.compile(step, backend=backend)
+    for i in range(3):
+        if i == 1:
+            torch._dynamo.utils.counters.clear()
+        weight = (randn(2, 2, 3, 3) + i).requires_grad_()
+        found, expected = traced(y, weight, damp), step(y, weight, damp)
+        assert relative(found, expected) < 1e-12
+        for a, b in zip(
+            torch.autograd.grad(found.square().sum(), (y, weight, damp)),
+            torch.autograd.grad(expected.square().sum(), (y, weight, damp)),
+            strict=True,
+        ):
+            assert relative(a, b) < 1e-9
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 0  # none after the first
+
+
+def test_one_image_and_channels_last():
+    op = ConvOperator(randn(2, 2, 3, 3), (8, 7), padding=1)
+    inverse = op.tikhonov(0.5)
+    last = randn(2, 2, 8, 7).to(memory_format=torch.channels_last)
+    for function in (op, inverse):
+        for x in (randn(2, 8, 7), last):
+            found, expected = compiled(function)(x), function(x)
+            assert torch.equal(found, expected)
+            assert found.stride() == expected.stride()
+
+
 def tensors_in(found):
     """What a call returned, as numbers to compare."""
     if isinstance(found, torch.Tensor):

@@ -139,7 +139,7 @@ def test_bytes_in_a_sentence(size, text):
 
 OP = ConvOperator(randn(3, 2, 3, 3), (6, 5), padding=1)
 REFUSED = [
-    (lambda: OP(randn(2, 6, 5)), ValueError, ["(N, 2, 6, 5)", "(2, 6, 5)", "x[None]"]),
+    (lambda: OP(randn(3, 6, 5)), ValueError, ["(N, 2, 6, 5)", "(3, 6, 5)", "check channels"]),
     (lambda: OP(randn(1, 3, 6, 5)), ValueError, ["(N, 2, 6, 5)", "(1, 3, 6, 5)", "check channels"]),
     (lambda: OP(randn(1, 2, 5, 6)), ValueError, ["(N, 2, 6, 5)", "(1, 2, 5, 6)", "input_shape"]),
     (lambda: OP(randn(1, 1, 2, 6, 5)), ValueError, ["(N, 2, 6, 5)", "(1, 1, 2, 6, 5)"]),

@@ -24,7 +24,8 @@ class ConvOperator(LayerMethods, InverseMethods, SpectralMethods, AdapterMethods
     ----------
     weight : (c_out, c_in/groups, *k), float16 to complex128
         Transposed: (c_in, c_out/groups, *k).  With a leading batch axis: one kernel a sample.
-        An `nn.Parameter` is registered as the operator's parameter, a tensor as a buffer.
+        An `nn.Parameter` is registered as the operator's parameter, a tensor as a buffer.  Half
+        precision is computed with in float32 or better, and answers are rounded back to it.
     input_shape
         Spatial sizes of the tensor that the operator takes; its length (1, 2 or 3) is the number
         of spatial axes.

@@ -12,14 +12,14 @@ from ..inverse import (
     Plan,
     factorize,
     make_plan,
-    positive_damp,
     request_of,
     solve,
 )
-from ..inverse.plan import check_method, damp_value
+from ..inverse.plan import check_method, damp_value, refuse_no_damp
 from ..numerics.checks import check_flag, check_number
 from ..numerics.compiled import outside_graphs
 from ..operators.convolution import Convolution
+from ..operators.images import is_alone
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT, EXPECTED_SOLVES
 from ..regularize.filters import filtered_inverse
 from ..regularize.penalized import penalized, solve_penalized
@@ -165,7 +165,8 @@ class InverseMethods(Convolution):
         Parameters
         ----------
         damp
-            A number, or a tensor of one element, of which a gradient may be asked.
+            A number, or a tensor of one element, of which a gradient may be asked, and which
+            `torch.func.vmap` may map over where there is no penalty: one factor a slice.
         penalty
             L: 'gradient', 'laplacian', a correlation kernel, or a ConvOperator on the same domain;
             see `unconv.regularize.penalty_operator` for its boundary.
@@ -181,7 +182,6 @@ class InverseMethods(Convolution):
         >>> bool(torch.allclose(A.tikhonov(1.0, penalty="gradient")(A(flat)), flat))
         True
         """
-        positive_damp(damp)
         request = request_of(
             damp,
             None,
@@ -192,7 +192,9 @@ class InverseMethods(Convolution):
             maxiter,
             method=method,
             check_finite=check_finite,
+            each_damp=penalty is None,
         )
+        refuse_no_damp(request.damp)
         if penalty is None:
             return factorize(self, request)
         return penalized(self, penalty, request)
@@ -218,15 +220,15 @@ class InverseMethods(Convolution):
 
         Parameters
         ----------
-        v : (N, *domain_shape)
-        y : (N, *range_shape)
+        v : (N, *domain_shape), or one image without its batch axis
+        y : (N, *range_shape), or one image likewise
         rho : a number above 0, or a tensor of one element, of which a gradient may be asked
         method, memory_limit, expected_solves, tol, maxiter, check_finite
             As in `tikhonov` with damp = √rho.
 
         Returns
         -------
-        (N, *domain_shape)
+        (N, *domain_shape), or (*domain_shape) for one image
 
         Raises
         ------
@@ -250,6 +252,8 @@ class InverseMethods(Convolution):
         ----------
         Parikh & Boyd, "Proximal Algorithms", Foundations and Trends in Optimization 1 (2014).
         """
+        alone = is_alone(v, self.domain_shape) and is_alone(y, self.range_shape)
+        v, y = (v[None], y[None]) if alone else (v, y)
         self._check(v, self.domain_shape)
         self._check(y, self.range_shape)
         if len(v) != len(y):
@@ -268,7 +272,8 @@ class InverseMethods(Convolution):
             check_finite=check_finite,
         )
         kept = self.__dict__.setdefault("_prox", Prox())
-        return kept(self, v, y, damp_of(rho, self.device), request)
+        x = kept(self, v, y, damp_of(rho, self.device), request)
+        return x[0] if alone else x
 
     @outside_graphs
     def wiener(
@@ -412,10 +417,10 @@ class InverseMethods(Convolution):
 
         Parameters
         ----------
-        y : (N, *range_shape)
+        y : (N, *range_shape), or one image (*range_shape)
         damp
             As in SciPy's `lsqr`; 0 gives the minimum-norm least-squares solution.  A number, or a
-            tensor of one element, of which a gradient may be asked.
+            tensor as in `tikhonov`.
         penalty
             Damp Lx and not x, as in `tikhonov`; the certificate is that of [A; damp·L].
         subtract_bias
@@ -436,7 +441,8 @@ class InverseMethods(Convolution):
         Returns
         -------
         LstsqResult(solution, certificate)
-            x : (N, *domain_shape) and a `Certificate` with one entry an image.
+            x : (N, *domain_shape) and a `Certificate` with one entry an image; for one image alone
+            x has no batch axis either.
 
         Raises
         ------
@@ -452,6 +458,8 @@ class InverseMethods(Convolution):
         >>> bool(torch.allclose(solution, x)), bool(certificate.converged.all())
         (True, True)
         """
+        alone = is_alone(y, self.range_shape)
+        y = y[None] if alone else y
         self._check(y, self.range_shape)
         if check_flag("subtract_bias", subtract_bias):
             bias = self.bias
@@ -469,7 +477,10 @@ class InverseMethods(Convolution):
             maxiter,
             method=method,
             check_finite=check_finite,
+            each_damp=penalty is None,
         )
         if penalty is None:
-            return solve(self, y, request)
-        return solve_penalized(self, y, penalty, request)
+            found = solve(self, y, request)
+        else:
+            found = solve_penalized(self, y, penalty, request)
+        return found._replace(solution=found.solution[0]) if alone else found

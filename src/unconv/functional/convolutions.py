@@ -96,7 +96,7 @@ def _pinv(
     """
     conv = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     op, solver = question_of(y, weight, conv | options, nd)
-    return factorize(op, request_of(damp, **solver))(y)
+    return factorize(op, request_of(damp, **solver, each_damp=True))(y)
 
 
 def _of_dimension(
@@ -115,6 +115,7 @@ def _of_dimension(
     text = {
         "example": _EXAMPLES[function.__name__],
         "nd": str(nd),
+        "axes": "",
         "m": m,
         "k": k,
         "sizes": n,

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..doors import ConvOperator
 from ..grid.geometry import Padding, PerAxis, smallest_domain
 from ..inverse.lstsq import in_precision_of
-from ..numerics.checks import check_tensor
+from ..numerics.checks import check_tensor, is_sequence
 from ..numerics.compiled import outside_graphs
 from ..operators.arguments import axes_of_weight
 from ..operators.linear_operator import EXPECTED_SOLVES
@@ -110,16 +110,19 @@ _NOT_OFFERED = ("self", "y", "subtract_bias")
 
 
 _TEXTS = {
-    "data": """y : (N, c_out, *m), floating point or complex
+    "data": """y : (N, c_out, *m), or one image (c_out, *m); floating point or complex
     weight : (c_out, c_in/groups, *k), or with a leading batch axis: one kernel a sample""",
     "conv": """stride, padding, dilation, groups, padding_mode
         As in `ConvOperator`.
     input_shape
         Spatial sizes of x.  Default: the size that torch's transposed convolution with
-        output_padding=0 returns; with stride > 1 several sizes give the same y.
+        output_padding=0 returns; with stride > 1 several sizes give the same y.{axes}
     observed
         Bool, True where y was seen, (*m) or (c_out, *m), as in `ConvOperator.observed`; None where
         all of it was.""",
+    "axes": """  Its length
+        tells one image from one kernel a sample where y has an axis less than weight; else it is
+        one kernel a sample if y has as many samples and channels.""",
     "cutoff": """rtol, atol
         Singular values σ ≤ max(atol, rtol·σ_max) count as zero, as in `ConvOperator.pinv`;
         without effect where damp > 0.""",
@@ -127,7 +130,7 @@ _TEXTS = {
         As in `ConvOperator.pinv`; solves are expected for the images of y, and for 10 at least.""",
     "answer": """Returns
     -------
-    (N, c_in, *input_shape) of dtype `torch.result_type(weight, y)`
+    (N, c_in, *input_shape) of dtype `torch.result_type(weight, y)`, without N for one image
 
     {errors}""",
     "errors": """Raises
@@ -206,25 +209,41 @@ def operator_of(
     """
     check_tensor("y", y)
     check_tensor("weight", weight)
-    if y.ndim - 2 not in ((1, 2, 3) if nd is None else (nd,)):
+    input_shape = options["input_shape"]
+    if nd is None:
+        nd = _number_of_axes(y, weight, input_shape)
+    if nd is None or y.ndim not in (nd + 1, nd + 2):
         spatial = "*spatial) with 1, 2 or 3" if nd is None else f"*spatial) with {nd}"
         raise ValueError(
-            f"y has shape {tuple(y.shape)}, expected (N, channels, {spatial} spatial sizes; add "
-            "the missing axes, for instance the batch with y[None]."
+            f"y has shape {tuple(y.shape)}, expected (N, channels, {spatial} spatial sizes, or one "
+            "image without N; add the missing axes, for instance that of one channel with y[None]."
         )
-    nd = y.ndim - 2
     if weight.ndim not in (nd + 2, nd + 3):
         raise ValueError(
             f"weight has shape {tuple(weight.shape)}; for y of {nd} spatial axes expected "
             f"{axes_of_weight(weight, nd)}."
         )
-    conv, input_shape = {name: options[name] for name in _CONV}, options["input_shape"]
+    conv = {name: options[name] for name in _CONV}
     if input_shape is None:
         steps = {name: conv[name] for name in ("stride", "padding", "dilation")}
-        input_shape = smallest_domain(y.shape[2:], weight.shape[-nd:], **steps)
+        input_shape = smallest_domain(y.shape[-nd:], weight.shape[-nd:], **steps)
     op = ConvOperator(weight, input_shape, **conv)
-    op._check(y, op.range_shape)
+    op._check(y[None] if y.ndim == nd + 1 else y, op.range_shape)
     return op if options["observed"] is None else op.observed(options["observed"])
+
+
+def _number_of_axes(y: Tensor, weight: Tensor, input_shape: object) -> int | None:
+    """How many spatial axes y has where the name of a function does not tell; None if none fits.
+
+    A weight with an axis more than y is one kernel a sample, or that of one image without a batch
+    axis, whose channels are then the first of both; `input_shape` tells which where both fit.
+    """
+    if is_sequence(input_shape):
+        nd = len(input_shape)
+    else:
+        channels_fit = weight.shape[:1] == y.shape[:1] and weight.shape[1:2] != y.shape[1:2]
+        nd = y.ndim - (1 if weight.ndim == y.ndim + 1 and channels_fit else 2)
+    return nd if nd in (1, 2, 3) else None
 
 
 def question_of(
@@ -234,5 +253,6 @@ def question_of(
     op = in_precision_of(operator_of(y, weight, options, nd), y)
     solver = {n: v for n, v in options.items() if n not in (*_CONV, *_OF_THE_DATA)}
     if solver.get("expected_solves", 0) is None:
-        solver["expected_solves"] = max(EXPECTED_SOLVES, len(y))
+        images = len(y) if y.ndim == len(op.range_shape) + 1 else 1
+        solver["expected_solves"] = max(EXPECTED_SOLVES, images)
     return op, solver

@@ -212,12 +212,17 @@ def multiply(blocks: Tensor, X: Tensor, *, adjoint: bool = False) -> Tensor:
     N, spectrum = X.shape[0], X.shape[2:]
     if adjoint and r == c == 1:
         return multiply(blocks.conj().resolve_conj(), X)
-    if adjoint:  # Bᴴ X = conj(Bᵀ conj(X)): conjugates the vectors, never the much larger blocks
-        return multiply(blocks.mT, X.conj().resolve_conj()).conj().resolve_conj()
     if r == c == 1:
         return X * blocks[..., 0, 0].permute(1, 2, 0).reshape(B, g, *spectrum)
     if B > 1:
-        return torch.cat([multiply(blocks[:, b : b + 1], X[b : b + 1]) for b in range(B)])
+        parts = zip(blocks.split(1, 1), X.split(1), strict=True)
+        return torch.cat([multiply(block, x, adjoint=adjoint) for block, x in parts])
+    if (
+        adjoint
+    ):  # Bᴴ x = conj(conj(x)ᵀ B)ᵀ: the much larger blocks are neither conjugated nor turned
+        X = X.conj().reshape(N, g, r, F).permute(3, 1, 0, 2).contiguous()
+        Y = (X.resolve_conj() @ blocks[:, 0]).conj()  # (F, g, N, c)
+        return Y.permute(2, 1, 3, 0).reshape(N, g * c, *spectrum).resolve_conj()
     # Contiguous vectors: batched products of strided ones are eight times slower.
     X = X.reshape(N, g, c, F).permute(3, 1, 2, 0).contiguous()
     Y = blocks[:, 0] @ X  # (F, g, r, N)

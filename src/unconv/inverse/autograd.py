@@ -32,6 +32,10 @@ class Factored(Protocol):
     def each(self) -> Factored:
         """Under vmap over the weight, the inverses of all slices."""
 
+    @property
+    def slices(self) -> Sequence[Factored]:
+        """Under vmap over damp, an inverse for each slice; else empty."""
+
     def evaluate(self, v: Tensor, *, adjoint: bool) -> Tensor:
         """B v or Bᴴ v as plain values, in the dtype of the factor."""
 
@@ -139,6 +143,9 @@ class _Apply(torch.autograd.Function):
     ) -> tuple[_Outputs, _Dims]:
         """The mapped axis joins the batch; where it is that of the kernels, it is the batch."""
         v = _first(v, in_dims[0], info.batch_size)
+        if inverse.slices and any(d is not None for d in in_dims[4:]):
+            rows = zip(v, inverse.slices, _slices(params, in_dims[4:]), strict=True)
+            return _stacked([_Apply.apply(i, B, adjoint, careful, *own) for i, B, own in rows], 0)
         if any(d is not None for d in in_dims[4:]):  # image after image, each for all kernels
             params = _all_first(params, in_dims[4:])
             each = inverse.each
@@ -185,6 +192,11 @@ class _Look(torch.autograd.Function):
             for t, d in zip((x, y, *rest[:_FIELDS]), in_dims[2 : 4 + _FIELDS], strict=True)
         ]
         params, dims = rest[_FIELDS:], in_dims[4 + _FIELDS :]
+        if inverse.slices and any(d is not None for d in dims):
+            each = zip(*(_apart(t, 0) for t in found), strict=False)
+            for images, B, own in zip(each, inverse.slices, _slices(params, dims), strict=True):
+                _Look.apply(then, B, *images, *own)
+            return x.new_zeros(()), None
         if any(d is not None for d in dims):
             params, inverse = _all_first(params, dims), inverse.each
             parts: Iterable[Sequence[Tensor | None]] = zip(
@@ -215,6 +227,12 @@ def _apart(t: Tensor | None, dim: int) -> Iterable[Tensor | None]:
 def _all_first(params: Sequence[Any], dims: Sequence[int | None]) -> tuple[Any, ...]:
     """Parameters with the mapped axis in front, of those that have one."""
     return tuple(p if d is None else p.movedim(d, 0) for p, d in zip(params, dims, strict=True))
+
+
+def _slices(params: Sequence[Any], dims: Sequence[int | None]) -> Iterable[tuple[Any, ...]]:
+    """The parameters of each slice, of those that are not mapped the same."""
+    parts = [repeat(p) if d is None else p.unbind(d) for p, d in zip(params, dims, strict=True)]
+    return zip(*parts, strict=False)
 
 
 def _stacked(outputs: Sequence[_Outputs], dim: int) -> tuple[_Outputs, _Dims]:

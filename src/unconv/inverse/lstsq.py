@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..numerics.precision import result_dtype
 from ..operators.convolution import Convolution
+from ..operators.images import in_layout_of
 from .certificate import Certificate, certified
 from .operator import InverseOperator
 from .plan import factorize
@@ -24,7 +25,7 @@ class LstsqResult(NamedTuple):
 
     Attributes
     ----------
-    solution : (N, *domain_shape)
+    solution : (N, *domain_shape), without N where y was one image alone
     certificate : one entry an image
     """
 
@@ -45,7 +46,7 @@ def solve(
     x, effort = inverse.solution(y)
     certificate = certified(inverse, x, op._masked(y), effort, tol, warn_if_short)
     x = x.to(result_dtype(op.dtype, y.dtype, y.device.type))
-    return LstsqResult(x, certificate)
+    return LstsqResult(in_layout_of(x, y), certificate)
 
 
 def in_precision_of(op: _Op, y: Tensor) -> _Op:

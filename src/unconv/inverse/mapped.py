@@ -1,14 +1,20 @@
-"""Inverses under `torch.func.vmap` over the weight: one kernel a sample, solved as one batch."""
+"""Inverses under `torch.func.vmap` over the weight or damp.
+
+Over the weight: one kernel a sample, solved as one batch.  Over damp, or over both: an inverse for
+each slice, one after the other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ..operators.convolution import Convolution
-from .facts import Effort
+from .derivative import ConvModel, LeastSquares
+from .facts import Effort, SpectrumSummary
 from .operator import InverseOperator
 from .request import Request
 
@@ -41,9 +47,53 @@ class MappedInverse(InverseOperator):
     def evaluate_with_effort(self, y: Tensor) -> tuple[Tensor, Effort]:
         """Refused: nothing is left of a map that has ended."""
         raise RuntimeError(
-            "this inverse was made inside torch.func.vmap over its weight and cannot leave it; "
-            "make it from a weight with a batch axis (one kernel a sample) instead."
+            "this inverse was made inside torch.func.vmap over its weight or damp and cannot leave "
+            "it; make it from a weight with a batch axis (one kernel a sample) instead, or one "
+            "for each damp."
         )
+
+
+class AtEachDamp(MappedInverse):
+    """What one slice of a map over damp sees; `slices` holds an inverse for each."""
+
+    def __init__(
+        self, op: Convolution, request: Request, slices: Sequence[InverseOperator]
+    ) -> None:
+        super().__init__(op, slices[0])
+        self.slices = tuple(slices)
+        self.damp, self.summary = request.damp, _worst(request, slices)
+        self.keeps_double = any(i.keeps_double for i in slices)
+        self.iterates = any(i.iterates for i in slices)
+        self.derivative = LeastSquares(ConvModel(op), op.shape, request, self.summary)
+
+
+def _worst(request: Request, slices: Sequence[InverseOperator]) -> SpectrumSummary:
+    """What is known of the hardest slice, whose damp is the least."""
+    facts = [i.summary for i in slices]
+    norm = torch.stack([f.norm.max() for f in facts]).max()[None]
+    floor = float(torch.stack([f.floor.min() for f in facts]).min())
+    above_zero = torch.stack([f.above_zero.min() for f in facts]).min()[None]
+    # least σ over largest damp, which is what this bound is held against
+    spread = request.damp / max(request.damps)
+    return replace(SpectrumSummary.damped(norm, floor), above_zero=above_zero * spread)
+
+
+def factor_each_damp(
+    op: Convolution,
+    request: Request,
+    mapped_weight: bool,
+    factor: Callable[[Convolution, Request], InverseOperator],
+) -> InverseOperator:
+    """An inverse for each damp of the request.
+
+    op : if mapped_weight, of one slice, but for its weight, which has the mapped axis in front
+    """
+    weights = op.weight if mapped_weight else op.weight.expand(len(request.damps), *op.weight.shape)
+    slices = [
+        factor(op.with_weight(w), replace(request, damp=damp, damps=(), live_damp=None))
+        for w, damp in zip(weights, request.damps, strict=True)
+    ]
+    return AtEachDamp(op.with_weight(weights[0]), request, slices)
 
 
 def factor_mapped(

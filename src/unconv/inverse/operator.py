@@ -44,6 +44,7 @@ class InverseOperator(LinearOperator):
 
     method: str
     each: InverseOperator  # under vmap over the weight: the inverses of all slices
+    slices: tuple[InverseOperator, ...] = ()  # under vmap over damp: an inverse for each slice
     keeps_double = False
     iterates = False
     tol = 0.0
@@ -143,6 +144,8 @@ class InverseOperator(LinearOperator):
     def _apply_to(self, v: Tensor, *, adjoint: bool = False) -> Tensor:
         """B v or Bᴴ v in the dtype of the factor."""
         if torch.compiler.is_compiling():
+            if self.made_in_passing:
+                return torch.compiler.disable(self._apply_to)(v, adjoint=adjoint)
             return compiled.apply(self, v, self.params, adjoint=adjoint)
         self._refuse_stale_gradient()
         return apply_inverse(self, v, adjoint=adjoint)

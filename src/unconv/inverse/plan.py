@@ -54,7 +54,7 @@ from .diagonal import (
 )
 from .diagonal.protocol import RungModule
 from .facts import GIVES_UP, Plan
-from .mapped import factor_mapped
+from .mapped import factor_each_damp, factor_mapped
 from .operator import InverseOperator
 from .request import Request
 from .shared_groups import SharedGroups, for_one_group, one_group, plan_of_all
@@ -167,7 +167,7 @@ def factorize(op: Convolution, request: Request, *, judged: bool = False) -> Inv
     if damp is not None and damp.requires_grad and not request.damp:
         raise ValueError("damp=0 gives A⁺, which has no gradient in damp; use damp > 0, or 0.0.")
 
-    def climb(plain: Convolution) -> InverseOperator:
+    def climb(plain: Convolution, request: Request = request) -> InverseOperator:
         inverse = _climb(plain, request)
         if not (judged or inverse.iterates):  # an iteration judges every answer itself
             warn_of_doubt(inverse)
@@ -175,11 +175,15 @@ def factorize(op: Convolution, request: Request, *, judged: bool = False) -> Inv
 
     def build(values: Values) -> InverseOperator:
         plain = op.with_weight(values.tensors[0])
+        if request.damps:
+            return factor_each_damp(plain, request, values.mapped[0], climb)
         if values.mapped[0]:
             return factor_mapped(plain, climb)
         return climb(plain)
 
-    inverse = with_values(build, op.weight)
+    # both at once: torch tells of each level of vmap apart what it maps over
+    mapped_damp = [damp] if damp is not None and request.damps else []
+    inverse = with_values(build, op.weight, *mapped_damp)
     rest = (damp,) if damp is not None and request.damp else inverse.params[1:]
     inverse.depends_on(op.weight, *rest)
     return inverse
@@ -237,6 +241,7 @@ def request_of(
     *,
     method: str = "auto",
     check_finite: bool = True,
+    each_damp: bool = False,
 ) -> Request:
     """A request of checked values.
 
@@ -250,6 +255,7 @@ def request_of(
     memory_limit : bytes
     expected_solves, maxiter : whole numbers of at least 1; maxiter=None leaves it to the rung
     tol : relative error that is asked for; None for 1e-6 of iterations and nothing of factors
+    each_damp : whether who asks serves a damp that torch.func.vmap maps over
 
     Raises
     ------
@@ -257,7 +263,9 @@ def request_of(
         One sentence: what was expected, what came, the remedy.
     """
     live = damp if isinstance(damp, Tensor) else None
-    damp = damp_value(damp)
+    damps, mapped = _damps(damp, "damp") if each_damp else ((damp_value(damp),), False)
+    if mapped and not min(damps):
+        raise ValueError("vmap over damp needs damp > 0 in every slice, and one is 0; use pinv().")
     if rtol is not None:
         rtol = check_number("rtol", rtol, below=1, why=": a cut-off at σ_max leaves nothing of A")
     if tol is not None:
@@ -266,7 +274,8 @@ def request_of(
     if maxiter is not None:
         check_count("maxiter", maxiter)
     return Request(
-        damp=damp,
+        damp=min(damps),
+        damps=damps if mapped else (),
         rtol=rtol,
         atol=check_number("atol", atol),
         memory_limit=check_memory_limit(memory_limit),
@@ -282,16 +291,28 @@ def request_of(
 
 def damp_value(damp: float | Tensor, name: str = "damp") -> float:
     """The number that a damp is, given as one or as a tensor that a gradient may be asked of."""
-    if isinstance(damp, Tensor):
-        check_tensor(name, damp)
-        if damp.numel() != 1 or damp.is_complex():
-            raise TypeError(
-                f"{name} must be a number or a real tensor of one element, got {damp.dtype} of "
-                f"shape {tuple(damp.shape)}; solve for one {name} after the other."
-            )
-        check_values(name, damp)
-        damp = with_values(_one_number, damp)
-    return check_number(name, damp)
+    values, mapped = _damps(damp, name)
+    if mapped:
+        raise NotImplementedError(
+            f"vmap over {name} is not supported here; `tikhonov` and `lstsq` without a penalty "
+            f"support it, elsewhere solve for one {name} after the other."
+        )
+    return values[0]
+
+
+def _damps(damp: float | Tensor, name: str) -> tuple[tuple[float, ...], bool]:
+    """The number that a damp is, or one for each slice of a vmap; and whether it is mapped."""
+    if not isinstance(damp, Tensor):
+        return (check_number(name, damp),), False
+    check_tensor(name, damp)
+    if damp.numel() != 1 or damp.is_complex():
+        raise TypeError(
+            f"{name} must be a number or a real tensor of one element, got {damp.dtype} of "
+            f"shape {tuple(damp.shape)}; solve for one {name} after the other."
+        )
+    check_values(name, damp)
+    values, mapped = with_values(_numbers, damp)
+    return tuple(check_number(name, value) for value in values), mapped
 
 
 def check_damp(damp: float | Tensor | None, op: Convolution) -> None:
@@ -302,21 +323,21 @@ def check_damp(damp: float | Tensor | None, op: Convolution) -> None:
         )
 
 
-def _one_number(values: Values) -> float:
-    if any(values.mapped):
-        raise NotImplementedError(
-            "vmap over damp needs a factorisation for each; solve for one damp after the other, or "
-            "with unconv.parameter_choice.tikhonov_path."
-        )
-    return float(values.tensors[0])
+def _numbers(values: Values) -> tuple[list[float], bool]:
+    return values.tensors[0].flatten().tolist(), values.mapped[0]
 
 
 def positive_damp(damp: float | Tensor) -> float:
     """The value of a `damp` for a method that damp = 0 leaves undefined, such as Tikhonov's."""
     value = damp_value(damp)
-    if value == 0:
-        raise ValueError("damp=0 has no Tikhonov inverse; use pinv() for the pseudo-inverse.")
+    refuse_no_damp(value)
     return value
+
+
+def refuse_no_damp(damp: float) -> None:
+    """Refuse damp = 0 where it is undefined."""
+    if damp == 0:
+        raise ValueError("damp=0 has no Tikhonov inverse; use pinv() for the pseudo-inverse.")
 
 
 def check_method(method: str) -> str:

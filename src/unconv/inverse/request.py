@@ -19,6 +19,7 @@ class Request:
     Attributes
     ----------
     damp : of min ‖Ax − y‖² + damp²‖x‖²; 0 asks for A⁺
+    damps : under torch.func.vmap over damp its values, one a slice, of which damp is the least
     rtol, atol : for damp = 0, singular values at or below max(rtol·σ_max, atol) count as zero
     method : 'auto', or the name of a rung (a way to invert A, `inverse.plan.LADDER`)
     memory_limit : bytes that it may take
@@ -42,6 +43,7 @@ class Request:
     maxiter: int | None = None
     tol_is_asked: bool = False
     check_finite: bool = True
+    damps: tuple[float, ...] = ()
     live_damp: Tensor | None = field(default=None, compare=False, repr=False)
     dense_serves: bool = False
 

@@ -264,11 +264,13 @@ class InverseConv(nn.Module):
         *,
         observed: Tensor | None = None,
     ) -> Tensor:
-        """(N, out_channels, *m) -> (N, in_channels, *n).
+        """(N, out_channels, *m) -> (N, in_channels, *n), or one image of each without N.
 
         observed : bool, True where y was seen, (*m) or (out_channels, *m): `ConvOperator.observed`
         """
         check_tensor("y", y)
+        if y.ndim == self.nd + 1:
+            return self.forward(y[None], input_shape, observed=observed)[0]
         op = self.operator(self._sizes(y, input_shape))
         op._check(y, op.range_shape)
         op = op if observed is None else op.observed(observed)
@@ -311,7 +313,7 @@ class InverseConv(nn.Module):
         if y.ndim != self.nd + 2:
             raise ValueError(
                 f"expected y of shape (N, {self.weight.shape[0]}, *{self.nd} spatial sizes), got "
-                f"{tuple(y.shape)}; add the missing axes, for instance the batch with y[None]."
+                f"{tuple(y.shape)}; add the missing axes, for instance one channel with y[None]."
             )
         names = ("stride", "padding", "dilation")
         kernel = self.weight.shape[-self.nd :]

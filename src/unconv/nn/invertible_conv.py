@@ -37,7 +37,7 @@ from ..numerics.checks import (
 )
 from ..numerics.compiled import outside_graphs
 from ..numerics.plain_values import Values, with_values
-from ..numerics.precision import double_dtype
+from ..numerics.precision import double_dtype, in_precision, real_working_dtype
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from .inverse_conv import check_storage
 
@@ -111,8 +111,13 @@ class _InvertibleConv(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(A x + bias, log |det A|), (N, channels, *n) -> (N, channels, *n) and a float64 number.
 
+        One image may come without N, and then leaves without it.
+
         The log-determinant is that of one sample, the same for all of them.
         """
+        if check_tensor("x", x).ndim == self.nd + 1:
+            y, log_det = self.forward(x[None])
+            return y[0], log_det
         op = self._operator_of("x", x)
         y = op(x)
         if self.bias is not None:
@@ -121,7 +126,12 @@ class _InvertibleConv(nn.Module):
 
     @outside_graphs
     def inverse(self, y: Tensor) -> Tensor:
-        """x with forward(x)[0] = y, (N, channels, *n), differentiable in y and the weight."""
+        """x with forward(x)[0] = y, (N, channels, *n), differentiable in y and the weight.
+
+        One image may come without N, and then leaves without it.
+        """
+        if check_tensor("y", y).ndim == self.nd + 1:
+            return self.inverse(y[None])[0]
         op = self._operator_of("y", y)
         op._check(y, op.range_shape)
         if self.bias is not None:
@@ -140,7 +150,7 @@ class _InvertibleConv(nn.Module):
         if x.ndim != self.nd + 2:
             raise ValueError(
                 f"expected {name} of shape (N, {self.channels}, *{self.nd} spatial sizes), got "
-                f"{tuple(x.shape)}; add the missing axes, for instance the batch with {name}[None]."
+                f"{tuple(x.shape)}; add missing axes, for instance one channel with {name}[None]."
             )
         return self.operator(tuple(x.shape[2:]))
 
@@ -182,14 +192,16 @@ class _InvertibleConv(nn.Module):
         with_values(_check_triangular, self.kernel, diagonal)
         others = self.mask.clone()
         _centre_of(others).fill_diagonal_(0)
-        rest = op.with_weight(self.weight * others)
+        result = torch.promote_types(op.dtype, y.dtype)
+        y, weight, diagonal = (_computed(t) for t in (y, self.weight * others, diagonal))
+        rest = op.with_weight(weight)
         x = y / diagonal
         for _ in range(self._waves(op.domain_shape[1:])):
             before, x = x, (y - rest(x)) / diagonal
             if with_values(_is_settled, before, x):
                 break
         with_values(_check_room, x, y)
-        return x
+        return x.to(result)
 
     def extra_repr(self) -> str:
         """Shapes and options for `print(layer)`."""
@@ -213,6 +225,11 @@ _NO_INVERSE = (
     "the layer is singular to double precision, so that no digit of an inverse is known; go back "
     "to an earlier weight with a smaller learning rate, or begin anew with reset_parameters()."
 )
+
+
+def _computed(t: Tensor) -> Tensor:
+    """As precise as is computed with: float32 at least."""
+    return in_precision(t, real_working_dtype(t.dtype))
 
 
 def _check_triangular(found: Values) -> None:

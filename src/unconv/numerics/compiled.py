@@ -7,6 +7,8 @@ too; second ones are not (torch.compile has none of its own), nor are transforms
 inside of compiled code.  The number is a constant of the graph: every operator has its own.
 
 What makes operators and inverses, and what looks at values, breaks the graph (`outside_graphs`).
+So does a call of one that compiled code has made itself: a graph would be compiled for each anew,
+and could find none of them in its backward.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Traceable(Protocol):
@@ -55,10 +57,19 @@ def outside_graphs(function: Callable[_P, _R]) -> Callable[_P, _R]:
     @wraps(function)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         if torch.compiler.is_compiling():
-            return torch.compiler.disable(function)(*args, **kwargs)
+            return torch.compiler.disable(_outside)(function, *args, **kwargs)
         return function(*args, **kwargs)
 
     return run
+
+
+def _outside(function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    found = function(*args, **kwargs)
+    made = args[0] if function.__name__ == "__init__" else found
+    if isinstance(made, nn.Module):  # which may not outlive the call that made it
+        for part in made.modules():
+            vars(part)["made_in_passing"] = True
+    return found
 
 
 _numbers = itertools.count()

@@ -29,6 +29,7 @@ from ..numerics import compiled
 from ..numerics.checks import check_count, check_flag, check_tensor
 from ..numerics.precision import double_dtype
 from .arguments import check_dimensions, check_layer, checked_bias, checked_mask
+from .images import is_alone
 from .linear_operator import LinearOperator
 from .weight_gradient import weight_gradient
 
@@ -46,6 +47,7 @@ class Convolution(LinearOperator):
     weight: Tensor
     seen: Tensor | None  # (c_out or 1, *sizes) of the range, True where an output was observed
 
+    @compiled.outside_graphs
     def __init__(
         self,
         weight: Tensor,
@@ -164,6 +166,8 @@ class Convolution(LinearOperator):
     # --- A and Aᴴ
     def _matvec(self, x: Tensor) -> Tensor:
         if torch.compiler.is_compiling():
+            if self.made_in_passing:
+                return torch.compiler.disable(self._matvec)(x)
             return compiled.apply(self, x, [self.weight], adjoint=False)
         convolve = _convolve_transpose if self.transposed else _convolve
         return self._masked(convolve(x, self.taps, self.geometry))
@@ -174,6 +178,8 @@ class Convolution(LinearOperator):
 
     def _rmatvec(self, y: Tensor) -> Tensor:
         if torch.compiler.is_compiling():
+            if self.made_in_passing:
+                return torch.compiler.disable(self._rmatvec)(y)
             return compiled.apply(self, y, [self.weight], adjoint=True)
         y, taps = self._masked(y), self.taps.conj()  # of a real weight taps.conj() is taps itself
         return (_convolve if self.transposed else _convolve_transpose)(y, taps, self.geometry)
@@ -207,8 +213,8 @@ class Convolution(LinearOperator):
 
         Parameters
         ----------
-        x : (N, *domain_shape)
-        y : (N, *range_shape)
+        x : (N, *domain_shape), or one image without its batch axis
+        y : (N, *range_shape), or one image likewise
 
         Returns
         -------
@@ -227,6 +233,8 @@ class Convolution(LinearOperator):
         >>> bool(torch.isclose((A.weight_gradient(x, y) * A.weight).sum(), (y * A(x)).sum(), 1e-4))
         True
         """
+        x = x[None] if is_alone(x, self.domain_shape) else x
+        y = y[None] if is_alone(y, self.range_shape) else y
         self._check(x, self.domain_shape)
         self._check(y, self.range_shape)
         if len(x) != len(y):
@@ -312,6 +320,7 @@ class Convolution(LinearOperator):
         """The operator with another weight, alone: the layer's bias must not follow an inverse."""
         return self._made_of(weight, self.geometry, self.batch_size, None)
 
+    @compiled.outside_graphs
     def _made_of(
         self, weight: Tensor, geometry: Geometry, batch_size: int | None, bias: Tensor | None
     ) -> Self:

@@ -15,6 +15,7 @@ from torch import promote_types as promote
 
 from ..numerics.checks import check_memory_limit, check_tensor, check_values
 from ..numerics.precision import result_dtype
+from .images import in_layout_of, is_alone
 from .scipy_operator import scipy_operator_class
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class LinearOperator(nn.Module):
     domain_shape: tuple[int, ...]
     range_shape: tuple[int, ...]
     batch_size: int | None = None
+    made_in_passing = False  # by compiled code, which then applies it outside of its graphs
 
     # --- to be given by subclasses
     def _matvec(self, x: Tensor) -> Tensor:  # (N, *domain_shape) -> (N, *range_shape)
@@ -89,12 +91,15 @@ class LinearOperator(nn.Module):
 
         Parameters
         ----------
-        x : (N, *domain_shape), floating point or complex, on the operator's device
+        x : (N, *domain_shape), or one image (*domain_shape), as torch.nn takes both; floating point
+            or complex, on the operator's device
 
         Returns
         -------
-        (N, *range_shape) of dtype `torch.promote_types(self.dtype, x.dtype)`; under autocast of
-        its dtype in the place of float32, computed in float32 all the same.
+        (N, *range_shape), or (*range_shape) for one image, of dtype
+        `torch.promote_types(self.dtype, x.dtype)`; under autocast of its dtype in the place of
+        float32.  What is of half precision is computed in float32 all the same.  Channels that
+        come last in memory (`torch.channels_last`) stay last.
 
         Raises
         ------
@@ -108,12 +113,14 @@ class LinearOperator(nn.Module):
         >>> A(torch.ones(1, 1, 5))[0, 0]
         tensor([2., 3., 3., 3., 2.])
         """
+        if is_alone(x, self.domain_shape):
+            return self.forward(x[None])[0]
         own = self._check(x, self.domain_shape)
         dtype = result_dtype(own, x.dtype, x.device.type)
         if x.shape[0] == 0:  # transforms and convolutions of torch refuse empty batches
             return x.new_zeros(0, *self.range_shape, dtype=dtype)
         y = self._matvec(x)
-        return y if y.dtype == dtype else y.to(dtype)
+        return in_layout_of(y if y.dtype == dtype else y.to(dtype), x)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -22,6 +22,7 @@ from ..numerics.iteration import norms, ratio
 from ..numerics.plain_values import Values, with_values
 from ..numerics.precision import result_dtype
 from ..operators.convolution import Convolution
+from ..operators.images import in_layout_of
 from .by_lsmr import StackIteration
 from .natural_edges.inverse import StackCompletion
 from .penalty import Penalty, penalty_operator, stacked
@@ -186,4 +187,5 @@ def solve_penalized(
         found.append(inverse.certify(x, y, effort, tol))
 
     look(inverse, x, op._masked(y), effort, judge)
-    return LstsqResult(x.to(result_dtype(op.dtype, y.dtype, y.device.type)), found[0])
+    x = x.to(result_dtype(op.dtype, y.dtype, y.device.type))
+    return LstsqResult(in_layout_of(x, y), found[0])

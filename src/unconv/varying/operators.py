@@ -9,6 +9,7 @@ from ..inverse import LstsqResult
 from ..numerics.checks import check_all_finite, check_count, check_number
 from ..numerics.compiled import outside_graphs
 from ..numerics.precision import result_dtype
+from ..operators.images import is_alone
 from .blur import VaryingBlur
 from .inverse import TOL, VaryingInverse, certify
 
@@ -63,7 +64,7 @@ class _Doors(VaryingBlur):
 
         Parameters
         ----------
-        y : (N, *range_shape)
+        y : (N, *range_shape), or one image (*range_shape)
         damp : a number above 0
         tol : relative error to reach, which is proven
         maxiter : iterations that an image may take, by default what such problems need
@@ -89,6 +90,9 @@ class _Doors(VaryingBlur):
         >>> tuple(x.shape), bool((certificate.error_bound < 1e-6).all())
         ((1, 1, 36, 36), True)
         """
+        if is_alone(y, self.range_shape):
+            found = self.lstsq(y[None], damp, tol=tol, maxiter=maxiter)
+            return found._replace(solution=found.solution[0])
         self._check(y, self.range_shape)
         inverse = self.tikhonov(damp, tol=tol, maxiter=maxiter)
         y = self._masked(y)

@@ -46,6 +46,7 @@ sphinx_gallery_conf = {
     "reference_url": {"unconv": None},
     "remove_config_comments": True,
     "show_memory": False,
+    "write_computation_times": False,
     "show_signature": False,
     "plot_gallery": "True",
 }

@@ -33,7 +33,7 @@ MUTANTS ?= 5000
 fuzz-files: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutants --mutants $(MUTANTS) --seed $(SEED)
 
-PYTHON_CODE := src tests benchmarks examples .ci
+PYTHON_CODE := src tests benchmarks examples docs/gallery .ci
 lint: $(VENV)/.ready
 	$(BIN)/ruff check $(PYTHON_CODE)
 	$(BIN)/ruff format --check $(PYTHON_CODE)
@@ -97,4 +97,4 @@ $(VENV)/.release-ready: $(VENV)/.ready
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist docs/_build
+	rm -rf $(VENV) build dist docs/_build docs/auto_gallery

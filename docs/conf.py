@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from importlib.metadata import version as installed_version
 
@@ -11,11 +10,21 @@ author = "The unconv developers"
 project_copyright = "The unconv developers"
 version = release = installed_version("unconv")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "gallery"]  # the sources of auto_gallery
 html_theme = "furo"
 html_title = f"unconv {release}"
 myst_heading_anchors = 3
+myst_enable_extensions = ["colon_fence"]
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 default_role = "code"
 
 autodoc_member_order = "bysource"
@@ -23,17 +32,40 @@ autodoc_typehints = "none"  # shapes and meanings stand in the docstrings
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 
-OPTIONAL = {
-    "unconv.nn": "Layers",
-    "unconv.fir": "Inverse kernels",
-    "unconv.psf": "Point-spread functions",
-    "unconv.parameter_choice": "How much to damp",
-    "unconv.regularize": "Penalties and filters",
-    "unconv.inspection": "Inspecting a kernel",
-    "unconv.pictures": "Blurring and restoring pictures",
-    "unconv.pictures.formats": "Reading and writing pictures",
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+SECTIONS = ["photographs", "microscopy", "astronomy", "networks", "mathematics"]
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "auto_gallery",
+    "subsection_order": [f"gallery/{section}" for section in SECTIONS],
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "doc_module": ("unconv",),
+    "reference_url": {"unconv": None},
+    "remove_config_comments": True,
+    "show_memory": False,
+    "write_computation_times": False,
+    "show_signature": False,
+    "plot_gallery": "True",
 }
-"""Modules that the API page shows where they and what they need can be imported."""
+
+OPERATORS = ("Convolution", "InverseOperator", "VaryingBlur", "ProductConvolution")
+INTERNAL = {
+    *("value", "value_dtype", "gradients", "in_double", "with_kernels", "without_bias"),
+    *(
+        "advice",
+        "bound_to",
+        "depends_on",
+        "evaluate",
+        "evaluate_with_effort",
+        "made_by",
+        "solution",
+    ),
+    *("on_torus", "part", "shares_on_domain", "product_first"),
+}
+"""Members of operators that other rooms call; people have no use for them."""
 
 _LITERAL = re.compile(r"(``.*?``|`.*?`)")
 _MARKUP = re.compile(r"[*|]|_(?!\w)")
@@ -74,23 +106,14 @@ def restore_colons(app, what, name, obj, options, lines):
     lines[:] = [line.replace(_COLON, ":") for line in lines]
 
 
-def add_optional_modules(app, docname, source):
-    """Append a section for every optional module that can be imported."""
-    if docname != "api":
-        return
-    for module, title in OPTIONAL.items():
-        try:
-            names = hasattr(importlib.import_module(module), "__all__")
-        except ImportError:
-            continue
-        source[0] += (
-            f"\n## {title}: `{module}`\n\n```{{eval-rst}}\n.. automodule:: {module}\n"
-            f"   :members:\n{'   :imported-members:' if names else ''}\n```\n"
-        )
+def skip_internal(app, what, name, obj, skip, options):
+    """Leave out what operators offer to the other rooms of the house alone."""
+    owner = getattr(getattr(obj, "fget", obj), "__qualname__", "").partition(".")[0]
+    return True if owner in OPERATORS and name in INTERNAL else None
 
 
 def setup(app):
     """Register the hooks, around napoleon's (priority 500)."""
     app.connect("autodoc-process-docstring", escape_mathematics, priority=400)
     app.connect("autodoc-process-docstring", restore_colons, priority=600)
-    app.connect("source-read", add_optional_modules)
+    app.connect("autodoc-skip-member", skip_internal)

@@ -154,11 +154,11 @@ def _shown(default: Any) -> str:
 
 def table() -> dict[Difference, str]:
     """The differences that the manual owns to, each with its reason."""
-    text = PAGE.read_text(encoding="utf-8").split("## Where doors differ")[1]
+    text = PAGE.read_text(encoding="utf-8").split("## Where they differ")[1]
     found: dict[Difference, str] = {}
     for line in text.splitlines():
         cells = [c.strip() for c in line.strip().strip("|").split("|")]
-        if len(cells) != 5 or cells[0] in ("door", "") or set(cells[0]) <= {"-"}:
+        if len(cells) != 5 or cells[0] in ("here", "") or set(cells[0]) <= {"-"}:
             continue
         door, twin, options, how, why = cells
         for option in options.split(","):
@@ -191,7 +191,7 @@ def _cells(heading: str) -> list[list[str]]:
 
 
 def test_every_door_of_the_manual_is_there():
-    for _, method, call, layer, typed in _cells("One question, several doors"):
+    for _, method, call, layer, typed in _cells("Methods, functions, layers, commands"):
         for name, where in ((method, ConvOperator), (call, unconv), (layer, nn)):
             for nd in "123":
                 plain = name.strip("`").removeprefix("A.").replace("*", nd)

@@ -23,7 +23,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
-_SHARE = 1e-3  # of the size of a cotangent that is no round-off of single precision
+_NO_ROUND_OFF = 1e-3  # of the size of a cotangent that is no round-off of single precision
 
 _looking: ContextVar[bool] = ContextVar("looking for losses that depend on a gauge", default=False)
 
@@ -122,14 +122,14 @@ def _dependent(
     uses = turns = found
     given = [Z for Z in products if Z is not None]
     if given:
-        limit = _SHARE * _pairs(torch.stack([n for n in sizes if n is not None]).sum(0))
+        limit = _NO_ROUND_OFF * _pairs(torch.stack([n for n in sizes if n is not None]).sum(0))
         both = torch.stack(given).sum(0)
         apart = torch.stack([_skew(Z).abs() for Z in given]).amax(0)
         turns = torch.where(zero, apart, _skew(both).abs()) > limit
         uses = ((both + both.mH).abs() / 2 > limit) | zero
     if gS is None:
         return tied & turns
-    limit = _SHARE * gS.abs().amax(-1)[..., None, None]
+    limit = _NO_ROUND_OFF * gS.abs().amax(-1)[..., None, None]
     split = (gS[..., :, None] - gS[..., None, :]).abs() > limit
     return tied & (turns | split | (uses & (_pairs(gS.abs()) > limit)))
 

@@ -27,7 +27,7 @@ _LETTERS = {"T": "t", "C": "c", "S": "c", "Z": "z", "Y": "y", "X": "x", "I": "z"
 """What tifffile calls axes; sequences of unknown meaning are taken for planes of a stack."""
 
 
-_TILE = 2**24
+_LARGE_TILE = 2**24
 """Samples of a tile that may be larger than its page by far: 4096²."""
 
 
@@ -104,7 +104,7 @@ def _require_whole(path: Path, series: Any) -> None:
     else:
         pages = [page for page in series.pages if page is not None]
         short = len(pages) < len(series.pages)
-    if page.is_tiled and math.prod(page.chunks) > max(_TILE, 16 * math.prod(page.shape)):
+    if page.is_tiled and math.prod(page.chunks) > max(_LARGE_TILE, 16 * math.prod(page.shape)):
         raise VolumeError(
             f"{path} tells tiles of {page.chunks} for pages of {page.shape}; it is damaged: get a "
             "fresh copy of it."

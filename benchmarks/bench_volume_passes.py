@@ -1,4 +1,4 @@
-"""Volumes tile by tile: passes to a proven error of 1e-3, and what a pass costs beside its FFTs.
+"""Volumes tile by tile: passes to a proven error of 1e-3.
 
 Blurred and noisy pictures (camera, in two dimensions) and random fields with the spectrum of a
 scene (in three), strength (noise/0.06)², natural edges on all sides.  With halos of two psfs must
@@ -6,7 +6,8 @@ hold
 
     noise 1 %      4 passes to an error proven to be 1e-3 of the standard deviation of the answer
     noise 0.3 %    12
-    a pass         1.5 times the bare FFTs of its tiles, in three dimensions
+
+What a pass costs beside the bare FFTs of its tiles is measured by `volume_run`.
 
 The true error is that against the minimiser of the whole scene, solved for as one tile in double
 precision.  Tiles of pictures are so small that Python takes most of their time.  One thread,
@@ -37,7 +38,7 @@ from unconv.volumes.tiling.tiles import Tiling
 
 from .common import against, least_processor_times, seconds_of, table
 
-TOL, FFT_LIMIT = 1e-3, 1.5
+TOL = 1e-3
 NOISES = {0.01: 4, 0.003: 12}  # passes
 GRADIENT = 0.06  # of pictures between neighbours, about
 
@@ -117,8 +118,8 @@ def minimiser(problem: Problem, y: Tensor) -> Tensor:
     return x + level
 
 
-def bare(problem: Problem, tiling: Tiling, pairs: float) -> float:
-    """Seconds of the FFTs of a pass alone: `pairs` of each tile's grid and two of its block's."""
+def bare(problem: Problem, tiling: Tiling) -> float:
+    """Seconds of the FFTs of a tile in a pass: one pair of its grid and two of its block's."""
     images = [
         torch.randn(sizes)
         for sizes in (
@@ -134,7 +135,7 @@ def bare(problem: Problem, tiling: Tiling, pairs: float) -> float:
         rounds=7,
         seconds=1.0,
     )
-    return len(tiling.tiles) * (pairs * times["0"] + 2 * times["1"])
+    return times["0"] + 2 * times["1"]
 
 
 def row(method: Quadratic, core: int, exact: Tensor, y: Tensor) -> list[str]:
@@ -144,21 +145,17 @@ def row(method: Quadratic, core: int, exact: Tensor, y: Tensor) -> list[str]:
     runner = CountedRunner(y.float().numpy())
     answer = method(runner, tiling)
     report = answer.report
-    passes = max(1, report["passes"])
-    taken = (runner.seconds["solve"] + runner.seconds["direction"]) / passes
     wrong = torch.from_numpy(runner.arrays[answer.name]).double() - exact
-    pairs = report["FFT pairs of a tile"]
-    mean = float(np.mean(pairs[1:]))
+    applied = report["local inverses of a tile"]
     samples = math.prod(grid_sizes(problem, tiling.core, tiling.halo)) / math.prod(tiling.core)
     return [
         f"{report['smallest eigenvalue']:.1e}",
         str(report["passes"]),
         f"{report['proven error']:.1e}",
         f"{float(wrong.square().mean().sqrt() / exact.std()):.1e}",
-        f"{pairs[0]:.1f}",
-        f"{mean:.1f}",
+        f"{applied[0]:.1f}",
+        f"{np.mean(applied[1:]):.1f}",
         f"{samples:.1f}",
-        against(taken / bare(problem, tiling, mean), FFT_LIMIT if y.ndim == 3 else math.inf),
         seconds_of(sum(runner.seconds.values())),
     ]
 
@@ -189,7 +186,7 @@ def main() -> bool:
                 rows.append([case.name, f"{noise:.1%}", str(core), f"{halo:g}", *found])
                 print(*rows[-1], flush=True)
     torch.set_num_threads(threads)
-    header = ["psf", "noise", "tile", "halo", "μ", "passes", "proven", "true", "pairs, guess"]
-    header += ["pairs, pass", "samples", "pass/FFTs", "s"]
+    header = ["psf", "noise", "tile", "halo", "μ", "passes", "proven", "true", "applied, guess"]
+    header += ["applied, pass", "samples", "s"]
     print(table("volumes: passes to a proven 1e-3", header, rows))
     return not any("!" in cell for line in rows for cell in line)

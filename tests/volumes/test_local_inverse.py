@@ -84,7 +84,7 @@ def test_one_cut_needs_no_steps(axes):
     solve = LocalInverse(grid_factor(problem, problem.scene, axes, torch.float64), axes)
     g = scene_of(problem.scene)
     assert relative(_applied(problem, solve(g, (0, 0, 0)), axes), g) < 1e-10
-    assert solve.pairs == 2
+    assert solve.applied == 2
 
 
 @pytest.mark.parametrize("kind", ["Gaussian", "disk", "measured"])
@@ -95,7 +95,7 @@ def test_few_steps_in_single_precision(kind, strength):
     solve = LocalInverse(grid_factor(problem, problem.scene, (0, 1, 2)), (0, 1, 2))
     g = scene_of(problem.scene).float()
     near = solve(g, (0, 0, 0), tol=1e-2).clone()
-    assert solve.pairs <= 12
+    assert solve.applied <= 12
     assert relative(near, solve(g, (0, 0, 0), tol=1e-6)) < 0.03
 
 

@@ -1,5 +1,8 @@
 """Two worker processes over TCP: the numbers of one, and sentences when they are gone."""
 
+import os
+import time
+
 import pytest
 
 pytest.importorskip("zarr")
@@ -8,7 +11,8 @@ distributed = pytest.importorskip("distributed")
 import zarr  # noqa: E402
 
 from unconv.volumes.engine import pools  # noqa: E402
-from unconv.volumes.engine.pools import DaskPool, make_pool  # noqa: E402
+from unconv.volumes.engine.jobs import Outcome  # noqa: E402
+from unconv.volumes.engine.pools import AHEAD, TASK, DaskPool, make_pool  # noqa: E402
 from unconv.volumes.errors import StoppedError, VolumeError  # noqa: E402
 
 from .runs import drawn, files_of, in_memory, run  # noqa: E402
@@ -73,3 +77,45 @@ def test_workers_that_do_not_see_the_output_are_refused(tmp_path, cluster):
     with pytest.raises(VolumeError, match=r"the worker tcp://.* does not see .*nowhere"):
         pool.require_shared(tmp_path / "nowhere/journal")
     pool.close()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.01, 0.1, 0.3, 7.0])
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_every_tile_is_in_one_task_and_short_ones_go_together(seconds, threads):
+    tiles = range(3, 203)
+    tasks = pools._Tasks(tiles, threads)
+    dealt = [*tasks.first()]
+    assert len(dealt) == AHEAD * threads
+    for group in dealt:  # and those that come while it goes on
+        tasks.took([Outcome(seconds=seconds)] * len(group))
+        dealt += tasks.next()
+    assert [index for group in dealt for index in group] == [*tiles]
+    longest = max(map(len, dealt))
+    assert longest == 1 or longest * seconds <= TASK
+    if seconds <= 0.01:
+        assert len(dealt) <= 20 * threads + 20
+    sizes = [len(group) for group in dealt[AHEAD * threads :]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] == 1
+
+
+class Deadly:
+    """A job that no worker survives on one tile."""
+
+    def __call__(self, index):
+        if index == 7:
+            time.sleep(3)  # a nanny does not start again what dies before it has seen it begin
+            os._exit(1)
+        return Outcome({"index": float(index)})
+
+
+@pytest.mark.slow
+def test_a_tile_that_no_worker_survives_takes_no_other_with_it(tmp_path):
+    pool = DaskPool(1)
+    try:
+        found = dict(pool.each(tmp_path, Deadly(), range(24)))
+    finally:
+        pool.close()
+    assert "its workers died" in found.pop(7).failure
+    assert {i: outcome.numbers["index"] for i, outcome in found.items()} == {i: i for i in found}
+    assert sorted([*found, 7]) == [*range(24)]

@@ -44,3 +44,19 @@ def test_a_block_of_all_is_N(problem):
     x = scene_of(problem.scene)
     expected = (normal_matrix(problem) @ x.flatten()).view(problem.scene)
     assert relative(normal(x, None), expected) < 1e-12
+
+
+@settings(max_examples=20)
+@given(problem=problems(), core=st.integers(1, 5), holes=st.booleans())
+def test_cores_are_those_of_N_inside_and_at_the_border(problem, core, holes):
+    tiling = Tiling(problem.scene, [core] * len(problem.scene), [0] * len(problem.scene))
+    normal = TileNormal(problem, tiling.core, torch.float64)
+    x = scene_of(problem.scene)
+    generator = torch.Generator().manual_seed(2)
+    seen = torch.rand(problem.data_shape, generator=generator) < (0.8 if holes else 1.1)
+    expected = (normal_matrix(problem, seen) @ x.flatten()).view(problem.scene)
+    for tile in tiling.tiles:
+        block = normal.block(tile)
+        mine = seen[normal.rows(block)].double() if holes else None
+        found = normal.on_core(tile, x[block], mine)
+        assert float((found - expected[tile.core]).abs().max()) < 1e-12

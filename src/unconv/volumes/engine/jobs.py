@@ -1,8 +1,9 @@
 """One stage as it goes to workers: the work, its tiles and arrays, in a file of the folder of work.
 
-A task is then a number.  The file is named by its digest and read once by each worker; a `Constant`
-has a file of its own, so that what many stages share is written once and stays in the workers'
-memory.  A worker that was lost and replaced reads the files again.
+A task is then some numbers.  The file is named by its digest and read once by each worker; a
+`Constant` has a file of its own, so that what many stages share is written once and stays in the
+workers' memory.  A worker that was lost and replaced reads the files again.  What became of the
+tiles of a task comes back as a file too: what a worker holds is lost when it dies.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import errno
 import functools
 import hashlib
 import io
+import json
 import math
 import os
 import pickle
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +42,11 @@ class Outcome:
     ----------
     numbers : of the work
     sums : the checksums of the shards that were written, by name
-    seconds : that the work itself took, reading included
+    seconds : that it took, reading and writing included
     failure : a sentence, or None
     kind : of failure: "input", which would fail again; "lost", an array is gone that it reads;
-        "full", the disk, so that no tile will succeed; "other"
+        "full", the disk, so that no tile will succeed; "killed", no worker survived it; "other",
+        which may go better the next time
     trace : where a failure of another kind was raised
     """
 
@@ -71,11 +74,10 @@ class TileJob:
         try:
             with one_thread(), _zarr_in_one_thread():
                 parts, numbers = do_work(self.work, tile, self.arrays.read, self.writes)
-                seconds = time.perf_counter() - start
                 sums = {name: self.arrays.write(name, tile, part) for name, part in parts.items()}
         except Exception as exc:  # whatever a tile raises, the others go on
-            return _failed(exc)
-        return Outcome(numbers, sums, seconds)
+            return failed(exc)
+        return Outcome(numbers, sums, time.perf_counter() - start)
 
 
 def _zarr_in_one_thread() -> AbstractContextManager[Any]:
@@ -86,13 +88,14 @@ def _zarr_in_one_thread() -> AbstractContextManager[Any]:
     return found
 
 
-def _failed(exc: Exception) -> Outcome:
+def failed(exc: BaseException) -> Outcome:
+    """What a tile, or all of a task, came to that has raised something."""
     if isinstance(exc, VolumeError):
         return Outcome(failure=str(exc), kind="lost" if isinstance(exc, DamagedError) else "input")
     if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
         return Outcome(failure=exc.strerror, kind="full")
     text = f"{type(exc).__name__}: {' '.join(str(exc).split())[:300]}"
-    return Outcome(failure=text, trace=traceback.format_exc())
+    return Outcome(failure=text, trace="".join(traceback.format_exception(exc)))
 
 
 @dataclass(frozen=True)
@@ -106,9 +109,10 @@ class ChecksumJob:
     def __call__(self, index: int) -> Outcome:
         """A failure where they are not."""
         tile = self.tiling.tiles[index]
+        start = time.perf_counter()
         found = {name: self.arrays.checksum(name, tile) for name in self.sums[index]}
-        same = found == self.sums[index]
-        return Outcome() if same else Outcome(failure="it is not as it was written")
+        failure = None if found == self.sums[index] else "it is not as it was written"
+        return Outcome(seconds=time.perf_counter() - start, failure=failure)
 
 
 Job = Callable[[int], Outcome]
@@ -132,9 +136,20 @@ def get_job(folder: Path, digest: str) -> Job:
     return job
 
 
-def do_job(folder: str, digest: str, index: int) -> Outcome:
-    """Do one tile of a job that was put into a folder."""
-    return get_job(Path(folder), digest)(index)
+def do_tiles(folder: str, digest: str, key: str, tiles: Sequence[int]) -> None:
+    """Do some tiles of a job that was put into a folder, and put what became of them there too."""
+    place = Path(folder)
+    job = get_job(place, digest)
+    found = [asdict(job(index)) for index in tiles]
+    _write(place / key, json.dumps(found).encode())
+
+
+def take_outcomes(folder: Path, key: str) -> list[Outcome]:
+    """What became of the tiles of a task, read once."""
+    path = folder / key
+    found = [Outcome(**outcome) for outcome in json.loads(path.read_bytes())]
+    path.unlink()
+    return found
 
 
 class _Pickler(pickle.Pickler):
@@ -168,10 +183,15 @@ def _put(folder: Path, content: bytes) -> str:
     digest = hashlib.blake2b(content, digest_size=20).hexdigest()
     path = folder / digest
     if not path.exists():
-        beside = path.with_suffix(f".{os.getpid()}")
-        beside.write_bytes(content)
-        os.replace(beside, path)
+        _write(path, content)
     return digest
+
+
+def _write(path: Path, content: bytes) -> None:
+    """A file that is whole or not there, whenever its writer dies."""
+    beside = path.with_suffix(f".{os.getpid()}")
+    beside.write_bytes(content)
+    os.replace(beside, path)
 
 
 def _get(folder: Path, digest: str) -> bytes:

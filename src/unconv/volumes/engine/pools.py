@@ -1,13 +1,14 @@
 """Where tiles are computed: in this process, or by workers of dask.distributed.
 
-Tasks are futures of single tiles, a few more in flight than there are threads; there is no graph.
+Tasks are futures of a few tiles each, a few more in flight than there are threads; there is no
+graph.  A task costs its scheduler 5 ms of a processor, whatever it does, so tiles that take less
+than `TASK` go together, the fewer the nearer a stage is to its end.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
-import itertools
 import logging
 import math
 import resource
@@ -19,7 +20,7 @@ from typing import Any, Protocol
 
 from ...numerics.memory import return_freed_memory
 from ..errors import StoppedError, VolumeError, need
-from .jobs import Job, Outcome, do_job, put_job
+from .jobs import Job, Outcome, do_tiles, failed, put_job, take_outcomes
 
 CONNECT = 10
 """Seconds in which a scheduler has to answer."""
@@ -27,6 +28,19 @@ FIRST_TILE = 4 * 2**20
 """Bytes that reading and writing load when they are first used; measured, 2 MiB."""
 AHEAD = 2
 """Tasks in flight for each thread: the next one is there when one is done."""
+TASK = 0.25
+"""Seconds of work in a task, if a tile takes less."""
+KILLED = Outcome(
+    failure="its workers died, one after the other, perhaps for want of memory", kind="killed"
+)
+_WORKERS = {
+    # the MALLOC_TRIM_THRESHOLD_ of dask gives every freed block back at once, to be cleared and
+    # mapped again: tiles took twice the time
+    "distributed.nanny.pre-spawn-environ": dict.fromkeys(
+        ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1
+    ),
+    "distributed.worker.profile.enabled": False,  # a tenth of the time of tiles, for a page
+}
 
 
 class Pool(Protocol):
@@ -106,12 +120,13 @@ class DaskPool:
         self.address = scheduler or "this machine"
         try:
             if scheduler is None:
-                self._cluster = distributed.LocalCluster(
-                    n_workers=workers, threads_per_worker=1, processes=True,
-                    host="127.0.0.1", dashboard_address="127.0.0.1:0",
-                    silence_logs=logging.CRITICAL,
-                    memory_limit=0,  # predicted by `budget.py`; a pause would never end
-                )  # fmt: skip
+                with need("dask").config.set(_WORKERS):
+                    self._cluster = distributed.LocalCluster(
+                        n_workers=workers, threads_per_worker=1, processes=True,
+                        host="127.0.0.1", dashboard_address="127.0.0.1:0",
+                        silence_logs=logging.CRITICAL,
+                        memory_limit=0,  # predicted by `budget.py`; a pause would never end
+                    )  # fmt: skip
             self._client = distributed.Client(
                 self._cluster or scheduler, timeout=CONNECT, set_as_default=False
             )
@@ -127,26 +142,44 @@ class DaskPool:
 
     def each(self, folder: Path, job: Job, tiles: Sequence[int]) -> Iterator[tuple[int, Outcome]]:
         """Do a job on tiles; see `Pool`."""
+        tasks = _Tasks(tiles, self.threads)
         digest = put_job(folder, job)
-        order = iter(tiles)
-        numbers: dict[str, int] = {}
-
-        def submit(index: int) -> Any:
-            key = f"tile-{digest[:8]}-{index}-{secrets.token_hex(4)}"
-            numbers[key] = index
-            return self._client.submit(
-                do_job, str(folder), digest, index, key=key, pure=False, retries=0
-            )
-
+        suspects: list[int] = []
         try:
-            first = [submit(i) for i in itertools.islice(order, AHEAD * self.threads)]
-            flight = self._distributed.as_completed(first, loop=self._client.loop)
-            for future in flight:
-                yield numbers.pop(future.key), self._outcome(future)
-                for index in itertools.islice(order, 1):
-                    flight.add(submit(index))
+            for group, future in self._done(folder, digest, tasks):
+                if self._is_killed(future):
+                    suspects += group
+                    continue
+                found = self._outcomes(folder, group, future)
+                tasks.took(found)
+                yield from zip(group, found, strict=True)
+            for index in suspects:  # each alone, to see which of them it was
+                for group, future in self._done(folder, digest, _Tasks([index], 1)):
+                    killed = self._is_killed(future)
+                    yield index, KILLED if killed else self._outcomes(folder, group, future)[0]
         except self._lost() as exc:
             raise self._gone() from exc
+
+    def _done(
+        self, folder: Path, digest: str, tasks: _Tasks
+    ) -> Iterator[tuple[Sequence[int], Any]]:
+        """Tasks that are done, whatever became of them: their tiles and futures."""
+        running: dict[str, tuple[int, ...]] = {}
+
+        def submit(group: tuple[int, ...]) -> Any:
+            key = f"tile-{digest[:8]}-{group[0]}-{secrets.token_hex(4)}"
+            running[key] = group
+            return self._client.submit(
+                do_tiles, str(folder), digest, key, group, key=key, pure=False, retries=0
+            )
+
+        flight = self._distributed.as_completed(loop=self._client.loop)
+        flight.update([submit(group) for group in tasks.first()])
+        for future in flight:
+            yield running.pop(future.key), future
+            future.release()  # or it would be done again when its worker dies
+            for more in tasks.next():
+                flight.add(submit(more))
 
     def _page(self) -> str | None:
         """The address of the scheduler's page; of one that was started here, if bokeh draws it."""
@@ -156,18 +189,19 @@ class DaskPool:
             return None
         return str(self._client.dashboard_link)
 
-    def _outcome(self, future: Any) -> Outcome:
-        if future.status == "finished":
-            found: Outcome = future.result(timeout=60)
-            return found
+    def _is_killed(self, future: Any) -> bool:
+        """Whether no worker survived a task, or another one that it was given at the same time."""
+        return future.status == "error" and isinstance(
+            future.exception(timeout=60), self._distributed.KilledWorker
+        )
+
+    def _outcomes(self, folder: Path, group: Sequence[int], future: Any) -> list[Outcome]:
+        """What became of the tiles of a task."""
         if future.status == "error":
-            exc = future.exception(timeout=60)
-            if isinstance(exc, self._distributed.KilledWorker):
-                return Outcome(
-                    failure="its workers died, one after the other, perhaps for want of memory"
-                )
-            return Outcome(failure=f"{type(exc).__name__}: {exc}")
-        raise self._gone()  # cancelled, as all futures are when the scheduler is lost
+            return [failed(future.exception(timeout=60))] * len(group)
+        if future.status == "cancelled":  # as all futures are when the scheduler is lost
+            raise self._gone()
+        return take_outcomes(folder, future.key)  # its worker may have died since
 
     def _lost(self) -> tuple[type[BaseException], ...]:
         comm = self._distributed.comm.CommClosedError
@@ -205,6 +239,34 @@ class DaskPool:
             if owner is not None:
                 with contextlib.suppress(Exception):  # of what is gone already
                     owner.close(timeout=10)
+
+
+class _Tasks:
+    """Tiles dealt to tasks, by the time that those before them have taken."""
+
+    def __init__(self, tiles: Sequence[int], threads: int) -> None:
+        self._left, self._threads = list(tiles), threads
+        self._done, self._seconds = 0, 0.0
+
+    def first(self) -> Iterator[tuple[int, ...]]:
+        """Single tiles, as many as may be in flight."""
+        count = AHEAD * self._threads
+        yield from ((index,) for index in self._left[:count])
+        del self._left[:count]
+
+    def took(self, found: Sequence[Outcome]) -> None:
+        """Learn how long tiles take."""
+        self._done += len(found)
+        self._seconds += sum(outcome.seconds for outcome in found)
+
+    def next(self) -> Iterator[tuple[int, ...]]:
+        """A task, if any tile is left."""
+        share = len(self._left) // (AHEAD * self._threads)  # so that all end at about one time
+        fitting = int(TASK * self._done / max(self._seconds, 1e-9))
+        size = max(1, min(share, fitting))
+        if self._left:
+            yield tuple(self._left[:size])
+        del self._left[:size]
 
 
 def make_pool(workers: int, scheduler: str | None) -> Pool:

@@ -7,6 +7,7 @@ one that was cut short the missing tiles alone are done.  A tile that fails is t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ from .store import Arrays
 
 TRIES = 3
 SHOWN = 5  # places in a sentence
+SYNCS = 8
+"""Files that the system is asked at one time to put on the disk: it does so in one go."""
 
 
 class Progress(NamedTuple):
@@ -32,7 +35,7 @@ class Progress(NamedTuple):
     batch : the time point and channel, such as ``t0-c2``
     stage : its name
     done, total : tiles of the stage
-    seconds : that the latest tile took for its work alone
+    seconds : that the latest tile took
     standing : of the driver after its latest pass; None before the first one
     """
 
@@ -115,9 +118,9 @@ class StoreRunner:
 
     def settle(self) -> None:
         """Have all that was written on the disk."""
-        for name, tiling in self._unsettled.items():
-            for tile in tiling.tiles:
-                self._arrays.settle(name, tile)
+        shards = [(name, tile) for name, tiling in self._unsettled.items() for tile in tiling.tiles]
+        with ThreadPoolExecutor(SYNCS) as threads:
+            list(threads.map(lambda shard: self._arrays.settle(*shard), shards))
         self._unsettled.clear()
 
     def _whole(self, stage: str, tiling: Tiling, writes: Mapping[str, DTypeLike]) -> set[int]:

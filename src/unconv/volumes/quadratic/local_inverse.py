@@ -22,13 +22,18 @@ of which the outputs' part is Toeplitz in the lags of one inverse transform.  Th
 axes, inverted, are the preconditioner (rows in a corner, which two cuts share, are corrected by
 both).  With a single cut axis they are S⁻¹.
 
-Cost, in pairs of FFTs of the grid: one without a cut, two with one cut, two and as many as there
-are steps otherwise.  All is computed in the working precision; the blocks in double precision.
+V and Vᵀ need no FFT of the grid: of the k planes that they look at, the transform along the axis is
+a product with k waves for each frequency along the others, and those of the others are FFTs of k
+planes.  On a grid of 112³ with k = 9 such a product takes a sixteenth of a pair of FFTs.
+
+Cost: one pair of FFTs of the grid, and with k = 9 half a pair more for one cut, about one pair more
+a step for three.  All is computed in the working precision; the blocks in double precision.
 Source: Woodbury's identity; Toselli & Widlund, "Domain Decomposition Methods", Springer 2005, §2.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -68,8 +73,8 @@ class LocalInverse:
         self._counts = [
             n for c in self.cuts for n in (self._slab(c).numel(), self._plane(c).numel())
         ]
-        self._steps = [self._difference(cut) for cut in self.cuts]
-        self.pairs = 0.0  # of FFTs of the grid, of all solves
+        self._along = [_Line(cut, self.sizes, kind.to_complex()) for cut in self.cuts]
+        self.applied = 0  # how often N_t⁻¹ was, by all solves
 
     def __call__(
         self, g: Tensor, first: Sequence[int], *, tol: float = 1e-2, most: int = 100
@@ -84,14 +89,17 @@ class LocalInverse:
         most : steps
         """
         image = self._placed(g, first)
-        R = torch.fft.rfftn(image).mul_(self.factor.inverse)  # N_t⁻¹g
-        self.pairs += 0.5
+        R = self._inverted(torch.fft.rfftn(image))  # N_t⁻¹g
         if self.cuts:
             u = self._solved(self._across(R), tol, most)
-            R = R.add_(self._image_of(u).mul_(self.factor.inverse))
-        self.pairs += 0.5
+            R = R.add_(self._inverted(self._image_of(u)))
         x = torch.fft.irfftn(R, s=self.sizes, out=image)
         return x[tuple(slice(i, i + n) for i, n in zip(first, g.shape, strict=True))]
+
+    def _inverted(self, spectrum: Tensor) -> Tensor:
+        """N_t⁻¹, in place."""
+        self.applied += 1
+        return spectrum.mul_(self.factor.inverse)
 
     def _placed(self, g: Tensor, first: Sequence[int]) -> Tensor:
         image = torch.zeros(self.sizes, dtype=self.factor.inverse.dtype)
@@ -108,7 +116,7 @@ class LocalInverse:
         for _ in range(most):
             if not rz > tol**2 * start:  # NaN ends it too
                 break
-            q = p - self._across(self._image_of(p).mul_(self.factor.inverse))
+            q = p - self._across(self._inverted(self._image_of(p)))
             alpha = rz / float(p @ q)
             u.add_(p, alpha=alpha)
             r.sub_(q, alpha=alpha)
@@ -141,54 +149,45 @@ class LocalInverse:
         for cut, (slab, _) in zip(self.cuts, self._split(u), strict=True):
             self._slab(cut).add_(slab)
 
-    def _scatter(self, image: Tensor, u: Tensor) -> None:
-        """Set the entries of u that are outputs from an image; a row of two cuts is the first's."""
-        for number, (cut, (slab, _)) in enumerate(zip(self.cuts, self._split(u), strict=True)):
-            P = self.sizes[cut.axis]
-            slab.copy_(image.narrow(cut.axis, P - cut.outputs, cut.outputs))
-            for other in self.cuts[:number]:
-                n = self.sizes[other.axis]
-                slab.narrow(other.axis, n - other.outputs, other.outputs).zero_()
+    def _keep_own_(self, number: int, slab: Tensor) -> Tensor:
+        """Make the outputs of a cut 0 that are a cut's before it too, which has them."""
+        for other in self.cuts[:number]:
+            P = self.sizes[other.axis]
+            slab.narrow(other.axis, P - other.outputs, other.outputs).zero_()
+        return slab
 
     def _image_of(self, u: Tensor) -> Tensor:
-        """The spectrum of Vᵀu."""
-        self._gather(u)
-        found = torch.fft.rfftn(self._rows, out=self._half)
+        """The spectrum of Vᵀu, in the room for spectra."""
+        found = self._half.zero_()
+        planes = []
+        for (slab, plane), line in zip(self._split(u), self._along, strict=True):
+            rows = torch.cat([slab.movedim(line.axis, 0), plane[None]])
+            others = [*range(1, rows.ndim)]
+            Y = torch.fft.fftn(rows, dim=others) if line.last else torch.fft.rfftn(rows, dim=others)
+            line.spread_(found, line.waves, Y[:-1])
+            planes.append(Y[-1:])
         found.mul_(self.factor.transfer.conj())
-        self.pairs += 0.5
-        last = len(self.sizes) - 1
-        for cut, step, (_, plane) in zip(self.cuts, self._steps, self._split(u), strict=True):
-            whole = torch.fft.fftn if cut.axis == last else torch.fft.rfftn
-            spectrum = whole(plane).unsqueeze(cut.axis)
-            found.addcmul_(spectrum, step.conj())
+        for line, Y in zip(self._along, planes, strict=True):
+            line.spread_(found, line.step, Y)
         return found
 
     def _across(self, spectrum: Tensor) -> Tensor:
         """V of the image with a spectrum, which may be the room for spectra and is then lost."""
-        u = self.factor.inverse.new_empty(sum(self._counts))
-        last = len(self.sizes) - 1
-        for cut, step, (_, plane) in zip(self.cuts, self._steps, self._split(u), strict=True):
-            weights = step.flatten() / self.sizes[cut.axis]
-            if cut.axis == last:  # half of the frequencies stand for all
-                twice = torch.full_like(weights, 2)
-                twice[0] = 1
-                twice[-1] = 1 + self.sizes[last] % 2
-                line = torch.tensordot(spectrum, weights * twice, dims=([last], [0]))
-                plane.copy_(torch.fft.ifftn(line).real)
-            else:
-                line = torch.tensordot(spectrum, weights, dims=([cut.axis], [0]))
-                plane.copy_(torch.fft.irfftn(line, s=plane.shape))
+        planes = [line.sums(spectrum, line.step) for line in self._along]
         torch.mul(spectrum, self.factor.transfer, out=self._half)
-        self._scatter(torch.fft.irfftn(self._half, s=self.sizes), u)
-        self.pairs += 0.5
+        u = self.factor.inverse.new_empty(sum(self._counts))
+        for number, (slab, plane) in enumerate(self._split(u)):
+            line = self._along[number]
+            Y = torch.cat([line.sums(self._half, line.waves), planes[number]])
+            others = [*range(1, Y.ndim)]
+            if line.last:
+                rows = torch.fft.ifftn(Y, dim=others).real
+            else:
+                rows = torch.fft.irfftn(Y, s=plane.shape, dim=others)
+            slab.copy_(rows[:-1].movedim(0, line.axis))
+            plane.copy_(rows[-1])
+            self._keep_own_(number, slab)
         return u
-
-    def _difference(self, cut: Cut) -> Tensor:
-        """√(λw)(1 − e^{−iω}), along its axis."""
-        angle = frequencies(self.sizes[cut.axis], half=cut.axis == len(self.sizes) - 1)
-        found = cut.gain * (1 - torch.polar(torch.ones_like(angle), -angle))
-        shape = [-1 if a == cut.axis else 1 for a in range(len(self.sizes))]
-        return found.to(self._half.dtype).view(shape)
 
     def _preconditioned(self, r: Tensor) -> Tensor:
         """The inverted blocks of all cuts, added up."""
@@ -203,7 +202,9 @@ class LocalInverse:
         for cut, part, (_, plane) in zip(self.cuts, parts, self._split(z), strict=True):
             self._slab(cut).add_(part[:-1].movedim(0, cut.axis))
             plane.copy_(part[-1])
-        self._scatter(self._rows, z)
+        for number, (cut, (slab, _)) in enumerate(zip(self.cuts, self._split(z), strict=True)):
+            slab.copy_(self._slab(cut))
+            self._keep_own_(number, slab)
         return z
 
     def _by_blocks(self, cut: Cut, slab: Tensor, plane: Tensor) -> Tensor:
@@ -216,3 +217,51 @@ class LocalInverse:
         for column, y in columns:
             Z.addcmul_(column, y)
         return torch.fft.irfftn(Z.view(Y.shape), s=plane.shape, dim=axes)
+
+
+class _Line:
+    """What a cut's rows of A and D are for frequencies along its axis.
+
+    Attributes
+    ----------
+    axis, last : which, and whether it is the one of which half of the frequencies are stored
+    waves : (k − 1, ω), e^{iωj} for the outputs
+    step : (1, ω), √(λw)(1 − e^{−iω}) for the difference
+    """
+
+    def __init__(self, cut: Cut, sizes: Sequence[int], dtype: torch.dtype) -> None:
+        self.axis, self.last = cut.axis, cut.axis == len(sizes) - 1
+        P = sizes[cut.axis]
+        angle = frequencies(P, half=self.last)
+        turns = torch.arange(P - cut.outputs, P, dtype=angle.dtype)[:, None] * angle
+        self.waves = torch.polar(torch.ones_like(turns), turns).to(dtype)
+        step = 1 - torch.polar(torch.ones_like(angle), -angle)
+        self.step = (cut.gain * step).to(dtype)[None]
+        self._weights = torch.full_like(angle, 1 / P)
+        if self.last:  # half of the frequencies stand for all
+            self._weights[1 : (P + 1) // 2] *= 2
+        self._weights = self._weights.to(dtype.to_real())
+
+    def sums(self, spectrum: Tensor, waves: Tensor) -> Tensor:
+        """(rows, *others): the inverse transform along the axis, at some rows alone."""
+        weighted = waves * self._weights
+        if self.last:
+            found = weighted @ spectrum.view(-1, spectrum.shape[-1]).mT
+        else:
+            found = (weighted @ self._lines(spectrum)).movedim(1, 0)
+        others = [n for a, n in enumerate(spectrum.shape) if a != self.axis]
+        return found.reshape(-1, *others)
+
+    def spread_(self, spectrum: Tensor, waves: Tensor, rows: Tensor) -> None:
+        """Add what has some rows, given by their spectrum over the other axes, and no more."""
+        if self.last:
+            spectrum.view(-1, spectrum.shape[-1]).addmm_(rows.flatten(1).mT, waves.conj())
+            return
+        lines = self._lines(spectrum)
+        few = rows.reshape(-1, lines.shape[0], lines.shape[2]).movedim(1, 0)
+        lines.baddbmm_(waves.mH.expand(len(lines), -1, -1), few)
+
+    def _lines(self, spectrum: Tensor) -> Tensor:
+        """(before, P, after): a spectrum as lines along the axis."""
+        before = math.prod(spectrum.shape[: self.axis])
+        return spectrum.view(before, spectrum.shape[self.axis], -1)

@@ -19,8 +19,8 @@ x itself at the end is in the proven error without a factor.
 With data missing no μ is known but λε, mostly a hundred times too small.  Then passes stop at what
 the tolerance would take of whole data, and the error that is proven is stated beside it.
 
-Cost of a pass in pairs of FFTs: one of a tile with its halo (see local_inverse.py for tiles at the
-border of the scene), and two of a core with k − 1 samples around it.
+Cost of a pass: a pair of FFTs of a tile with its halo, two of a core with k − 1 samples around it,
+and at the border of the scene what local_inverse.py says.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class _Run:
         self.level, self.lost = self._level()
         self.mu = method.bound.mu
         self.number = 0
-        self.pairs: list[float] = []
+        self.applied: list[float] = []
 
     def answer(self) -> Answer:
         at = self._proven(self._guess(), "r/0")
@@ -187,7 +187,7 @@ class _Run:
         normal = TileNormal(self.problem, sizes, torch.float32)
         guess = Guess(Constant(solves), Constant(normal), self.level, "e/0", _OF_GUESS)
         found = self.runner.run("guess", guess, self.overlap.boxes, {"e/0": np.float32})
-        self.pairs.append(_total(found, "pairs") / len(found))
+        self.applied.append(_total(found, "applied") / len(found))
         join = Join(self.overlap, "e/0", "x/0")
         self.runner.run("join", join, self.tiling, {"x/0": np.float32})
         self.runner.drop("e/0")
@@ -222,7 +222,7 @@ class _Run:
             e, q, x, r = f"e/{i}", f"q/{i}", f"x/{i}", f"r/{i}"
             solve = Solve(self.solves, at.r, before, e, _INNER)
             found = self.runner.run(f"solve {i}", solve, self.overlap.boxes, {e: np.float32})
-            self.pairs.append(_total(found, "pairs") / len(found))
+            self.applied.append(_total(found, "applied") / len(found))
             er = _total(found, "er")
             beta = (er - _total(found, "before")) / last if before and last else 0.0
             last = er
@@ -271,7 +271,7 @@ class _Run:
             "from": source,
             "level": self.level,
             "not observed": self.lost,
-            "FFT pairs of a tile": self.pairs,
+            "local inverses of a tile": self.applied,
         }
 
 

@@ -8,13 +8,15 @@ the core: the block.  Rows of A within the block are all rows that read the core
 with m the rows that there are: all of the block's, less outputs that were not observed.  A and Aᵀ
 are FFTs of one size for all tiles, two pairs; a core at the border of the scene has a smaller
 block.  Differences end where the block ends: at the border of the scene that is how the prior is
-defined, and elsewhere it is outside of the core.
+defined, and elsewhere it is outside of the core.  Away from the border, and where all was observed,
+N is a convolution, one pair.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -26,7 +28,7 @@ from ..tiling.scene import around, rows_within
 from ..tiling.stages import Array, Constant, Numbers, Read
 from ..tiling.tiles import Region, Tile, shape_of, within
 from .overlap import Overlap
-from .problem import Problem
+from .problem import Problem, symbol, transfer
 
 
 class TileNormal:
@@ -66,6 +68,24 @@ class TileNormal:
             found.narrow(axis, 1, step.shape[axis]).add_(step)
             found.narrow(axis, 0, step.shape[axis]).sub_(step)
         return found
+
+    def on_core(self, tile: Tile, x: Tensor, seen: Tensor | None) -> Tensor:
+        """N x on the core of a tile, given x on its block."""
+        block = self.block(tile)
+        core = within(tile.core, block)
+        whole = all(
+            b.start == c.start - m and b.stop == c.stop + m
+            for b, c, m in zip(block, tile.core, self.problem.reach, strict=True)
+        )
+        if seen is not None or not whole:
+            return self(x, seen)[core]
+        # what wraps on the grid comes no nearer to the core than the block's end
+        spectrum = torch.fft.rfftn(x, s=self.sizes).mul_(self._symbol)
+        return torch.fft.irfftn(spectrum, s=self.sizes)[core]
+
+    @cached_property
+    def _symbol(self) -> Tensor:
+        return symbol(self.problem, transfer(self.problem, self.sizes), self.sizes).to(self.dtype)
 
     def __call__(self, x: Tensor, seen: Tensor | None) -> Tensor:
         """N x of a block, right on the core; `seen` is 0 at outputs that were not observed."""
@@ -179,8 +199,7 @@ class Direction:
         seen = None
         if self.lost:
             seen = as_seen(as_tensor(read("data", normal.rows(block)), p.dtype))[1]
-        core = within(tile.core, block)
-        q, p = normal(p, seen)[core], p[core]
+        q, p = normal.on_core(tile, p, seen), p[within(tile.core, block)]
         mine = as_tensor(read(r, tile.core), p.dtype)
         numbers = {"pq": dot(p, q), "pr": dot(p, mine)}
         return {f"p/{self.number}": p.numpy(), f"q/{self.number}": q.numpy()}, numbers
@@ -241,9 +260,9 @@ class Finish:
 
 
 def dot(a: Tensor, b: Tensor) -> float:
-    """A product of two parts of arrays, summed in double precision a slice at a time."""
-    parts = zip(a.unbind(0), b.unbind(0), strict=True)
-    return math.fsum(float((u.double() * v.double()).sum()) for u, v in parts)
+    """A product of two parts of arrays, summed in double precision a few slices at a time."""
+    parts = zip(a.split(4), b.split(4), strict=True)
+    return math.fsum(float(u.double().flatten() @ v.double().flatten()) for u, v in parts)
 
 
 def _sums(g: Tensor, x: Tensor) -> Numbers:

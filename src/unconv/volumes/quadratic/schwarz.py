@@ -123,9 +123,9 @@ class Solve:
         r = as_tensor(read(self.r, mine.outer), torch.float32)
         window = solves.overlap.window(mine)
         inverse, first = solves.of(mine)
-        before = inverse.pairs
+        before = inverse.applied
         e = inverse(r * window, first, tol=self.tol).mul_(window)
-        numbers = {"er": dot(e, r), "pairs": inverse.pairs - before, "before": 0.0}
+        numbers = {"er": dot(e, r), "applied": inverse.applied - before, "before": 0.0}
         if self.before:
             numbers["before"] = dot(e, as_tensor(read(self.before, mine.outer), torch.float32))
         return {self.name: solves.overlap.boxed(e)}, numbers
@@ -161,10 +161,10 @@ class Guess:
         y -= self.level * float(normal.problem.psf.sum())
         b = normal.blur.H((y if seen is None else y * seen).float())
         inverse = self.solves.value.cut_open(tuple(range(b.ndim)))
-        before = inverse.pairs
+        before = inverse.applied
         x = inverse(b, [0] * b.ndim, tol=self.tol)[within(mine.outer, domain)]
         x = x * overlap.window(mine).square_()
-        return {self.name: overlap.boxed(x)}, {"pairs": inverse.pairs - before + 1}
+        return {self.name: overlap.boxed(x)}, {"applied": inverse.applied - before}
 
     def _domain(self, tile: Tile, scene: Sequence[int]) -> Region:
         """As large as those of all tiles, and so moved inwards at the border of the scene."""

@@ -313,7 +313,7 @@ def test_samples_that_are_no_numbers_are_told_with_their_place(tmp_path):
     first, second = done.reports["all"]["remarks"]
     assert first.startswith("38,017 of the 336,000 samples of the array are NaN or infinite")
     assert second == (
-        "the array holds nothing else at z 0-8, y 96-140, x 192-288; z 0-8, y 96-140, x 288-300."
+        "the array holds nothing else at z 0-8, y 96-140, x 192-288; z 0-8, y 96-140, x 288-300"
     )
 
 

@@ -183,7 +183,7 @@ def _missing(name: str, array: Any, files: int | None) -> tuple[str, ...]:
         return ()
     return (
         f"{expected - files:,} of the {expected:,} chunks of {name} are not stored and are taken "
-        f"for its fill value {array.fill_value}; if that is not meant, get a fresh copy of it.",
+        f"for its fill value {array.fill_value}; if that is not meant, get a fresh copy of it",
     )
 
 

@@ -1,5 +1,7 @@
 """Tiled is untiled, within the error that is proven; and how many passes it takes."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -164,6 +166,41 @@ def test_a_tolerance_that_storage_cannot_hold_is_not_promised():
     assert not answer.report["met"]
     assert 1e-9 < answer.report["proven error"] < 1e-3
     assert len(answer.report["errors by pass"]) == answer.report["passes"] + 1
+
+
+class Watching(MemoryRunner):
+    """Notes what is proven; from one step on, steps seem to fail."""
+
+    def __init__(self, data, failing):
+        super().__init__(data)
+        self.failing, self.proofs = failing, []
+
+    def run(self, name, work, tiling, writes):
+        found = super().run(name, work, tiling, writes)
+        stage, number = name.split()[0], name.split()[-1]
+        if stage == "step" and int(number) >= self.failing:
+            for key in (f"x/{number}", f"r/{number}"):
+                self.arrays[key] += 1 + int(number) % 3
+            found = [numbers | {"gg": numbers["gg"] + int(number) % 3 + 1} for numbers in found]
+        if stage == "prove":
+            gg, total, square = (sum(n[key] for n in found) for key in ("gg", "sum", "square"))
+            size = math.prod(tiling.scene)
+            self.proofs.append(math.sqrt(gg / (square - total**2 / size)))
+        return found
+
+
+@pytest.mark.parametrize(
+    ("failing", "nonnegative"), [(1, False), (3, False), (60, False), (2, True)]
+)
+def test_the_best_that_was_found_is_the_answer(failing, nonnegative):
+    problem = Problem(psf("disk", (5, 5)), (24, 22), 2.5e-3, (1.0, 1.0))
+    method = Quadratic(problem, lower_bound(problem), tol=1e-9, nonnegative=nonnegative)
+    runner = Watching((data_of(problem) - 3).numpy(), failing)
+    answer = method(runner, Tiling(problem.scene, (14, 14), method.halo))
+    assert {*runner.arrays} == {"data", answer.name}
+    proven = answer.report["proven error"] * method.bound.mu
+    assert proven == pytest.approx(min(runner.proofs), rel=1e-2)
+    assert len(runner.proofs) > 1
 
 
 @pytest.mark.parametrize("value", [0.0, 4.0, 0.1])

@@ -258,6 +258,29 @@ def test_a_full_disk_is_a_sentence_and_goes_on_later(tmp_path, monkeypatch):
     assert (level(tmp_path / "out.zarr") == in_memory(DATA, done.need.core)).all()
 
 
+@pytest.mark.parametrize("count", range(5))  # as many as the toy makes
+def test_an_array_that_cannot_be_made_is_no_fault_of_the_input(tmp_path, monkeypatch, count):
+    data, make, made = drawn((20, 18, 17)), zarr.create_array, []
+
+    def full(*args, **options):
+        made.append(1)
+        if len(made) > count:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return make(*args, **options)
+
+    monkeypatch.setattr(zarr, "create_array", full)
+    with pytest.raises(
+        StoppedError, match=r"could not be made \(No space left .*repeat the"
+    ) as told:
+        run(data, tmp_path / "out.zarr")
+    assert not (tmp_path / "out.zarr").exists()
+    assert "\n" not in str(told.value)
+    monkeypatch.undo()
+    done = run(data, tmp_path / "out.zarr")
+    assert done.resumed
+    assert (level(tmp_path / "out.zarr") == in_memory(data, done.need.core)).all()
+
+
 def test_a_bad_channel_is_told_and_the_others_are_restored(tmp_path):
     data = drawn((3, 30, 31, 32))
     data[1] = np.nan
@@ -290,7 +313,7 @@ def test_samples_that_are_no_numbers_are_told_with_their_place(tmp_path):
     first, second = done.reports["all"]["remarks"]
     assert first.startswith("38,017 of the 336,000 samples of the array are NaN or infinite")
     assert second == (
-        "the array holds nothing else at z 0-8, y 96-140, x 192-288; z 0-8, y 96-140, x 288-300."
+        "the array holds nothing else at z 0-8, y 96-140, x 192-288; z 0-8, y 96-140, x 288-300"
     )
 
 

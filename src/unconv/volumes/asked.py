@@ -1,6 +1,7 @@
 """What is asked of a volume, and the method that gives it: estimates first, then one of few.
 
-quadratic              conjugate gradients over tiles, linear, its error proven (quadratic/)
+quadratic              conjugate gradients over tiles, linear, its error proven (quadratic/); with
+                       no sample below zero where asked for, proven too
 richardson-lucy        of counts, positive, step by step that of the whole volume
                        (nonlinear/counts.py); with total variation if a strength is told
 tv, sparse, hessian    tiles restored by themselves, what is around them held (nonlinear/priors.py)
@@ -60,11 +61,6 @@ class Wanted:
         check_choice(
             "prior", self.prior, ["auto", *priors], f" with noise_model={self.noise_model!r}"
         )
-        if self.nonnegative and self.prior == "quadratic":
-            raise ValueError(
-                "prior='quadratic' is linear and its answer has samples below zero; with "
-                "nonnegative use 'tv', 'sparse' or 'hessian', or 'auto', which is 'tv' then."
-            )
         if self.gain is not None and self.noise_model != "poisson":
             raise ValueError(
                 f"gain={self.gain} is the unit of a photon; use it with noise_model='poisson'."
@@ -85,8 +81,8 @@ class Wanted:
         """Sentences on what `auto` has chosen."""
         if self.prior == "auto" and self.checked().prior == "tv":
             return (
-                "the prior is tv, for the answer of the quadratic one would have samples below "
-                "zero; no bound of its error is proven",
+                "the prior is tv, no bound of whose error is proven; 'quadratic' has one, takes "
+                "longer, and is better for scenes without edges",
             )
         return ()
 
@@ -214,9 +210,11 @@ class Estimated(Derived):
 
 
 def _quadratic(asked: Asked, shape: tuple[int, ...], found: Estimates) -> Method:
-    """The linear answer, whose error is proven."""
+    """The linear answer, or the one that has nothing below zero; its error is proven."""
     problem = Problem(asked.psf, shape, found.strength, found.weights, found.ridge)
-    return Quadratic(problem, asked.bound(problem), asked.wanted.tol)
+    wanted = asked.wanted
+    bound = asked.bound(problem)
+    return Quadratic(problem, bound, wanted.tol, nonnegative=wanted.nonnegative)
 
 
 def _richardson_lucy(asked: Asked, shape: tuple[int, ...], found: Estimates) -> Method:

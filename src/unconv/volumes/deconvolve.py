@@ -63,13 +63,15 @@ def deconvolve(
         The only channel (counted from 0, or its name if the file has names) and time point (from 0)
         to be restored; by default all of them.  `out` has no axis for what is chosen.
     prior
-        'quadratic', linear and proven, for noise_model='gaussian'; 'richardson-lucy' for counts;
+        'quadratic', linear (but for `nonnegative`) and proven, for noise_model='gaussian';
+        'richardson-lucy' for counts;
         'tv', 'sparse' or 'hessian' as of `unconv.restore`, for both, tile by tile and without a
-        bound; 'auto' for the first of these that fits the noise and `nonnegative`.
+        bound; 'auto' for the first of these that fits the noise, with `nonnegative` and
+        noise_model='gaussian' for 'tv'.
     strength
         λ of the prior; by default that of the least expected error.  With 'richardson-lucy' that of
         total variation beside it, as `tv` of `unconv.richardson_lucy`, by default none.
-    nonnegative : no sample below zero ('tv', 'sparse', 'hessian'; counts have none anyway)
+    nonnegative : no sample below zero (counts have none anyway)
     noise_model : 'gaussian', or 'poisson' where the values are counts
     noise_std, background
         The standard deviation of the noise, and what there is without light, in the unit of the

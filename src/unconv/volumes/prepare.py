@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..numerics.checks import check_count, check_number
-from .asked import Asked, Wanted
+from .asked import Asked, Estimated, Wanted
 from .engine.budget import Need, fit_tiles
 from .engine.pools import make_pool, resident_bytes
 from .engine.process import Processed, process, require_place
@@ -24,10 +24,13 @@ from .psfs import psf_for_volume
 from .sources.files import open_source
 from .sources.selected import selected
 from .sources.source import Batch, Source
-from .tiling.stages import Method
-from .tiling.survey import Survey
+from .tiling.stages import MemoryRunner, Method
+from .tiling.survey import Survey, survey
+from .tiling.tiles import Region
 
 MEMORY = 8e9
+LOOKED_AT = 1e9
+"""Bytes of the input that a plan reads at most, beside its sample: seconds."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Plan:
     halo : of a tile on either side, along each axis
     psf : its shape on the grid of the volume
     prior : by name
-    estimates : of the first volume
+    estimates : of the first volume that can be restored
     doubts, remarks : sentences
     """
 
@@ -109,11 +112,16 @@ class Prepared:
         return [Batch(self.source, at) for at in self.source.frame.batches(self.source.shape)]
 
     def plan(self, means: Means) -> Plan:
-        """What a run will be, from a sample of the first volume; nothing is written."""
+        """What a run will be, from all of a small input and a sample of others; nothing is written.
+
+        Raises
+        ------
+        VolumeError : what a run would be refused with before it begins
+        """
         means = means.checked()
         batches = self.batches
         shape = batches[0].shape
-        method = self.asked.sketch(batches[0])
+        method, doubts, told = self._looked_at(batches)
         need = fit_tiles(method, shape, self.source, means.each, resident_bytes(), means.workers)
         scene = [n + a + b for n, (a, b) in zip(shape, method.margins, strict=True)]
         return Plan(
@@ -125,9 +133,41 @@ class Prepared:
             psf=tuple(self.asked.psf.shape),
             prior=self.asked.wanted.prior,
             estimates=method.estimates,
-            doubts=method.estimates.doubts,
-            remarks=(*self.source.remarks, *self.remarks, *method.remarks),
+            doubts=(*doubts, *method.estimates.doubts),
+            remarks=(*self.source.remarks, *told, *self.remarks, *method.remarks),
         )
+
+    def _looked_at(
+        self, batches: list[Batch]
+    ) -> tuple[Estimated, tuple[str, ...], tuple[str, ...]]:
+        """The method of the first volume that has one; doubts and remarks on what was looked at."""
+        name, size = self.source.name, self.source.dtype.itemsize * math.prod(self.source.shape)
+        if size > LOOKED_AT:
+            unseen = (
+                f"of the {size / 1e9:.3g} GB of {name} a sample alone was looked at; where samples "
+                "are missing or of no use is told when a run has looked at all of them"
+            )
+            return self.asked.sketch(batches[0]), (), (unseen,)
+        method: Estimated | None = None
+        refused, told = [], []
+        for batch in batches:
+            which = f"{batch.label}: " if len(batches) > 1 else ""
+            try:
+                facts = survey(
+                    MemoryRunner(_Parts(batch)), name, self.source.frame.space, batch.shape
+                )
+                if method is None:
+                    sketch = self.asked.sketch(batch)
+                    self._require_counts(sketch, facts)
+                    method = sketch
+            except ValueError as exc:
+                refused.append(f"{which}{exc}" if which else str(exc))
+            else:
+                told += [f"{which}{remark}" for remark in facts.remarks]
+        if method is None:
+            raise VolumeError(refused[0])
+        doubts = tuple(f"a volume will be NaN, {sentence}" for sentence in refused)
+        return method, doubts, tuple(told)
 
     def run(
         self,
@@ -168,6 +208,11 @@ class Prepared:
     def _method(self, batch: Batch, facts: Survey) -> Method:
         """The method for one volume, once it is known that its values are such as it takes."""
         method = self.asked.method(batch)
+        self._require_counts(method, facts)
+        return method
+
+    def _require_counts(self, method: Estimated, facts: Survey) -> None:
+        """Refuse negative values where counts are meant."""
         counts = self.asked.camera(method.estimates)[0] is None  # a camera's values may be negative
         if self.asked.wanted.noise_model == "poisson" and counts and facts.least < 0:
             raise VolumeError(
@@ -175,7 +220,16 @@ class Prepared:
                 f"{facts.least:.4g}; do not subtract the background, pass it as background=, or "
                 "use noise_model='gaussian'."
             )
-        return method
+
+
+class _Parts:
+    """The regions of a volume, as of an array."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch, self.shape = batch, batch.shape
+
+    def __getitem__(self, region: Region) -> NDArray[Any]:
+        return self.batch.read(region)
 
 
 def prepare(

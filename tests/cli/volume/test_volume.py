@@ -98,7 +98,7 @@ def test_a_gain_that_is_known_is_divided_out(folder):
 def test_positive_values_choose_the_prior_that_has_them(folder):
     result = run("volume", "y.npy", "--psf", "psf.npy", "--nonnegative", "--dry-run")
     assert result.exit_code == 0, result.output
-    assert "note: the prior is tv, for the answer of the quadratic one" in result.stderr
+    assert "note: the prior is tv, no bound of whose error is proven" in result.stderr
 
 
 def test_the_bar_says_what_is_proven(folder, monkeypatch):

@@ -115,6 +115,51 @@ def test_other_content_has_another_identity(tmp_path, write):
     assert first.identity != open_source(write(tmp_path / "b/in", data + 1)).identity
 
 
+# --- stores elsewhere
+
+
+def as_remote(path, data):
+    store = zarr.storage.FsspecStore.from_url(f"memory://{path}")
+    return zarr.create_array(store=store, data=data, chunks=(4, 8, 8), overwrite=True)
+
+
+def as_zip(path, data):
+    with zarr.storage.ZipStore(path.with_suffix(".zip"), mode="w") as store:
+        zarr.create_array(store=store, data=data, chunks=(4, 8, 8))
+    return zarr.open_array(zarr.storage.ZipStore(path.with_suffix(".zip")), mode="r")
+
+
+@pytest.mark.parametrize("write", [as_remote, as_zip])
+def test_a_store_elsewhere_tells_when_its_content_changes(tmp_path, write):
+    data = drawn((9, 33, 17))
+    array = write(tmp_path / "in", data)
+    first = open_source(array)
+    assert first.remarks == ()
+    assert (first.read(tuple(slice(0, n) for n in data.shape)) == data).all()
+    assert open_source(array).identity == first.identity
+    (tmp_path / "in.zip").unlink(missing_ok=True)
+    assert open_source(write(tmp_path / "in", data + 1)).identity != first.identity
+
+
+@pytest.mark.parametrize("listing", ["none", "sizes", "part"])
+def test_a_store_that_tells_nothing_is_named(tmp_path, monkeypatch, listing):
+    data = drawn((9, 33, 17))
+    array = as_remote(tmp_path / "in", data)
+    find = array.store.fs._find
+
+    async def quiet(*args, **options):
+        if listing == "none":
+            raise NotImplementedError
+        found = await find(*args, **options)
+        kept = [*found][listing == "part" :]
+        return {name: {"size": found[name]["size"]} for name in kept}
+
+    monkeypatch.setattr(array.store.fs, "_find", quiet)
+    remarks = open_source(array).remarks
+    assert remarks[-1].endswith("before an interrupted run goes on, that is not noticed")
+    assert len(remarks) == 1 + (listing == "part")
+
+
 # --- what the files say of their axes
 
 
@@ -263,6 +308,54 @@ def test_chunks_of_zarr_that_are_missing_or_cut_short(tmp_path):
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(VolumeError, match="could not be read at z 0-9, y 0-33, x 0-17"):
         source.read(whole)
+
+
+@pytest.mark.parametrize("shards", [None, (8, 16, 16)])
+def test_a_file_of_no_bytes_is_cut_short(tmp_path, shards):
+    """Of a shard Zarr takes it for one that was never stored."""
+    data = drawn((9, 33, 17)) + 1
+    path = tmp_path / "in.zarr"
+    zarr.create_array(store=str(path), data=data, chunks=(4, 8, 8), shards=shards)
+    (path / "c/1/2/1").write_bytes(b"")
+    assert "has 1 files of no bytes, such as c/1/2/1; it is cut short" in refused(path)
+
+
+BAD = [None, "x", 7, [], {}, [None], ["q"], [1, 2], [0, 0, 0], [-1, 1, 1], [float("inf"), 1, 1]]
+PLACES = ["ome", "multiscales", "first", "axes", "datasets", "path", "changes", "scale", "name",
+          "unit", "omero", "version"]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("bad", BAD, ids=str)
+def test_metadata_that_are_none_are_a_sentence_or_left_out(tmp_path, place, bad):
+    group = zarr.open_group(tmp_path / "in.zarr", mode="w")
+    group.create_array("0", data=drawn((6, 8, 9)))
+    data = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [2, 1, 1]}]}
+    scales = {"axes": [{"name": a, "unit": "micrometer"} for a in "zyx"], "datasets": [data]}
+    ome = {"version": "0.5", "multiscales": [scales], "omero": {}}
+    told = {"ome": ome}
+    owner, key = {
+        "ome": (told, "ome"), "multiscales": (ome, "multiscales"), "axes": (scales, "axes"),
+        "first": (ome["multiscales"], 0), "datasets": (scales, "datasets"), "path": (data, "path"),
+        "changes": (data, "coordinateTransformations"), "unit": (scales["axes"][1], "unit"),
+        "scale": (data["coordinateTransformations"][0], "scale"),
+        "name": (scales["axes"][0], "name"), "omero": (ome, "omero"), "version": (ome, "version"),
+    }[place]  # fmt: skip
+    owner[key] = bad
+    group.attrs.update(told)
+    try:
+        source = open_source(tmp_path / "in.zarr")
+    except VolumeError as exc:
+        sentence = str(exc)
+        assert str(tmp_path) in sentence
+        assert sentence.endswith(".")
+        assert "\n" not in sentence
+        assert any(
+            word in sentence for word in ("get a", "name the array", "pass axes", "pass voxel")
+        )
+    else:
+        assert source.frame.axes == "zyx"
+        assert all(0 < size < float("inf") for size in source.frame.voxel.values())
 
 
 def test_a_tiff_of_several_images(tmp_path):

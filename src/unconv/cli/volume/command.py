@@ -84,7 +84,7 @@ def volume(
         typer.Option(
             help="quadratic (squared differences: linear, its error proven), richardson-lucy (of "
             "counts), tv (total variation), sparse (gradients) or hessian (second differences); "
-            "auto for the first of these that fits the noise and --nonnegative."
+            "auto for the first of these that fits the noise, tv with --nonnegative."
         ),
     ] = "auto",
     strength: Annotated[
@@ -98,7 +98,7 @@ def volume(
         bool,
         typer.Option(
             "--nonnegative",
-            help="No sample below zero (tv, sparse, hessian; counts have none anyway).",
+            help="No sample below zero (counts have none anyway).",
         ),
     ] = False,
     noise_model: Annotated[

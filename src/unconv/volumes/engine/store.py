@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..errors import DamagedError, VolumeError, need
+from ..errors import DamagedError, StoppedError, need
 from ..sources.source import Batch, whole_region
 from ..tiling.stages import Array, Constant, check_region
 from ..tiling.tiles import Region, Tile
@@ -159,7 +159,10 @@ def create_array(
             config={"write_empty_chunks": True},  # what is not stored was never written
         )  # fmt: skip
     except OSError as exc:
-        raise VolumeError(f"{path} could not be made ({exc.strerror or exc}).") from exc
+        raise StoppedError(  # which says nothing of the input
+            f"{path} could not be made ({exc.strerror or exc}); make room for it and repeat the "
+            "command, which goes on from where it was."
+        ) from exc
 
 
 def sharded(n: int) -> int:

@@ -16,6 +16,9 @@ Arrays hold x − c in single precision, c the level of the data: what is rounde
 background would be multiplied by N and divided by μ, 3e-6 of the contrast becoming 1e-3.  Rounding
 x itself at the end is in the proven error without a factor.
 
+With positivity (`nonnegative`) tiles are minimised over what is allowed, in the place of M and of
+conjugate directions, and the proof is that of the projected gradient (bounded.py).
+
 With data missing no μ is known but λε, mostly a hundred times too small.  Then passes stop at what
 the tolerance would take of whole data, and the error that is proven is stated beside it.
 
@@ -34,10 +37,11 @@ import numpy as np
 import torch
 
 from ..errors import VolumeError
-from ..tiling.stages import Answer, Constant, Numbers, Runner, Standing
+from ..tiling.stages import Answer, Constant, Numbers, Runner, Standing, Work
 from ..tiling.survey import survey
 from ..tiling.tiles import Tile, Tiling, shape_of
 from .bound import Bound
+from .bounded import IMAGES, BoundedSolve, outer_sizes
 from .grid_factor import grid_factor
 from .overlap import Overlap
 from .problem import Problem
@@ -45,6 +49,7 @@ from .residual import Direction, Finish, Gradient, Join, Step, TileNormal
 from .schwarz import Guess, Solve, Solves, grid_sizes, guess_sizes, local_solves, solve_bytes
 
 _INNER = 0.1  # of a tile at the border in a pass; 0.01 saves no pass
+_OF_BOUNDED = 0.03  # of what is left to do in a tile with a bound; 0.1 takes a pass more
 _OF_GUESS = 1e-2  # 0.001 saves none either, 0.1 costs one at low noise
 _LAST_PASS = 60  # passes
 _AGAIN = 3  # proofs that fell short
@@ -75,6 +80,7 @@ class Quadratic:
     bound : μ
     tol : the error, relative to the standard deviation of x, that is to be proven
     psfs : the halo, in extents of the psf
+    nonnegative : no sample of x below zero
 
     Examples
     --------
@@ -92,6 +98,7 @@ class Quadratic:
     bound: Bound
     tol: float = 1e-3
     psfs: float = 2.0
+    nonnegative: bool = False
 
     @property
     def margins(self) -> tuple[tuple[int, int], ...]:
@@ -104,12 +111,12 @@ class Quadratic:
         return tuple(max(4, math.ceil(self.psfs * k)) for k in self.problem.psf.shape)
 
     def arrays_for(self, core: Sequence[int]) -> float:
-        """x, p, r of two passes, q, and the answers of tiles, which overlap.
+        """Three x (the first, the best, the latest), two p and r, q, and the answers of tiles.
 
-        These are up to 8 where cores have at least two halos.
+        These overlap, and are up to 8 where cores have at least two halos.
         """
         axes = zip(self.problem.scene, core, self.halo, strict=True)
-        return 7 + math.prod(min(n, c + 2 * h) / min(n, c) for n, c, h in axes)
+        return 8 + math.prod(min(n, c + 2 * h) / min(n, c) for n, c, h in axes)
 
     def bytes_for(self, tile: Tile) -> int:
         """What the largest work takes on a tile, with the factor that it needs."""
@@ -120,6 +127,9 @@ class Quadratic:
         )
         block = TileNormal.grid(self.problem, core)
         solve = max(solve_bytes(self.problem, s) for s in sizes)
+        if self.nonnegative:
+            outer = outer_sizes(self.problem, core, self.halo)
+            solve = max(solve, 4 * IMAGES * math.prod(TileNormal.grid(self.problem, outer)))
         return max(solve, 8 * Gradient.IMAGES * math.prod(block))
 
     def __call__(self, runner: Runner, tiling: Tiling) -> Answer:
@@ -151,35 +161,44 @@ class _Run:
         self.normal = Constant(TileNormal(self.problem, tiling.core, torch.float32))
         self.exact = Constant(TileNormal(self.problem, tiling.core, torch.float64))
         self.level, self.lost = self._level()
+        self.least = -self.level if method.nonnegative else -math.inf
         self.mu = method.bound.mu
         self.number = 0
         self.applied: list[float] = []
 
     def answer(self) -> Answer:
-        at = self._proven(self._guess(), "r/0")
+        best = at = self._proven(self._guess(), "r/0")
         history, tries = [at.error], 0
         self._tell(at)
         if at.error > self.method.tol:
-            self.solves = Constant(local_solves(self.problem, self.overlap))
+            self.solves = self._solves()
         while at.error > self.method.tol and self.number < _LAST_PASS and tries < _AGAIN:
-            before = at.error
-            promised = self._passes(at, history)
-            at = self._proven(promised.x, f"g/{self.number}")
-            self.runner.drop(promised.r)
-            tries += at.error > before / 2
-            history[-1] = at.error
+            x = self._passes(at, history)
+            found = self._proven(x, f"g/{self.number}")
+            tries += found.error > at.error / 2
+            history[-1] = found.error
+            better = min(best, found, key=lambda promise: promise.error)
+            self._drop(*{at.x, best.x} - {better.x, found.x})
+            best, at = better, found
             self._tell(at)
-        finish = Finish(at.x, self.level, "restored")
-        found = self.runner.run("finish", finish, self.tiling, {"restored": np.float32})
-        self.runner.drop(at.r, at.x)
-        rounding = math.sqrt(_total(found, "rounding") / math.prod(self.tiling.scene))
-        return Answer("restored", self._report(at, history, rounding))
+        finish = Finish(best.x, self.level, "restored")
+        stored = self.runner.run("finish", finish, self.tiling, {"restored": np.float32})
+        self._drop(at.r, *{at.x, best.x})
+        rounding = math.sqrt(_total(stored, "rounding") / math.prod(self.tiling.scene))
+        return Answer("restored", self._report(best, history, rounding))
 
     def _level(self) -> tuple[float, int]:
-        """c, such that A c is the mean of the data, and how many of these are not finite."""
+        """c, such that A c is the mean of the data, as float32 has it; and samples not finite."""
         shape, gain = self.problem.data_shape, float(self.problem.psf.sum())
         seen = survey(self.runner, "the volume", "zyx"[-len(shape) :], shape)
-        return seen.mean / gain if gain else 0.0, seen.lost
+        return float(np.float32(seen.mean / gain if gain else 0.0)), seen.lost
+
+    def _solves(self) -> Constant:
+        """What tiles are solved with in a pass."""
+        if not self.method.nonnegative:
+            return Constant(local_solves(self.problem, self.overlap))
+        sizes = outer_sizes(self.problem, self.tiling.core, self.tiling.halo)
+        return Constant(TileNormal(self.problem, sizes, torch.float32))
 
     def _guess(self) -> str:
         sizes = guess_sizes(self.problem, self.tiling.core, self.tiling.halo)
@@ -188,14 +207,14 @@ class _Run:
         guess = Guess(Constant(solves), Constant(normal), self.level, "e/0", _OF_GUESS)
         found = self.runner.run("guess", guess, self.overlap.boxes, {"e/0": np.float32})
         self.applied.append(_total(found, "applied") / len(found))
-        join = Join(self.overlap, "e/0", "x/0")
+        join = Join(self.overlap, "e/0", "x/0", self.least)
         self.runner.run("join", join, self.tiling, {"x/0": np.float32})
         self.runner.drop("e/0")
         return "x/0"
 
     def _proven(self, x: str, name: str) -> Promise:
         """The gradient from the data and what is stored: a proof."""
-        work = Gradient(self.exact, self.level, x, name)
+        work = Gradient(self.exact, self.level, x, name, self.least)
         found = self.runner.run(f"prove {name}", work, self.tiling, {name: np.float32})
         return Promise(x, name, self._error(found))
 
@@ -212,40 +231,64 @@ class _Run:
             return error / self.spread
         return 0.0 if error <= rounding else math.inf  # of a constant, as it will be stored
 
-    def _passes(self, at: Promise, history: list[float]) -> Promise:
-        """Conjugate gradients from an x and its gradient until they promise the tolerance."""
+    def _passes(self, start: Promise, history: list[float]) -> str:
+        """Passes from an x and its gradient, until they promise the tolerance; the best x."""
+        at, best = start, Promise("", "", math.inf)
         before = p = ""
-        last, least = 1.0, at.error
+        last = 1.0
         while self.number < _LAST_PASS:
             self.number += 1
             i = self.number
             e, q, x, r = f"e/{i}", f"q/{i}", f"x/{i}", f"r/{i}"
-            solve = Solve(self.solves, at.r, before, e, _INNER)
-            found = self.runner.run(f"solve {i}", solve, self.overlap.boxes, {e: np.float32})
+            found = self.runner.run(
+                f"solve {i}", self._solve(at, before, e), self.overlap.boxes, {e: np.float32}
+            )
             self.applied.append(_total(found, "applied") / len(found))
             er = _total(found, "er")
             beta = (er - _total(found, "before")) / last if before and last else 0.0
             last = er
             step = Direction(self.normal, self.overlap, (e, p, at.r), beta, i, bool(self.lost))
             writes = {f"p/{i}": np.float32, q: np.float32}
-            found = self.runner.run(f"direction {i}", step, self.tiling, writes)
+            alpha = self._along(self.runner.run(f"direction {i}", step, self.tiling, writes))
             self._drop(e, p, before)
-            curved = _total(found, "pq")
-            alpha = _total(found, "pr") / curved if curved > 0 else 0.0
             reads = at.x, f"p/{i}", at.r, q
             found = self.runner.run(
-                f"step {i}", Step(reads, alpha, i), self.tiling,
+                f"step {i}", Step(reads, alpha, i, self.least), self.tiling,
                 {x: np.float32, r: np.float32},
             )  # fmt: skip
-            self._drop(at.x, q)
-            before, p, at = at.r, f"p/{i}", Promise(x, r, self._error(found))
+            latest = Promise(x, r, self._error(found))
+            better = min(best, latest, key=lambda promise: promise.error)
+            self._drop(q, *{at.x, best.x} - {start.x, better.x})
+            before, p = at.r, f"p/{i}"
+            if self.method.nonnegative:  # directions that are not conjugate
+                self._drop(before, p)
+                before = p = ""
+            # with a bound each pass gains ten times and more, until rounding ends that
+            allowed = best.error if self.method.nonnegative else 1e3 * better.error
+            best, at = better, latest
             history.append(at.error)
             self._tell(at)
-            least = min(least, at.error)
-            if at.error <= self.method.tol or not alpha or at.error > 1e3 * least:
+            if at.error <= self.method.tol or not alpha or at.error > allowed:
                 break
-        self._drop(before, p)
-        return at
+        self._drop(before, p, at.r, *{at.x} - {best.x})
+        return best.x
+
+    def _solve(self, at: Promise, before: str, name: str) -> Work:
+        """What a pass does on tiles first."""
+        if not self.method.nonnegative:
+            return Solve(self.solves, at.r, before, name, _INNER)
+        lost = bool(self.lost)
+        return BoundedSolve(
+            self.solves, self.overlap, (at.x, at.r), self.least, name, _OF_BOUNDED, lost
+        )
+
+    def _along(self, found: list[Numbers]) -> float:
+        """α, from what a direction has found."""
+        curved = _total(found, "pq")
+        alpha = _total(found, "pr") / curved if curved > 0 else 0.0
+        if not self.method.nonnegative:
+            return alpha
+        return 1.0 if alpha >= 0.5 else max(alpha, 0.0)  # bounded.py
 
     def _tell(self, at: Promise) -> None:
         words = "error about" if self.lost else "error within"  # without all data μ is another
@@ -257,6 +300,7 @@ class _Run:
 
     def _report(self, at: Promise, history: list[float], rounding: float) -> dict[str, Any]:
         method, mu, source = self.method, self.mu, self.method.bound.source
+        counted = "products with N" if method.nonnegative else "local inverses"
         if self.lost:
             mu = self.problem.smallest
             source = "strength times ridge, since some samples are not observed"
@@ -271,7 +315,7 @@ class _Run:
             "from": source,
             "level": self.level,
             "not observed": self.lost,
-            "local inverses of a tile": self.applied,
+            f"{counted} of a tile": self.applied,
         }
 
 

@@ -30,6 +30,8 @@ from ..tiling.tiles import Region, Tile, shape_of, within
 from .overlap import Overlap
 from .problem import Problem, symbol, transfer
 
+_ROUNDED_STEP = 1e-5  # of a step to a bound, that sums of windows in single precision leave
+
 
 class TileNormal:
     """A, Aᵀ and N on blocks of one scene.
@@ -116,14 +118,16 @@ class Join:
     overlap : of the tiles
     boxes : the name of what they have found
     name : of what is written
+    least : what is below it is set to it
     """
 
-    def __init__(self, overlap: Overlap, boxes: str, name: str) -> None:
-        self.overlap, self.boxes, self.name = overlap, boxes, name
+    def __init__(self, overlap: Overlap, boxes: str, name: str, least: float = -math.inf) -> None:
+        self.overlap, self.boxes, self.name, self.least = overlap, boxes, name, least
 
     def __call__(self, tile: Tile, read: Read) -> tuple[dict[str, Array], Numbers]:
         """One core."""
-        return {self.name: self.overlap.gathered(self.boxes, tile.core, read).numpy()}, {}
+        found = self.overlap.gathered(self.boxes, tile.core, read)
+        return {self.name: found.clamp_(min=self.least).numpy()}, {}
 
     def bytes_for(self, tile: Tile) -> int:
         """What is read, and the sum."""
@@ -139,16 +143,20 @@ class Gradient:
     level : c, to which the ridge pulls
     x : the name of the array that holds x − c
     name : of what is written
+    least : no sample of it may be less
     """
 
     IMAGES = 8
     """Images of the grid in double precision that are held, spectra included."""
 
-    def __init__(self, normal: Constant, level: float, x: str, name: str) -> None:
+    def __init__(
+        self, normal: Constant, level: float, x: str, name: str, least: float = -math.inf
+    ) -> None:
         self.normal, self.level, self.x, self.name = normal, level, x, name
+        self.least = least
 
     def __call__(self, tile: Tile, read: Read) -> tuple[dict[str, Array], Numbers]:
-        """The gradient of one core; sums over it of g², x − c and (x − c)²."""
+        """The gradient of one core; sums over it of p² (bounded.py), x − c and (x − c)²."""
         normal: TileNormal = self.normal.value
         block = normal.block(tile)
         y, seen = as_seen(as_tensor(read("data", normal.rows(block)), normal.dtype))
@@ -156,7 +164,7 @@ class Gradient:
         left = y - normal.blur(x) - self.level * float(normal.problem.psf.sum())
         g = normal.blur.H(left if seen is None else left * seen).sub_(normal.prior(x))
         core = within(tile.core, block)
-        return {self.name: g[core].float().numpy()}, _sums(g[core], x[core])
+        return {self.name: g[core].float().numpy()}, _sums(g[core], x[core], self.least)
 
     def bytes_for(self, tile: Tile) -> int:
         """Whatever the tile, for its grid is that of the largest."""
@@ -217,18 +225,29 @@ class Step:
     reads : the names of x − c, p, r and q
     alpha : α
     number : of the pass; what is written is named after it
+    least : no sample of x − c may be less, and none is at its beginning
     """
 
-    def __init__(self, reads: tuple[str, str, str, str], alpha: float, number: int) -> None:
-        self.reads, self.alpha, self.number = reads, alpha, number
+    def __init__(
+        self,
+        reads: tuple[str, str, str, str],
+        alpha: float,
+        number: int,
+        least: float = -math.inf,
+    ) -> None:
+        self.reads, self.alpha, self.number, self.least = reads, alpha, number, least
 
     def __call__(self, tile: Tile, read: Read) -> tuple[dict[str, Array], Numbers]:
-        """x and r of one core; sums over it of r², x − c and (x − c)²."""
+        """x and r of one core; sums over it of r² (or p², bounded.py), x − c and (x − c)²."""
         x, p, r, q = (as_tensor(read(name, tile.core), torch.float64) for name in self.reads)
+        if self.least > -math.inf:
+            near = (x - self.least).mul_(_ROUNDED_STEP).add_(self.least)
         x.add_(p, alpha=self.alpha)
+        if self.least > -math.inf:
+            x.masked_fill_(x <= near, self.least)  # a step to the bound, but for rounding
         r.sub_(q, alpha=self.alpha)
         found = {f"x/{self.number}": x.float().numpy(), f"r/{self.number}": r.float().numpy()}
-        return found, _sums(r, x)
+        return found, _sums(r, x, self.least)
 
     def bytes_for(self, tile: Tile) -> int:
         """Four arrays in both precisions, and squares."""
@@ -265,5 +284,6 @@ def dot(a: Tensor, b: Tensor) -> float:
     return math.fsum(float(u.double().flatten() @ v.double().flatten()) for u, v in parts)
 
 
-def _sums(g: Tensor, x: Tensor) -> Numbers:
-    return {"gg": dot(g, g), "sum": float(x.sum()), "square": dot(x, x)}
+def _sums(g: Tensor, x: Tensor, least: float) -> Numbers:
+    p = g.where(x > least, g.clamp(min=0)) if least > -math.inf else g
+    return {"gg": dot(p, p), "sum": float(x.sum()), "square": dot(x, x)}

@@ -6,6 +6,7 @@ Words are those of OME: axes t, c, z, y, x, and units written out ("micrometer")
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -78,7 +79,15 @@ def check_axes(
             f"{name} says that its {len(shape)} axes are {found.axes!r}, expected some of t, c, z, "
             "y, x, with y and x among them; pass axes to say what they are."
         )
-    return found if voxel is None else _with_voxel(found, voxel)
+    if voxel is not None:
+        return _with_voxel(found, voxel)
+    for axis, size in found.voxel.items():
+        if axis in SPACE and not (math.isfinite(size) and size > 0):
+            raise VolumeError(
+                f"{name} says that its samples are {size:g} apart along {axis}, expected a "
+                "positive number; pass voxel to say what is right."
+            )
+    return found
 
 
 def _known(axes: str, count: int) -> bool:

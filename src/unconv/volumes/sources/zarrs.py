@@ -10,16 +10,18 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...pictures.formats.pitch import unit_name
 from ..errors import VolumeError, need
 from .frame import Frame, check_axes
-from .source import Source, content_identity, make_source
+from .source import Source, content_identity, file_identity, make_source
 
 _METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
+_CHANGES = {"etag", "mtime", "lastmodified", "last_modified", "updated", "created", "generation",
+            "md5hash", "content_md5", "crc32c", "checksum"}  # fmt: skip
 
 
 def is_zarr_array(value: Any) -> bool:
@@ -73,24 +75,88 @@ def _source(
     voxel: Sequence[float] | None,
 ) -> Source:
     frame = check_axes(name, array.shape, frame or _named_axes(array), axes, voxel)
-    stored = _stored_files(array)
-    content = content_identity(array, array.chunks[0]) if _in_memory(array) else ""
-    text = repr((array.shape, str(array.dtype), array.chunks, array.shards, stored, content))
+    stored = _stored(name, array)
+    layout = array.shape, str(array.dtype), array.chunks, array.shards, str(array.fill_value)
+    text = repr((layout, stored.identity))
     return make_source(
         name, array, frame, opened, hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),
         chunk_bytes=int(np.prod(array.chunks)) * array.dtype.itemsize,
-        remarks=_missing(name, array, len(stored)), path=_folder(array),
+        remarks=(*_missing(name, array, stored.files), *_unnoticed(name, stored)),
+        path=_folder(array),
     )  # fmt: skip
 
 
-def _stored_files(array: Any) -> list[tuple[str, int, int]]:
-    """Path, size and time of each file with samples, where the store is a folder."""
+class _Stored(NamedTuple):
+    """What is known of the samples that a store holds.
+
+    Attributes
+    ----------
+    identity : differs where they do, as far as the store tells
+    files : how many there are, without metadata; None where that is not known
+    noticed : whether a change of the samples changes the identity
+    """
+
+    identity: Any
+    files: int | None
+    noticed: bool = True
+
+
+def _stored(name: str, array: Any) -> _Stored:
+    """Path, size and time of each file, checksums of a store elsewhere, or the content itself."""
+    storage = need("zarr.storage")
     folder = _folder(array)
-    return [] if folder is None else sorted(_files(folder))
+    if folder is not None:
+        files = sorted(_files(folder))
+        _require_content(name, files)
+        return _Stored(files, len(files))
+    if isinstance(array.store, storage.MemoryStore):
+        return _Stored(content_identity(array, array.chunks[0]), None)
+    if isinstance(array.store, storage.ZipStore):
+        return _Stored(file_identity(Path(array.store.path)), None)
+    return _elsewhere(name, array)
 
 
-def _in_memory(array: Any) -> bool:
-    return isinstance(array.store, need("zarr.storage").MemoryStore)
+def _require_content(name: str, files: Sequence[tuple[str, Any, Any]]) -> None:
+    """Refuse files of nothing, which Zarr reads as chunks that were never stored."""
+    empty = [place for place, size, _ in files if size == 0]
+    if empty:
+        raise VolumeError(
+            f"{name} has {len(empty):,} files of no bytes, such as {empty[0]}; it is cut short: "
+            "get a fresh copy of it."
+        )
+
+
+def _elsewhere(name: str, array: Any) -> _Stored:
+    """What a store of fsspec's lists of each of its files."""
+    store = array.store
+    if not hasattr(store, "fs"):
+        return _Stored(None, None, False)
+    place = "/".join(part for part in (store.path, array.path) if part)
+    try:
+        found = need("zarr.core.sync").sync(store.fs._find(place, detail=True))
+        files = sorted(
+            (str(name), facts.get("size"), _changes(facts))
+            for name, facts in found.items()
+            if str(name).rpartition("/")[2] not in _METADATA
+        )
+    except Exception:  # a server that lists nothing, whatever its package raises then
+        return _Stored(None, None, False)
+    _require_content(name, files)
+    return _Stored(files, len(files), all(changes for _, _, changes in files) and bool(files))
+
+
+def _changes(facts: Mapping[str, Any]) -> list[str]:
+    """What changes with the content of a file, by the names that services give it."""
+    return sorted(f"{key}={value}" for key, value in facts.items() if key.lower() in _CHANGES)
+
+
+def _unnoticed(name: str, stored: _Stored) -> tuple[str, ...]:
+    if stored.noticed:
+        return ()
+    return (
+        f"the store of {name} tells neither times nor checksums of its chunks: if they change "
+        "before an interrupted run goes on, that is not noticed",
+    )
 
 
 def _folder(array: Any) -> Path | None:
@@ -108,18 +174,16 @@ def _files(folder: Path) -> Iterator[tuple[str, int, int]]:
                 yield str(path.relative_to(folder)), stat.st_size, stat.st_mtime_ns
 
 
-def _missing(name: str, array: Any, files: int) -> tuple[str, ...]:
+def _missing(name: str, array: Any, files: int | None) -> tuple[str, ...]:
     """Chunks that are not stored read as the fill value: legal, and yet perhaps a loss."""
-    if _folder(array) is None:
-        return ()
     per_file = array.shards or array.chunks
     pairs = zip(array.shape, per_file, strict=True)
     expected = int(np.prod([-(-n // c) for n, c in pairs]))
-    if files >= expected:
+    if files is None or files >= expected:
         return ()
     return (
         f"{expected - files:,} of the {expected:,} chunks of {name} are not stored and are taken "
-        f"for its fill value {array.fill_value}; if that is not meant, get a fresh copy of it.",
+        f"for its fill value {array.fill_value}; if that is not meant, get a fresh copy of it",
     )
 
 
@@ -138,8 +202,8 @@ def _level_zero(path: Path, attributes: Mapping[str, Any]) -> tuple[Frame | None
     try:
         scales = ome["multiscales"][0]
         dataset = scales["datasets"][0]
-        return _ome_frame(scales, dataset, ome.get("omero", {})), str(dataset["path"])
-    except (KeyError, IndexError, TypeError, AttributeError) as exc:
+        return _ome_frame(scales, dataset, ome.get("omero") or {}), str(dataset["path"])
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as exc:
         raise VolumeError(
             f"{path} is a group of Zarr without the multiscales of an ome-zarr; name the array in "
             "it that is meant."

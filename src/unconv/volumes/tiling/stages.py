@@ -171,7 +171,7 @@ class MemoryRunner:
 
     Parameters
     ----------
-    data : the input, at least float32
+    data : the input, or what gives its regions when it is indexed
 
     Examples
     --------
@@ -188,8 +188,8 @@ class MemoryRunner:
     array([ 0.,  2.,  4.,  6.,  8., 10.])
     """
 
-    def __init__(self, data: Array) -> None:
-        self.arrays = {"data": data}
+    def __init__(self, data: Any) -> None:
+        self.arrays: dict[str, Any] = {"data": data}
 
     def run(
         self, name: str, work: Work, tiling: Tiling, writes: Mapping[str, DTypeLike]
@@ -216,7 +216,8 @@ class MemoryRunner:
 
     def _read(self, name: str, region: Region) -> Array:
         check_region(name, region, self.arrays[name].shape)
-        return self.arrays[name][region].copy()
+        found: Array = self.arrays[name][region].copy()
+        return found
 
 
 def do_work(

@@ -83,12 +83,12 @@ def survey(runner: Runner, name: str, axes: str, shape: tuple[int, ...]) -> Surv
     if lost:
         remarks.append(
             f"{lost:,} of the {lost + count:,} samples of {name} are NaN or infinite and taken for "
-            "missing."
+            "missing"
         )
     if empty:
         places = [place_of(tile.core, axes) for tile in empty[:SHOWN]]
         more = "; …" if len(empty) > SHOWN else ""
-        remarks.append(f"{name} holds nothing else at {'; '.join(places)}{more}.")
+        remarks.append(f"{name} holds nothing else at {'; '.join(places)}{more}")
     return Survey(least, most, sum(p["sum"] for p in found) / count, lost, tuple(remarks))
 
 

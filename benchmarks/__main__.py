@@ -44,6 +44,7 @@ BENCHES = (
     "psf_estimate",
     "psf_blind",
     "restoration",
+    "posterior",
     "volume_passes",
     "volume_run",
 )

@@ -229,6 +229,8 @@ def _adapters() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         "ExactMaps.A": (maps.A, {"x": x}),
         "ExactMaps.A_adjoint": (maps.A_adjoint, {"y": y}),
         "ExactMaps.A_dagger": (maps.A_dagger, {"y": y}),
+        "ExactMaps.A_dagger_A": (maps.A_dagger_A, {"x": x}),
+        "ExactMaps.A_A_adjoint_inverse": (maps.A_A_adjoint_inverse, {"u": y, "r": 0.5}),
         "ExactMaps.prox_l2": (maps.prox_l2, {"z": x, "y": y, "gamma": 2.0}),
         "SciPyOperator": (adapters.SciPyOperator, {"op": A}),
         "HFunctions.singulars": (h.singulars, {}),

@@ -97,7 +97,7 @@ def test_every_public_function_is_a_door(module):
     ]
     functions = [n for n in names if inspect.isfunction(getattr(found, n)) and n[0] != "_"]
     # these take no tensor
-    without = {"as_deepinv", "jpeg_rounding", "detect_gauge_dependence"}
+    without = {"as_deepinv", "jpeg_rounding", "pigdm_fidelity", "detect_gauge_dependence"}
     if importlib.util.find_spec("psf_generator") is None:
         without.add("microscope")
     assert set(functions) - without <= set(DOORS)

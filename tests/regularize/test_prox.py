@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import unconv
-from unconv.regularize import prox
+from unconv.regularize import damp_path
 
 from ..helpers import F64, randn, relative
 
@@ -39,17 +39,17 @@ def test_it_is_the_dense_solution(mode, stride, rho, holes, seed):
     assert relative(A.prox(v, y, rho, tol=1e-10), dense(A, v, seen, rho)) < 1e-8
 
 
-def test_factors_are_kept_by_rho(monkeypatch):
-    made, factorize = [], prox.factorize
-    monkeypatch.setattr(prox, "factorize", lambda op, r: made.append(r.damp) or factorize(op, r))
+def test_singular_vectors_are_kept_for_every_rho(monkeypatch):
+    made, diagonal = [], damp_path._diagonal
+    monkeypatch.setattr(damp_path, "_diagonal", lambda op, r: made.append(1) or diagonal(op, r))
     A = unconv.ConvOperator(randn(1, 1, 3, 3), (6, 6), padding=1)
     v, y = randn(1, 1, 6, 6), randn(1, 1, 6, 6, seed=1)
-    for rho in (0.25, 0.25, 1.0, 0.25):
-        A.prox(v, y, rho)
-    assert made == [0.5, 1.0]
+    for rho in (0.25, 0.25, 1.0, 1e-3, 0.25):
+        assert relative(A.prox(v, y, rho), dense(A, v, y, rho)) < 1e-11
+    assert len(made) == 1
     A.weight.mul_(2)
     assert relative(A.prox(v, y, 0.25), dense(A, v, y, 0.25)) < 1e-11
-    assert len(made) == 3
+    assert len(made) == 2
     for other in (copy.deepcopy(A), pickle.loads(pickle.dumps(A))):
         assert torch.equal(other.prox(v, y, 0.25), A.prox(v, y, 0.25))
     assert "_prox" not in dict(A.named_modules())

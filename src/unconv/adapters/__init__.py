@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..operators.scipy_operator import scipy_operator_class
 from .deepinv_denoiser import from_deepinv_denoiser
-from .deepinv_physics import ExactMaps, as_deepinv
+from .deepinv_physics import as_deepinv, pigdm_fidelity
+from .exact_maps import ExactMaps
 from .h_functions import HFunctions, as_h_functions
 from .scipy_operator import as_scipy
 
@@ -24,6 +25,7 @@ __all__ = [
     "as_h_functions",
     "as_scipy",
     "from_deepinv_denoiser",
+    "pigdm_fidelity",
 ]
 
 

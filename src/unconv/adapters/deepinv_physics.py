@@ -1,153 +1,28 @@
-"""deepinv's `LinearPhysics` with the solves that its iterations approximate.
+"""deepinv's physics with the solves that its iterations approximate.
 
-    A_dagger(y) = A⁺ y
-    prox_l2(z, y, γ) = argmin_x γ/2·‖Ax − y‖² + ½‖x − z‖² = z + (AᴴA + 1/γ)⁻¹Aᴴ(y − Az)
-
-The prox is a Tikhonov solve with damp = γ^(−½) for what z leaves of y.  Each γ is factored when it
-first comes, and the latest factors are kept: an algorithm with a fixed step pays once.
+`as_deepinv` gives a `LinearPhysics`, or where the singular vectors of A are known a
+`DecomposablePhysics`, which DDRM asks for.  What they apply is in exact_maps.py and
+singular_coordinates.py.
 
 Source: Tachella et al., "DeepInverse: a Python package for solving imaging inverse problems with
-deep learning", 2025, for the interface; Parikh & Boyd, "Proximal algorithms", 2014, §6.1.1.
+deep learning", 2025, for the interface; Song et al., "Pseudoinverse-guided diffusion models for
+inverse problems", ICLR 2023, for ΠGDM.
 """
 
 from __future__ import annotations
 
 import importlib
-import math
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..inverse import InverseOperator, factorize, request_of
-from ..inverse.cache import FactorCache
-from ..inverse.plan import check_method
-from ..numerics.checks import (
-    check_kind,
-    check_number,
-    check_real_tensor,
-    check_values,
-)
+from ..numerics.checks import check_kind, check_number
 from ..operators.convolution import Convolution
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT, EXPECTED_SOLVES
-from ..regularize.prox import Prox, damp_of
-from .checks import check_convolution
-
-
-class ExactMaps(nn.Module):
-    """A, Aᴴ, A⁺ and the prox of the data term under deepinv's names, without deepinv.
-
-    Parameters
-    ----------
-    op : ConvOperator
-    rtol, atol
-        Cut-off of A⁺, as in `ConvOperator.pinv`.
-    method, memory_limit, expected_solves, tol, maxiter, check_finite
-        Of A⁺ and of the prox, as there.
-
-    All methods are differentiable in their tensors, and in the operator's weight.
-
-    Examples
-    --------
-    >>> import torch, unconv
-    >>> A = unconv.ConvOperator(torch.randn(1, 1, 3, 3).double(), (8, 8), padding=1)
-    >>> maps = ExactMaps(A)
-    >>> z, y = torch.randn(2, 1, 8, 8).double(), torch.randn(2, 1, 8, 8).double()
-    >>> x = maps.prox_l2(z, y, 2.0)
-    >>> bool(torch.allclose(2 * A.H(A(x) - y) + x - z, 0 * x, atol=1e-10))
-    True
-    """
-
-    def __init__(
-        self,
-        op: Convolution,
-        *,
-        rtol: float | None = None,
-        atol: float = 0.0,
-        method: str = "auto",
-        memory_limit: float = DEFAULT_MEMORY_LIMIT,
-        expected_solves: int = EXPECTED_SOLVES,
-        tol: float | None = None,
-        maxiter: int | None = None,
-        check_finite: bool = True,
-    ) -> None:
-        super().__init__()
-        self.op = check_convolution(op, "deepinv")
-        check_method(method)
-        self._request = request_of(
-            0.0,
-            rtol,
-            atol,
-            memory_limit,
-            expected_solves,
-            tol,
-            maxiter,
-            method=method,
-            check_finite=check_finite,
-        )
-        self._factors, self._prox_of = FactorCache(), Prox()
-
-    def A(self, x: Tensor) -> Tensor:
-        """A x, (N, *domain_shape) -> (N, *range_shape)."""
-        return self.op(x)
-
-    def A_adjoint(self, y: Tensor) -> Tensor:
-        """Aᴴ y, (N, *range_shape) -> (N, *domain_shape)."""
-        return self.op.H(y)
-
-    def A_dagger(self, y: Tensor) -> Tensor:
-        """A⁺ y, (N, *range_shape) -> (N, *domain_shape)."""
-
-        def factor() -> InverseOperator:
-            return factorize(self.op, self._request)
-
-        inverse = self._factors.get("pinv", [self.op.weight], factor)
-        return inverse.bound_to(self.op.weight)(y)
-
-    def prox_l2(self, z: Tensor | float | None, y: Tensor, gamma: float | Tensor) -> Tensor:
-        """argmin γ/2·‖Ax − y‖² + ½‖x − z‖².
-
-        Parameters
-        ----------
-        z : (N, *domain_shape), or a number for a constant image, None for zero
-        y : (N, *range_shape)
-        gamma
-            A positive number or a tensor of one; of N numbers where each sample has its own.
-
-        Returns
-        -------
-        (N, *domain_shape)
-        """
-        self.op._check(y, self.op.range_shape)
-        if z is None or isinstance(z, int | float):
-            z = 0.0 if z is None else check_number("z", z, least=-math.inf)
-            z = y.new_full((len(y), *self.op.domain_shape), z)
-        self.op._check(z, self.op.domain_shape)
-        if isinstance(gamma, Tensor):
-            check_values("gamma", check_real_tensor("gamma", gamma))
-        if isinstance(gamma, Tensor) and gamma.numel() > 1:
-            if gamma.numel() != len(y):
-                raise ValueError(
-                    f"gamma has {gamma.numel()} values for {len(y)} samples; give one, or one a "
-                    "sample."
-                )
-            samples = zip(z.split(1), y.split(1), gamma.flatten(), strict=True)
-            return torch.cat([self._prox(*sample) for sample in samples])
-        return self._prox(z, y, gamma)
-
-    def _prox(self, z: Tensor, y: Tensor, gamma: float | Tensor) -> Tensor:
-        """For a γ of one element, differentiable in it."""
-        if isinstance(gamma, Tensor) and gamma.numel() != 1:
-            raise ValueError(f"gamma has shape {tuple(gamma.shape)}; give one, or one a sample.")
-        check_number(
-            "gamma",
-            gamma.item() if isinstance(gamma, Tensor) else gamma,
-            positive=True,
-            why="; the limits of the prox are z and z + A_dagger(y - A(z))",
-        )
-        rho = 1 / torch.as_tensor(gamma, dtype=torch.float64, device=self.op.device)
-        return self._prox_of(self.op, z, y, damp_of(rho, self.op.device), self._request)
+from .exact_maps import ExactMaps
+from .singular_coordinates import SingularCoordinates, have_singular_vectors
 
 
 def as_deepinv(
@@ -163,12 +38,12 @@ def as_deepinv(
     maxiter: int | None = None,
     check_finite: bool = True,
 ) -> Any:
-    """`op` as a `deepinv.physics.LinearPhysics` whose A_dagger and prox_l2 are solved for.
+    """`op` as a physics of deepinv whose A_dagger, prox_l2 and singular vectors are exact.
 
     Parameters
     ----------
     op
-        With one kernel for all samples.
+        With one kernel for all samples; any boundary, `observed` masks, strides.
     noise_model
         deepinv's, for `physics(x)`; none by default.
     rtol, atol, method, memory_limit, expected_solves, tol, maxiter, check_finite
@@ -178,7 +53,9 @@ def as_deepinv(
     -------
     LinearPhysics
         Its A_dagger and prox_l2 are exact to round-off, or to the `tol` of `pinv` where the plan
-        says 'krylov'.  They take the options of deepinv's iterations and have no use for them.
+        says 'completion' or 'krylov'.  They take the options of deepinv's iterations and have no
+        use for them.  `physics.maps` is its `ExactMaps`.  Where A is circular, symmetric, separable
+        or small and real it is a `DecomposablePhysics`, with U, U_adjoint, V, V_adjoint and mask.
 
     Raises
     ------
@@ -206,40 +83,163 @@ def as_deepinv(
         maxiter=maxiter,
         check_finite=check_finite,
     )
-    return _physics_class()(maps, noise_model)
+    plain, diagonal = _physics_classes()
+    if have_singular_vectors(op, memory_limit):
+        return diagonal(maps, noise_model, SingularCoordinates(rtol, atol, memory_limit))
+    return plain(maps, noise_model)
+
+
+def pigdm_fidelity(
+    denoiser: nn.Module | None = None,
+    *,
+    weight: float = 1.0,
+    clip: tuple[float, float] | None = None,
+) -> Any:
+    """deepinv's `PiGDMDataFidelity` with its linear system solved for, by physics of `as_deepinv`.
+
+    Where A has no singular vectors deepinv takes three steps of conjugate gradients for
+    (r_t²·AAᴴ + σ_y²)⁻¹; this one solves.
+
+    Parameters
+    ----------
+    denoiser
+        A denoiser of deepinv; `PosteriorDiffusion` gives its own.
+    weight, clip
+        Of deepinv's class.
+
+    Returns
+    -------
+    PiGDMDataFidelity
+        For any linear physics; exact for those of `as_deepinv`.
+
+    Raises
+    ------
+    ImportError
+        If deepinv cannot be imported.
+
+    Examples
+    --------
+    >>> term = pigdm_fidelity()  # doctest: +SKIP
+    >>> deepinv.sampling.PosteriorDiffusion(term, denoiser, sde, solver)  # doctest: +SKIP
+    """
+    if denoiser is not None:
+        check_kind("denoiser", denoiser, nn.Module, "deepinv has several")
+    check_number("weight", weight, positive=True)
+    return _pigdm_class()(denoiser=denoiser, weight=weight, clip=clip)
 
 
 @lru_cache(maxsize=1)
-def _physics_class() -> Any:
-    """Made at the first call, for its base class is there only where deepinv is installed."""
+def _pigdm_class() -> Any:
+    base: Any = _imported("deepinv.sampling").PiGDMDataFidelity
+
+    class ExactPiGDM(base):
+        """The data term of ΠGDM, by one solve."""
+
+        def solve_inverse(
+            self,
+            physics: Any,
+            u: Tensor,
+            r_t2: Tensor | float,
+            sigma_y: Tensor | float,
+        ) -> Tensor:
+            maps = getattr(physics, "maps", None)
+            if not isinstance(maps, ExactMaps):
+                return super().solve_inverse(physics, u, r_t2, sigma_y)
+            scale = torch.as_tensor(r_t2, dtype=torch.float64, device=u.device).flatten()
+            noise = torch.as_tensor(sigma_y, dtype=torch.float64, device=u.device).flatten()
+            w = maps.A_A_adjoint_inverse(u, noise.square() / scale)
+            return w / scale.to(u.dtype).reshape(-1, *[1] * (u.ndim - 1))
+
+    return ExactPiGDM
+
+
+def _imported(name: str) -> Any:
+    """A module of deepinv."""
     try:
-        LinearPhysics: Any = importlib.import_module("deepinv.physics").LinearPhysics
+        return importlib.import_module(name)
     except ImportError as error:
+        remedy = "install it with: pip install deepinv"
+        if (error.name or "").split(".")[0] == "torchvision":
+            remedy = (
+                "deepinv imports torchvision; install the build that fits your torch, or, where "
+                "there is none, put a stand-in module into sys.modules['torchvision'] first: its "
+                "physics and samplers call nothing of it"
+            )
         raise ImportError(
-            f"as_deepinv needs the package deepinv, which cannot be imported ({error}); install "
-            "it with: pip install deepinv"
+            f"as_deepinv needs the package deepinv, which cannot be imported ({error}); {remedy}"
         ) from error
 
-    class ConvPhysics(LinearPhysics):
-        """A convolution; keywords that deepinv passes on to iterations are ignored."""
+
+class _Exact:
+    """What both kinds of physics share; keywords that deepinv passes to iterations are ignored."""
+
+    maps: ExactMaps
+
+    def A(self, x: Tensor, **_: Any) -> Tensor:
+        return self.maps.A(x)
+
+    def A_adjoint(self, y: Tensor, **_: Any) -> Tensor:
+        return self.maps.A_adjoint(y)
+
+    def A_A_adjoint(self, y: Tensor, **_: Any) -> Tensor:
+        return self.maps.A(self.maps.A_adjoint(y))
+
+    def A_adjoint_A(self, x: Tensor, **_: Any) -> Tensor:
+        return self.maps.A_adjoint(self.maps.A(x))
+
+    def A_dagger(self, y: Tensor, *_: Any, **__: Any) -> Tensor:
+        return self.maps.A_dagger(y)
+
+    def prox_l2(
+        self, z: Tensor | float | None, y: Tensor, gamma: float | Tensor, *_: Any, **__: Any
+    ) -> Tensor:
+        return self.maps.prox_l2(z, y, gamma)
+
+
+@lru_cache(maxsize=1)
+def _physics_classes() -> tuple[Any, Any]:
+    """Made at the first call, for their base classes are there only where deepinv is installed."""
+    physics = _imported("deepinv.physics")
+    LinearPhysics: Any = physics.LinearPhysics
+    Decomposable: Any = physics.DecomposablePhysics
+
+    class ConvPhysics(_Exact, LinearPhysics):
+        """A convolution."""
 
         def __init__(self, maps: ExactMaps, noise_model: nn.Module | None) -> None:
             noise = {} if noise_model is None else {"noise_model": noise_model}
-            super().__init__(img_size=maps.op.domain_shape, device=maps.op.device, **noise)
+            LinearPhysics.__init__(
+                self, img_size=maps.op.domain_shape, device=maps.op.device, **noise
+            )
             self.maps = maps
 
-        def A(self, x: Tensor, **_: Any) -> Tensor:
-            return self.maps.A(x)
+    class DiagonalConvPhysics(ConvPhysics, Decomposable):
+        """A convolution with all of its singular vectors."""
 
-        def A_adjoint(self, y: Tensor, **_: Any) -> Tensor:
-            return self.maps.A_adjoint(y)
+        def __init__(
+            self,
+            maps: ExactMaps,
+            noise_model: nn.Module | None,
+            coordinates: SingularCoordinates,
+        ) -> None:
+            ConvPhysics.__init__(self, maps, noise_model)
+            self.img_size, self._coordinates = maps.op.domain_shape, coordinates
 
-        def A_dagger(self, y: Tensor, *_: Any, **__: Any) -> Tensor:
-            return self.maps.A_dagger(y)
+        @property
+        def mask(self) -> Tensor:
+            """(1, n) singular values, zeros behind."""
+            return self._coordinates.mask(self.maps.op)
 
-        def prox_l2(
-            self, z: Tensor | float | None, y: Tensor, gamma: float | Tensor, *_: Any, **__: Any
-        ) -> Tensor:
-            return self.maps.prox_l2(z, y, gamma)
+        def U(self, x: Tensor) -> Tensor:
+            return self._coordinates.U(self.maps.op, x)
 
-    return ConvPhysics
+        def U_adjoint(self, x: Tensor, **_: Any) -> Tensor:
+            return self._coordinates.U_adjoint(self.maps.op, x)
+
+        def V(self, x: Tensor, **_: Any) -> Tensor:
+            return self._coordinates.V(self.maps.op, x)
+
+        def V_adjoint(self, x: Tensor) -> Tensor:
+            return self._coordinates.V_adjoint(self.maps.op, x)
+
+    return ConvPhysics, DiagonalConvPhysics

@@ -102,16 +102,26 @@ class Rounds(nn.Module, Generic[_Precision]):
     """Solves for the missing outputs of one operator; subclasses prove what is left.
 
     Images of outputs on the grid are (N, c_out, *coarse).
+
+    preconditioner : that of a like precision, where there is one; else made, with this `reach`
     """
 
     where: Tensor
     precision: _Precision
 
-    def __init__(self, precision: _Precision, missing: MissingOutputs, reach: int | None) -> None:
+    def __init__(
+        self,
+        precision: _Precision,
+        missing: MissingOutputs,
+        reach: int | None,
+        preconditioner: Preconditioner | None = None,
+    ) -> None:
         super().__init__()
         keep_freed_memory()
         self.precision = precision
-        self.preconditioner = Preconditioner(precision, missing, reach, torch.float32)
+        if preconditioner is None:
+            preconditioner = Preconditioner(precision, missing, reach, torch.float32)
+        self.preconditioner = preconditioner
         self.register_buffer("where", missing.where)
 
     @abstractmethod

@@ -15,6 +15,8 @@ are expected (some 1e-3·σ_max).
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -28,39 +30,75 @@ from ..request import Request
 from .completion import Completion
 from .missing import missing_outputs
 from .precision import Precision
+from .preconditioner import Preconditioner
 from .rounds import Completed
 from .sizes import cost, images_at_once, memory, most_steps, obstacle, operations, structure
 
 __all__ = ["CompletionInverse", "factor", "memory", "obstacle", "operations"]
 
 _FARTHEST_APART = 1e100  # of damp to the weight: its square is in range
+_LIKE = 1.25  # damps within this factor share a preconditioner: it costs ten pairs of FFTs
+_MOST_PRECONDITIONERS = 12
 
 
 def factor(op: Convolution, request: Request) -> InverseOperator:
     """Precision and preconditioner on the grid, in units in which every kernel is of order one."""
-    why = structure(op)
-    if why is not None or not request.damp:
-        raise CannotServeError(why or "it completes data by damp > 0")
-    found = cost(op, request)
-    unit_damp = request.damp / float(op.weight.detach().abs().amax().double() or 1.0)
-    if not unit_damp < _FARTHEST_APART:
-        raise CannotServeError("damp is too large beside the weight for double precision")
-    with torch.no_grad():
-        weight = op.weight.detach().to(double_dtype(op.dtype))
-        kernels = weight if op.batch_size else weight[None]
-        if not bool(kernels.isfinite().all()):
-            raise CannotServeError("the weight is not finite")
-        kernels, unit = in_unit(kernels)
-        plain = op.with_weight(kernels.reshape(weight.shape))
-        taps = plain.taps.conj().resolve_conj() if op.transposed else plain.taps
-        blocks = found.torus.spectrum(grouped(taps, op.geometry), op.geometry)
-        norm = torch.linalg.vector_norm(blocks.flatten(2), dim=2).amax(0)
-        precision = Precision(found.torus, blocks, request.damp / unit)
-        missing = missing_outputs(op.geometry, found.torus, op.seen, op.device)
-        completion = Completion(precision, missing, found.reach)
-    facts = SpectrumSummary.damped(norm * unit, request.damp)
-    most = most_steps(found.steps, request)
-    return CompletionInverse(op, completion, unit, request, facts, most)
+    return CompletionFamily(op, request).at(request)
+
+
+class CompletionFamily:
+    """Completions of one operator for many damps, which share what does not depend on damp.
+
+    Of the precisions of two damps one is at most (damp/damp')² times the other.  So the
+    preconditioner of the one serves the other, while they are alike, at some steps more.
+
+    Raises
+    ------
+    CannotServeError
+        If the rung does not serve `op`.
+    """
+
+    def __init__(self, op: Convolution, request: Request) -> None:
+        why = structure(op)
+        if why is not None or not request.damp:
+            raise CannotServeError(why or "it completes data by damp > 0")
+        self.op, self.torus = op, cost(op, request).torus
+        self._preconditioners: list[tuple[float, Preconditioner]] = []
+        with torch.no_grad():
+            weight = op.weight.detach().to(double_dtype(op.dtype))
+            kernels = weight if op.batch_size else weight[None]
+            if not bool(kernels.isfinite().all()):
+                raise CannotServeError("the weight is not finite")
+            kernels, self._unit = in_unit(kernels)
+            plain = op.with_weight(kernels.reshape(weight.shape))
+            taps = plain.taps.conj().resolve_conj() if op.transposed else plain.taps
+            self._blocks = self.torus.spectrum(grouped(taps, op.geometry), op.geometry)
+            self._norm = torch.linalg.vector_norm(self._blocks.flatten(2), dim=2).amax(0)
+            self._missing = missing_outputs(op.geometry, self.torus, op.seen, op.device)
+
+    def at(self, request: Request) -> CompletionInverse:
+        """The inverse for the damp of a request."""
+        op, found = self.op, cost(self.op, request)
+        unit_damp = request.damp / float(op.weight.detach().abs().amax().double() or 1.0)
+        if not unit_damp < _FARTHEST_APART:
+            raise CannotServeError("damp is too large beside the weight for double precision")
+        with torch.no_grad():
+            precision = Precision(self.torus, self._blocks, request.damp / self._unit)
+            preconditioner = self._like(request.damp)
+            completion = Completion(precision, self._missing, found.reach, preconditioner)
+        if preconditioner is None:
+            kept = [*self._preconditioners, (request.damp, completion.preconditioner)]
+            self._preconditioners = kept[-_MOST_PRECONDITIONERS:]
+        facts = SpectrumSummary.damped(self._norm * self._unit, request.damp)
+        most = most_steps(found.steps, request)
+        return CompletionInverse(op, completion, self._unit, request, facts, most)
+
+    def _like(self, damp: float) -> Preconditioner | None:
+        """The preconditioner of the nearest damp, if that is near."""
+        if not self._preconditioners:
+            return None
+        nearest = min(self._preconditioners, key=lambda kept: abs(math.log(kept[0] / damp)))
+        return nearest[1] if max(nearest[0] / damp, damp / nearest[0]) < _LIKE else None
 
 
 class CompletionInverse(InverseOperator):

@@ -1,0 +1,1 @@
+"""Posterior sampling by DDNM and ΠGDM: blurred photographs whose surroundings are unknown."""

@@ -1,4 +1,4 @@
-"""What needs no learning: the samples alone, interpolation, and thresholding without a network.
+"""What needs no network: the samples alone, interpolation, thresholding, the best linear map.
 
 Source: Mazumder, Hastie & Tibshirani, "Spectral regularization algorithms for learning large
 incomplete matrices", J. Mach. Learn. Res. 11 (2010), for soft-impute.
@@ -14,6 +14,9 @@ from scipy.interpolate import griddata
 from torch import Tensor
 
 from unconv.linalg import svt
+
+from .linear import lmmse
+from .network import in_tiles
 
 _ITERATIONS = 100
 _FIRST, _LAST = 0.5, 0.005  # thresholds, in units of σ₁ of the samples
@@ -57,4 +60,15 @@ BASELINES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "soft-impute": soft_impute,
     "interpolation": interpolation,
 }
-"""y and mask (N, 3, H, W) -> (N, 3, H, W)."""
+"""y and mask (N, 3, H, W) -> (N, 3, H, W); those that know nothing of pictures."""
+
+BEST_LINEAR = "best linear"
+
+
+def with_covariance(table: Tensor) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+    """`BASELINES` and the best linear restoration, in tiles of the size that the table reaches."""
+
+    def best_linear(y: Tensor, mask: Tensor) -> Tensor:
+        return in_tiles(lambda y, mask: lmmse(y, mask, table), y, mask, table.shape[-1])
+
+    return BASELINES | {BEST_LINEAR: best_linear}

@@ -1,14 +1,16 @@
 """Where pictures come from, and the patches that train the network.
 
-By default the photographs that scikit-image and matplotlib install: no download.  Otherwise a
-folder, of whose pictures, by name, the last fifth is held out.
+By default the pictures that scikit-image, matplotlib and, where it is there, scikit-learn install:
+no download.  Otherwise a folder, of whose pictures, by name, the last fifth is held out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import importlib.util
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib.cbook
 import torch
@@ -22,7 +24,8 @@ SUFFIXES = (".jpeg", ".jpg", ".npy", ".png", ".tif", ".tiff")
 SHRINK = 2
 _LEAST = 7  # side of the window of SSIM
 
-_TRAIN = ("retina", "immunohistochemistry", "hubble_deep_field", "rocket", "motorcycle", "hopper")
+_PHOTOGRAPHS = ("rocket", "motorcycle", "motorcycle right", "hopper", "china", "flower")
+_OTHERS = ("retina", "immunohistochemistry", "hubble_deep_field")  # colours unlike those of scenes
 _TEST = ("astronaut", "chelsea", "coffee")
 
 Named = dict[str, Tensor]
@@ -30,9 +33,10 @@ Named = dict[str, Tensor]
 
 
 class Pictures(NamedTuple):
-    """What trains, and what is held out."""
+    """What trains, what the covariance is measured in (some of it), and what is held out."""
 
     train: Named
+    typical: Named
     test: Named
 
 
@@ -41,12 +45,23 @@ def load_pictures(folder: Path | None = None, shrink: int = SHRINK) -> Pictures:
 
     The installed photographs are large and smooth.  Halved, a patch of 32 × 32 shows more of a
     scene, as those of CIFAR do, and the held-out ones are near 256 × 256, as the published ones.
+    They are few, so that each trains in three sizes.  The covariance is that of photographs, not
+    that of a retina, tissue and the sky.
     """
-    if folder is None:
-        train, test = _installed(_TRAIN), _installed(_TEST)
-    else:
-        train, test = _split(read_folder(folder))
-    return Pictures(_shrunk(train, shrink), _shrunk(test, shrink))
+    if folder is not None:
+        train, test = (_shrunk(some, shrink) for some in _split(read_folder(folder)))
+        return Pictures(train, train, test)
+    photographs = {name: _photograph(name) for name in _PHOTOGRAPHS if _is_installed(name)}
+    typical = _shrunk(photographs, shrink)
+    train = typical | _shrunk(_installed(_OTHERS), shrink)
+    for other in {max(shrink - 1, 1), shrink + 1} - {shrink}:
+        train |= {f"{n}, 1/{other}": x for n, x in _shrunk(photographs, other).items()}
+    return Pictures(train, typical, _shrunk(_installed(_TEST), shrink))
+
+
+def has_all_pictures() -> bool:
+    """Whether no package is missing that installs pictures for training."""
+    return all(map(_is_installed, _PHOTOGRAPHS))
 
 
 def load_all(folder: Path | None = None, shrink: int = SHRINK) -> Named:
@@ -125,10 +140,34 @@ def _installed(names: Sequence[str]) -> Named:
 
 
 def _photograph(name: str) -> Tensor:  # -> (3, H, W)
-    if name == "hopper":
-        return _read(Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))
-    pixels = data.stereo_motorcycle()[0] if name == "motorcycle" else getattr(data, name)()
+    if name in _SPECIAL:
+        return _SPECIAL[name]()
+    return _of_bytes(getattr(data, name)())
+
+
+def _of_bytes(pixels: Any) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+
+
+def _is_installed(name: str) -> bool:
+    return name not in _OF_SKLEARN or importlib.util.find_spec("sklearn") is not None
+
+
+def _of_sklearn(name: str) -> Tensor:
+    spec = importlib.util.find_spec("sklearn")
+    assert spec is not None  # asked before, by _is_installed
+    return _read(Path(spec.origin or "").parent / f"datasets/images/{name}.jpg")
+
+
+_OF_SKLEARN = ("china", "flower")
+_SPECIAL: dict[str, Callable[[], Tensor]] = {
+    "hopper": lambda: _read(
+        Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
+    ),
+    "motorcycle": lambda: _of_bytes(data.stereo_motorcycle()[0]),
+    "motorcycle right": lambda: _of_bytes(data.stereo_motorcycle()[1]),
+    **{name: functools.partial(_of_sklearn, name) for name in _OF_SKLEARN},
+}
 
 
 def _shrunk(pictures: Named, shrink: int) -> Named:

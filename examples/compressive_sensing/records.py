@@ -1,10 +1,10 @@
-"""The metrics as CSV: one row for every epoch, and a final one with the scores."""
+"""The metrics as CSV: one row for every epoch, and a final one with the scores for every ratio."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from unconv.pictures.formats.atomic import replacing
 
 from .scores import Scores
-from .training import Epoch, Run, Settings
+from .training import Epoch, Model, Run, Settings
 
 
 class Row(NamedTuple):
@@ -20,7 +20,8 @@ class Row(NamedTuple):
 
     Attributes
     ----------
-    ratio, variant, seed : which run; the name of a baseline is a variant without a seed
+    ratio, variant, seed : which run; the name of a baseline is a variant without a seed, and an
+        epoch has no ratio of its own
     epoch : its number, or "final"
     loss : mean of the epoch; of the last one in the final row
     steps, black_steps : how many, and how many with a black patch; all of the run in the final row
@@ -29,7 +30,7 @@ class Row(NamedTuple):
     psnr, ssim : means over the held-out pictures
     """
 
-    ratio: float
+    ratio: float | None
     variant: str
     seed: int | None
     epoch: int | str
@@ -43,8 +44,8 @@ class Row(NamedTuple):
     ssim: float | None = None
 
 
-def rows_of(run: Run, scores: Scores) -> list[Row]:
-    """The epochs of a run, and its final row."""
+def rows_of(run: Run, scores: Mapping[float, Scores]) -> list[Row]:
+    """The epochs of a run, and its final row for every ratio."""
     epochs = run.epochs
     last = epochs[-1]._replace(
         steps=sum(e.steps for e in epochs),
@@ -53,10 +54,17 @@ def rows_of(run: Run, scores: Scores) -> list[Row]:
         bad_black=sum(e.bad_black for e in epochs),
         seconds=median(e.seconds for e in epochs),
     )
+    final = _row(run.settings, "final", last)
     return [
         *(_row(run.settings, e.number, e) for e in epochs),
-        _row(run.settings, "final", last)._replace(psnr=scores.psnr, ssim=scores.ssim),
+        *(final._replace(ratio=ratio, psnr=s.psnr, ssim=s.ssim) for ratio, s in scores.items()),
     ]
+
+
+def model_row(model: Model, ratio: float, scores: Scores) -> Row:
+    """The final row of what was trained before."""
+    settings = model.settings
+    return baseline_row(settings.variant, ratio, scores)._replace(seed=settings.seed)
 
 
 def baseline_row(name: str, ratio: float, scores: Scores) -> Row:
@@ -75,4 +83,4 @@ def write_csv(path: Path, rows: Iterable[Row]) -> None:
 
 
 def _row(settings: Settings, epoch: int | str, e: Epoch) -> Row:
-    return Row(settings.ratio, settings.variant, settings.seed, epoch, *e[1:])
+    return Row(None, settings.variant, settings.seed, epoch, *e[1:])

@@ -62,7 +62,7 @@ def scores(original: Tensor, restored: Tensor) -> Scores:
 @torch.no_grad()
 def held_out(restore: Restore, pictures: Named, ratio: float) -> dict[str, Restored]:
     """Sample and restore whole pictures; the masks depend on ratio and order alone."""
-    tested = {}
+    tested: dict[str, Restored] = {}
     for number, (name, x) in enumerate(pictures.items()):
         generator = torch.Generator().manual_seed(_MASK_SEED + number)
         mask = random_mask((1, *x.shape), ratio, generator)

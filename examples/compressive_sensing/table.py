@@ -1,4 +1,4 @@
-"""Every ratio with every variant, several seeds where asked for, in parallel processes.
+"""Every variant with every seed, each tested at all ratios, in parallel processes.
 
 With the same seed all variants start from the same weights and see the same patches and masks:
 what differs between them is the derivative of the thresholding alone.
@@ -18,12 +18,13 @@ from statistics import mean, stdev
 
 import torch
 
-from .baselines import BASELINES
-from .network import in_tiles
+from .baselines import with_covariance
+from .linear import covariance
 from .pictures import SHRINK, load_pictures
 from .records import Row, baseline_row, rows_of
 from .scores import held_out, mean_scores
-from .training import Run, Settings
+from .stock import Stock
+from .training import Run, Settings, Step
 
 REFERENCE = "unconv"
 """The variant that the others are compared with."""
@@ -31,6 +32,26 @@ REFERENCE = "unconv"
 Job = Callable[[], list[Row]]
 
 _pictures = functools.cache(load_pictures)  # once in every process
+
+
+@functools.lru_cache(1)
+def load_stock(
+    folder: Path | None,
+    shrink: int,
+    ratios: tuple[float, ...],
+    count: int,
+    side: int,
+    black: float,
+) -> Stock:
+    """The stock of patches of a folder, or of the installed pictures."""
+    pictures = _pictures(folder, shrink)
+    return Stock.of(pictures.train, pictures.typical, ratios, count=count, side=side, black=black)
+
+
+def stock_for(settings: Settings, folder: Path | None, shrink: int) -> Stock:
+    """The stock that a run draws from; runs that differ in variant or seed share it."""
+    s = settings
+    return load_stock(folder, shrink, s.ratios, s.stock, s.patch, s.black)
 
 
 def run_table(jobs: Sequence[Job], processes: int) -> Iterator[tuple[int, list[Row]]]:
@@ -53,33 +74,40 @@ def run_table(jobs: Sequence[Job], processes: int) -> Iterator[tuple[int, list[R
 
 
 def trained(
-    settings: Settings, epochs: int, checkpoint: Path, folder: Path | None, shrink: int = SHRINK
+    settings: Settings, checkpoint: Path, folder: Path | None, shrink: int = SHRINK
 ) -> list[Row]:
-    """Train, or go on from the checkpoint if there is one, save and test."""
+    """Train, or go on from the checkpoint if there is one, save after every epoch, and test."""
     run = Run.load(checkpoint) if checkpoint.exists() else Run(settings)
     if run.settings != settings:
         raise ValueError(
             f"{checkpoint.name!r} is from a run with other options, {run.settings}; give an empty "
             "--output, or the options it had."
         )
+    run.train(
+        stock_for(settings, folder, shrink),
+        progress=lambda news: None if isinstance(news, Step) else run.save(checkpoint),
+    )
+    test = _pictures(folder, shrink).test
+    return rows_of(
+        run,
+        {ratio: mean_scores(held_out(run.restore, test, ratio)) for ratio in settings.ratios},
+    )
+
+
+def baseline(
+    name: str, ratio: float, side: int, folder: Path | None, shrink: int = SHRINK
+) -> list[Row]:
+    """Test what is no network; the best linear map works in tiles of `side` pixels."""
     pictures = _pictures(folder, shrink)
-    run.train(pictures.train, epochs)
-    run.save(checkpoint)
-    restore = functools.partial(in_tiles, run.network, tile=settings.patch)
-    return rows_of(run, mean_scores(held_out(restore, pictures.test, settings.ratio)))
-
-
-def baseline(name: str, ratio: float, folder: Path | None, shrink: int = SHRINK) -> list[Row]:
-    """Test what is not trained."""
-    tested = held_out(BASELINES[name], _pictures(folder, shrink).test, ratio)
-    return [baseline_row(name, ratio, mean_scores(tested))]
+    restore = with_covariance(covariance(pictures.typical, side))[name]
+    return [baseline_row(name, ratio, mean_scores(held_out(restore, pictures.test, ratio)))]
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """The final rows as two tables: the scores, and the cost and failures of each variant."""
     final = [row for row in rows if row.epoch == "final"]
     names = list(dict.fromkeys(row.variant for row in final))
-    ratios = sorted({row.ratio for row in final})
+    ratios = sorted({row.ratio for row in final if row.ratio is not None})
     lines = [
         _line(["PSNR in dB / SSIM", *(f"ratio {ratio:g}" for ratio in ratios)]),
         _line(["---", *("--:" for _ in ratios)]),
@@ -89,9 +117,10 @@ def markdown(rows: Sequence[Row]) -> str:
         lines.append(_line([name, *map(_scores, of_name)]))
     lines += ["", _line([*_COST]), _line(["---", *("--:" for _ in _COST[1:])])]
     for name in names:
-        runs = [r for r in final if r.variant == name and r.seed is not None]
+        tested = [r for r in final if r.variant == name and r.seed is not None]
+        runs = [r for r in tested if r.ratio == ratios[0]]
         if runs:
-            lines.append(_line([name, *_cost(runs), _difference(runs, final)]))
+            lines.append(_line([name, *_cost(runs), _difference(tested, final)]))
     return "\n".join(lines) + "\n"
 
 

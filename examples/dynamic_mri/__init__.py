@@ -1,8 +1,9 @@
 """Dynamic MRI from undersampled k-space with an unrolled low-rank network.
 
 A complex series x (frames × H × W) is known by a few lines of the Fourier transform of each frame,
-y = M F x, and is to be restored.  Written as a matrix with one column for each frame (Casorati), a
-series of one moving scene is nearly of low rank; so the network's cells alternate between
+y = M (F x + noise), and is to be restored.  The best linear map comes first.  Written as a matrix
+with one column for each frame (Casorati), a series of one moving scene is nearly of low rank; so
+the network's cells, which go on from there, alternate between
 
     the data, x − step·Fᴴ(M F x − y),     a small learned correction,     and `svt` of the matrix.
 

@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,8 +18,21 @@ from .figure import draw
 from .kspace import ACCELERATIONS
 from .network import CELLS
 from .series import KINDS, Data, available
-from .table import METHODS, Result, markdown, run_table, try_method, write_csv
-from .training import Settings
+from .table import (
+    METHODS,
+    Result,
+    markdown,
+    of_model,
+    restore_all,
+    run_table,
+    try_method,
+    write_csv,
+)
+from .training import Model, Run, Settings
+
+SHIPPED = Path(__file__).with_name("weights.pt")
+"""Of the network, trained with both kinds of series at all accelerations."""
+_EVERY = 50  # steps between two checkpoints
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,51 +57,85 @@ DataOption = Annotated[
 ]
 
 
+NoiseOption = Annotated[
+    float, typer.Option(help="Standard deviation of the samples, of magnitudes up to 1.")
+]
+AccelerationsOption = Annotated[
+    str, typer.Option(help="Lines by lines sampled, separated by commas; one network learns all.")
+]
+_ALL = ",".join(map(str, ACCELERATIONS))
+
+
 @app.command()
 def train(
     output: OutputOption = Path("dynamic-mri"),
-    acceleration: Annotated[float, typer.Option(help="Lines by lines sampled.")] = 8,
+    accelerations: AccelerationsOption = _ALL,
     low_rank: Annotated[bool, typer.Option(help="Without it, the control.")] = True,
     seed: SeedOption = 0,
     steps: StepsOption = Settings.steps,
     cells: CellsOption = CELLS,
+    noise: NoiseOption = Settings.noise,
     frames: FramesOption = Data.frames,
     shrink: ShrinkOption = Data.shrink,
     data: DataOption = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="A checkpoint to go on from; it has all other options.")
+    ] = None,
 ) -> None:
-    """Train one network, restore the held-out series; write metrics.csv and picture.png.
+    """Train one network; write checkpoint.pt on the way, then weights.pt, scores and pictures.
 
-    Example: python -m examples.dynamic_mri train --acceleration 12 --steps 1000 -o out
+    Example: python -m examples.dynamic_mri train --accelerations 12 --steps 1000 -o out
     """
     with _friendly():
-        series = _data(data, frames, shrink)
-        settings = Settings(acceleration, seed, steps, cells, data=series)
+        if resume is None:
+            series = _data(data, frames, shrink)
+            numbers = _numbers(accelerations)
+            run = Run(Settings(numbers, seed, steps, cells, low_rank, noise, series))
+        else:
+            run = Run.load(resume)
         output.mkdir(parents=True, exist_ok=True)
         with _progress() as bar:
-            task = bar.add_task("training", total=steps)
+            task = bar.add_task("training", total=run.settings.steps - len(run.losses))
 
             def tell(loss: float) -> None:
-                bar.update(task, advance=1, description=f"training, loss {loss:.2e}")
+                bar.update(task, advance=1, description=f"training, loss {loss:.3f}")
+                if len(run.losses) % _EVERY == 0:
+                    run.save(output / "checkpoint.pt")
 
-            network = "unrolled SVT" if low_rank else "unrolled, no SVT"
-            results = [
-                result
-                for method in ("zero filling", "iterative SVT", network)
-                for result in try_method(method, settings, tell)
-            ]
-        _report(output, results)
-        draw(output / "picture.png", series, results)
+            run.train(progress=tell)
+        run.export(output / "weights.pt")
+        _test(run, output)
+
+
+@app.command("test")
+def restore(
+    weights: Annotated[
+        Path,
+        typer.Argument(
+            help="What train wrote, checkpoint.pt or weights.pt.",
+            show_default="the weights in the example's folder",
+        ),
+    ] = SHIPPED,
+    output: OutputOption = Path("dynamic-mri"),
+) -> None:
+    """Restore the held-out series by a trained network; write metrics.csv and the pictures.
+
+    Example: python -m examples.dynamic_mri test -o out
+    """
+    with _friendly():
+        model = Model.load(weights)
+        output.mkdir(parents=True, exist_ok=True)
+        _test(model, output)
 
 
 @app.command()
 def table(
     output: OutputOption = Path("dynamic-mri-table"),
-    accelerations: Annotated[str, typer.Option(help="Separated by commas.")] = ",".join(
-        map(str, ACCELERATIONS)
-    ),
+    accelerations: AccelerationsOption = _ALL,
     seed: SeedOption = 0,
     steps: StepsOption = Settings.steps,
     cells: CellsOption = CELLS,
+    noise: NoiseOption = Settings.noise,
     frames: FramesOption = Data.frames,
     shrink: ShrinkOption = Data.shrink,
     data: DataOption = None,
@@ -99,8 +147,8 @@ def table(
     """
     with _friendly():
         series = _data(data, frames, shrink)
-        every = [Settings(a, seed, steps, cells, data=series) for a in _numbers(accelerations)]
-        jobs = [(method, settings) for method in reversed(METHODS) for settings in every]
+        settings = Settings(_numbers(accelerations), seed, steps, cells, noise=noise, data=series)
+        jobs = [(method, settings) for method in reversed(METHODS)]
         output.mkdir(parents=True, exist_ok=True)
         results: list[Result] = []
         with _progress() as bar:
@@ -110,22 +158,32 @@ def table(
                 bar.advance(task)
                 bar.console.print(_sentence(new))
         results.sort(key=lambda r: (r.row.acceleration, [*METHODS].index(r.row.method)))
-        _report(output, results)
-        for settings in every:
-            a = settings.acceleration
-            draw(
-                output / f"picture-{a:g}x.png",
-                series,
-                [r for r in results if r.row.acceleration == a],
-            )
+        _report(output, series, results)
 
 
-def _report(output: Path, results: Sequence[Result]) -> None:
+def _test(model: Model, output: Path) -> None:
+    """Restore by the model and by what needs no training."""
+    settings = model.settings
+    if "mni" in settings.data.kinds and "mni" not in available():
+        print("without the MNI152 series: pip install nilearn adds them.", file=sys.stderr)
+        settings = replace(settings, data=replace(settings.data, kinds=("phantom",)))
+    name = "unrolled SVT" if settings.low_rank else "unrolled, no SVT"
+    untrained = ("zero filling", "iterative SVT")
+    results = [result for method in untrained for result in try_method(method, settings)]
+    results += restore_all("best linear", lambda y, mask, _: model.start(y, mask), settings)
+    results += restore_all(name, of_model(model), settings)
+    _report(output, settings.data, results)
+
+
+def _report(output: Path, series: Data, results: Sequence[Result]) -> None:
     rows = [result.row for result in results]
     write_csv(output / "metrics.csv", rows)
     text = markdown(rows)
     (output / "table.md").write_text(text, encoding="utf-8")
     print(text)
+    for a in dict.fromkeys(row.acceleration for row in rows):
+        of_one = [r for r in results if r.row.acceleration == a]
+        draw(output / f"picture-{a:g}x.png", series, of_one)
 
 
 def _data(kinds: str | None, frames: int, shrink: int) -> Data:
@@ -136,9 +194,9 @@ def _data(kinds: str | None, frames: int, shrink: int) -> Data:
     return Data(available(), frames, shrink)
 
 
-def _numbers(text: str) -> list[float]:
+def _numbers(text: str) -> tuple[float, ...]:
     try:
-        return list(dict.fromkeys(float(part) for part in text.split(",")))
+        return tuple(dict.fromkeys(float(part) for part in text.split(",")))
     except ValueError:
         raise ValueError(
             f"expected accelerations such as 4,8, got {text!r}; separate numbers by commas."
@@ -147,7 +205,7 @@ def _numbers(text: str) -> list[float]:
 
 def _sentence(results: Sequence[Result]) -> str:
     first, psnr = results[0].row, math.fsum(r.row.psnr for r in results) / len(results)
-    return f"{first.acceleration:g}×, {first.method}: {psnr:.2f} dB"
+    return f"{first.method}: {psnr:.2f} dB"
 
 
 def _progress() -> Progress:

@@ -39,6 +39,15 @@ def measure(x: Tensor, mask: Tensor) -> Tensor:
     return mask * fourier(x)
 
 
+def measure_noisy(x: Tensor, mask: Tensor, noise: float, generator: torch.Generator) -> Tensor:
+    """M (F x + n), n complex white noise of standard deviation `noise`.
+
+    F is unitary: where everything is sampled, each pixel has noise of that size.
+    """
+    n = torch.randn(x.shape, dtype=x.dtype, generator=generator)
+    return mask * (fourier(x) + noise * n)
+
+
 def backproject(y: Tensor, mask: Tensor) -> Tensor:
     """Fᴴ M y, the adjoint of `measure`."""
     return adjoint_fourier(mask * y)

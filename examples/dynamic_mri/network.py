@@ -1,14 +1,14 @@
 """The unrolled network: proximal gradient steps with a learned correction in each.
 
-From x = Fᴴy, one cell is
+From the best linear restoration x, one cell is
 
-    Z = x − step·Fᴴ(M F x − y)            the gradient step on the data
-    Z ← Z + C(Z)                          convolutions in space, in time, in space
+    G = Fᴴ(M F x − y)                     the gradient of ½‖M F x − y‖²
+    Z = x − step·G
+    Z ← Z + C(Z, G)                       convolutions in space, in time, in space twice
     x = Z + mix·(U max(S − τ, 0) Vᴴ − Z)  of the Casorati matrix of Z; τ = sigmoid(c)·σ₁(Z)
 
-with step, C, mix and c learned; after the last cell, a gradient step of 1, after which x agrees
-with all samples.  C has no bias and starts as 0: black stays black, and the untrained network is
-proximal gradient with a falling threshold.
+with step, C, mix and c learned; after the last cell, one more gradient step.  C has no bias and
+starts as 0: black stays black, and the untrained network is proximal gradient.
 
 The Casorati matrix has a row for each pixel and a column for each frame: tall and complex, for
 which `svt` needs the small factor of V only in its gradient.  σ₁ only sets the scale of τ; it is
@@ -22,14 +22,14 @@ from torch import Tensor, nn
 
 from unconv.linalg import svt
 
-from .kspace import backproject, check_measurements, residual
+from .kspace import check_measurements, residual
 
-CELLS = 5
-WIDTH = 16
+CELLS = 4
+WIDTH = 20
 
 
 class UnrolledNetwork(nn.Module):
-    """Restores complex series from undersampled k-space.
+    """Restores complex series from undersampled k-space and a first guess.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class UnrolledNetwork(nn.Module):
     --------
     >>> mask = torch.rand(1, 4, 8, 1) < 2
     >>> y = torch.randn(1, 4, 8, 9, dtype=torch.complex64)
-    >>> UnrolledNetwork(cells=2)(y, mask).shape
+    >>> UnrolledNetwork(cells=2)(torch.zeros_like(y), y, mask).shape
     torch.Size([1, 4, 8, 9])
     """
 
@@ -49,20 +49,21 @@ class UnrolledNetwork(nn.Module):
         if cells < 1:
             raise ValueError(f"cells must be at least 1, got {cells}; by default it is {CELLS}.")
         self.cells = nn.ModuleList(Cell(low_rank) for _ in range(cells))
+        self.step = nn.Parameter(torch.tensor(1.0))
 
-    def forward(self, y: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
         """The restored series (N, T, H, W), complex.
 
         Parameters
         ----------
+        x : (N, T, H, W), complex, the first guess, that of `linear.lmmse`
         y : (N, T, H, W), complex; what it holds off the lines is ignored
         mask : (N, T, H, 1), bool, True for the lines that were sampled
         """
         check_measurements(y, mask)
-        x = backproject(y, mask)
         for cell in self.cells:
             x = cell(x, y, mask)
-        return x - residual(x, y, mask)
+        return x - self.step * residual(x, y, mask)
 
 
 class Cell(nn.Module):
@@ -74,39 +75,42 @@ class Cell(nn.Module):
         self.correction = Correction()
         self.low_rank = low_rank
         if low_rank:
-            self.c = nn.Parameter(torch.tensor(-6.0))  # sigmoid: τ starts as 0.0025·σ₁
-            self.mix = nn.Parameter(torch.tensor(1.0))
+            self.c = nn.Parameter(torch.tensor(-5.0))  # sigmoid: τ starts as 0.007·σ₁
+            self.mix = nn.Parameter(torch.tensor(0.5))
 
     def forward(self, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
         """X (N, T, H, W) of the next step."""
-        Z = x - self.step * residual(x, y, mask)
-        Z = Z + self.correction(Z)
+        G = residual(x, y, mask)
+        Z = x - self.step * G
+        Z = Z + self.correction(Z, G)
         if not self.low_rank:
             return Z
         return Z + self.mix * (threshold(Z, self.c.sigmoid()) - Z)
 
 
 class Correction(nn.Module):
-    """C: real and imaginary part are two channels, and frames follow each other in a circle.
+    """C: real and imaginary parts are channels, and frames follow each other in a circle.
 
-    Three kernels over space and time at once would have six times the weights, and the cost.
+    Kernels over space and time at once would have three times the weights, and the cost.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = nn.Conv2d(2, WIDTH, 3, padding=1, bias=False)
+        self.first = nn.Conv2d(4, WIDTH, 3, padding=1, bias=False)
         self.across = nn.Conv2d(3 * WIDTH, WIDTH, 1, bias=False)
+        self.middle = nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False)
         self.last = nn.Conv2d(WIDTH, 2, 3, padding=1, bias=False)
         nn.init.zeros_(self.last.weight)
 
-    def forward(self, Z: Tensor) -> Tensor:
-        """(N, T, H, W) complex -> (N, T, H, W) complex."""
+    def forward(self, Z: Tensor, G: Tensor) -> Tensor:
+        """Z and G (N, T, H, W), complex -> (N, T, H, W), complex."""
         series = Z.shape[:2]
-        features = self.first(torch.view_as_real(Z).movedim(-1, 2).flatten(0, 1)).relu()
+        parts = torch.view_as_real(torch.stack([Z, G], 2)).movedim(-1, 3).flatten(2, 3)
+        features = self.first(parts.flatten(0, 1)).relu()
         frames = features.unflatten(0, series)
         neighbours = torch.cat([frames.roll(1, 1), frames, frames.roll(-1, 1)], 2)
         features = features + self.across(neighbours.flatten(0, 1)).relu()
-        change = self.last(features).unflatten(0, series)
+        change = self.last(self.middle(features).relu()).unflatten(0, series)
         return torch.view_as_complex(change.movedim(2, -1).contiguous())
 
 

@@ -1,12 +1,13 @@
 """Every method on every held-out series, in parallel processes, and the files they fill.
 
-All methods see the same series and the same masks; both networks of a seed are trained with the
-same series and masks.
+All methods see the same series, masks and noise; both networks of a seed are trained with the same
+series, masks and noise.
 """
 
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import math
 import multiprocessing
@@ -26,13 +27,14 @@ from torch import Tensor
 from unconv.pictures.formats.atomic import replacing
 
 from .baselines import oracle_svt, zero_filling
-from .kspace import line_masks, measure
-from .training import Settings, train
+from .kspace import line_masks, measure_noisy
+from .linear import lmmse, mean_power
+from .training import Model, Run, Settings
 
-_MASK_SEED = 20241121  # no seed of a run: every run is tested with the same masks
+_MASK_SEED = 20241121  # no seed of a run: every run is tested with the same masks and noise
 
 Magnitude = np.ndarray[Any, np.dtype[Any]]
-Progress = Callable[[float], None]
+Progress = Callable[[float], None] | None
 Restore = Callable[[Tensor, Tensor, Tensor], Tensor]
 """y, mask, and the reference for the oracle alone, -> the series (1, T, H, W)."""
 
@@ -64,36 +66,64 @@ class Result(NamedTuple):
     restored: Magnitude
 
 
-def _unrolled(settings: Settings, progress: Progress | None, low_rank: bool) -> Restore:
-    network = train(replace(settings, low_rank=low_rank), progress)
-    return lambda y, mask, _: network(y, mask)
+def _zero_filling(settings: Settings, _: Progress) -> Restore:
+    return lambda y, mask, _: zero_filling(y, mask)
 
 
-METHODS: dict[str, Callable[[Settings, Progress | None], Restore]] = {
-    "zero filling": lambda *_: lambda y, mask, _: zero_filling(y, mask),
-    "iterative SVT": lambda *_: oracle_svt,
-    "unrolled, no SVT": lambda settings, progress: _unrolled(settings, progress, False),
-    "unrolled SVT": lambda settings, progress: _unrolled(settings, progress, True),
+def _iterative(settings: Settings, _: Progress) -> Restore:
+    return oracle_svt
+
+
+def _linear(settings: Settings, _: Progress) -> Restore:
+    power = mean_power(settings.data)
+    return lambda y, mask, _: lmmse(y, mask, power, settings.noise)
+
+
+def _unrolled(low_rank: bool, settings: Settings, progress: Progress) -> Restore:
+    run = Run(replace(settings, low_rank=low_rank))
+    run.train(progress=progress)
+    return of_model(run)
+
+
+def of_model(model: Model) -> Restore:
+    """How a model restores a series."""
+    return lambda y, mask, _: model.restore(y, mask)
+
+
+METHODS: dict[str, Callable[[Settings, Progress], Restore]] = {
+    "zero filling": _zero_filling,
+    "iterative SVT": _iterative,
+    "best linear": _linear,
+    "unrolled, no SVT": functools.partial(_unrolled, False),
+    "unrolled SVT": functools.partial(_unrolled, True),
 }
 """How to get, from settings and a progress callback, what restores."""
 
 
-def try_method(name: str, settings: Settings, progress: Progress | None = None) -> list[Result]:
-    """Train what has to be trained, and restore the held-out series."""
+def try_method(name: str, settings: Settings, progress: Progress = None) -> list[Result]:
+    """Train what has to be trained, and restore the held-out series at all accelerations."""
     began = time.process_time()
     restore = METHODS[name](settings, progress)
-    training = time.process_time() - began
+    return restore_all(name, restore, settings, time.process_time() - began)
+
+
+def restore_all(
+    name: str, restore: Restore, settings: Settings, training: float = 0.0
+) -> list[Result]:
+    """Restore the held-out series at all accelerations, by a method that took so long to train."""
     results = []
-    for number, (series, x) in enumerate(settings.data.held_out().items()):
-        generator = torch.Generator().manual_seed(_MASK_SEED + number)
-        mask = line_masks(1, x.shape[0], x.shape[1], settings.acceleration, generator)
-        began = time.process_time()
-        with torch.no_grad():
-            restored = restore(measure(x[None], mask), mask, x[None])[0].abs().numpy()
-        seconds = time.process_time() - began
-        psnr, ssim = scores(x.abs().numpy(), restored)
-        row = Row(settings.acceleration, name, series, psnr, ssim, seconds, training)
-        results.append(Result(row, restored))
+    for acceleration in settings.accelerations:
+        for number, (series, x) in enumerate(settings.data.held_out().items()):
+            generator = torch.Generator().manual_seed(_MASK_SEED + number)
+            mask = line_masks(1, *x.shape[:2], acceleration, generator)
+            y = measure_noisy(x[None], mask, settings.noise, generator)
+            began = time.process_time()
+            with torch.no_grad():
+                restored = restore(y, mask, x[None])[0].abs().numpy()
+            seconds = time.process_time() - began
+            psnr, ssim = scores(x.abs().numpy(), restored)
+            row = Row(acceleration, name, series, psnr, ssim, seconds, training)
+            results.append(Result(row, restored))
     return results
 
 
@@ -162,7 +192,7 @@ def markdown(rows: Sequence[Row]) -> str:
             for column in columns
         ]
         training = mean(r.training for r in of_method)
-        times = [f"{training:.0f}" if method.startswith("unrolled") else ""]
+        times = [f"{training:.0f}" if training and method.startswith("unrolled") else ""]
         times.append(f"{mean(r.seconds for r in of_method):.2f}")
         lines.append(_line([method, *cells, *times]))
     return "\n".join(lines) + "\n"

@@ -35,12 +35,13 @@ def detect_gauge_dependence() -> Iterator[None]:
     Where singular values tie, A = U diag(S) Vh holds for many U and Vh, and the derivative that
     `svd` takes there is a convention.  It is exact for some losses, such as those on U @ Vh, and
     wrong for others, such as those on U diag(S) Vh, for which `spectral_apply`, `svt` and `pinv`
-    are right. What was decomposed within this context looks for it in its backward, and raises
-    where a loss depends on the choice of vectors or may lose part of its gradient.  Near misses are
-    refused too: from the cotangents at a tie (U @ Vh).sum() + S.sum(), whose gradient is right,
-    cannot be told from (U diag(S) Vh).sum(), whose gradient is not.  Like
-    `torch.autograd.set_detect_anomaly` it is for looking into a fault, for it takes time and waits
-    for the device; under vmap, where nobody can look, the gradient is NaN.
+    are right.  What was decomposed within this context looks for it in its backward, and raises
+    where a loss depends on the choice of vectors, those that complete the range included, or may
+    lose part of its gradient.  Near misses are refused too: from the cotangents at a tie
+    (U @ Vh).sum() + S.sum(), whose gradient is right, cannot be told from (U diag(S) Vh).sum(),
+    whose gradient is not.  Like `torch.autograd.set_detect_anomaly` it is for looking into a fault,
+    for it takes time and waits for the device; under vmap, where nobody can look, the gradient is
+    NaN.
 
     Raises
     ------
@@ -103,6 +104,25 @@ def refuse_dependence(
             "for U f(S) Vh use spectral_apply, svt or pinv, for values their sum over the tie."
         )
     return S.new_zeros(())
+
+
+def refuse_rotation(basis: Tensor, g: Tensor) -> Tensor:
+    """Raise where a loss depends on which columns complete the range; under vmap the NaN to add.
+
+    basis, g : (..., m, j) and its cotangent
+    """
+    turns = _skew(basis.mH @ g).abs().amax((-2, -1))
+    found = turns > _SHARE * torch.linalg.vector_norm(g, dim=-2).amax(-1)
+    try:
+        somewhere = bool(found.any())
+    except RuntimeError:
+        return torch.where(found, torch.nan, 0.0)[..., None, None]
+    if somewhere:
+        raise RuntimeError(
+            "the columns of U or Vh beyond the range are any basis of its complement, and the loss "
+            "depends on which; use the projector on it, U⊥ U⊥ᴴ = I − U Uᴴ."
+        )
+    return turns.new_zeros(())
 
 
 def _dependent(

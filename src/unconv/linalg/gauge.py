@@ -23,7 +23,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
-_SHARE = 1e-3  # of the size of a cotangent that is no round-off of single precision
+_OF_COTANGENT = 1e-3  # of the size of a cotangent that is no round-off of single precision
 
 _looking: ContextVar[bool] = ContextVar("looking for losses that depend on a gauge", default=False)
 
@@ -112,7 +112,7 @@ def refuse_rotation(basis: Tensor, g: Tensor) -> Tensor:
     basis, g : (..., m, j) and its cotangent
     """
     turns = _skew(basis.mH @ g).abs().amax((-2, -1))
-    found = turns > _SHARE * torch.linalg.vector_norm(g, dim=-2).amax(-1)
+    found = turns > _OF_COTANGENT * torch.linalg.vector_norm(g, dim=-2).amax(-1)
     try:
         somewhere = bool(found.any())
     except RuntimeError:
@@ -142,14 +142,14 @@ def _dependent(
     uses = turns = found
     given = [Z for Z in products if Z is not None]
     if given:
-        limit = _SHARE * _pairs(torch.stack([n for n in sizes if n is not None]).sum(0))
+        limit = _OF_COTANGENT * _pairs(torch.stack([n for n in sizes if n is not None]).sum(0))
         both = torch.stack(given).sum(0)
         apart = torch.stack([_skew(Z).abs() for Z in given]).amax(0)
         turns = torch.where(zero, apart, _skew(both).abs()) > limit
         uses = ((both + both.mH).abs() / 2 > limit) | zero
     if gS is None:
         return tied & turns
-    limit = _SHARE * gS.abs().amax(-1)[..., None, None]
+    limit = _OF_COTANGENT * gS.abs().amax(-1)[..., None, None]
     split = (gS[..., :, None] - gS[..., None, :]).abs() > limit
     return tied & (turns | split | (uses & (_pairs(gS.abs()) > limit)))
 

@@ -227,15 +227,15 @@ def test_tiff_metadata_are_kept(tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "code", "says"),
     [
-        (("--damp", "high"), 2, ("'high'", "number >= 0 or one of risk, gcv")),
-        (("--damp", ""), 2, ("''", "number >= 0 or one of risk, gcv")),
+        (("--damp", "high"), 2, ("'high'", "number >= 0 or one of auto, risk, gcv")),
+        (("--damp", ""), 2, ("''", "number >= 0 or one of auto, risk, gcv")),
         (("--damp", "-1"), 2, ("damp=-1.0", ">= 0")),
         (("--damp", "nan"), 2, ("damp=nan", ">= 0")),
         (("--damp", "inf"), 2, ("damp=inf", ">= 0")),
         (("--boundary", "smooth"), 2, ("'smooth'", "valid")),
         (("--tol", "-1"), 2, ("tol=-1.0", "> 0")),
         (("--tol", "nan"), 2, ("tol=nan", "> 0")),
-        (("--damp", "auto"), 2, ("'auto'", "risk")),
+        (("--damp", "best"), 2, ("'best'", "auto, risk")),
         (("--memory-limit", "1kB"), 4, ("--memory-limit is 1 kB", "give --memory-limit 1.7MB")),
         (("--memory-limit", "6"), 2, ("'6'", "with its unit, such as 6GB")),
         (("--memory-limit", "-6GB"), 2, ("'-6GB'", "with its unit, such as 6GB")),
@@ -375,7 +375,7 @@ def test_stopped_above_the_tolerance(tmp_path: Path, as_json):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("damp", ["risk", "gcv", "discrepancy", "sure", "0.1"])
+@pytest.mark.parametrize("damp", ["auto", "risk", "gcv", "discrepancy", "sure", "0.1"])
 def test_report(tmp_path: Path, damp, channels):
     source, page = save(tmp_path / "a<b>.png", channels, 40, 36), tmp_path / "page.html"
     options = "--psf", PSF, "--damp", damp, "--boundary", "circular", "--report", page, "--json"

@@ -102,6 +102,24 @@ def test_values_of_zero(zeros):
     assert (refused(A, product(torch.ones_like, weight)) is None) == (zeros > 1)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(5, 2), (2, 5)])
+def test_columns_that_complete_the_range(dtype, shape):
+    A, k = draw(*shape, dtype=dtype, seed=1), min(shape)
+    weight = draw(max(shape), max(shape), dtype=dtype, seed=2)
+
+    def gradient(loss):
+        B = A.clone().requires_grad_()
+        with detect_gauge_dependence():
+            U, _, Vh = svd(B, full_matrices=True)
+        Q = U[:, k:] if shape[0] > shape[1] else Vh[k:].mH
+        return torch.autograd.grad(loss(Q), B)[0]
+
+    assert gradient(lambda Q: (Q @ Q.mH * weight).sum().real).isfinite().all()
+    with pytest.raises(RuntimeError, match="any basis of its complement"):
+        gradient(lambda Q: (Q.abs() ** 4).sum() + Q[0, 0].abs())
+
+
 def test_the_tie_of_the_readme():
     A = torch.tensor([[2.0, 4], [-4, 2]], requires_grad=True)
     U, S, Vh = svd(A)

@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 _BAR_WIDTH = 24  # of a bar: a name and a gap fit beside it
-_LEAST_DONE = 0.05  # of the work, that has to be done before its pace is one
+_LEAST_PACE = 0.05  # of the work, that has to be done before its pace is one
 
 
 class Told(Protocol):
@@ -47,7 +47,7 @@ class TimeLeft:
             self.began = now, fraction
         since, first = self.began
         done = fraction - first
-        return (now - since) * (1 - fraction) / done if done >= _LEAST_DONE else None
+        return (now - since) * (1 - fraction) / done if done >= _LEAST_PACE else None
 
 
 class Steps:

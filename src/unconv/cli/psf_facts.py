@@ -10,16 +10,23 @@ from ..pictures.missing import Missing
 from ..psf import blind
 from ..psf.estimation import NONE, PsfEstimate, estimate
 from .picture_options import in_light
+from .progress_bar import Told
 from .psf_option import BLIND, blind_size
 
 
 def estimated_psf(
-    source: Picture, found: Missing, family: str, light: str, noise_std: float | None
+    source: Picture,
+    found: Missing,
+    family: str,
+    light: str,
+    noise_std: float | None,
+    step: Told,
 ) -> PsfEstimate:
     """The psf of a picture in the light that was blurred; by 'auto' of what the file stores.
 
     family : as of `estimate`, or 'blind:SIZE' for a psf of any form
     found : what was not seen of it
+    step : told what is looked for
     """
     planes = in_light(source, light)
     jpeg = None if light == "linear" else jpeg_rounding(source.metadata, len(planes))
@@ -28,18 +35,24 @@ def estimated_psf(
         observed = observed | found.saturated.any(0)  # what these recorded is told apart there
     if family.startswith(BLIND):
         size = blind_size(family)
-        return blind(planes, size, noise_std=noise_std, observed=observed, jpeg=jpeg)
+        return blind(planes, size, noise_std=noise_std, observed=observed, jpeg=jpeg, progress=step)
     return estimate(planes, family, noise_std, observed, jpeg=jpeg)
 
 
 def psf_to_undo(
-    source: Picture, found: Missing, family: str, light: str, noise_std: float | None, name: str
+    source: Picture,
+    found: Missing,
+    family: str,
+    light: str,
+    noise_std: float | None,
+    name: str,
+    step: Told,
 ) -> PsfEstimate:
     """The psf read from a picture, which is refused where it shows no blur.
 
     name : of the picture
     """
-    psf = estimated_psf(source, found, family, light, noise_std)
+    psf = estimated_psf(source, found, family, light, noise_std, step)
     if psf.family == NONE:
         why = f" ({psf.doubts[0]})" if psf.doubts else ""
         raise ValueError(

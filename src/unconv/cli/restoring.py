@@ -123,7 +123,7 @@ def restore_file(
     if wanted.family is not None:
         step(f"reading the psf of {picture.name}")
         read = psf_to_undo(
-            source, found, wanted.family, wanted.light, wanted.noise_std, picture.name
+            source, found, wanted.family, wanted.light, wanted.noise_std, picture.name, step
         )
         wanted = replace(wanted, psf=read.psf)
     light = _in_its_light(source, found, wanted, step, series)

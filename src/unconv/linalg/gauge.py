@@ -23,7 +23,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
-_NO_ROUND_OFF = 1e-3  # of the size of a cotangent that is no round-off of single precision
+_OF_COTANGENT = 1e-3  # of the size of a cotangent that is no round-off of single precision
 
 _looking: ContextVar[bool] = ContextVar("looking for losses that depend on a gauge", default=False)
 
@@ -35,12 +35,13 @@ def detect_gauge_dependence() -> Iterator[None]:
     Where singular values tie, A = U diag(S) Vh holds for many U and Vh, and the derivative that
     `svd` takes there is a convention.  It is exact for some losses, such as those on U @ Vh, and
     wrong for others, such as those on U diag(S) Vh, for which `spectral_apply`, `svt` and `pinv`
-    are right. What was decomposed within this context looks for it in its backward, and raises
-    where a loss depends on the choice of vectors or may lose part of its gradient.  Near misses are
-    refused too: from the cotangents at a tie (U @ Vh).sum() + S.sum(), whose gradient is right,
-    cannot be told from (U diag(S) Vh).sum(), whose gradient is not.  Like
-    `torch.autograd.set_detect_anomaly` it is for looking into a fault, for it takes time and waits
-    for the device; under vmap, where nobody can look, the gradient is NaN.
+    are right.  What was decomposed within this context looks for it in its backward, and raises
+    where a loss depends on the choice of vectors, those that complete the range included, or may
+    lose part of its gradient.  Near misses are refused too: from the cotangents at a tie
+    (U @ Vh).sum() + S.sum(), whose gradient is right, cannot be told from (U diag(S) Vh).sum(),
+    whose gradient is not.  Like `torch.autograd.set_detect_anomaly` it is for looking into a fault,
+    for it takes time and waits for the device; under vmap, where nobody can look, the gradient is
+    NaN.
 
     Raises
     ------
@@ -105,6 +106,25 @@ def refuse_dependence(
     return S.new_zeros(())
 
 
+def refuse_rotation(basis: Tensor, g: Tensor) -> Tensor:
+    """Raise where a loss depends on which columns complete the range; under vmap the NaN to add.
+
+    basis, g : (..., m, j) and its cotangent
+    """
+    turns = _skew(basis.mH @ g).abs().amax((-2, -1))
+    found = turns > _OF_COTANGENT * torch.linalg.vector_norm(g, dim=-2).amax(-1)
+    try:
+        somewhere = bool(found.any())
+    except RuntimeError:
+        return torch.where(found, torch.nan, 0.0)[..., None, None]
+    if somewhere:
+        raise RuntimeError(
+            "the columns of U or Vh beyond the range are any basis of its complement, and the loss "
+            "depends on which; use the projector on it, U⊥ U⊥ᴴ = I − U Uᴴ."
+        )
+    return turns.new_zeros(())
+
+
 def _dependent(
     S: Tensor,
     tie: Tensor,
@@ -122,14 +142,14 @@ def _dependent(
     uses = turns = found
     given = [Z for Z in products if Z is not None]
     if given:
-        limit = _NO_ROUND_OFF * _pairs(torch.stack([n for n in sizes if n is not None]).sum(0))
+        limit = _OF_COTANGENT * _pairs(torch.stack([n for n in sizes if n is not None]).sum(0))
         both = torch.stack(given).sum(0)
         apart = torch.stack([_skew(Z).abs() for Z in given]).amax(0)
         turns = torch.where(zero, apart, _skew(both).abs()) > limit
         uses = ((both + both.mH).abs() / 2 > limit) | zero
     if gS is None:
         return tied & turns
-    limit = _NO_ROUND_OFF * gS.abs().amax(-1)[..., None, None]
+    limit = _OF_COTANGENT * gS.abs().amax(-1)[..., None, None]
     split = (gS[..., :, None] - gS[..., None, :]).abs() > limit
     return tied & (turns | split | (uses & (_pairs(gS.abs()) > limit)))
 

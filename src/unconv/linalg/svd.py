@@ -35,7 +35,7 @@ from torch import Tensor
 
 from ..numerics.checks import check_flag
 from .checks import check_entries, check_matrices
-from .gauge import is_looking, refuse_dependence
+from .gauge import is_looking, refuse_dependence, refuse_rotation
 
 _TIE = 8  # eps·s₁ within which LAPACK does not tell two singular values apart
 # Of a vector's cotangent may lie along its phase: round-off of single precision.
@@ -303,13 +303,15 @@ class _Complement(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.looks = is_looking()
         ctx.save_for_backward(*inputs, output)
         ctx.save_for_forward(*inputs, output)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
         Q, complement = ctx.saved_tensors
-        return -complement @ (g.mH @ Q)
+        gQ = -complement @ (g.mH @ Q)
+        return gQ + refuse_rotation(complement.detach(), g.detach()) if ctx.looks else gQ
 
     @staticmethod
     def jvp(ctx: Any, dQ: Tensor) -> Tensor:

@@ -329,3 +329,24 @@ def test_photographs(h: torch.Tensor, size: int, most: float):
 def _padded(h: torch.Tensor, n: int) -> torch.Tensor:
     rows, columns = ((n - s) // 2 for s in h.shape)
     return torch.nn.functional.pad(h, (columns, columns, rows, rows))
+
+
+# --- what it tells while it searches
+
+
+def test_progress_goes_from_start_to_end_and_may_end_it():
+    told: list[tuple[str, float]] = []
+    y = blurred(HOOK, 72)
+    found = psf.blind(y, 5, progress=lambda step, fraction: told.append((step, fraction)))
+    fractions = [fraction for _, fraction in told]
+    assert fractions == sorted(fractions)
+    assert fractions[0] == 0.0
+    assert 0.8 < fractions[-1] < 1.0
+    assert told[0][0] == f"a first psf, 1 of {len(STARTS)}"
+    assert torch.equal(found.psf, psf.blind(y, 5).psf)
+
+    def stop(step: str, fraction: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        psf.blind(y, 5, progress=stop)

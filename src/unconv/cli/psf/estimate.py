@@ -99,7 +99,7 @@ def read_psf(
             transparent=transparent(source),
         )
         step("reading the psf")
-        found = estimated_psf(source, seen, family, light, noise_std)
+        found = estimated_psf(source, seen, family, light, noise_std, step)
         if output is not None:
             write_kernel(output, found.psf.numpy())
     written = {} if output is None else {"output": str(output)}

@@ -22,14 +22,14 @@ Source: of the stages, in their files; the judge, of `estimation/from_picture.py
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from ...numerics.checks import check_count, check_number
+from ...numerics.checks import check_count, check_function, check_number
 from ...numerics.compiled import outside_graphs
 from ...parameter_choice.noise_models import JpegRounding
 from ..arrays import odd_sizes, rim
@@ -61,6 +61,7 @@ _LEAST_PAIRS = 0.3  # of the pixels
 _MUCH_AT_RIM = 0.05
 _HIDING_NOISE = 0.05  # noise, of the deviation of the picture; at 0.1 shakes are off by 0.6 to 0.8
 _STAGES_DIFFER = 0.4  # of the norm of the psf; 0.2 to 0.3 is usual
+_OF_STARTS, _OF_FAMILIES = 0.54, 0.15  # of the time that a search takes
 _LEAST_EVIDENCE = 30.0  # natural units; a psf of a sharp photograph may gain some
 
 
@@ -72,6 +73,7 @@ def blind(
     noise_std: float | None = None,
     observed: Tensor | None = None,
     jpeg: Sequence[JpegRounding] | None = None,
+    progress: Callable[[str, float | None], object] | None = None,
 ) -> PsfEstimate:
     """The psf of any form that has blurred a photograph, from the photograph alone.
 
@@ -90,6 +92,9 @@ def blind(
     noise_std : standard deviation of white noise in each plane, if it is known
     observed : (H, W) bool, True where a pixel was seen; NaN is refused without it
     jpeg : the rounding of a picture that was a JPEG (`unconv.pictures.jpeg_rounding`)
+    progress
+        Called as progress(step, fraction): what goes on, in words, and how much of all is done, by
+        the time that its parts take as a rule; may raise to end the work
 
     Returns
     -------
@@ -122,17 +127,24 @@ def blind(
     check_count("size", size, _SMALLEST_PSF)
     if noise_std is not None:
         check_number("noise_std", noise_std, why=" in the unit of the picture")
+    say = _silent if progress is None else check_function("progress", progress)
     with torch.no_grad():
         data = data_of(picture, observed, jpeg)
         _check_room(data.plane, size)
         noise = data.noise(noise_std)
         H, W = data.plane.shape
         search = Search(data.cells(), reach_in((H, W)), noise)
-        first, last = _stages(data, size, search, noise)
+        first, last = _stages(data, size, search, noise, say)
         families = {NONE: [search.without()]}
-        families |= {name: search.best(FAMILIES[name]) for name in _RIVALS}
+        for i, name in enumerate(_RIVALS):
+            say(f"the family {name} beside it", 1 - _OF_FAMILIES * (1 - i / len(_RIVALS)))
+            families[name] = search.best(FAMILIES[name])
         parts = Parts(data.plane, data.rounding, data.unit, noise)
         return _concluded(first, last, families, parts, data)
+
+
+def _silent(*_: object) -> None:
+    pass
 
 
 class _Psf(NamedTuple):
@@ -142,7 +154,13 @@ class _Psf(NamedTuple):
     fitted: Fitted
 
 
-def _stages(data: Data, size: int, search: Search, noise_std: float | None) -> tuple[_Psf, _Psf]:
+def _stages(
+    data: Data,
+    size: int,
+    search: Search,
+    noise_std: float | None,
+    say: Callable[[str, float | None], object],
+) -> tuple[_Psf, _Psf]:
     """The best psf of the first stage, and that of the second; noise in the unit of the plane."""
     rows, columns = _part_of_detail(data.plane, max(_PART, _ENOUGH_ROOM * size))
     part, seen = data.plane[rows, columns], data.seen[rows, columns]
@@ -153,11 +171,18 @@ def _stages(data: Data, size: int, search: Search, noise_std: float | None) -> t
     def judged(h: Tensor) -> _Psf:
         return _Psf(h, search.told(h))
 
-    starts = [judged(first_psf(part, seen, size, start)) for start in STARTS]
+    starts = []
+    for i, start in enumerate(STARTS):
+        say(f"a first psf, {i + 1} of {len(STARTS)}", _OF_STARTS * i / len(STARTS))
+        starts.append(judged(first_psf(part, seen, size, start)))
     first = max(starts, key=lambda one: one.fitted.evidence)
     known = first.fitted.scene.noise_std if noise_std is None else noise_std
     last = likeliest_psf(
-        differences(part), pixels_of_differences(seen), first.h, known * data.unit * scale
+        differences(part),
+        pixels_of_differences(seen),
+        first.h,
+        known * data.unit * scale,
+        lambda done: say("a likelier psf", _OF_STARTS + done * (1 - _OF_STARTS - _OF_FAMILIES)),
     )
     return first, judged(last)
 

@@ -29,6 +29,8 @@ Wipf & Zhang, "Revisiting Bayesian blind deconvolution", J. Mach. Learn. Res. 15
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -44,7 +46,13 @@ _USUAL_VARIANCE = 0.1  # of the mean square of y: added to y² where γ starts
 _QUIETEST = 1e-4  # λ, of the mean square of y
 
 
-def likeliest_psf(y: Tensor, seen: Tensor, start: Tensor, noise_std: float) -> Tensor:
+def likeliest_psf(
+    y: Tensor,
+    seen: Tensor,
+    start: Tensor,
+    noise_std: float,
+    say: Callable[[float], object] = lambda done: None,
+) -> Tensor:
     """The psf (k, k), centred, after the turns that begin at another.
 
     Parameters
@@ -53,11 +61,13 @@ def likeliest_psf(y: Tensor, seen: Tensor, start: Tensor, noise_std: float) -> T
     seen : (H, W) bool
     start : (k, k), in the simplex
     noise_std : σ, of a pixel of the picture
+    say : called with the part of the turns that is done
     """
     turn = _Turn(y, seen, start, noise_std)
     for _ in range(_FIRST_TURNS - 1):
         turn.look_at_scene()
-    for _ in range(_LIKELIER_TURNS):
+    for number in range(_LIKELIER_TURNS):
+        say(number / _LIKELIER_TURNS)
         turn.look_at_scene()
         turn.look_at_psf()
     return centered(turn.h)

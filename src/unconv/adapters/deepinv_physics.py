@@ -139,7 +139,7 @@ class ExactMaps(nn.Module):
     def _prox(self, z: Tensor, y: Tensor, gamma: float | Tensor) -> Tensor:
         """For a γ of one element, differentiable in it."""
         if isinstance(gamma, Tensor) and gamma.numel() != 1:
-            raise ValueError(f"gamma has shape {tuple(gamma.shape)}; give one, or one a sample.")
+            raise ValueError(f"gamma has shape {tuple(gamma.shape)}; give one, or one per sample.")
         check_number(
             "gamma",
             gamma.item() if isinstance(gamma, Tensor) else gamma,

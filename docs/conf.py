@@ -42,6 +42,8 @@ sphinx_gallery_conf = {
     "subsection_order": [f"gallery/{section}" for section in SECTIONS],
     "within_subsection_order": "FileNameSortKey",
     "abort_on_example_error": True,
+    "capture_repr": (),  # what an example has to say it prints
+    "backreferences_dir": "auto_gallery/backreferences",
     "doc_module": ("unconv",),
     "reference_url": {"unconv": None},
     "remove_config_comments": True,

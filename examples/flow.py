@@ -73,7 +73,7 @@ class Asinh(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(shape, dtype=torch.float64))
 
     def forward(self, v: Tensor) -> tuple[Tensor, Tensor]:
-        """The numbers and log |det|, one a sample."""
+        """The numbers and log |det|, one per sample."""
         bent = v * self.log_scale.exp()
         return bent.asinh() / self.log_scale.exp(), -0.5 * bent.square().log1p().flatten(1).sum(1)
 
@@ -95,7 +95,7 @@ class Flow(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """z and log |det|, one a sample."""
+        """z and log |det|, one per sample."""
         v = pixel_unshuffle(GAIN * x, 2)
         total = x.new_full((len(x),), x[0].numel() * math.log(GAIN))
         for layer in self.layers:

@@ -374,7 +374,7 @@ def odd_values() -> dict[str, Any]:
         "operator": A,
         "its adjoint": A.H,
         "its inverse": A.pinv(),
-        "one kernel a sample": unconv.ConvOperator(D[None].repeat(2, 1, 1, 1), (7,), padding=1),
+        "one kernel per sample": unconv.ConvOperator(D[None].repeat(2, 1, 1, 1), (7,), padding=1),
         "complex operator": unconv.ConvOperator(K, (7,), padding=1),
         "operator of NaN": unconv.ConvOperator(D * torch.nan, (7,), padding=1),
         "operator without values": unconv.ConvOperator(D.to("meta"), (7,), padding=1),

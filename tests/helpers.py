@@ -60,7 +60,7 @@ def data(
 
 
 def apply_matrix(A: Tensor, x: Tensor, shape: Sequence[int]) -> Tensor:
-    """A x for a batch, with one matrix or one a sample."""
+    """A x for a batch, with one matrix or one per sample."""
     common = torch.promote_types(A.dtype, doubled(x).dtype)
     return (A.to(common) @ x.flatten(1).to(common)[..., None])[..., 0].reshape(-1, *shape)
 

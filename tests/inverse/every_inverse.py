@@ -36,7 +36,7 @@ class Inverse:
 
     operator : A, of any dtype
     make : the inverse of A
-    matrix : what `make` is in exact arithmetic, (m, n) or one a sample, in double precision
+    matrix : what `make` is in exact arithmetic, (m, n) or one per sample, in double precision
     tol : how far the answers of an iteration may be from it; the direct ones are exact to round-off
     says : every answer comes with a warning that nothing bounds its error
     checks : data that are not finite are refused
@@ -61,7 +61,7 @@ class Inverse:
 
 
 def of(*shape: int, size: tuple[int, ...] = SIZE, own: bool = False, **options) -> Build:
-    """A kernel (c_out, c_in, *k) near the identity, cond under about 5; `own`: one a sample."""
+    """A kernel (c_out, c_in, *k) near the identity, cond under about 5; `own`: one per sample."""
 
     def build(dtype: torch.dtype) -> ConvOperator:
         weight = near_identity(*shape, dtype=dtype)
@@ -201,7 +201,7 @@ def wiener_matrix_of(A: ConvOperator, R: Callable = lambda A: None) -> Tensor:
 
 
 class Mapped(LinearOperator):
-    """What `torch.func.vmap` over the weight makes of an inverse: one kernel a sample."""
+    """What `torch.func.vmap` over the weight makes of an inverse: one kernel per sample."""
 
     weight: Tensor
 

@@ -229,7 +229,7 @@ def test_what_vmap_cannot_do_is_said():
             torch.func.vmap(unmapped)(torch.tensor([1.0, 2.0]))
     with pytest.raises(NotImplementedError, match="one vmap inside another"):
         torch.func.vmap(torch.func.vmap(lambda w: tikhonov(w, 1.0)))(weights)
-    with pytest.raises(NotImplementedError, match="one kernel a sample"):
+    with pytest.raises(NotImplementedError, match="one kernel per sample"):
         torch.func.vmap(lambda w: tikhonov(w, 1.0), 1)(randn(1, 2, 1, 1, 3))
     leaked = []
     torch.func.vmap(lambda w: leaked.append(ConvOperator(w, (6,), padding=1).pinv()) or w)(

@@ -200,7 +200,7 @@ def test_finite_at_zero(options, damp):
         assert second.isfinite().all()
 
 
-# --- one kernel a sample, complex data, precision -------------------------------------------------
+# --- one kernel per sample, complex data, precision ----------------------------------------------
 
 
 @pytest.mark.parametrize("options", [CIRCULAR, {"padding": 1}])

@@ -52,7 +52,7 @@ def test_exact_trace_at_every_boundary(mode, stride, shape):
 def test_solved_trials(name, method, of_data):
     op = operator(name)
     y = data_of(op, of_data)
-    probes = 12 if op.batch_size else 200  # one kernel a sample: one solve a probe
+    probes = 12 if op.batch_size else 200  # one kernel per sample: one solve a probe
     asked = Asked(method, 1e9, tol=1e-9, probes=probes, seed=0)
     t, e = SolvedTrials(op, y, RULES["gcv"], asked)(1.0), dense(op, y, 1.0)
     assert (t.residual, t.norm) == pytest.approx(e[:2], rel=1e-8)

@@ -32,29 +32,40 @@ for row, shape in zip(axes, shapes, strict=True):
     row[0].set_ylabel(shape)
 
 # %%
-# SciPy and NumPy know some of these, under names of their own:
+# SciPy and NumPy know some of these, under names of their own. ``convention`` says whose names are
+# meant, and takes over their choice of the middle of a kernel too:
 
 x = np.random.default_rng(0).standard_normal(n)
 
 
-def ours(shape, boundary, flip=True):
+def ours(shape, boundary, convention):
     """The product with the matrix."""
-    return unconv.conv_matrix(taps.double(), (n,), shape, boundary, flip=flip, layout="scipy") @ x
+    options = dict(convention=convention, flip=True, layout="scipy")
+    return unconv.conv_matrix(taps.double(), (n,), shape, boundary, **options) @ x
 
 
-def theirs_2d(shape, boundary):
-    """scipy.signal.convolve2d, of one row."""
-    return signal.convolve2d(x[None], taps.numpy()[None], shape, boundary)[0]
-
-
-checks = {f"np.convolve, {s}": (ours(s, "zeros"), np.convolve(x, taps, s)) for s in shapes}
-for theirs, boundary in (("fill", "zeros"), ("wrap", "circular"), ("symm", "symmetric")):
-    checks |= {
-        f"signal.convolve2d, same, {theirs}": (ours("same", boundary), theirs_2d("same", theirs))
-    }
-named = {"constant": "zeros", "wrap": "circular", "mirror": "reflect", "nearest": "replicate"}
-for theirs, boundary in (named | {"reflect": "symmetric"}).items():
-    pair = ours("same", boundary), ndimage.convolve1d(x, taps.numpy(), mode=theirs)
-    checks[f"ndimage.convolve1d, mode={theirs!r} (here {boundary!r})"] = pair
+checks = {}
+for shape in shapes:
+    pair = ours(shape, "constant", "numpy"), np.convolve(x, taps, shape)
+    checks[f"np.convolve(x, k, {shape!r})"] = pair
+    pair = ours(shape, "fill", "scipy.signal"), signal.convolve(x, taps.numpy(), shape)
+    checks[f"scipy.signal.convolve(x, k, {shape!r})"] = pair
+for mode in ("reflect", "constant", "nearest", "mirror", "wrap"):
+    pair = ours("same", mode, "scipy.ndimage"), ndimage.convolve1d(x, taps.numpy(), mode=mode)
+    checks[f"scipy.ndimage.convolve1d(x, k, mode={mode!r})"] = pair
 for name, (a, b) in checks.items():
-    print(f"{name:55} {'equal' if np.allclose(a, b) else 'different'}")
+    print(f"{name:48} {'equal' if np.allclose(a, b) else 'different'}")
+
+# %%
+# In two dimensions the calls are the same: here ``scipy.signal.convolve2d`` with an even kernel.
+
+picture, kernel = np.random.default_rng(1).standard_normal((5, 7)), np.arange(8.0).reshape(4, 2)
+for shape in shapes:
+    for boundary in ("fill", "wrap", "symm"):
+        options = dict(convention="scipy.signal", flip=True, layout="scipy")
+        A = unconv.conv_matrix(torch.tensor(kernel), picture.shape, shape, boundary, **options)
+        theirs = signal.convolve2d(picture, kernel, shape, boundary).ravel()
+        print(
+            f"{shape:6}{boundary:5}",
+            "equal" if np.allclose(A @ picture.ravel(), theirs) else "different",
+        )

@@ -11,6 +11,9 @@ import torch
 
 import unconv
 
+# %%
+# Random operators of one to three channels, three boundaries and three damps, in two precisions:
+
 generator = torch.Generator().manual_seed(0)
 points = {}
 for trial in range(90):

@@ -22,6 +22,9 @@ noise_std = 0.02
 mean = float(x.mean())
 y = A(x) - mean + noise_std * torch.randn(x.shape, dtype=x.dtype, generator=torch.manual_seed(0))
 
+# %%
+# All damps of a grid from one factorisation, and the damp that each rule takes:
+
 damps = torch.logspace(-2, 0, 41, dtype=torch.float64).tolist()
 path = list(tikhonov_path(A, y, damps))
 errors = [float((z + mean - x).norm() / x.norm()) for z in path]

@@ -49,14 +49,14 @@ for mode in ("zeros", "circular", "reflect", "replicate"):
 
 # %%
 # A bias makes a layer affine, and its adjoint is that of the linear part. The gradient of
-# ½‖layer(x) − y‖² is Aᴴ(layer(x) − y), which autograd confirms:
+# ½‖layer(x) − y‖² is Aᴴ(layer(x) − y), and has a method of its own; autograd confirms it:
 
 layer = torch.nn.Conv2d(3, 4, 3, stride=2, padding=1, dtype=torch.float64)
 A = unconv.ConvOperator.from_module(layer, input_shape=(16, 16))
 x = torch.randn(2, 3, 16, 16, dtype=torch.float64, requires_grad=True)
 y = torch.randn(2, 4, 8, 8, dtype=torch.float64)
 (gradient,) = torch.autograd.grad(0.5 * (layer(x) - y).square().sum(), x)
-print("equal:", torch.allclose(A.H(layer(x) - y), gradient))
+print("equal:", torch.allclose(A.residual_gradient(x, y), gradient))
 
 # %%
 # As matrices, for one channel of 6 × 6 under ``padding_mode="reflect"`` and a stride of 2. The

@@ -23,8 +23,11 @@ size = (24, 24)
 
 def true_norm(conv):
     """The largest singular value of the layer as a map of 24 × 24 pictures."""
-    return float(unconv.ConvOperator.from_module(conv.eval(), size).norm())
+    return unconv.ConvOperator.from_module(conv.eval(), size).norm().item()
 
+
+# %%
+# Each layer as it is made, under torch's parametrization and under this library's:
 
 norms = {"plain": [], "torch": [], "unconv": []}
 for make in layers.values():

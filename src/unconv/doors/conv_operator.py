@@ -23,7 +23,7 @@ class ConvOperator(LayerMethods, InverseMethods, SpectralMethods, AdapterMethods
     Parameters
     ----------
     weight : (c_out, c_in/groups, *k), float16 to complex128
-        Transposed: (c_in, c_out/groups, *k).  With a leading batch axis: one kernel a sample.
+        Transposed: (c_in, c_out/groups, *k).  With a leading batch axis: one kernel per sample.
         An `nn.Parameter` is registered as the operator's parameter, a tensor as a buffer.  Half
         precision is computed with in float32 or better, and answers are rounded back to it.
     input_shape
@@ -32,7 +32,7 @@ class ConvOperator(LayerMethods, InverseMethods, SpectralMethods, AdapterMethods
     stride, dilation, groups, output_padding
         As in torch.nn.
     padding
-        An integer, one an axis, one (before, after) pair an axis, 'valid' (none), 'same' (stride
+        An integer, one per axis, one (before, after) pair per axis, 'valid' (none), 'same' (stride
         1: ⌊d(k−1)/2⌋ before, the rest after) or 'full' (d(k−1) on both sides).
     padding_mode
         'zeros', 'circular', 'reflect' (without the edge sample, at most n−1), 'replicate' or
@@ -85,7 +85,7 @@ class ConvOperator(LayerMethods, InverseMethods, SpectralMethods, AdapterMethods
         Raises
         ------
         MemoryLimitError, ValueError, TypeError
-            Too large (nothing was allocated), an unknown name, one kernel a sample, or a layout
+            Too large (nothing was allocated), an unknown name, one kernel per sample, or a layout
             that lacks the dtype.
 
         Examples

@@ -441,7 +441,7 @@ class InverseMethods(Convolution):
         Returns
         -------
         LstsqResult(solution, certificate)
-            x : (N, *domain_shape) and a `Certificate` with one entry an image; for one image alone
+            x : (N, *domain_shape) and a `Certificate` with one entry per image; for one image alone
             x has no batch axis either.
 
         Raises

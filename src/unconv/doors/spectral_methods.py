@@ -17,10 +17,10 @@ _End = Literal["largest", "smallest"]
 class SpectralMethods(Convolution):
     """Singular values, rank, determinant and projectors of an operator.
 
-    Everything is computed and answered in double precision.  One kernel a sample puts a batch axis
-    in front of every result.  `svdvals`, `norm`, `cond` and `logabsdet` are differentiable in the
-    weight, twice; of values that repeat each has the mean of their derivatives.  Brackets, ranks,
-    singular vectors and projectors carry no gradient.
+    Everything is computed and answered in double precision.  One kernel per sample puts a batch
+    axis in front of every result.  `svdvals`, `norm`, `cond` and `logabsdet` are differentiable in
+    the weight, twice; of values that repeat each has the mean of their derivatives.  Brackets,
+    ranks, singular vectors and projectors carry no gradient.
 
     Circular operators, outer products, symmetric kernels under symmetric boundaries and small
     operators are known whole; of all others a few values at either end are found by Lanczos, the

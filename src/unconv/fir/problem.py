@@ -163,7 +163,7 @@ def _sizes(size: Size, ndim: int) -> tuple[int, ...]:
     size = tuple(size)
     if len(size) not in (1, 2, 3):
         raise ValueError(
-            f"size={size} has {len(size)} axes; expected 1, 2 or 3, one an axis of the kernel."
+            f"size={size} has {len(size)} axes; expected 1, 2 or 3, one per axis of the kernel."
         )
     if min(size) < 1:
         raise ValueError(f"size={size} has an empty axis; every size of g must be at least 1.")

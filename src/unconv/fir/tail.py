@@ -72,5 +72,5 @@ def decay(weight: Tensor, center: Sequence[int] | None = None) -> Tensor:
 
 def _position(center: Sequence[int]) -> tuple[int, ...]:
     if not is_sequence(center) or not all(type(c) is int for c in center):
-        raise TypeError(f"center={shown(center)} must be a tuple of whole numbers, one an axis.")
+        raise TypeError(f"center={shown(center)} must be a tuple of whole numbers, one per axis.")
     return tuple(center)

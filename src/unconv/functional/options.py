@@ -111,7 +111,7 @@ _NOT_OFFERED = ("self", "y", "subtract_bias")
 
 _TEXTS = {
     "data": """y : (N, c_out, *m), or one image (c_out, *m); floating point or complex
-    weight : (c_out, c_in/groups, *k), or with a leading batch axis: one kernel a sample""",
+    weight : (c_out, c_in/groups, *k), or with a leading batch axis: one kernel per sample""",
     "conv": """stride, padding, dilation, groups, padding_mode
         As in `ConvOperator`.
     input_shape
@@ -121,8 +121,8 @@ _TEXTS = {
         Bool, True where y was seen, (*m) or (c_out, *m), as in `ConvOperator.observed`; None where
         all of it was.""",
     "axes": """  Its length
-        tells one image from one kernel a sample where y has an axis less than weight; else it is
-        one kernel a sample if y has as many samples and channels.""",
+        tells one image from one kernel per sample where y has an axis less than weight; else it is
+        one kernel per sample if y has as many samples and channels.""",
     "cutoff": """rtol, atol
         Singular values σ ≤ max(atol, rtol·σ_max) count as zero, as in `ConvOperator.pinv`;
         without effect where damp > 0.""",
@@ -235,7 +235,7 @@ def operator_of(
 def _number_of_axes(y: Tensor, weight: Tensor, input_shape: object) -> int | None:
     """How many spatial axes y has where the name of a function does not tell; None if none fits.
 
-    A weight with an axis more than y is one kernel a sample, or that of one image without a batch
+    A weight with an axis more than y is one kernel per sample, or that of one image without a batch
     axis, whose channels are then the first of both; `input_shape` tells which where both fit.
     """
     if is_sequence(input_shape):

@@ -169,7 +169,7 @@ def lstsq(
     Returns
     -------
     LstsqResult(solution, certificate)
-        x : (N, c_in, *input_shape) and a `Certificate` with one entry an image.
+        x : (N, c_in, *input_shape) and a `Certificate` with one entry per image.
 
     {errors}
 

@@ -231,7 +231,7 @@ def padding_pairs(
             return tuple((s // 2, s - s // 2) for s in spans)
         raise ValueError(
             f"padding={shown(padding)} is not known; use 'valid', 'same', 'full', an integer, one "
-            "integer an axis, or one (before, after) pair an axis."
+            "integer per axis, or one (before, after) pair per axis."
         )
     entries = list(padding) if is_sequence(padding) else [padding] * nd
     if len(entries) != nd:

@@ -119,7 +119,7 @@ def _check(op: ConvOperator, memory_limit: float) -> None:
     check_memory_limit(memory_limit)
     if op.batch_size is not None:
         raise ValueError(
-            f"the operator has {op.batch_size} kernels, one a sample; inspect one of them, "
+            f"the operator has {op.batch_size} kernels, one per sample; inspect one of them, "
             "op.of_sample(i)."
         )
     check_all_finite("weight", op.weight, "a spectrum needs finite numbers")

@@ -117,7 +117,7 @@ def transfer_function(op: ConvOperator) -> Transfer:
     check_kind("op", op, ConvOperator, "build one from the weight")
     if op.batch_size is not None:
         raise ValueError(
-            f"the operator has {op.batch_size} kernels, one a sample; look at one of them, "
+            f"the operator has {op.batch_size} kernels, one per sample; look at one of them, "
             "op.of_sample(i)."
         )
     check_all_finite("weight", op.weight, "a response needs finite numbers")

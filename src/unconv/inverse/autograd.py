@@ -151,7 +151,7 @@ class _Apply(torch.autograd.Function):
             each = inverse.each
             images = [_Apply.apply(i, each, adjoint, careful, *params) for i in v.unbind(1)]
             return _stacked(images, 1)
-        if inverse.batch_size:  # one kernel a sample: the batch is taken
+        if inverse.batch_size:  # one kernel per sample: the batch is taken
             return _stacked([_Apply.apply(p, inverse, adjoint, careful, *params) for p in v], 0)
         found = _Apply.apply(v.flatten(0, 1), inverse, adjoint, careful, *params)
         apart = tuple(None if t is None else t.unflatten(0, v.shape[:2]) for t in found)

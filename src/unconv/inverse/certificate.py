@@ -37,7 +37,7 @@ from .operator import InverseOperator
 
 @dataclass(frozen=True, repr=False)
 class Certificate:
-    """What was solved and how well, one entry an image of the batch.
+    """What was solved and how well, one entry per image of the batch.
 
     It judges the equations and not the picture: with a wrong psf, or noise under too little damp, x
     solves them to round-off and is no good.
@@ -277,7 +277,7 @@ def _relative(error: Tensor) -> Tensor:
 
 
 def _each(count: Tensor | None, like: Tensor) -> Tensor:
-    """One integer an image, (N,) as `like`; 0 where nothing was counted."""
+    """One integer per image, (N,) as `like`; 0 where nothing was counted."""
     return torch.zeros_like(like, dtype=torch.long) if count is None else count
 
 

@@ -58,7 +58,7 @@ _HARDLY = 10.0  # times damp is the floor where damping is a small change
 
 
 class Evidence(NamedTuple):
-    """What is known of x, one entry an image; errors and sizes in units of one scale an image.
+    """What is known of x, one entry per image; errors and sizes in units of one scale per image.
 
     Attributes
     ----------

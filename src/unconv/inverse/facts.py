@@ -61,7 +61,7 @@ def least_above_zero(S: Tensor, cutoff: Tensor) -> Tensor:
 
 
 class Effort(NamedTuple):
-    """What one solve took and found out, one entry an image; None is zero, or nothing.
+    """What one solve took and found out, one entry per image; None is zero, or nothing.
 
     Attributes
     ----------
@@ -149,7 +149,7 @@ class Plan:
             f"method   {self.method}: {self.reason}",
             f"memory   {memory}",
             f"set-up   {self.factor_operations:.2g} flop",
-            f"solve    {self.apply_operations:.2g} flop an image, {self.expected_solves} expected",
+            f"solve    {self.apply_operations:.2g} flop per image, {self.expected_solves} expected",
             f"factor   computed in double precision, kept in {self.factor_dtype}",
         ]
         return "\n".join(lines + [f"not      {name}: {why}" for name, why in self.rejected])

@@ -6,7 +6,7 @@
 
 CGLS serves damp ≥ σ_max/100, LSMR the rest.  For tol = 1e-6 both take κ/2·ln(2/tol) steps with
 κ = σ_max/damp (within 20 %: 235 and 218 for a 15-tap motion at κ = 33), LSMR 3 to 20 % fewer at
-10 % more time a step; at κ = 1,000 and tol = 1e-3 it takes 2,290 against 3,593.
+10 % more time per step; at κ = 1,000 and tol = 1e-3 it takes 2,290 against 3,593.
 
 It is the last rung because its cost is the data's to decide: about σ_max/damp steps, each one FFT
 pair for A and one for Aᴴ, and without damp as many as it takes.  It has no set-up but an estimate

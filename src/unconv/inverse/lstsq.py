@@ -26,7 +26,7 @@ class LstsqResult(NamedTuple):
     Attributes
     ----------
     solution : (N, *domain_shape), without N where y was one image alone
-    certificate : one entry an image
+    certificate : one entry per image
     """
 
     solution: Tensor

@@ -1,7 +1,7 @@
 """Inverses under `torch.func.vmap` over the weight or damp.
 
-Over the weight: one kernel a sample, solved as one batch.  Over damp, or over both: an inverse for
-each slice, one after the other.
+Over the weight: one kernel per sample, solved as one batch.  Over damp, or over both: an inverse
+for each slice, one after the other.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class MappedInverse(InverseOperator):
         """Refused: nothing is left of a map that has ended."""
         raise RuntimeError(
             "this inverse was made inside torch.func.vmap over its weight or damp and cannot leave "
-            "it; make it from a weight with a batch axis (one kernel a sample) instead, or one "
+            "it; make it from a weight with a batch axis (one kernel per sample) instead, or one "
             "for each damp."
         )
 
@@ -105,7 +105,7 @@ def factor_mapped(
     """
     if op.batch_size is not None:
         raise NotImplementedError(
-            "vmap over the weight of an operator with one kernel a sample is not supported; put "
+            "vmap over the weight of an operator with one kernel per sample is not supported; put "
             "both axes into one batch."
         )
     each = factor(op.with_kernels(op.weight))

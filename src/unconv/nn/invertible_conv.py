@@ -303,7 +303,7 @@ class InvertibleConv2d(_InvertibleConv):
     ----------
     channels : of x and of y
     kernel_size
-        Odd, one or one an axis; the output has the size of the input.
+        Odd, one or one per axis; the output has the size of the input.
     padding_mode
         'zeros' or 'circular'.
     masked

@@ -97,7 +97,7 @@ class _Plain(torch.autograd.Function):
         if any(mapped):
             raise NotImplementedError(
                 "one vmap inside another over a weight is not supported; give the weight a batch "
-                "axis of its own (one kernel a sample) instead of the inner vmap."
+                "axis of its own (one kernel per sample) instead of the inner vmap."
             )
         dims = in_dims[2:]
         moved = [t if d is None else t.movedim(d, 0) for t, d in zip(tensors, dims, strict=True)]

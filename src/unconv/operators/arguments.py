@@ -35,15 +35,15 @@ def check_dimensions(weight: Tensor, input_shape: Sequence[int]) -> int:
         )
     if weight.ndim == nd + 3 and weight.shape[0] == 0:
         raise ValueError(
-            f"weight has shape {tuple(weight.shape)}: one kernel a sample, of no sample; leave an "
-            "empty batch out."
+            f"weight has shape {tuple(weight.shape)}: one kernel per sample, of no sample; leave "
+            "an empty batch out."
         )
     return nd
 
 
 def axes_of_weight(weight: Tensor, nd: int) -> str:
     """What was expected of a weight for nd spatial axes, and how a bare kernel becomes one."""
-    expected = f"{nd + 2} axes (out, in/groups, *kernel), or {nd + 3} with one kernel a sample"
+    expected = f"{nd + 2} axes (out, in/groups, *kernel), or {nd + 3} with one kernel per sample"
     if weight.ndim != nd:
         return expected
     sizes = ", ".join(map(str, weight.shape))
@@ -64,7 +64,7 @@ def checked_bias(bias: Tensor | None, channels: int, weight: Tensor) -> Tensor |
             )
         if tuple(bias.shape) != (channels,):
             raise ValueError(
-                f"bias must have shape ({channels},), one value an output channel, "
+                f"bias must have shape ({channels},), one value per output channel, "
                 f"got {tuple(bias.shape)}."
             )
         if bias.device != weight.device:
@@ -87,7 +87,7 @@ def checked_mask(mask: object, shape: tuple[int, ...]) -> Tensor:
         )
     if tuple(mask.shape) not in (shape, shape[1:], (1, *shape[1:])):
         raise ValueError(
-            f"mask must have shape {shape[1:]} or {shape}, one value an output, got "
+            f"mask must have shape {shape[1:]} or {shape}, one value per output, got "
             f"{tuple(mask.shape)}."
         )
     return mask.detach().reshape(-1, *shape[1:])

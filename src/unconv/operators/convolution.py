@@ -301,7 +301,7 @@ class Convolution(LinearOperator):
         return self._made_of(weight, self.geometry, self.batch_size, self._kept_bias)
 
     def with_kernels(self, weight: Tensor, *, groups_apart: bool = False) -> Self:
-        """The operator with one kernel a sample, along the first axis of weight, without bias.
+        """The operator with one kernel per sample, along the first axis of weight, without bias.
 
         groups_apart
             The kernels are the groups of this one, each an operator without groups, and without

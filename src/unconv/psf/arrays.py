@@ -89,7 +89,7 @@ def odd_sizes(size: int | Sequence[int], picture: Tensor) -> tuple[int, ...]:
 
     Parameters
     ----------
-    size : of every axis, or one an axis
+    size : of every axis, or one per axis
     picture : of the axes that the psf has
 
     Raises

@@ -164,7 +164,7 @@ def resample(values: Tensor, voxel: Voxel, to: Voxel, *, pixelated: bool = False
     values : (h, w) or (d, h, w), real; the centre is the sample n//2 of each axis
     voxel, to
         The distance of neighbouring samples before and after, in any one unit (µm, arcsec): one
-        number, or one an axis.
+        number, or one per axis.
     pixelated
         False: values at the new points, as before; for another sampling of the same optics.  True:
         means over the new voxels, of values at points; for a camera of that pixel.
@@ -211,7 +211,7 @@ def pitches(name: str, voxel: Voxel, ndim: int) -> tuple[float, ...]:
     if len(each) != ndim:
         raise ValueError(
             f"{name}={shown(voxel)} has {len(each)} numbers for a psf of {ndim} axes; give one for "
-            "all, or one an axis."
+            "all, or one per axis."
         )
     return tuple(check_number(name, v, positive=True) for v in each)
 

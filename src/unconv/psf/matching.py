@@ -49,11 +49,11 @@ def match(
     Parameters
     ----------
     a, b : (h, w) or (d, h, w), real, of any sizes; the centre is the sample n//2 of each axis
-    size : odd, of g, one number or one an axis; by default the larger of a and b
+    size : odd, of g, one number or one per axis; by default the larger of a and b
     damp
         The standard deviation of the noise by that of the scene; 0 for the least ‖a ∗ g − b‖.
     voxel_a, voxel_b
-        The pitch of the samples of a and of b in one unit, a number or one an axis.  Where they
+        The pitch of the samples of a and of b in one unit, a number or one per axis.  Where they
         differ b is sampled anew on the grid of a, on which g works.  Left out: the same.
     memory_limit : bytes that a factor may take
 
@@ -139,7 +139,7 @@ def match_damp(
     Parameters
     ----------
     a, b : (h, w) or (d, h, w), real; the centre is the sample n//2 of each axis
-    size : odd, of g, one number or one an axis; by default the larger of a and b
+    size : odd, of g, one number or one per axis; by default the larger of a and b
     noise_psd, signal_psd
         Power spectra of the noise in the picture and of the scene: numbers (white: the variances),
         or arrays of as many axes in the order of `torch.fft.fftn`, |FFT|²/n of n samples.

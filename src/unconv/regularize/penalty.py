@@ -68,7 +68,7 @@ def penalty_operator(op: Convolution, penalty: Penalty) -> Convolution:
     check_kind("op", op, Convolution, "build one from the weight")
     if op.batch_size is not None:
         raise NotImplementedError(
-            "a penalty for one kernel a sample is not supported; solve sample by sample with "
+            "a penalty for one kernel per sample is not supported; solve sample by sample with "
             "op.of_sample(i)."
         )
     found = _penalty_operator(op, penalty)

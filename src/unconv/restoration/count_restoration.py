@@ -285,7 +285,7 @@ def _checked_background(background: Tensor, y: Tensor) -> Tensor:
     except RuntimeError:
         raise ValueError(
             f"background must broadcast to the shape of y {tuple(y.shape)}, got "
-            f"{tuple(background.shape)}; give a number, or one value an output."
+            f"{tuple(background.shape)}; give a number, or one value per output."
         ) from None
     check_all_finite("background", background, "give the mean count of each output")
     if bool((background < 0).any()):

@@ -43,7 +43,7 @@ class GridProblem:
 
     Parameters
     ----------
-    op : without one kernel a sample (`of_sample` chooses one)
+    op : without one kernel per sample (`of_sample` chooses one)
     dtype : real, in which images and spectra are kept
 
     Attributes

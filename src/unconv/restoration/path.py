@@ -76,7 +76,7 @@ def restoration_path(
     prior : 'tv', 'sparse' or 'hessian'; a denoiser has no penalty that a strength would weigh
     p : exponent of 'sparse', over 0 and up to 1
     coupled : whether the channels of x share one norm, as the colours of a picture do
-    spacing : of samples, one or one an axis: differences are divided by it (anisotropic voxels)
+    spacing : of samples, one or one per axis: differences are divided by it (anisotropic voxels)
     nonnegative : the same as bounds=(0, None)
     bounds : (lower, upper) of x, None where there is none
     noise_model : 'gaussian', 'poisson' (y are counts) or 'huber' (Gaussian with outliers)

@@ -290,12 +290,12 @@ def checked_schedule(schedule: object) -> Schedule:
 
 
 def checked_spacing(spacing: object, nd: int) -> tuple[float, ...]:
-    """One positive number an axis."""
+    """One positive number per axis."""
     entries: Sequence[object] = list(spacing) if is_sequence(spacing) else [spacing] * nd
     if len(entries) != nd:
         raise ValueError(
             f"spacing={shown(spacing)} has {len(entries)} entries for {nd} axes; give one number "
-            "or one an axis."
+            "or one per axis."
         )
     return tuple(
         check_number("spacing", h, least=_LEAST_SPACING, below=1 / _LEAST_SPACING) for h in entries

@@ -87,7 +87,7 @@ def restore(
         denoiser the dimensionless λ of the data term, 0.23 by default.
     p : exponent of 'sparse', over 0 and up to 1
     coupled : whether the channels of x share one norm, as the colours of a picture do
-    spacing : of samples, one or one an axis: differences are divided by it (anisotropic voxels)
+    spacing : of samples, one or one per axis: differences are divided by it (anisotropic voxels)
     nonnegative : the same as bounds=(0, None)
     bounds : (lower, upper) of x, None where there is none
     noise_model

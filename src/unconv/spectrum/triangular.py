@@ -91,7 +91,7 @@ def triangular_log_det(op: Convolution) -> float | None:
 
 
 def dominating_powers(op: Convolution) -> list[int] | None:
-    """Powers of two, one an axis, with which the centre of a causal kernel outweighs all else.
+    """Powers of two, one per axis, with which the centre of a causal kernel outweighs all else.
 
     The tap at offset o times ∏ 2^(power·o) is D A D⁻¹ with a diagonal D: the same determinant, and
     where A is as good as singular, this is not.  None where the kernel is not causal, or its centre

@@ -72,7 +72,7 @@ class _Doors(VaryingBlur):
         Returns
         -------
         LstsqResult(solution, certificate)
-            x : (N, *domain_shape) and a `Certificate` with one entry an image; its error_bound is
+            x : (N, *domain_shape) and a `Certificate` with one entry per image; its error_bound is
             recomputed from A in double precision, and bounds x before it is rounded to its dtype.
 
         Raises

@@ -1,4 +1,4 @@
-"""Operators that a unitary transform makes block-diagonal: one small matrix a frequency.
+"""Operators that a unitary transform makes block-diagonal: one small matrix per frequency.
 
     C = 𝓣ᴴ · C(ω) · 𝓣,      C(ω) = U(ω) Σ(ω) V(ω)ᴴ,      A = C, or A = Cᴴ for a transposed operator
 
@@ -69,7 +69,7 @@ class Waves:
 
 
 class WaveInverse(FilterInverse):
-    """A⁺ or a damped inverse of a block-diagonal operator: 𝓣, one block a frequency, 𝓣ᴴ.
+    """A⁺ or a damped inverse of a block-diagonal operator: 𝓣, one block per frequency, 𝓣ᴴ.
 
     blocks : (F, B, g, c, r), the inverses of those of C, the convolution that A is or that A is the
         adjoint of; they lead from its coarse grid to its fine one

@@ -88,7 +88,7 @@ def operator_matrix(
     if op.batch_size is not None:
         raise ValueError(
             f"the operator has one kernel for each of {op.batch_size} samples, so there is one "
-            "matrix a sample; take them from op.of_sample(i)."
+            "matrix per sample; take them from op.of_sample(i)."
         )
     matrix = op.taps, op.geometry, op.transposed
     seen = None if op.seen is None else op.seen.expand(op.range_shape)

@@ -5,8 +5,8 @@ domain without edges of its own (`penalty="gradient"`), or any L that pads nothi
 A behind the frame, those that were not observed and the differences across the seam are completed
 (missing_rows.py), at some pairs of FFTs an image and a row of the stack.
 
-Not for: strides, transposed operators, padding that A invents, one kernel a sample; penalties that
-mean something else at the edge, such as the Laplacian of a replicated domain.
+Not for: strides, transposed operators, padding that A invents, one kernel per sample; penalties
+that mean something else at the edge, such as the Laplacian of a replicated domain.
 """
 
 from __future__ import annotations

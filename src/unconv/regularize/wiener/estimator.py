@@ -86,8 +86,8 @@ def wiener_inverse(
     """
     if op.batch_size is not None:
         raise NotImplementedError(
-            "Wiener filters of one kernel a sample are not supported; solve sample by sample with "
-            "op.of_sample(i)."
+            "Wiener filters of one kernel per sample are not supported; solve sample by sample "
+            "with op.of_sample(i)."
         )
     check_wiener_method(request.method)
     check_values("weight", op.weight)

@@ -19,7 +19,7 @@ identity: then the mean is over 64 of them, again an element of the subdifferent
 
 1. `fourier`        one SVD a frequency; E in the bases of its block
 2. small matrices   min(m, n) of a group up to 1,024, or 4,096 where most values are asked for:
-                    likewise, one block a group
+                    likewise, one block per group
 3. anything else    a few triples, and (σ − H)⁺ by conjugate gradients (resolvent.py)
 
 Sources: Kato, "Perturbation theory for linear operators", 1976, §II.2 (the second-order term and

@@ -5,7 +5,7 @@
 No inverse of A is formed for it: the determinant is written as one of small matrices, which
 autograd follows; their inverses are those entries of A⁻¹ that a tap meets.
 
-1. `fourier`             Σ_ω log |det C(ω)|, a block a frequency
+1. `fourier`             Σ_ω log |det C(ω)|, a block per frequency
 2. up to 1,024 unknowns  the matrix of each group
 3. the ghosts            Σ_ω log |det K(ω)| + log |det S|, S = W K⁻¹ Jᴴ + D on the samples where A
                          and a periodic grid differ (determinant.py); S is filled from the inverse

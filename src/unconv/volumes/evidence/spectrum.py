@@ -93,7 +93,7 @@ class TilePeriodogram:
     ----------
     tiles : (N, *side) float64, complete and finite
     psf : of as many axes, its centre the sample n//2 of each
-    weights : w_a, one an axis
+    weights : w_a, one per axis
     """
 
     def __init__(self, tiles: NDArray[np.float64], psf: Tensor, weights: Sequence[float]) -> None:

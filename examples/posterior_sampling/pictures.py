@@ -6,7 +6,6 @@ import matplotlib.cbook
 import matplotlib.pyplot as plt
 import torch
 from skimage import data
-from sklearn.datasets import load_sample_image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -36,6 +35,8 @@ def load(name: str) -> Tensor:
     if name == "grace_hopper.jpg":
         found = plt.imread(matplotlib.cbook.get_sample_data(name, asfileobj=False))
     elif name.endswith(".jpg"):
+        from sklearn.datasets import load_sample_image  # for training alone
+
         found = load_sample_image(name)
     else:
         found = getattr(data, name)()

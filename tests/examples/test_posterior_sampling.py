@@ -6,8 +6,6 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-pytest.importorskip("sklearn")
-
 import unconv
 from examples.posterior_sampling.__main__ import app
 from examples.posterior_sampling.cases import make_case, score

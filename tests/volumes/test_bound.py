@@ -27,8 +27,17 @@ def test_no_bound_is_above_the_truth(problem):
     assert truth <= problem.largest
 
 
-@pytest.mark.parametrize("kind", ["Gaussian", "disk", "measured"])
-@pytest.mark.parametrize("strength", [3e-2, 2.5e-3])
+@pytest.mark.parametrize(
+    ("kind", "strength"),
+    [
+        ("Gaussian", 3e-2),
+        ("disk", 2.5e-3),
+        ("measured", 3e-2),
+        pytest.param("Gaussian", 2.5e-3, marks=pytest.mark.slow),
+        pytest.param("disk", 3e-2, marks=pytest.mark.slow),
+        pytest.param("measured", 2.5e-3, marks=pytest.mark.slow),
+    ],
+)
 def test_the_two_bounds_agree(kind, strength):
     """Cholesky factors find 0.8 of what they bound, Lanczos steps 0.75 and more."""
     problem = Problem(psf(kind, (5, 5)), (40, 40), strength, (1.0, 0.4))
@@ -38,7 +47,7 @@ def test_the_two_bounds_agree(kind, strength):
     assert dense.mu < smallest(Problem(problem.psf, (24, 24), strength, (1.0, 0.4)))
 
 
-@pytest.mark.parametrize("kind", ["Gaussian", "measured"])
+@pytest.mark.parametrize("kind", ["Gaussian", pytest.param("measured", marks=pytest.mark.slow)])
 def test_tiles_know_what_a_scene_is_worth(kind):
     """To half: 0.6 to 0.9 of it for tiles of 2k − 2 samples, of which 0.75 are proven."""
     problem = Problem(psf(kind, (3, 3, 3)), (5, 6, 7), 0.01, (0.3, 1.0, 1.0))

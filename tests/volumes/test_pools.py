@@ -6,29 +6,22 @@ import time
 import pytest
 
 pytest.importorskip("zarr")
-distributed = pytest.importorskip("distributed")
+pytest.importorskip("distributed")
 
-import zarr  # noqa: E402
+import zarr
 
-from unconv.volumes.engine import pools  # noqa: E402
-from unconv.volumes.engine.jobs import Outcome  # noqa: E402
-from unconv.volumes.engine.pools import AHEAD, TASK, DaskPool, make_pool  # noqa: E402
-from unconv.volumes.errors import StoppedError, VolumeError  # noqa: E402
+from unconv.volumes.engine import pools
+from unconv.volumes.engine.jobs import Outcome
+from unconv.volumes.engine.pools import AHEAD, TASK, DaskPool, make_pool
+from unconv.volumes.errors import StoppedError, VolumeError
 
-from .runs import drawn, files_of, in_memory, run  # noqa: E402
+from .runs import drawn, files_of, in_memory, run
 
 DATA = drawn((40, 42, 36))
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
-    ) as found:
-        yield found
-
-
-def test_two_workers_are_one(tmp_path, cluster):
+def test_two_workers_are_one(tmp_path, workers):
+    cluster = workers.cluster
     pool = DaskPool(scheduler=cluster.scheduler_address)
     assert cluster.scheduler_address.startswith("tcp://127.0.0.1")
     assert pool.threads == 2
@@ -41,29 +34,6 @@ def test_two_workers_are_one(tmp_path, cluster):
     assert len(cluster.scheduler.workers) == 2  # which are not ours
 
 
-def test_a_lost_scheduler_is_a_sentence_and_the_run_goes_on(tmp_path):
-    cluster = distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0",
-        silence_logs=50,
-    )  # fmt: skip
-    pool = DaskPool(scheduler=cluster.scheduler_address)
-    told = []
-
-    def progress(step):
-        told.append(step)
-        if len(told) == 20:
-            cluster.close()
-
-    with pytest.raises(StoppedError, match=r"the scheduler at tcp://.* is gone; start it again"):
-        run(DATA, tmp_path / "out.zarr", pool=pool, progress=progress)
-    pool.close()
-    done = run(DATA, tmp_path / "out.zarr")
-    assert done.resumed
-    (tmp_path / "whole").mkdir()
-    run(DATA, tmp_path / "whole/out.zarr")
-    assert files_of(tmp_path / "out.zarr") == files_of(tmp_path / "whole/out.zarr")
-
-
 def test_no_scheduler_is_a_sentence(monkeypatch):
     monkeypatch.setattr(pools, "CONNECT", 1)
     with pytest.raises(VolumeError, match=r"no workers at tcp://127\.0\.0\.1:1 "):
@@ -72,11 +42,9 @@ def test_no_scheduler_is_a_sentence(monkeypatch):
         make_pool(2, "nonsense://x")
 
 
-def test_workers_that_do_not_see_the_output_are_refused(tmp_path, cluster):
-    pool = DaskPool(scheduler=cluster.scheduler_address)
+def test_workers_that_do_not_see_the_output_are_refused(tmp_path, workers):
     with pytest.raises(VolumeError, match=r"the worker tcp://.* does not see .*nowhere"):
-        pool.require_shared(tmp_path / "nowhere/journal")
-    pool.close()
+        workers.pool.require_shared(tmp_path / "nowhere/journal")
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.01, 0.1, 0.3, 7.0])
@@ -119,3 +87,23 @@ def test_a_tile_that_no_worker_survives_takes_no_other_with_it(tmp_path):
     assert "its workers died" in found.pop(7).failure
     assert {i: outcome.numbers["index"] for i, outcome in found.items()} == {i: i for i in found}
     assert sorted([*found, 7]) == [*range(24)]
+
+
+def test_a_lost_scheduler_is_a_sentence_and_the_run_goes_on(tmp_path, workers):
+    pool = DaskPool(scheduler=workers.cluster.scheduler_address)
+    told = []
+
+    def progress(step):
+        told.append(step)
+        if len(told) == 20:
+            workers.lose()
+
+    with pytest.raises(StoppedError, match=r"the scheduler at tcp://.* is gone; start it again"):
+        run(DATA, tmp_path / "out.zarr", pool=pool, progress=progress)
+    pool.close()
+    workers.close()
+    done = run(DATA, tmp_path / "out.zarr")
+    assert done.resumed
+    (tmp_path / "whole").mkdir()
+    run(DATA, tmp_path / "whole/out.zarr")
+    assert files_of(tmp_path / "out.zarr") == files_of(tmp_path / "whole/out.zarr")

@@ -14,6 +14,7 @@ from .runs import Halt, drawn, files_of, in_memory, run, stop_after
 from .toy import Step, Toy
 
 zarr = pytest.importorskip("zarr")
+SLOW = pytest.mark.slow
 DATA = drawn((40, 30, 25))
 
 
@@ -93,7 +94,7 @@ def test_what_is_told_travels_with_the_output(tmp_path):
 # --- gone on with
 
 
-@pytest.mark.parametrize("count", [1, 7, 33, 50])
+@pytest.mark.parametrize("count", [1, 33, *(pytest.param(n, marks=SLOW) for n in (7, 50))])
 def test_a_run_that_stopped_goes_on_and_redoes_nothing(tmp_path, count):
     data = drawn((24, 30, 31))
     whole = []

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..numerics.plain_values import is_watched
 from ..numerics.precision import ieee_arithmetic, in_precision
 from .derivative import Derivative, Solve
-from .facts import Effort
+from .facts import Companions, Effort
 
 
 class Factored(Protocol):
@@ -39,6 +39,12 @@ class Factored(Protocol):
     def evaluate(self, v: Tensor, *, adjoint: bool) -> Tensor:
         """B v or Bᴴ v as plain values, in the dtype of the factor."""
 
+    def evaluate_with_companion(self, v: Tensor, *, adjoint: bool) -> tuple[Tensor, Tensor | None]:
+        """B v or Bᴴ v as plain values, and what `companions` reads."""
+
+    def companions(self, companion: Tensor | None, *, adjoint: bool) -> Companions:
+        """What a solve has found beside its answer."""
+
     def evaluate_with_effort(self, y: Tensor) -> tuple[Tensor, Effort]:
         """B y as plain values, with the most care that the factor can take, and what it took."""
 
@@ -47,7 +53,7 @@ Look = Callable[[Any, Tensor, Tensor, Effort], None]
 """What shall be done with (inverse, x, y, effort) as plain values."""
 
 _FIELDS = len(Effort._fields)
-_Outputs = tuple[Tensor | None, ...]  # x and the fields of an Effort
+_Outputs = tuple[Tensor | None, ...]  # x, the fields of an Effort, and what was found beside x
 
 
 def apply_inverse(inverse: Factored, v: Tensor, *, adjoint: bool = False) -> Tensor:
@@ -63,7 +69,7 @@ def apply_inverse(inverse: Factored, v: Tensor, *, adjoint: bool = False) -> Ten
 
 def solve_with_effort(inverse: Factored, y: Tensor) -> tuple[Tensor, Effort]:
     """B y with the most care, differentiable in y and `inverse.params`, and what it took."""
-    x, *effort = _Apply.apply(y, inverse, False, True, *inverse.params)
+    x, *effort, _ = _Apply.apply(y, inverse, False, True, *inverse.params)
     return x, Effort(*effort)
 
 
@@ -77,8 +83,12 @@ def look(inverse: Factored, x: Tensor, y: Tensor, effort: Effort, then: Look) ->
 
 
 def _values(inverse: Factored, v: Tensor, adjoint: bool) -> Tensor:
-    x = inverse.evaluate(v, adjoint=adjoint)
-    return x.clone() if x._is_view() else x  # torch sets no tangent on a view
+    return _owned(inverse.evaluate(v, adjoint=adjoint))
+
+
+def _owned(x: Tensor) -> Tensor:
+    """x, or a copy: torch sets no tangent on a view."""
+    return x.clone() if x._is_view() else x
 
 
 class _Apply(torch.autograd.Function):
@@ -86,20 +96,25 @@ class _Apply(torch.autograd.Function):
     def forward(
         v: Tensor, inverse: Factored, adjoint: bool, careful: bool, *params: Tensor
     ) -> _Outputs:
-        if not careful:
-            return _values(inverse, v, adjoint), *Effort()
-        x, effort = inverse.evaluate_with_effort(v)
-        return x.clone() if x._is_view() else x, *effort
+        effort, companion = Effort(), None
+        if careful:
+            x, effort = inverse.evaluate_with_effort(v)
+        elif any(p.requires_grad for p in params):  # whose gradient will ask for it
+            x, companion = inverse.evaluate_with_companion(v, adjoint=adjoint)
+        else:
+            x = inverse.evaluate(v, adjoint=adjoint)
+        return _owned(x), *effort, None if companion is None else _owned(companion)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: _Outputs) -> None:
         """What is saved guards itself: torch refuses a weight that has changed in place."""
         v, ctx.inverse, ctx.adjoint, _, *params = inputs
-        x, *effort = output
-        ctx.mark_non_differentiable(*(t for t in effort if t is not None))
+        x, *beside = output
+        ctx.mark_non_differentiable(*(t for t in beside if t is not None))
         ctx.set_materialize_grads(False)
         if any(ctx.needs_input_grad[4:]):
-            ctx.save_for_backward(v, x, *params)
+            residual = None if ctx.inverse.iterates else Effort(*beside[:-1]).residual
+            ctx.save_for_backward(v, x, residual, beside[-1], *params)
         else:  # the map alone is enough: it is linear, and its factor is its own
             ctx.constants, ctx.complex_data = params, v.is_complex()
         ctx.save_for_forward(v, x, *params)
@@ -113,9 +128,16 @@ class _Apply(torch.autograd.Function):
         if not any(needed):
             w = _Apply.apply(g, ctx.inverse, not ctx.adjoint, False, *ctx.constants)[0]
             return (w if ctx.complex_data else _real(w), None, None, None, *[None] * count)
-        v, x, *params = ctx.saved_tensors
-        w = _Apply.apply(g, ctx.inverse, not ctx.adjoint, False, *params)[0]
-        grads = cotangents(ctx.inverse, g, w, v, x, params, ctx.adjoint, needed)
+        v, x, residual, companion, *params = ctx.saved_tensors
+        known = of_g = Companions()
+        if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+            w = _Apply.apply(g, ctx.inverse, not ctx.adjoint, False, *params)[0]
+        else:  # no derivative of this one is asked for: what solves have found serves as it is
+            w, beside = ctx.inverse.evaluate_with_companion(g, adjoint=not ctx.adjoint)
+            of_g = ctx.inverse.companions(beside, adjoint=not ctx.adjoint)
+            known = ctx.inverse.companions(companion, adjoint=ctx.adjoint)
+            known = known if residual is None else Companions(residual, 1.0)
+        grads = cotangents(ctx.inverse, g, w, v, x, params, ctx.adjoint, needed, known, of_g)
         return (_like(w, v), None, None, None, *grads)
 
     @staticmethod
@@ -129,7 +151,7 @@ class _Apply(torch.autograd.Function):
         changes = [None if t is None else in_precision(t, x.dtype) for t in tangents]
         with ieee_arithmetic(x.device.type, x.dtype):
             dx = ctx.inverse.derivative.jvp(at, right, changes)
-        return dx, *(None,) * _FIELDS
+        return dx, *(None,) * (_FIELDS + 1)
 
     @staticmethod
     def vmap(
@@ -255,9 +277,16 @@ def cotangents(
     params: Sequence[Tensor],
     adjoint: bool,
     wanted: Sequence[bool],
+    known: Companions | None = None,
+    of_g: Companions | None = None,
 ) -> list[Tensor | None]:
-    """Gradients of the wanted parameters for a cotangent g of x = B v, w = Bᴴg."""
+    """Gradients of the wanted parameters for a cotangent g of x = B v, w = Bᴴg.
+
+    known, of_g : what these two solves have found beside x and w, where no derivative is asked for
+    """
     at = _solve_at(inverse, v, x, params, adjoint, wanted)
+    if known is not None and of_g is not None:
+        at = at._replace(known=known, known_of_g=of_g)
     with ieee_arithmetic(x.device.type, x.dtype):
         found = inverse.derivative.vjp(at, g, w)
     return [

@@ -20,6 +20,10 @@ Damped, with λ = damp² and u = (AAᴴ + λ)⁻¹y, there are two ways to say t
     m ≥ n   W(v, r)     and  Re⟨v, x⟩     v to all its digits, r = y − Ax
     m < n   W(λv, u)    and  Re⟨w, u⟩     u to all its digits, λv = g − Aᴴw
 
+An augmented system finds r, u, v and λv beside x and w, and Bw = (AᴴA)⁻¹g, Bᴴx = (AAᴴ)⁻¹y of tall
+and wide A.  Where no derivative of the derivative is asked for they are taken from it, and the
+backward is one solve and W.
+
 Neither meets 1/λ: v is of the size of 1/σ² where A has no null space, and u where Aᴴ has none.
 With both null spaces the null vectors that g holds weigh 1/λ in v, and are orthogonal to x only to
 round-off.  A change of the weight by an eps does as much to the derivative itself, but not where
@@ -55,7 +59,7 @@ from torch import Tensor
 from ..numerics.linear_map import Parametric
 from ..numerics.precision import in_precision
 from ..operators.convolution import Convolution
-from .facts import SpectrumSummary
+from .facts import Companions, SpectrumSummary
 from .normal_equations import (
     Model,
     NormalEquations,
@@ -85,6 +89,7 @@ class Solve(NamedTuple):
     wanted : of which parameters a gradient is wanted
     inverse, inverse_adjoint : B and Bᴴ, differentiable
     solve : (t, params, adjoint) ↦ A⁺t or (A⁺)ᴴt of A itself, differentiable in t and params
+    known, known_of_g : what this solve and that for g have found beside x and w, as values
     """
 
     v: Tensor
@@ -95,6 +100,8 @@ class Solve(NamedTuple):
     inverse: Map
     inverse_adjoint: Map
     solve: Callable[[Tensor, Params, bool], Tensor]
+    known: Companions = Companions()
+    known_of_g: Companions = Companions()
 
 
 class Derivative(Protocol):
@@ -145,16 +152,18 @@ class LeastSquares:
 
         −W(x, w) + W(Bw, r) + W(g − Aᴴw, Bᴴx) for A⁺, as derived in the docstring of this module.
         """
-        A, v, x = turned(self.model.at(at.params, at.x), at.adjoint), at.v, at.x
+        A, x = turned(self.model.at(at.params, at.x), at.adjoint), at.x
         self._refuse_a_cut()
         pairs = [(x, -w)]
         if self.damped:
             return self._damped_vjp(at, A, g, w)
         null_of_adjoint, null = self.null[::-1] if at.adjoint else self.null
-        if null_of_adjoint:
-            pairs.append((at.inverse(w), v - A.matvec(x)))
-        if null:
-            pairs.append((g - A.rmatvec(w), at.inverse_adjoint(x)))
+        if null_of_adjoint:  # B Bᴴ = (AᴴA)⁻¹ with full column rank
+            known = None if null else at.known_of_g.normal
+            pairs.append((at.inverse(w) if known is None else known, _residual(at, A)))
+        if null:  # Bᴴ B = (AAᴴ)⁻¹ with full row rank
+            known = None if null_of_adjoint else at.known.normal
+            pairs.append((g - A.rmatvec(w), at.inverse_adjoint(x) if known is None else known))
         return list(gradients(A, pairs))
 
     def jvp(self, at: Solve, v: Tensor | None, params: Sequence[Tensor | None]) -> Tensor:
@@ -196,10 +205,14 @@ class LeastSquares:
     ) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """(v, r) and Re⟨v, x⟩, as (λv, u) and Re⟨w, u⟩ where A is wide."""
         if self._is_wide(at):
-            u = self._normal(at, of_data=True).solve(at.v, at.x, at.params)
-            return (g - A.rmatvec(w), u), real_dot(w, u)
-        v = self._normal(at, of_data=False).solve(g, w, at.params)
-        return (v, at.v - A.matvec(at.x)), real_dot(v, at.x)
+            u, of_g = at.known.normal, at.known_of_g.residual
+            if u is None:
+                u = self._normal(at, of_data=True).solve(at.v, at.x, at.params)
+            return (g - A.rmatvec(w) if of_g is None else of_g, u), real_dot(w, u)
+        v = at.known_of_g.normal
+        if v is None:
+            v = self._normal(at, of_data=False).solve(g, w, at.params)
+        return (v, _residual(at, A)), real_dot(v, at.x)
 
     def _damped_jvp(
         self, at: Solve, A: Parametric, dA: Parametric, right: Tensor, ddamp: Tensor | None
@@ -297,6 +310,12 @@ class _Conv:
 
     def gradients(self, x: Tensor, y: Tensor) -> list[Tensor]:
         return [self.op.weight_gradient(x, y)]
+
+
+def _residual(at: Solve, A: Parametric) -> Tensor:
+    """v − Ax."""
+    known = at.known.residual
+    return at.v - A.matvec(at.x) if known is None else known
 
 
 def _with_value(derivative: Tensor, value: Tensor) -> Tensor:

@@ -102,6 +102,35 @@ class Effort(NamedTuple):
         return re.joined(im)
 
 
+class Companions(NamedTuple):
+    """What a solve x = B y has found beside x, as values.
+
+    Attributes
+    ----------
+    found : an image of the shape of y, or None
+    residual_over, normal_over : y − Ax and u = (AAᴴ + damp²)⁻¹y in units of it; 0: it tells nothing
+    """
+
+    found: Tensor | None = None
+    residual_over: float = 0.0
+    normal_over: float = 0.0
+
+    @property
+    def residual(self) -> Tensor | None:
+        """y − Ax."""
+        return self._times(self.residual_over)
+
+    @property
+    def normal(self) -> Tensor | None:
+        """(AAᴴ + damp²)⁻¹ y, to all its digits."""
+        return self._times(self.normal_over)
+
+    def _times(self, factor: float) -> Tensor | None:
+        if self.found is None or not 0 < factor < math.inf:
+            return None
+        return self.found if factor == 1 else self.found * factor
+
+
 def _merged(
     merge: Callable[[Tensor, Tensor], Tensor], a: Tensor | None, b: Tensor | None
 ) -> Tensor | None:

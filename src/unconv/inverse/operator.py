@@ -20,7 +20,7 @@ from ..operators.convolution import Convolution
 from ..operators.linear_operator import LinearOperator
 from .autograd import apply_inverse, cotangents, solve_with_effort
 from .derivative import ConvModel, Derivative, LeastSquares
-from .facts import Effort, Plan, SpectrumSummary
+from .facts import Companions, Effort, Plan, SpectrumSummary
 from .orthogonal_data import zero_exactly_
 from .request import Request
 
@@ -230,6 +230,14 @@ class InverseOperator(LinearOperator):
         """B v or Bᴴ v as plain values in the dtype of the factor, outside autograd."""
         solve = self._solve_adjoint if adjoint else self._solve
         return self._evaluated(v, lambda t: (solve(t), _NONE), adjoint)[0]
+
+    def evaluate_with_companion(self, v: Tensor, *, adjoint: bool) -> tuple[Tensor, Tensor | None]:
+        """B v or Bᴴ v as `evaluate` gives it, and what `companions` reads, if the rung has it."""
+        return self.evaluate(v, adjoint=adjoint), None
+
+    def companions(self, companion: Tensor | None, *, adjoint: bool) -> Companions:
+        """What a solve has found beside its answer."""
+        return Companions()
 
     def evaluate_with_effort(self, y: Tensor) -> tuple[Tensor, Effort]:
         """B y as `solution` gives it, as plain values and outside autograd, and what it took."""

@@ -19,7 +19,11 @@ Unknowns = tuple[Tensor, ...]
 
 
 def refine(
-    found: Unknowns, step: Callable[[Unknowns], Unknowns], wanted: int, scale: Tensor
+    found: Unknowns,
+    step: Callable[[Unknowns], Unknowns],
+    wanted: int,
+    scale: Tensor,
+    beside: int | None = None,
 ) -> tuple[Unknowns, int]:
     """Add steps as long as they shrink; the unknowns and the number of steps.
 
@@ -30,8 +34,10 @@ def refine(
     wanted : index of the unknown whose steps are watched
     scale : (N,) what the first solve may be wrong by, in the unit of the wanted unknown: its own
         norm is too little where it is round-off of the data, as A⁺y is for y outside the range
+    beside : index of another unknown that shall have settled too
     """
     before, done = norms(found[wanted]) + scale, 0
+    before_beside = None if beside is None else norms(found[beside])
     while done < MOST_PASSES:
         done += 1
         change = step(found)
@@ -42,8 +48,13 @@ def refine(
             u + shrinks.reshape(-1, *[1] * (u.ndim - 1)) * c
             for u, c in zip(found, change, strict=True)
         )
-        enough = size * rate <= _ENOUGH * norms(found[wanted])
-        if bool((enough | ~(rate <= _LEAST_GAIN)).all()):
+        settled = (size * rate <= _ENOUGH * norms(found[wanted])) | ~(rate <= _LEAST_GAIN)
+        if beside is not None and before_beside is not None:
+            other = norms(change[beside])
+            gain = other / nonzero(before_beside)
+            settled &= (other * gain <= _ENOUGH * norms(found[beside])) | ~(gain <= _LEAST_GAIN)
+            before_beside = other
+        if bool(settled.all()):
             break
         before = size
     return found, done

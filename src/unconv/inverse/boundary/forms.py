@@ -223,7 +223,7 @@ class AugmentedForm(nn.Module):
         self.A, self.embedding, self.system, self.rows = A, embedding, system, rows
         self.corners, self.wanted, self.norm = corners, wanted, norm
         self.deflation: Deflation | None = None
-        self.one_pass = False
+        self.one_pass = self.one_pass_for_both = False
         self._loss = math.inf  # norm of what one pass misses, over that of its right-hand side
 
     def take_out(self, deflation: Deflation) -> None:
@@ -240,14 +240,19 @@ class AugmentedForm(nn.Module):
         a = random_start((1, *self.A.range_shape), like)
         b = random_start((1, *self.A.domain_shape), like)
         a, b = torch.cat([a, self.A._matvec(b)]), torch.cat([b, self.A._rmatvec(a)])
-        change = loss = 0.0
+        change = beside = loss = 0.0
         for right, mine in (((a, 0 * b), 1), ((0 * a, b), 0)):
             found = self.once(*right)
-            missed = norms(self.once(*self._residuals(right, found))[mine])
-            size = float((missed / nonzero(norms(found[mine]))).amax())
+            missed = [norms(part) for part in self.once(*self._residuals(right, found))]
+            sizes = [
+                float((m / nonzero(norms(f))).amax()) for m, f in zip(missed, found, strict=True)
+            ]
+            size, other = sizes[mine], sizes[1 - mine]
             change = max(change, size) if size < math.inf else math.inf  # NaN too
-            loss = max(loss, float((missed / norms(right[1 - mine])).amax()))
+            beside = max(beside, other) if other < math.inf else math.inf
+            loss = max(loss, float((missed[mine] / norms(right[1 - mine])).amax()))
         self.one_pass, self._loss = change <= _ONE_PASS_CHANGE, loss
+        self.one_pass_for_both = self.one_pass and beside <= _ONE_PASS_CHANGE
         return change
 
     def _in_one_pass(self, v: Tensor, *, adjoint: bool) -> Tensor | None:
@@ -259,9 +264,31 @@ class AugmentedForm(nn.Module):
             found = self.system.solve(e.grid_of_domain(v), e.data_of, domain, data)
         else:
             found = self.system.solve(e.grid_of_data(v), e.domain_of, data, domain)
-        # v that the inverse nearly annihilates leaves less than the round-off of its pass
-        enough = self._loss * norms(v) <= _MOST_LOSS * norms(found)
-        return found if bool(enough.all()) else None
+        return found if self._is_enough(v, found) else None
+
+    def _is_enough(self, v: Tensor, found: Tensor) -> bool:
+        """Whether one pass is: v that the inverse nearly annihilates leaves round-off alone."""
+        return bool((self._loss * norms(v) <= _MOST_LOSS * norms(found)).all())
+
+    def both(self, v: Tensor, *, adjoint: bool) -> tuple[Tensor, Tensor]:
+        """(x, ρ) for data v of A⁺, (ρ, −x) for an image v of (A⁺)ᴴ, both to their last digits.
+
+        What stands beside the answer is the residual over the wanted α or β, and β or α times the
+        solution of the normal equations for v.
+        """
+        e, parts, mine = self.embedding, self._parts, 0 if adjoint else 1
+        if self.one_pass_for_both:
+            grid = e.grid_of_domain(v) if adjoint else e.grid_of_data(v)
+            u = self.system.solve(grid, lambda u: u, parts[1 - mine])
+            rho, x = e.split(u, self.rows)
+            found = e.data_of(rho), e.domain_of(x)
+            if self._is_enough(v, found[mine]):
+                return (found[0], -found[1]) if adjoint else (found[1], found[0])
+        if adjoint:
+            rho, x, _ = self.refined(v.new_zeros(len(v), *self.A.range_shape), v, 0, both=True)
+            return rho, -x
+        rho, x, _ = self.refined(v, v.new_zeros(len(v), *self.A.domain_shape), 1, both=True)
+        return x, rho
 
     def pinv(self, y: Tensor, *, careful: bool = True) -> Answer:
         """A⁺ y, refined if it is to be `careful` or if one pass is not enough."""
@@ -341,8 +368,13 @@ class AugmentedForm(nn.Module):
         domain = self.norm * norms(rho) + self.corners.beta * (norms(x) + least / limit)
         return bool(((norms(f) <= limit * data) & (norms(g) <= limit * domain)).all())
 
-    def refined(self, a: Tensor, b: Tensor, wanted: int) -> tuple[Tensor, Tensor, int]:
-        """(ρ, x) for both right-hand sides, refined until ρ (0) or x (1) is settled; the steps."""
+    def refined(
+        self, a: Tensor, b: Tensor, wanted: int, *, both: bool = False
+    ) -> tuple[Tensor, Tensor, int]:
+        """(ρ, x) for both right-hand sides, refined until ρ (0) or x (1) is settled; the steps.
+
+        both : until the other is settled too
+        """
         rho, x = self._corrected(a, b)
         other = self.wanted.alpha * norms(rho) if wanted else self.wanted.beta * norms(x)
 
@@ -350,7 +382,8 @@ class AugmentedForm(nn.Module):
             rho, x = found
             return self._corrected(*self._residuals((a, b), (rho, x)))
 
-        (rho, x), done = refine((rho, x), step, wanted, other / self.norm)
+        beside = 1 - wanted if both else None
+        (rho, x), done = refine((rho, x), step, wanted, other / self.norm, beside)
         return rho, x, done
 
     def _residuals(

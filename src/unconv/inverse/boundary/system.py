@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from ...operators.convolution import Convolution
-from ..facts import UNSEEN, CannotServeError, Effort, SpectrumSummary
+from ..facts import UNSEEN, CannotServeError, Companions, Effort, SpectrumSummary
 from ..operator import InverseOperator
 from ..request import Request
 from .candidates import (
@@ -39,6 +39,7 @@ from .candidates import (
     damped_form,
     pseudo_inverse_form,
 )
+from .forms import AugmentedForm
 from .problem import prepare
 from .sizes import (
     memory,
@@ -136,11 +137,40 @@ class BoundaryInverse(InverseOperator):
     def _solve_recorded(self, y: Tensor) -> tuple[Tensor, Effort]:
         return self._in_slices(y, self.transposed, careful=True)
 
+    def evaluate_with_companion(self, v: Tensor, *, adjoint: bool) -> tuple[Tensor, Tensor | None]:
+        """B v or Bᴴ v, and the other unknown of an augmented system, of which derivatives live."""
+        form = self.forms[0]
+        if self.batch_size or not isinstance(form, AugmentedForm) or form.deflation is not None:
+            return self.evaluate(v, adjoint=adjoint), None
+
+        def solve(v: Tensor) -> tuple[Tensor, Effort]:
+            parts = v.split(self._at_once(v))
+            pairs = [form.both(part, adjoint=adjoint != self.transposed) for part in parts]
+            x, companion = (_joined_images(list(each)) for each in zip(*pairs, strict=True))
+            return x.div_(self.scale), Effort(residual=companion)
+
+        x, effort = self._evaluated(v, solve, adjoint)
+        return x, effort.residual
+
+    def companions(self, companion: Tensor | None, *, adjoint: bool) -> Companions:
+        """The residual, and the solution of the normal equations, from the other unknown."""
+        form = self.forms[0]
+        if companion is None or not isinstance(form, AugmentedForm):
+            return Companions()
+        mine, other = form.wanted.alpha, form.wanted.beta
+        if adjoint != self.transposed:
+            mine, other = other, mine
+        unit = other * float(self.scale) ** 2
+        return Companions(companion, mine, 1 / unit if unit else 0.0)
+
+    @staticmethod
+    def _at_once(v: Tensor) -> int:
+        return max(1, _DATA_BYTES // max(1, v[:1].numel() * v.element_size()))
+
     def _in_slices(self, v: Tensor, adjoint: bool, *, careful: bool) -> tuple[Tensor, Effort]:
         """A⁺ of the convolution or its adjoint, slice by slice or kernel by kernel."""
-        size = max(1, _DATA_BYTES // max(1, v[:1].numel() * v.element_size()))
         answers = []
-        for i, part in enumerate(v.split(1 if self.batch_size else size)):
+        for i, part in enumerate(v.split(1 if self.batch_size else self._at_once(v))):
             form = cast(Form, self.forms[i if self.batch_size else 0])
             answers.append((form.pinv_adjoint if adjoint else form.pinv)(part, careful=careful))
         x = _joined_images([a.value for a in answers])

@@ -10,6 +10,7 @@ import torch
 
 from unconv import InverseOperator
 from unconv.inverse.diagonal.filtered import FilterInverse
+from unconv.inverse.mapped import AtEachDamp
 from unconv.inverse.plan import LADDER
 from unconv.regularize.stack_inverse import StackInverse
 from unconv.spectrum.projectors import Projector, WholeSpace
@@ -45,7 +46,8 @@ def scale(name: str, dtype: torch.dtype = F64) -> float:
 def kinds_below(cls: type) -> set[type]:
     """The classes of the library under `cls`, without itself."""
     found = {c for c in cls.__subclasses__() if c.__module__.startswith("unconv.")}
-    bases = {FilterInverse, StackInverse}  # which only others derive from
+    # which only others derive from; an inverse for each damp of a vmap, each of them in the table
+    bases = {FilterInverse, StackInverse, AtEachDamp}
     return found.union(*map(kinds_below, found)) - bases
 
 
@@ -238,7 +240,13 @@ def test_data_of_another_kind(name):
     X = inverse(name)
     y = data(X.domain_shape, X)
     with pytest.raises(ValueError, match=r"\(N, .*\), got"):
-        X(y[0])
+        X(y[..., None])
+    if X.batch_size is None:
+        with INVERSES[name].heard():
+            assert relative(X(y[:1])[0], X(y[0])) < 1e-9
+    else:
+        with pytest.raises(ValueError, match="one kernel for each"):
+            X(y[0])
     with pytest.raises(TypeError, match="int64"):
         X(y.long())
     with pytest.raises(ValueError, match="meta"):

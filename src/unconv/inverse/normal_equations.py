@@ -43,9 +43,7 @@ from ..numerics.precision import ieee_arithmetic
 Map = Callable[[Tensor], Tensor]
 Params = Sequence[Tensor]
 
-_COPIED_TOGETHER = (
-    2**17
-)  # numbers of a batch that is copied into a larger one sooner than taken by itself
+_LARGEST_JOINED = 2**17  # numbers of a batch that joins another sooner than it is taken by itself
 _ONE_STEP = 100.0  # eps·(σ_max/damp)² up to which one step is enough
 
 
@@ -68,9 +66,7 @@ def turned(A: Parametric, adjoint: bool) -> Parametric:
 
 def gradients(A: Parametric, pairs: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
     """The gradient of Σ Re⟨g, Ax⟩ over pairs (x, g) in each parameter of A."""
-    if (
-        not A.per_sample and pairs[0][0].numel() <= _COPIED_TOGETHER
-    ):  # the pairs are samples more of one sum
+    if not A.per_sample and pairs[0][0].numel() <= _LARGEST_JOINED:  # samples more of one sum
         return A.gradients(*(torch.cat(t) for t in zip(*pairs, strict=True)))
     found = [A.gradients(*pair) for pair in pairs]
     return [sum(parts[1:], start=parts[0]) for parts in zip(*found, strict=True)]

@@ -278,9 +278,8 @@ class AugmentedForm(nn.Module):
         """
         e, parts, mine = self.embedding, self._parts, 0 if adjoint else 1
         if self.one_pass_for_both:
-            grid = e.grid_of_domain(v) if adjoint else e.grid_of_data(v)
-            u = self.system.solve(grid, lambda u: u, parts[1 - mine])
-            rho, x = e.split(u, self.rows)
+            f = e.grid_of_domain(v) if adjoint else e.grid_of_data(v)
+            rho, x = e.split(self.system.solve(f, lambda u: u, parts[1 - mine]), self.rows)
             found = e.data_of(rho), e.domain_of(x)
             if self._is_enough(v, found[mine]):
                 return (found[0], -found[1]) if adjoint else (found[1], found[0])

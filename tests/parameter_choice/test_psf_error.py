@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -13,10 +14,12 @@ from torch import Tensor
 from unconv import psf
 from unconv.parameter_choice.psf_error import psf_error
 from unconv.parameter_choice.whittle import Periodogram
-from unconv.pictures import blur, deblur, linear_from_srgb, srgb_from_linear
+from unconv.pictures import deblur, linear_from_srgb, restoration, srgb_from_linear
 
 from ..helpers import F64
 from .test_interference import N, decibels, noise, photograph
+
+blur = partial(restoration.blur, boundary="circular")
 
 
 def error_of(y: Tensor, k: Tensor):
@@ -27,7 +30,7 @@ def error_of(y: Tensor, k: Tensor):
 @pytest.mark.parametrize("name", ["camera", "astronaut", "grass", "gravel", "brick"])
 @pytest.mark.parametrize("k", [psf.gaussian(1.5), psf.disk(3), psf.motion(12, 30)])
 def test_the_right_psf_has_no_error(name, k):
-    assert not error_of(blur(photograph(name), k, boundary="circular") + noise(), k).is_decisive
+    assert not error_of(blur(photograph(name), k) + noise(), k).is_decisive
 
 
 WRONG = [
@@ -43,7 +46,7 @@ WRONG = [
 @pytest.mark.parametrize("name", ["camera", "grass"])
 def test_a_psf_that_is_quite_wrong_gives_the_picture_back(name, true, told):
     x = photograph(name)
-    y = blur(x, true, boundary="circular") + noise()
+    y = blur(x, true) + noise()
     restored = deblur(y, told)
     assert restored.data.psf_refused
     assert not restored.data.psf_plausible
@@ -52,7 +55,7 @@ def test_a_psf_that_is_quite_wrong_gives_the_picture_back(name, true, told):
 
 
 def test_who_insists_gets_it_restored():
-    y = blur(photograph("camera"), psf.disk(2), boundary="circular") + noise()
+    y = blur(photograph("camera"), psf.disk(2)) + noise()
     y[:, 30, 30] = torch.nan
     insisted, default = deblur(y, psf.disk(4), prior="wiener"), deblur(y, psf.disk(4))
     assert insisted.data.psf_refused
@@ -66,7 +69,7 @@ def test_who_insists_gets_it_restored():
 def test_a_psf_that_is_nearly_right_is_used_as_far_as_it_goes():
     """A blur of light in values as they are stored."""
     x, k = photograph("coffee"), psf.motion(12, 30)
-    light = blur(linear_from_srgb(x), k, boundary="circular").clamp(0, 1)
+    light = blur(linear_from_srgb(x), k).clamp(0, 1)
     y = srgb_from_linear(light) + noise(std=0.002)
     restored = deblur(y, k)
     assert not restored.data.psf_refused
@@ -83,13 +86,13 @@ def test_a_psf_that_is_nearly_right_is_used_as_far_as_it_goes():
 def test_a_wrong_psf_destroys_no_picture(name, true, told, seed):
     """Narrow ones of other kinds look alike: they may cost a little."""
     x = photograph(name)
-    y = blur(x, true, boundary="circular") + noise(seed)
+    y = blur(x, true) + noise(seed)
     assert decibels(deblur(y, told).planes, x) > decibels(y, x) - 0.6
 
 
 def test_the_noise_of_the_error_grows_with_what_the_psf_takes_away():
     k = 2 * psf.disk(3)
-    error = error_of(blur(photograph("camera"), k, boundary="circular") + noise(), k)
+    error = error_of(blur(photograph("camera"), k) + noise(), k)
     found = error.noise_psd(k, [N, N + 1])
     assert found.shape == (N, N + 1)
     assert found.dtype == F64

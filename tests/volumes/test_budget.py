@@ -76,7 +76,7 @@ def test_the_disk_that_was_predicted_is_enough(tmp_path):
         files = [p for p in tmp_path.rglob("*") if p.is_file() and "/c/" in str(p)]
         most[0] = max(most[0], sum(p.stat().st_size for p in files))
 
-    done = run(data, tmp_path / "out.zarr", room=4e6, progress=progress)
+    done = run(data, tmp_path / "out.zarr", room=5e6, progress=progress)
     source = open_source(data)
     assert done.need.disk == disk_needed(Toy(), [n + 2 for n in data.shape], done.need.core, source)
     assert 0.5 * done.need.disk < most[0] <= done.need.disk

@@ -69,6 +69,7 @@ class TileJob:
 
     def __call__(self, index: int) -> Outcome:
         """The outcome of a tile, whatever its work raises."""
+        return_freed_memory(math.inf)  # of the tile before: small blocks lie between large ones
         tile = self.tiling.tiles[index]
         start = time.perf_counter()
         try:

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from unconv import AccuracyWarning, ConvOperator, LinearOperator
+from unconv.inverse import request_of
 from unconv.regularize.penalty import penalty_operator
+from unconv.regularize.shifted import ShiftedInverse
 from unconv.testing import dense_twin
 
 from ..helpers import C128, F64, GAP, near_identity, undiagonalised
@@ -85,6 +87,16 @@ def outer(c: int, line=(0.125, 1.0, 0.125), mode: str = "symmetric", own: bool =
     return build
 
 
+def alike(build: Build) -> Build:
+    """Two groups of channels, with the kernels of the operator both."""
+
+    def grouped(dtype: torch.dtype) -> ConvOperator:
+        weight = build(dtype).weight
+        return ConvOperator(torch.cat([weight, weight]), SIZE, groups=2, **ZEROS)
+
+    return grouped
+
+
 def scaled(build: Build, *factors: float) -> Build:
     """The output channels times these factors: 0 takes the rank away, 1e-3 makes a gap."""
 
@@ -127,6 +139,12 @@ def pinv(method: str, **options) -> Make:
 
 def damped(method: str, **options) -> Make:
     return lambda A: A.tikhonov(DAMP, method=method, **options)
+
+
+def shifted(A: ConvOperator) -> LinearOperator:
+    """By the factor for a damp that is larger by a third."""
+    near = A.tikhonov(4 / 3 * DAMP, method="boundary")
+    return ShiftedInverse(A, request_of(DAMP, None, 0.0, 1e9, tol=1e-11), near)
 
 
 def pinv_matrix(A: ConvOperator, rtol: float = GAP) -> Tensor:
@@ -321,6 +339,10 @@ RUNGS = {
     "boundary, transposed": Inverse(
         of(*TALL, transposed=True, **ZEROS), pinv("boundary"), pinv_matrix
     ),
+    "boundary, groups alike": Inverse(alike(zeros), pinv("boundary"), pinv_matrix),
+    "dense, groups alike, tall": Inverse(alike(of(*TALL, **ZEROS)), damped("dense"), damped_matrix),
+    "boundary, shifted": Inverse(zeros, shifted, damped_matrix, tol=1e-10),
+    "boundary, wide, shifted": Inverse(of(*WIDE, **ZEROS), shifted, damped_matrix, tol=1e-10),
     "krylov": Inverse(zeros, pinv("krylov"), pinv_matrix, tol=1e-10, says=True),
     "krylov, damped": Inverse(zeros, damped("krylov", tol=1e-9), damped_matrix, tol=1e-9),
     "krylov, wide": Inverse(of(*WIDE, **ZEROS), damped("krylov", tol=1e-9), damped_matrix, 1e-9),

@@ -446,7 +446,9 @@ def test_grey_picture_has_three_planes(folder):
 @pytest.mark.parametrize("with_sklearn", [True, False])
 def test_installed_pictures_need_no_download(monkeypatch, with_sklearn):
     if not with_sklearn:
-        monkeypatch.setattr(pictures_module, "_is_installed", lambda name: name != "china")
+        monkeypatch.setattr(
+            pictures_module, "_is_installed", lambda name: name not in ("china", "flower")
+        )
     split = load_pictures()
     assert split.typical.keys() <= split.train.keys()
     assert "china" not in split.train or with_sklearn

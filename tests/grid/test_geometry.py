@@ -196,7 +196,7 @@ def test_refused(options, kind, parts):
 
 @pytest.mark.parametrize(
     ("channels", "groups", "remedy"),
-    [(1, 2, "use 1."), (2, 3, "use 1 or 2."), (7, 2, "use 1 or 7.")],
+    [(1, 2, "use 1, or weight.expand(2, 1, 3)"), (2, 3, "use 1 or 2."), (7, 2, "use 1 or 7.")],
 )
 def test_divisors_read_as_a_sentence(channels, groups, remedy):
     with pytest.raises(ValueError, match="must divide") as error:

@@ -1,6 +1,8 @@
 """Two worker processes over TCP: the numbers of one, and sentences when they are gone."""
 
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -107,3 +109,15 @@ def test_a_lost_scheduler_is_a_sentence_and_the_run_goes_on(tmp_path, workers):
     (tmp_path / "whole").mkdir()
     run(DATA, tmp_path / "whole/out.zarr")
     assert files_of(tmp_path / "out.zarr") == files_of(tmp_path / "whole/out.zarr")
+
+
+def test_a_script_without_a_guard_is_told_so(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("from unconv.volumes.engine.pools import DaskPool\nDaskPool(1)\n")
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(
+        "unconv.volumes.errors.VolumeError: no worker could be started here; a script that asks"
+    )

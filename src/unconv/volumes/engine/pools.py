@@ -11,6 +11,7 @@ import contextlib
 import importlib.util
 import logging
 import math
+import multiprocessing
 import resource
 import secrets
 import sys
@@ -32,6 +33,10 @@ TASK = 0.25
 """Seconds of work in a task, if a tile takes less."""
 KILLED = Outcome(
     failure="its workers died, one after the other, perhaps for want of memory", kind="killed"
+)
+_UNGUARDED = (
+    "a script that asks for workers is run by each of them too: put what it does under "
+    '`if __name__ == "__main__":`, or use workers=1.'
 )
 _WORKERS = {
     # the MALLOC_TRIM_THRESHOLD_ of dask gives every freed block back at once, to be cleared and
@@ -108,11 +113,13 @@ class DaskPool:
 
     Raises
     ------
-    VolumeError : no scheduler answers, or it has no workers
+    VolumeError : no scheduler answers, it has no workers, or none can be started
     """
 
     def __init__(self, workers: int = 1, scheduler: str | None = None) -> None:
         distributed = need("distributed")
+        if scheduler is None and getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise VolumeError(_UNGUARDED)  # a worker that has begun to run the user's script
         self._distributed = distributed
         # what it logs of workers that come and go is said in sentences here
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
@@ -131,6 +138,9 @@ class DaskPool:
                 self._cluster or scheduler, timeout=CONNECT, set_as_default=False
             )
             self._client.wait_for_workers(1, timeout=60)
+        except RuntimeError as exc:  # of a worker's keeper, which tells no more
+            self.close()
+            raise VolumeError(f"no worker could be started here; {_UNGUARDED}") from exc
         except (OSError, TimeoutError, ValueError) as exc:
             self.close()
             raise VolumeError(

@@ -40,7 +40,7 @@ def test_estimate(tmp_path: Path, name: str):
     assert facts["psf_reliable"] is True
     assert facts["doubts"] == []
     found = np.load(tmp_path / "p.npy")
-    assert list(found.shape[::-1]) == facts["size"]
+    assert list(found.shape) == facts["size"]
     assert found.sum() == pytest.approx(1)
     told = run("psf", "estimate", picture, "--family", "disk")
     assert facts["psf_found"] in told.stdout

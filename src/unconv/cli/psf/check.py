@@ -50,9 +50,9 @@ def rows(found: PsfCheck) -> dict[str, Any]:
     axes = ", ".join(("planes", "rows", "columns")[-len(found.centroid) :])
     return {
         "centroid": f"{_each(found.centroid)} samples ({axes}) from the centre",
-        "rim": f"{100 * found.rim:.3g} % of the peak",
-        "pedestal": f"{100 * found.pedestal:.3g} % of the sum",
-        "negative": f"{100 * found.negative:.3g} % of the sum",
+        "rim": f"{_each([100 * found.rim])} % of the peak",
+        "pedestal": f"{_each([100 * found.pedestal])} % of the sum",
+        "negative": f"{_each([100 * found.negative])} % of the sum",
         "width": f"{_each(found.width)} samples",
         "nyquist": f"{_each([100 * v for v in found.nyquist])} % of |H(0)|",
         "doubts": ", ".join(found.doubts) or "none",

@@ -103,7 +103,7 @@ def read_psf(
         if output is not None:
             write_kernel(output, found.psf.numpy())
     written = {} if output is None else {"output": str(output)}
-    facts = {"input": str(picture), **written, "size": list(found.psf.shape)[::-1]}
+    facts = {"input": str(picture), **written, "size": list(found.psf.shape)}
     facts |= facts_of_psf(found) | {"noise_std": found.noise_std}
     report("psf", facts | ({"doubts": list(found.doubts)} if as_json else {}), as_json)
     tell(doubts_of_psf(found), notes_on(source))

@@ -114,7 +114,8 @@ def quietly(run: Sampler, deepinv: Any, case: Case, physics: Any) -> Tensor:
 def ddrm(deepinv: Any, denoiser: Any, y: Tensor, physics: Any) -> Tensor:
     """Kawar et al. 2022."""
     sampler = deepinv.sampling.DDRM(denoiser, sigmas=[*levels(LEVELS, 1.0, 0.02), 0.01])
-    return sampler(y, physics)  # type: ignore[no-any-return]
+    found: Tensor = sampler(y, physics)
+    return found
 
 
 def ddnm(deepinv: Any, denoiser: Any, y: Tensor, physics: Any) -> Tensor:
@@ -137,7 +138,8 @@ def pigdm(deepinv: Any, denoiser: Any, y: Tensor, physics: Any) -> Tensor:
         solver=s.AncestralSolver(torch.linspace(1, 0.0, 3 * LEVELS)),
         dtype=torch.float32,
     )
-    return sampler(y, physics)  # type: ignore[no-any-return]
+    found: Tensor = sampler(y, physics)
+    return found
 
 
 def diffpir(deepinv: Any, denoiser: Any, y: Tensor, physics: Any) -> Tensor:
@@ -147,12 +149,14 @@ def diffpir(deepinv: Any, denoiser: Any, y: Tensor, physics: Any) -> Tensor:
     sampler = deepinv.sampling.DiffPIR(
         _Limited(denoiser), fidelity, sigma=NOISE_STD, max_iter=LEVELS, zeta=1.0
     )
-    return sampler(y, physics, x_init=start)  # type: ignore[no-any-return]
+    found: Tensor = sampler(y, physics, x_init=start)
+    return found
 
 
 def plug_and_play(deepinv: Any, denoiser: Any, y: Tensor, physics: Any) -> Tensor:
     """DPIR, Zhang et al. 2021."""
-    return deepinv.optim.DPIR(NOISE_STD, denoiser)(y, physics)  # type: ignore[no-any-return]
+    found: Tensor = deepinv.optim.DPIR(NOISE_STD, denoiser)(y, physics)
+    return found
 
 
 def plug_and_play_tv(deepinv: Any, denoiser: Any, y: Tensor, physics: Any) -> Tensor:
@@ -168,7 +172,8 @@ class _Limited(torch.nn.Module):
         self.denoiser = denoiser
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
-        return self.denoiser(x, sigma.clamp(max=1.0))  # type: ignore[no-any-return]
+        clean: Tensor = self.denoiser(x, sigma.clamp(max=1.0))
+        return clean
 
 
 class _TV(torch.nn.Module):
@@ -179,7 +184,8 @@ class _TV(torch.nn.Module):
         self.denoiser = denoiser
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
-        return self.denoiser(x, ths=float(sigma) / 2)  # type: ignore[no-any-return]
+        clean: Tensor = self.denoiser(x, ths=float(sigma) / 2)
+        return clean
 
 
 SAMPLERS: dict[str, Sampler] = {

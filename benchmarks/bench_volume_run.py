@@ -35,7 +35,7 @@ from unconv.volumes.quadratic.passes import Quadratic
 from unconv.volumes.quadratic.problem import Problem
 from unconv.volumes.quadratic.residual import TileNormal
 from unconv.volumes.sources import open_source
-from unconv.volumes.tiling.stages import MemoryRunner, Read, Work
+from unconv.volumes.tiling.stages import Array, MemoryRunner, Numbers, Read, Work
 from unconv.volumes.tiling.tiles import Tile, Tiling, shape_of
 
 from .bench_volume_passes import GRADIENT, bare, scene
@@ -123,6 +123,25 @@ def workers(folder: Path) -> bool:
     return not any("!" in row[-1] for row in rows)
 
 
+class TimedWork:
+    """A work that keeps the least processor time of each tile."""
+
+    def __init__(self, work: Work, seconds: dict[int, float]) -> None:
+        self.work, self.seconds = work, seconds
+
+    def __call__(self, tile: Tile, read: Read) -> tuple[dict[str, Array], Numbers]:
+        """What the work does."""
+        begun = time.process_time()
+        found = self.work(tile, read)
+        taken = time.process_time() - begun
+        self.seconds[tile.index] = min(taken, self.seconds.get(tile.index, taken))
+        return found
+
+    def bytes_for(self, tile: Tile) -> int:
+        """Those of the work."""
+        return self.work.bytes_for(tile)
+
+
 class TimedRunner(MemoryRunner):
     """A runner that keeps the processor time of each tile in the stages of passes."""
 
@@ -133,15 +152,7 @@ class TimedRunner(MemoryRunner):
     def run(self, name: str, work: Work, tiling: Tiling, writes: Mapping[str, DTypeLike]) -> Any:
         """Do a stage; see `MemoryRunner`."""
         kind = self.seconds.setdefault(name.split()[0], {})
-
-        def timed(tile: Tile, read: Read) -> Any:
-            begun = time.process_time()
-            found = work(tile, read)
-            taken = time.process_time() - begun
-            kind[tile.index] = min(taken, kind.get(tile.index, taken))
-            return found
-
-        return super().run(name, timed, tiling, writes)  # type: ignore[arg-type]
+        return super().run(name, TimedWork(work, kind), tiling, writes)
 
 
 def passes() -> bool:

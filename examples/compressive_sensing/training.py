@@ -23,8 +23,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from unconv.pictures.formats.atomic import replacing
-
+from ..checkpoints import read_checkpoint, write_checkpoint
 from .linear import lmmse
 from .network import CELLS, UnrolledNetwork, check_variant, in_tiles
 from .sampling import RATIOS, check_ratio
@@ -136,13 +135,12 @@ class Model:
         """Write the weights in half precision, to be shipped."""
         network = {name: w.half() for name, w in self.network.state_dict().items()}
         state = {"settings": asdict(self.settings), "network": network}
-        with replacing(path) as file:
-            torch.save(state | {"covariance": self.covariance}, file)
+        write_checkpoint(path, state | {"covariance": self.covariance})
 
     @classmethod
     def load(cls, path: Path) -> Model:
         """The model of weights that `export` wrote, or of a checkpoint."""
-        state = _read(path)
+        state = read_checkpoint(path, _STATE, _WEIGHTS)
         model = cls(_settings(state), state["covariance"])
         model.network.load_state_dict(state["network"])
         return model
@@ -200,13 +198,12 @@ class Run(Model):
             "optimizer": self.optimizer.state_dict(),
             "epochs": [tuple(epoch) for epoch in self.epochs],
         }
-        with replacing(path) as file:
-            torch.save(state, file)
+        write_checkpoint(path, state)
 
     @classmethod
     def load(cls, path: Path) -> Run:
         """The run that `save` wrote."""
-        state = _read(path)
+        state = read_checkpoint(path, _STATE, _WEIGHTS)
         if state.keys() != _STATE:
             raise ValueError(
                 f"{str(path)!r} holds weights alone; training goes on from a checkpoint of train."
@@ -244,18 +241,3 @@ def _rate(step: int, steps: int) -> float:
 
 def _settings(state: dict[str, Any]) -> Settings:
     return Settings(**state["settings"] | {"ratios": tuple(state["settings"]["ratios"])})
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        state = torch.load(path, weights_only=True)
-    except FileNotFoundError:
-        raise ValueError(f"there is no checkpoint {str(path)!r}; train writes one.") from None
-    except Exception as error:  # a damaged file makes the unpickler raise nearly anything
-        raise ValueError(
-            f"{str(path)!r} cannot be read as a checkpoint ({type(error).__name__}); give one that "
-            "train wrote."
-        ) from error
-    if not isinstance(state, dict) or state.keys() not in (_STATE, _WEIGHTS):
-        raise ValueError(f"{str(path)!r} is no checkpoint of this example; give one of train.")
-    return state

@@ -16,8 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unconv.pictures.formats.atomic import replacing
-
+from ..checkpoints import read_checkpoint, write_checkpoint
 from .kspace import ACCELERATIONS, line_count, line_masks, measure_noisy
 from .linear import lmmse, mean_power
 from .network import CELLS, UnrolledNetwork
@@ -83,12 +82,14 @@ class Model:
     def export(self, path: Path) -> None:
         """Write the weights in half precision, to be shipped."""
         network = {name: w.half() for name, w in self.network.state_dict().items()}
-        _write(path, {"settings": asdict(self.settings), "network": network, "power": self.power})
+        write_checkpoint(
+            path, {"settings": asdict(self.settings), "network": network, "power": self.power}
+        )
 
     @classmethod
     def load(cls, path: Path) -> Model:
         """The model of weights that `export` wrote, or of a checkpoint."""
-        state = _read(path)
+        state = read_checkpoint(path, _STATE, _WEIGHTS)
         model = cls(_settings(state), state["power"])
         model.network.load_state_dict(state["network"])
         return model
@@ -136,12 +137,12 @@ class Run(Model):
             "losses": self.losses,
             "generator": self.generator.get_state(),
         }
-        _write(path, state)
+        write_checkpoint(path, state)
 
     @classmethod
     def load(cls, path: Path) -> Run:
         """The run that `save` wrote."""
-        state = _read(path)
+        state = read_checkpoint(path, _STATE, _WEIGHTS)
         if state.keys() != _STATE:
             raise ValueError(
                 f"{str(path)!r} holds weights alone; training goes on from a checkpoint of train."
@@ -187,23 +188,3 @@ def _settings(state: dict[str, Any]) -> Settings:
     data = given.pop("data")
     given["accelerations"] = tuple(given["accelerations"])
     return Settings(data=Data(**data | {"kinds": tuple(data["kinds"])}), **given)
-
-
-def _write(path: Path, state: dict[str, Any]) -> None:
-    with replacing(path) as file:
-        torch.save(state, file)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        state = torch.load(path, weights_only=True)
-    except FileNotFoundError:
-        raise ValueError(f"there is no checkpoint {str(path)!r}; train writes one.") from None
-    except Exception as error:  # a damaged file makes the unpickler raise nearly anything
-        raise ValueError(
-            f"{str(path)!r} cannot be read as a checkpoint ({type(error).__name__}); give one that "
-            "train wrote."
-        ) from error
-    if not isinstance(state, dict) or state.keys() not in (_STATE, _WEIGHTS):
-        raise ValueError(f"{str(path)!r} is no checkpoint of this example; give one of train.")
-    return state

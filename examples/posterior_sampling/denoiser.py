@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
-from .pictures import draw_patches
+from ..unrolled_deblurring.pictures import draw_patches
 
 WEIGHTS = Path(__file__).with_name("denoiser.npz")
 SMALLEST, LARGEST = 0.005, 1.0  # σ

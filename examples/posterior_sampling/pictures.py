@@ -56,20 +56,3 @@ def training_pictures() -> list[Tensor]:
     """Every training picture in two sizes: as it is, and averaged over 2 × 2 pixels."""
     found = [load(name) for name in TRAIN]
     return found + [avg_pool2d(picture[None, None], 2)[0, 0] for picture in found]
-
-
-def draw_patches(
-    pictures: list[Tensor], count: int, size: int, generator: torch.Generator
-) -> Tensor:
-    """Patches (count, 1, size, size) from anywhere, turned and mirrored at random."""
-
-    def draw(below: int) -> int:
-        return int(torch.randint(below, (), generator=generator))
-
-    patches = []
-    for _ in range(count):
-        picture = pictures[draw(len(pictures))]
-        top, left = (draw(side - size + 1) for side in picture.shape)
-        patch = picture[top : top + size, left : left + size].rot90(draw(4))
-        patches.append(patch.flip(1) if draw(2) else patch)
-    return torch.stack(patches)[:, None]

@@ -44,7 +44,7 @@ def operator(method: str, C: int, seed: int, dtype: torch.dtype = F64, **options
     )
 
 
-@pytest.mark.filterwarnings("ignore::unconv.AccuracyWarning")
+@pytest.mark.filterwarnings("ignore::unconv.AccuracyWarning")  # krylov without damp: no bound
 @pytest.mark.parametrize("damp", [0.0, 0.3])
 @pytest.mark.parametrize("method", METHODS)
 @given(C=st.integers(2, 4), seed=st.integers(0, 99), dtype=st.sampled_from([F64, C128]))
@@ -60,7 +60,8 @@ def test_it_is_the_inverse(method, damp, C, seed, dtype):
     error = relative(solution, exact)
     assert error < (1e-4 if method == "krylov" else 1e-11)
     assert found.method == method
-    assert (found.error_bound >= error * (1 - 1e-6) - 1e-15).all() or method == "krylov"
+    unbounded = method == "krylov" and not damp
+    assert unbounded or (found.error_bound >= error * (1 - 1e-6) - 1e-15).all()
     assert found.residual.shape == found.iterations.shape == (2,)
     inverse = op.tikhonov(damp, method=method) if damp else op.pinv(method=method)
     assert isinstance(inverse, SharedGroups)

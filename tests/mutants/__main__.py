@@ -55,7 +55,7 @@ def _run(name: str, seed: int, numbers: range) -> Counter[str]:
             try:
                 said = judged(KINDS[name], rng, Path(folder))
                 counts["read" if said is None else "refused"] += 1
-            except Exception as error:
+            except Exception as error:  # whatever it is, this mutant has failed and the next comes
                 counts["failed"] += 1
                 if counts["failed"] <= 5:
                     why = f"{type(error).__name__}: {error}".strip().splitlines()

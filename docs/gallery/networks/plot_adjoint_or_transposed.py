@@ -7,6 +7,8 @@ are right for the size of the input, which the output does not tell. ``A.H`` kno
 dimension.
 """
 
+from functools import partial
+
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
@@ -36,7 +38,7 @@ print("size  stride   A.H      conv_transpose2d(y, K, stride, padding)")
 for n in (15, 16):
     for stride in (1, 2, 3):
         A = unconv.ConvOperator(K, (n, n), stride=stride, padding=1)
-        theirs = defect(A, lambda y: F.conv_transpose2d(y, K, stride=stride, padding=1))  # noqa: B023
+        theirs = defect(A, partial(F.conv_transpose2d, weight=K, stride=stride, padding=1))
         print(f"{n:4}{stride:8}   {defect(A, A.H):8} {theirs}")
 
 # %%

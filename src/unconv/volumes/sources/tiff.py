@@ -33,7 +33,9 @@ _LARGE_TILE = 2**24
 
 def tiff_source(path: Path, axes: str | None, voxel: Sequence[float] | None) -> Source:
     """A TIFF whose pages are one stack."""
-    with tifffile_log() as said, _opened(path) as file:
+    with tifffile_log() as said, need("tifffile").TiffFile(path) as file:
+        _require_end(path, file)  # first: to look for series among pages in a ring takes for ever
+    with tifffile_log() as more, _opened(path) as file:
         series = _only_series(path, file)
         _require_whole(path, series)
         found = _frame(file, series)
@@ -45,7 +47,7 @@ def tiff_source(path: Path, axes: str | None, voxel: Sequence[float] | None) -> 
     opened = functools.partial(_TiffArray, path)
     return make_source(
         str(path), series, frame, opened, file_identity(path), chunk_bytes=chunk,
-        remarks=_doubts(path, said), path=path,
+        remarks=_doubts(path, [*said, *more]), path=path,
     )  # fmt: skip
 
 
@@ -67,12 +69,6 @@ def _opened(path: Path) -> Any:
     """The file, with pages that were written one by one as one stack."""
     tifffile = need("tifffile")
     file = tifffile.TiffFile(path)
-    if _breaks_off(file):  # asked first: to look for series among pages in a ring takes for ever
-        file.close()
-        raise VolumeError(
-            f"{path} names a page after its last one that is not there; it is cut short: get a "
-            "fresh copy of it."
-        )
     if len(file.series) > 1 and file.series[0].kind == "shaped":
         file.close()
         file = tifffile.TiffFile(path, is_shaped=False)
@@ -133,8 +129,8 @@ def _lacks_parts(page: Any, like: Any) -> bool:
     )
 
 
-def _breaks_off(file: Any) -> bool:
-    """Whether the last page names another one, which tifffile does not find and passes over.
+def _require_end(path: Path, file: Any) -> None:
+    """Refuse a last page that names another one, which tifffile does not find and passes over.
 
     Source: TIFF 6.0 (1992), section 2, "Image File Directory": the last four bytes of one are the
     place of the next, 0 after the last; in BigTIFF eight.
@@ -144,7 +140,11 @@ def _breaks_off(file: Any) -> bool:
     (tags,) = struct.unpack(form.tagnoformat, handle.read(form.tagnosize))
     handle.seek(tags * form.tagsize, os.SEEK_CUR)
     (following,) = struct.unpack(form.offsetformat, handle.read(form.offsetsize))
-    return bool(following)
+    if following:
+        raise VolumeError(
+            f"{path} names a page after its last one that is not there; it is cut short: get a "
+            "fresh copy of it."
+        )
 
 
 def _doubts(path: Path, said: Sequence[str]) -> tuple[str, ...]:

@@ -75,9 +75,7 @@ class GaussianStep:
         """z + (AᴴA + ρ)⁻¹Aᴴ(y − Az)."""
         if self._inverse is None or rho != self._rho:
             damp = math.sqrt(max(rho, self._least))
-            self._inverse = damped_inverse(
-                self.op, damp, self._memory_limit, 1, _TOL, self._path
-            )
+            self._inverse = damped_inverse(self.op, damp, self._memory_limit, 1, _TOL, self._path)
             self._rho = rho
         return z + self._inverse.solution(self.y - self.op(z))[0]
 

@@ -14,8 +14,9 @@ demo: $(VENV)/.ready
 	$(BIN)/unconv demo --output demo.png
 
 # Two processes, each with one half of the files, so that what tests of a file share is made once;
-# who is done first takes from the other.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+# who is done first takes from the other.  Compiled code is kept whatever the environment says: for
+# the dozens of processes that tests start, and for the next run.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test: $(VENV)/.peers-tried
 	$(PYTEST)

@@ -13,14 +13,19 @@ export PIP_BUILD_CONSTRAINT := constraints.txt
 demo: $(VENV)/.ready
 	$(BIN)/unconv demo --output demo.png
 
+# Two processes, each with one half of the files, so that what tests of a file share is made once;
+# who is done first takes from the other.  Compiled code is kept whatever the environment says: for
+# the dozens of processes that tests start, and for the next run.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
+
 test: $(VENV)/.peers-tried
-	$(BIN)/python -m pytest -n 2
+	$(PYTEST)
 
 test-all: $(VENV)/.peers-tried
-	HYPOTHESIS_PROFILE=free $(BIN)/python -m pytest -n 2 -m "slow or not slow"
+	HYPOTHESIS_PROFILE=free $(PYTEST) -m "slow or not slow"
 
 coverage: $(VENV)/.peers-tried
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
+	$(PYTEST) --cov --cov-report=term
 
 # Random operators of every kind against a 190-digit oracle; failures go to fuzz-failures.jsonl.
 MINUTES ?= 10

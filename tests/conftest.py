@@ -3,6 +3,7 @@
 `make test-all` sets HYPOTHESIS_PROFILE=free, under which Hypothesis draws anew each time.
 """
 
+import gc
 import os
 
 import pytest
@@ -25,6 +26,12 @@ register_random(TORCH_RANDOM)
 settings.register_profile("free", deadline=None, max_examples=25)
 settings.register_profile("fixed", settings.get_profile("free"), derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays: the garbage collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Iterator, Sequence
@@ -167,3 +168,24 @@ def assert_differentiable(
     assert torch.autograd.gradcheck(function, inputs, check_forward_ad=True, **fast)
     if twice:
         assert torch.autograd.gradgradcheck(function, inputs, check_fwd_over_rev=True, **fast)
+
+
+def every_pair(**values: Sequence) -> pytest.MarkDecorator:
+    """Parametrize by enough rows for every pair of values; the whole product is slow.
+
+    Rows are taken greedily, always the first with the most pairs that no row before it has.
+    """
+    rows = list(itertools.product(*(range(len(v)) for v in values.values())))
+    pairs = {row: set(itertools.combinations(enumerate(row), 2)) for row in rows}
+    left, kept = set().union(*pairs.values()), set()
+    while left:
+        best = max(rows, key=lambda row: len(pairs[row] & left))
+        left -= pairs[best]
+        kept.add(best)
+
+    def case(row: tuple[int, ...]):
+        marks = () if row in kept else pytest.mark.slow
+        chosen = (v[i] for v, i in zip(values.values(), row, strict=True))
+        return pytest.param(*chosen, marks=marks)
+
+    return pytest.mark.parametrize(tuple(values), [case(row) for row in rows])

@@ -237,7 +237,8 @@ def test_bad_options(tmp_path: Path, command, options, code, says):
 def test_max_pixels_is_inclusive(tmp_path: Path, command):
     save(tmp_path / "in.png", 1, 24, 20)
     arguments = tmp_path / "in.png", "-o", tmp_path / "out.png", "--psf", "disk:1"
-    succeed(command, *arguments, "--max-pixels", 480)
+    prior = ("--damp", 0.1) if command == "deblur" else ()
+    succeed(command, *arguments, *prior, "--max-pixels", 480)
 
 
 @pytest.mark.parametrize("command", ["blur", "deblur"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -42,6 +43,15 @@ def small(monkeypatch):
     monkeypatch.setattr(demo, "_photograph", lambda name: whole(name)[:, 100:164, 200:260])
 
 
+trial_once = cache(demo._trial)
+
+
+@pytest.fixture
+def once(monkeypatch, small):
+    """Each trial is restored once, for all tests of what is told and drawn of it."""
+    monkeypatch.setattr(demo, "_trial", trial_once)
+
+
 @pytest.mark.parametrize(("picture", "planes"), [("camera", 1), ("astronaut", 3)])
 def test_demo(tmp_path: Path, small, picture, planes):
     figure = tmp_path / "figure.png"
@@ -73,7 +83,7 @@ def undrawn(monkeypatch):
         monkeypatch.setattr(demo, name, lambda file, title, trials: file.write(b"figure"))
 
 
-def test_table(tmp_path: Path, small, undrawn):
+def test_table(tmp_path: Path, once, undrawn):
     result = run("demo", "-o", tmp_path / "figure.PNG", "--picture", "coffee")
     assert result.exit_code == 0
     assert result.stderr == ""
@@ -81,7 +91,7 @@ def test_table(tmp_path: Path, small, undrawn):
         assert part in result.stdout
 
 
-def test_all(tmp_path: Path, small):
+def test_all(tmp_path: Path, once):
     figure = tmp_path / "figure.png"
     facts = succeed("demo", "--all", "-o", figure)
     assert facts.keys() == {"trials", "noise_std", "figure"}
@@ -93,7 +103,7 @@ def test_all(tmp_path: Path, small):
     assert struct.unpack(">II", head[16:]) == (1980, 913)
 
 
-def test_all_as_a_table(tmp_path: Path, small, undrawn):
+def test_all_as_a_table(tmp_path: Path, once, undrawn):
     result = run("demo", "--all", "-o", tmp_path / "figure.png")
     assert result.exit_code == 0
     assert result.stderr == ""
@@ -160,7 +170,7 @@ def test_failures(tmp_path: Path, monkeypatch, small, options, code, says):
     fail(tmp_path, code, "demo", *options, says=says)
 
 
-def test_interrupted(tmp_path: Path, monkeypatch, small):
+def test_interrupted(tmp_path: Path, monkeypatch, once):
     def interrupt(*_):
         raise KeyboardInterrupt
 

@@ -31,13 +31,19 @@ def test_a_draw_is_a_function_of_its_seed(seed):
     assert set(case.checks) <= set(CHECKS)
 
 
-@pytest.mark.parametrize("seed", range(60))
+def seeds(fast: int, all_of_them: int) -> list:
+    """The first draws, and under slow the rest."""
+    rest = [pytest.param(seed, marks=pytest.mark.slow) for seed in range(fast, all_of_them)]
+    return [*range(fast), *rest]
+
+
+@pytest.mark.parametrize("seed", seeds(30, 60))
 def test_the_oracle_has_the_matrix(seed):
     """Loops over the taps against the library's own dense matrix."""
     assert not examine(draw(seed).only("matrix")).failures
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", seeds(12, 25))
 def test_the_precise_answers_are_those_of_float64(seed):
     """To what conditioning lets float64 know, for both sides and kept ranks."""
     case = draw(seed)

@@ -28,14 +28,21 @@ class EasyCase(Case):
 
     def operator(self, dtype: torch.dtype | None = None) -> ConvOperator:
         weight = near_identity(*self.weight_shape, dtype=dtype or self.dtype, seed=self.seed)
+        if not self.options["flip"]:  # padding="same" has an even kernel's centre before its middle
+            even = [a for a in range(2, weight.ndim) if weight.shape[a] % 2 == 0]
+            weight = weight.roll([-1] * len(even), even) if even else weight
         return ConvOperator(weight, self.input_shape, **self.options)
 
 
 @st.composite
 def easy_cases(draw: st.DrawFn) -> EasyCase:
     case = draw(cases(forms=("same",), dims=(1, 2), transposed=False, per_sample=False))
-    c = case.weight_shape[1]
-    shape = (c, c, *case.weight_shape[2:])
+    c, kernel = case.weight_shape[1], case.weight_shape[2:]
+    dilation = case.options["dilation"]
+    steps = dilation if isinstance(dilation, tuple) else (dilation,) * len(kernel)
+    # of an even number of taps two apart none is on the centre
+    odd = [k - (k % 2 == d % 2 == 0) for k, d in zip(kernel, steps, strict=True)]
+    shape = (c, c, *odd)
     options = case.options | {"groups": 1}
     return EasyCase(shape, case.input_shape, options, case.dtype, case.seed)
 

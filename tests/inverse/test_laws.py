@@ -31,7 +31,20 @@ EPS = {torch.float32: 2e-6, torch.complex64: 2e-6, F64: 1e-14, C128: 1e-14}
 
 every_inverse = pytest.mark.parametrize("name", list(INVERSES))
 outside_maps = pytest.mark.parametrize("name", [n for n in INVERSES if "mapped" not in n])
-every_dtype = pytest.mark.parametrize("dtype", DOUBLES, ids=["real", "complex"])
+
+
+def every_inverse_in_a_dtype(first: int) -> pytest.MarkDecorator:
+    """Real and complex in turn, beginning with one of them; each inverse in the other is slow.
+
+    Laws begin in turn as well, so that every inverse is held to laws in both.
+    """
+    cases = []
+    for i, name in enumerate(INVERSES):
+        for j, dtype in enumerate(DOUBLES):
+            marks = () if j == (i + first) % 2 else pytest.mark.slow
+            kind = "complex" if dtype.is_complex else "real"
+            cases.append(pytest.param(name, dtype, marks=marks, id=f"{kind}-{name}"))
+    return pytest.mark.parametrize(("name", "dtype"), cases)
 
 
 def tolerance(name: str, dtype: torch.dtype = F64) -> float:
@@ -69,8 +82,7 @@ def test_the_table_has_every_inverse():
     assert methods >= {rung.name for rung in LADDER}
 
 
-@every_inverse
-@every_dtype
+@every_inverse_in_a_dtype(0)
 def test_it_is_its_matrix(name, dtype):
     """And its adjoint and its transpose are those of the matrix."""
     X, expected = inverse(name, dtype), matrix(name, dtype)
@@ -81,8 +93,7 @@ def test_it_is_its_matrix(name, dtype):
         assert relative(X.T.to_dense(), expected.mT, size) < tolerance(name)
 
 
-@every_inverse
-@every_dtype
+@every_inverse_in_a_dtype(1)
 def test_adjoint(name, dtype):
     """⟨Xy, x⟩ = ⟨y, Xᴴx⟩, also for arguments of the other kind."""
     X = inverse(name, dtype)
@@ -100,8 +111,7 @@ def test_adjoint(name, dtype):
     assert error < tolerance(name) * scale(name, dtype) * x.norm() * y.norm()
 
 
-@every_inverse
-@every_dtype
+@every_inverse_in_a_dtype(0)
 def test_linear(name, dtype):
     X = inverse(name, dtype)
     factor = 2 - 3j if dtype.is_complex else -3.0
@@ -261,8 +271,7 @@ def every_warning():
     torch.set_warn_always(False)
 
 
-@every_inverse
-@every_dtype
+@every_inverse_in_a_dtype(1)
 @pytest.mark.usefixtures("every_warning")
 def test_derivatives_in_the_data(name, dtype):
     """Once, and twice where that does not take hundreds of iterations."""

@@ -22,7 +22,7 @@ from unconv.nn import TikhonovConv2d
 from unconv.testing import dot_test
 
 from ..doors import all_doors
-from ..helpers import C128, F64, randn, relative
+from ..helpers import C128, F64, every_pair, randn, relative
 from ..inverse.rung_operators import easy_weight, every_direct_rung, served
 
 
@@ -83,9 +83,9 @@ def test_iterations_penalties_and_wiener():
         assert relative(found[1], expected[1]) < 1e-10
 
 
-@pytest.mark.parametrize("dtype", [torch.complex64, C128])
-@pytest.mark.parametrize("c", [1, 2])
-@pytest.mark.parametrize("kind", ["adjoint", "boundary", "krylov", "penalty"])
+@every_pair(
+    kind=["adjoint", "boundary", "krylov", "penalty"], c=[1, 2], dtype=[torch.complex64, C128]
+)
 def test_lazy_conjugates_are_resolved(kind, c, dtype):
     """Compiled code switches them off for the operations that it runs."""
     weight = randn(c, c, 3, 3, dtype=dtype).requires_grad_()

@@ -29,8 +29,8 @@ def scene(name: str, side: int = 300) -> torch.Tensor:
     return image[None, top : top + side, left : left + side]
 
 
-def blurred(name: str, kernel: torch.Tensor, noise: float = 0.005) -> torch.Tensor:
-    y = blur(scene(name), kernel, boundary="valid", noise_std=noise)
+def blurred(name: str, kernel: torch.Tensor, noise: float = 0.005, side: int = 300) -> torch.Tensor:
+    y = blur(scene(name, side), kernel, boundary="valid", noise_std=noise)
     return (255 * y.clamp(0, 1)).round() / 255
 
 
@@ -150,7 +150,7 @@ def test_a_jpegs_dead_zone_is_what_rounding_does():
 
 def test_colours_masks_and_frames():
     kernel = psf.disk(3.5)
-    y = blurred("astronaut", kernel)
+    y = blurred("astronaut", kernel, side=200)
     colours = torch.cat([y, 0.8 * y, 0.5 * y + 0.1])
     assert abs(psf.estimate(colours, "disk").parameters["radius"] - 3.5) < 0.15
     assert abs(psf.estimate(y[0], "disk").parameters["radius"] - 3.5) < 0.15
@@ -163,7 +163,7 @@ def test_colours_masks_and_frames():
 
 
 def test_noise_that_is_known():
-    y = blurred("camera", psf.disk(3), 0.01)
+    y = blurred("camera", psf.disk(3), 0.01, side=200)
     assert math.isclose(psf.estimate(y, "disk", 0.01).noise_std, 0.01, rel_tol=0.01)
     assert math.isclose(psf.estimate(y, "disk").noise_std, 0.01, rel_tol=0.1)
     assert math.isclose(psf.estimate(1e6 * y, "disk").noise_std, 1e4, rel_tol=0.1)

@@ -71,7 +71,8 @@ class DenseProblem:
 
     def differences(self, x: Tensor) -> Tensor:
         """(J, c, n/c)."""
-        return torch.einsum("jmn,cn->jcm", self.D.to(x.dtype), x.reshape(self.channels, -1))
+        d = x.reshape(self.channels, -1) @ self.D.flatten(0, 1).to(x.dtype).mT
+        return d.unflatten(1, (len(self.D), -1)).transpose(0, 1)
 
     def penalty(self, x: Tensor) -> float:
         return float(self.size(self.differences(x)).sum())
@@ -113,7 +114,7 @@ class DenseProblem:
         return (b + (b.square() + 4 * self.y / r).sqrt()) / 2 - self.background
 
     def solve(self, start: Tensor, iterations: int = 6000) -> Tensor:
-        """Over-relaxed ADMM on z = Ax, g = Dx, w = x, from any start."""
+        """Over-relaxed ADMM on z = Ax, g = Dx, w = x, from any start, or until w is at rest."""
         n = self.A.shape[1]
         gain = float(torch.linalg.matrix_norm(self.A, 2))
         amplitude = float((self.y - self.background).abs().square().mean().sqrt()) / gain or 1.0
@@ -124,11 +125,12 @@ class DenseProblem:
         blocks = torch.block_diag(*[gram] * self.channels).to(self.A.dtype)
         whole = r1 * self.A.mH @ self.A + r2 * blocks
         inverse = torch.linalg.inv(whole + (r3 + self.epsilon) * torch.eye(n, dtype=torch.float64))
-        D, AH = self.D.to(start.dtype), self.A.mH.contiguous()
+        D, AH = self.D.flatten(0, 1).to(start.dtype), self.A.mH.contiguous()
         z, g, w = self.A @ start, self.differences(start), start.clone()
         d, b, e = torch.zeros_like(z), torch.zeros_like(g), torch.zeros_like(w)
-        for _ in range(iterations):
-            pulled = torch.einsum("jmn,jcm->cn", D, g - b).flatten()
+        before = w
+        for k in range(iterations):
+            pulled = ((g - b).transpose(0, 1).flatten(1) @ D).flatten()
             x = inverse @ (r1 * (AH @ (z - d)) + r2 * pulled + r3 * (w - e))
             c = 1.7 * (self.A @ x) - 0.7 * z + d
             z = self.prox(c, r1)
@@ -139,6 +141,10 @@ class DenseProblem:
             c = 1.7 * x - 0.7 * w + e
             w = c if c.is_complex() else c.clamp(self.lower, self.upper)
             e = c - w
+            if k % 50 == 49:
+                if (w - before).norm() <= 1e-15 * w.norm():
+                    break
+                before = w
         return w
 
 

@@ -16,7 +16,7 @@ from unconv.restoration.data_terms import Poisson
 from unconv.restoration.grid_problem import GridProblem
 from unconv.restoration.splitting import Bounds
 
-from ..helpers import F64, randn, relative
+from ..helpers import F64, every_pair, randn, relative
 from .test_restore import drawn_operator
 
 
@@ -32,7 +32,9 @@ def drawn_counts(seed: int) -> tuple[ConvOperator, Tensor, float]:
     return A, torch.poisson(light + background, torch.Generator().manual_seed(seed)), background
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize(
+    "seed", [*range(6), *(pytest.param(s, marks=pytest.mark.slow) for s in range(6, 12))]
+)
 def test_counts_are_put_back_as_by_the_matrix(seed):
     """No image near or far is below min f(Ax) + (ρ/2)‖x − z‖² over x ≥ lower."""
     A, y, background = drawn_counts(seed)
@@ -123,10 +125,12 @@ def test_counts_with_holes_do_not_look_at_them():
     assert (one - x).norm() < 0.25 * x.norm()
 
 
-@pytest.mark.parametrize("count", [0.0, 1.0])
-@pytest.mark.parametrize("background", [0.0, 3.0])
-@pytest.mark.parametrize("nonnegative", [False, True])
-@pytest.mark.parametrize("shape", [(20,), (12, 13), (6, 7, 8), (1, 5)])
+@every_pair(
+    shape=[(20,), (12, 13), (6, 7, 8), (1, 5)],
+    count=[0.0, 1.0],
+    background=[0.0, 3.0],
+    nonnegative=[False, True],
+)
 def test_no_light_or_one_photon(count, background, nonnegative, shape):
     A = ConvOperator(torch.ones(1, 1, *[min(3, n) for n in shape], dtype=F64), shape)
     y = torch.zeros(2, *A.range_shape, dtype=F64)

@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 import warnings
+from functools import cache
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from unconv import AccuracyWarning, ConvOperator, restore
 from unconv.restoration import Schedule, Step
 
-from ..helpers import C128, F64, randn, relative
+from ..helpers import C128, F64, every_pair, randn, relative
 from .dense import DenseProblem, dense_problem
 
 TOL = 1e-4
@@ -194,21 +195,25 @@ def test_many_drawn_problems(first):
 
 
 # --- laws
-MODELS = pytest.mark.parametrize("noise_model", ["gaussian", "huber"])
 PENALTIES = pytest.mark.parametrize("prior", ["tv", "sparse", "hessian"])
 
 
-@PENALTIES
-@MODELS
-@pytest.mark.parametrize("unit", [2.0**40, 2.0**-40, 2.0**100, 2.0**-100])
-def test_the_unit_of_the_data_is_without_effect(prior, noise_model, unit):
+@cache
+def in_a_unit(prior: str, noise_model: str, unit: float):
     A, _, y = picture()
-    asked = {"prior": prior, "noise_model": noise_model, "maxiter": 30, "bounds": (0.0, 1.3)}
+    asked = {"prior": prior, "noise_model": noise_model, "maxiter": 30}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        one = restore(A, y, **asked)
-        asked["bounds"] = (0.0, 1.3 * unit)
-        other = restore(A, y * unit, **asked)
+        return restore(A, y * unit, bounds=(0.0, 1.3 * unit), **asked)
+
+
+@every_pair(
+    unit=[2.0**40, 2.0**-40, 2.0**100, 2.0**-100],
+    prior=["tv", "sparse", "hessian"],
+    noise_model=["gaussian", "huber"],
+)
+def test_the_unit_of_the_data_is_without_effect(prior, noise_model, unit):
+    one, other = (in_a_unit(prior, noise_model, u) for u in (1.0, unit))
     assert torch.equal(other.solution, one.solution * unit)
     p = 0.8 if prior == "sparse" else 1.0
     assert relative(other.strength, one.strength * unit ** (2 - p)) < 1e-12

@@ -19,7 +19,7 @@ from unconv import (
 from unconv.restoration.subproblem import part_of
 from unconv.restoration.varying_grid import VaryingGrid, VaryingNormal, of_mean_psf
 
-from ..helpers import F64, randn
+from ..helpers import F64, every_pair, randn
 from ..varying.test_blur import BOUNDARIES, KINDS
 from .dense import DenseProblem, difference_matrices
 from .test_restore import blocks, noise
@@ -75,9 +75,9 @@ def test_the_normal_equations_are_solved():
     assert left.norm() < 1e-10 * B.norm()
 
 
-@EVERY
-@pytest.mark.parametrize("prior", ["tv", "hessian"])
-def test_the_least_is_reached_and_the_bound_is_one(kind, padding, mode, prior):
+@every_pair(kind=list(KINDS.values()), boundary=BOUNDARIES, prior=["tv", "hessian"])
+def test_the_least_is_reached_and_the_bound_is_one(kind, boundary, prior):
+    padding, mode = boundary
     A = operator(kind, padding, mode)
     if prior == "hessian":
         A = A.observed(torch.rand(A.range_shape[1:]) < 0.85)

@@ -182,7 +182,9 @@ def test_extremes_of_a_layer_with_zero_padding(dtype):
     assert relative(op.logabsdet(), S.log().sum()) < 1e-12
 
 
-@pytest.mark.parametrize("seed", range(20, 60, 2))
+@pytest.mark.parametrize(
+    "seed", [s if s % 3 == 2 else pytest.param(s, marks=pytest.mark.slow) for s in range(20, 60, 2)]
+)
 @undiagonalised()
 def test_vectors_of_values_too_close_for_an_inverse_to_tell_apart(seed):
     """One tap among small ones: all values nearly alike, and some pairs to 10⁻⁸."""

@@ -54,6 +54,8 @@ USUAL_EXPONENT, _USUAL_ERROR = 2.5, -4.0  # p and log ε: starts
 _NOTHING_LEFT = 0.5  # of a JPEG's error: frequencies with less power were rounded to zero
 _CELL = 9  # frequencies along each axis over which power is averaged
 _INDEPENDENT = 0.26  # of the frequencies of a faded picture: 1/(1.94)², Hann's bandwidth
+_LONGEST_STEP, _MOST_STEPS = 3.0, 100  # of a logarithm, and of the search for c and s
+_SETTLED = 1e-10  # of the loss: nothing more is gained
 _FLOOR = 1e-4  # noise, of the standard deviation of the picture, that is taken for none
 
 
@@ -291,28 +293,46 @@ class Fit:
         x = torch.tensor(start, dtype=torch.float64, device=signal.device)
         if self.std is not None:
             x[1] = 2 * math.log(max(self.std, 1e-150))
-        x.requires_grad_()
-        search = torch.optim.LBFGS(
-            [x], max_iter=40, line_search_fn="strong_wolfe", tolerance_change=1e-9
+        loss, downhill, curvature = self._looked_at(x, signal, shape, wrong)
+        damping = 1e-3
+        for _ in range(_MOST_STEPS):
+            damped = curvature + torch.diag(damping * curvature.diagonal().clamp(min=1e-30))
+            step = torch.linalg.solve(damped, downhill).clamp(-_LONGEST_STEP, _LONGEST_STEP)
+            other = self._looked_at(x + step, signal, shape, wrong)
+            gained = loss - other[0]
+            if gained > 0:
+                x, damping = x + step, max(damping / 4, 1e-5)
+                loss, downhill, curvature = other
+                if gained < _SETTLED:
+                    break
+            else:
+                damping *= 16
+                if damping > 1e6:
+                    break
+        return loss, x.tolist()
+
+    def _looked_at(
+        self, x: Tensor, signal: Tensor, shape: Tensor, wrong: list[Tensor]
+    ) -> tuple[float, Tensor, Tensor]:
+        """The loss of one frequency, minus its gradient, and its curvature where v is linear in x.
+
+        With R the derivatives of log v these are −Rᵀ slope and Rᵀ diag(−dslope/dlog v) R.
+        """
+        parts = [x[0].exp() * signal, x[1].exp() * shape]
+        if wrong:  # an error of the psf counts by itself, and with the scene
+            parts.append((x[0] + x[2]).exp() * wrong[0])
+            parts[0] = parts[0] + parts[2]
+        v = parts[0] + parts[1] + self.error
+        each, slope = likelihood(self.power, v, self.data.degrees)
+        R = torch.stack(parts) / v
+        if self.std is not None:
+            R[1] = 0  # the noise is known
+        rise = (1 - slope) * (1 - (1 - slope) / (1 + NU / self.data.degrees))
+        return (
+            float(each.dot(self.counts)),
+            R @ (-slope * self.counts),
+            (R * (rise * self.counts)) @ R.mT,
         )
-
-        def loss() -> Tensor:
-            search.zero_grad()
-            scene = signal + x[2].exp() * wrong[0] if wrong else signal
-            value = self._loss(x[0].exp() * scene + x[1].exp() * shape + self.error)
-            value.backward()
-            if self.std is not None and x.grad is not None:
-                x.grad[1] = 0
-            return value
-
-        with torch.enable_grad():
-            search.step(loss)
-            return float(loss().detach()), x.tolist()
-
-    def _loss(self, v: Tensor) -> Tensor:
-        """Minus the logarithm of the likelihood, of one frequency; see the module."""
-        each, _ = likelihood(self.power, v, self.data.degrees)
-        return (each * self.counts).sum()
 
 
 def likelihood(power: Tensor, v: Tensor, degrees: float) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """The data put back into an image z: argmin f(Ax) + (ρ/2)‖x − z‖², between two denoisings.
 
-*Gaussian noise.*  One damped solve on whichever rung serves; bounds are left to the denoiser.
+*Gaussian noise.*  One damped solve on whichever rung serves; bounds are left to the denoiser.  What
+does not depend on ρ, such as the SVD of a small A, is computed once.
 
 *Counts*, with mean Ax + b.  With C, P and E of grid_problem.py it is split into
 
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor
 
 from ..inverse import InverseOperator
+from ..regularize.damp_path import DampPath
 from ..varying.inverse import VaryingInverse
 from .data_terms import DataTerm
 from .grid_problem import GridProblem
@@ -51,7 +53,7 @@ class DataStep(Protocol):
 
 
 class GaussianStep:
-    """f = ½‖Ax − y‖²; the factor is kept while ρ stays.
+    """f = ½‖Ax − y‖²; the factor is kept while ρ stays, and its parts for another ρ.
 
     Parameters
     ----------
@@ -67,13 +69,13 @@ class GaussianStep:
         self.op, self.y = op, y
         self._least, self._memory_limit = _LEAST_RHO * gain**2, memory_limit
         self._inverse: InverseOperator | VaryingInverse | None = None
-        self._rho = math.nan
+        self._rho, self._path = math.nan, DampPath()
 
     def __call__(self, z: Tensor, rho: float) -> Tensor:
         """z + (AᴴA + ρ)⁻¹Aᴴ(y − Az)."""
         if self._inverse is None or rho != self._rho:
             damp = math.sqrt(max(rho, self._least))
-            self._inverse = damped_inverse(self.op, damp, self._memory_limit, 1, _TOL)
+            self._inverse = damped_inverse(self.op, damp, self._memory_limit, 1, _TOL, self._path)
             self._rho = rho
         return z + self._inverse.solution(self.y - self.op(z))[0]
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..inverse import InverseOperator, factorize, request_of
 from ..operators.convolution import Convolution
+from ..regularize.damp_path import DampPath
 from ..varying.blur import VaryingBlur
 from ..varying.inverse import VaryingInverse
 from .grid_problem import GridProblem
@@ -57,12 +58,21 @@ def grid_of(op: Blur, dtype: torch.dtype) -> GridProblem:
 
 
 def damped_inverse(
-    op: Blur, damp: float, memory_limit: float, solves: int, tol: float
+    op: Blur,
+    damp: float,
+    memory_limit: float,
+    solves: int,
+    tol: float,
+    path: DampPath | None = None,
 ) -> InverseOperator | VaryingInverse:
-    """(AᴴA + damp²)⁻¹Aᴴ, exact or to a proven tol."""
+    """(AᴴA + damp²)⁻¹Aᴴ, exact or to a proven tol.
+
+    path : what other damps of this operator have left that this one can use
+    """
     if isinstance(op, VaryingBlur):
         return VaryingInverse(op, damp, tol, None)
-    return factorize(op, request_of(damp, None, 0.0, memory_limit, solves, tol))
+    request = request_of(damp, None, 0.0, memory_limit, solves, tol)
+    return factorize(op, request) if path is None else path.at(op, request)
 
 
 class VaryingGrid(GridProblem):

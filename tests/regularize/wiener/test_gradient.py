@@ -7,7 +7,7 @@ import torch
 
 from unconv import ConvOperator
 
-from ...helpers import DOUBLES, F64, assert_differentiable, randn
+from ...helpers import DOUBLES, F64, assert_differentiable, every_pair, randn
 
 CIRCULAR = {"padding": 1, "padding_mode": "circular"}
 
@@ -26,9 +26,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("adjoint", [False, True])
-@pytest.mark.parametrize("dtype", DOUBLES)
-@pytest.mark.parametrize("case", CASES)
+@every_pair(case=list(CASES), dtype=DOUBLES, adjoint=[False, True])
 def test_in_everything(case, dtype, adjoint):
     shape, size, options = CASES[case]
     op = ConvOperator(randn(*shape, dtype=dtype), size, **options)

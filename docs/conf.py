@@ -30,6 +30,7 @@ default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # shapes and meanings stand in the docstrings
 napoleon_use_rtype = False
+napoleon_use_param = False  # `a, b : text` is one item
 napoleon_use_ivar = True
 
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
@@ -109,27 +110,31 @@ def _returned_text(lines):
 
 
 def _fields_without_types(lines):
-    """In a section, `a, b : text` is a text for a and for b, no type, on however many lines.
+    """In a section, `a, b : text` is a text for a and b, no type, on however many lines.
 
     A type is a short line with its sentence below it.
     """
-    found, in_section, pending = [], False, []
-    for line, behind in zip(lines, [*lines[1:], ""], strict=True):
+    found, header, pending = [], "", []
+    for i, line in enumerate(lines):
         if pending and line.startswith(" "):
             pending[-1].append(line)
             continue
-        found += _for_each_name(*pending)
+        found += _text_of_names(*pending)
         pending = []
-        in_section = bool(line) and (in_section or set(line) == {"-"})
-        field = _FIELD.fullmatch(line) if in_section else None
+        if line and set(line) == {"-"}:
+            header = lines[i - 1]
+        header = header if line else ""
+        field = _FIELD.fullmatch(line) if header else None
+        behind = lines[i + 1] if i + 1 < len(lines) else ""
         if field is None or (behind.startswith(" ") and len(line) < _SHORT):
             found.append(line)
         else:
-            pending = [field[1].split(", "), [f"    {field[2]}"]]
-    return found + _for_each_name(*pending)
+            names = [field[1]] if header == "Parameters" else field[1].split(", ")
+            pending = [names, [f"    {field[2]}"]]
+    return found + _text_of_names(*pending)
 
 
-def _for_each_name(names=(), text=()):
+def _text_of_names(names=(), text=()):
     return [line for name in names for line in (name, *text)]
 
 

@@ -49,6 +49,7 @@ def test_programs_exist(page):
         assert module != "benchmarks" or name in (*BENCHES, ""), name
 
 
+@pytest.mark.slow  # restores two pictures with the default prior
 def test_the_tour_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plane = data.camera()[100:260, 150:310]

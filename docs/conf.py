@@ -30,6 +30,7 @@ default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # shapes and meanings stand in the docstrings
 napoleon_use_rtype = False
+napoleon_use_param = False  # `a, b : text` is one item
 napoleon_use_ivar = True
 
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
@@ -73,6 +74,7 @@ _LITERAL = re.compile(r"(``.*?``|`.*?`)")
 _MARKUP = re.compile(r"[*|]|_(?!\w)")
 _FIELD = re.compile(r"(\w+(?:, \w+)*) : (.+)")
 _COLON = "\ue000"
+_SHORT = 80  # characters; a line that goes on is filled to 88 or more
 
 
 def escape_mathematics(app, what, name, obj, options, lines):
@@ -86,21 +88,54 @@ def escape_mathematics(app, what, name, obj, options, lines):
             lines[i] = "".join(pieces)
     if what == "property" and lines:  # napoleon would read "type: text"
         lines[0] = lines[0].replace(":", _COLON)
-    lines[:] = _one_line_fields(lines)
+    lines[:] = _fields_without_types(_returned_text(lines))
 
 
-def _one_line_fields(lines):
-    """In a section, `a, b : text` without an indented text is a text for a and for b, no type."""
-    found, in_section = [], False
-    for line, behind in zip(lines, [*lines[1:], ""], strict=True):
-        in_section = bool(line) and (in_section or set(line) == {"-"})
-        field = _FIELD.fullmatch(line) if in_section else None
-        if field is None or behind.startswith(" "):
+def _returned_text(lines):
+    """`Returns` in a sentence is one description: napoleon would take every line for a type."""
+    found, i = [], 0
+    while i < len(lines):
+        found.append(lines[i])
+        i += 1
+        if found[-1] in ("Returns", "Yields") and i < len(lines) and set(lines[i]) == {"-"}:
+            end = next((j for j in range(i, len(lines)) if not lines[j]), len(lines))
+            text = lines[i + 1 : end]
+            found.append(lines[i])
+            if any(line.startswith(" ") for line in text) or _FIELD.fullmatch(text[0]):
+                found += text
+            else:
+                found += [":", *(f"    {line}" for line in text)]  # no name, no type
+            i = end
+    return found
+
+
+def _fields_without_types(lines):
+    """In a section, `a, b : text` is a text for a and b, no type, on however many lines.
+
+    A type is a short line with its sentence below it.
+    """
+    found, header, pending = [], "", []
+    for i, line in enumerate(lines):
+        if pending and line.startswith(" "):
+            pending[-1].append(line)
+            continue
+        found += _text_of_names(*pending)
+        pending = []
+        if line and set(line) == {"-"}:
+            header = lines[i - 1]
+        header = header if line else ""
+        field = _FIELD.fullmatch(line) if header else None
+        behind = lines[i + 1] if i + 1 < len(lines) else ""
+        if field is None or (behind.startswith(" ") and len(line) < _SHORT):
             found.append(line)
         else:
-            for field_name in field[1].split(", "):
-                found += [field_name, f"    {field[2]}"]
-    return found
+            names = [field[1]] if header == "Parameters" else field[1].split(", ")
+            pending = [names, [f"    {field[2]}"]]
+    return found + _text_of_names(*pending)
+
+
+def _text_of_names(names=(), text=()):
+    return [line for name in names for line in (name, *text)]
 
 
 def restore_colons(app, what, name, obj, options, lines):
@@ -109,9 +144,10 @@ def restore_colons(app, what, name, obj, options, lines):
 
 
 def skip_internal(app, what, name, obj, skip, options):
-    """Leave out what operators offer to the other rooms of the house alone."""
+    """Leave out what operators offer to other rooms alone, and what stands there already."""
     owner = getattr(getattr(obj, "fget", obj), "__qualname__", "").partition(".")[0]
-    return True if owner in OPERATORS and name in INTERNAL else None
+    listed_above = type(obj).__name__ == "_tuplegetter"  # fields of named tuples: their Attributes
+    return True if listed_above or (owner in OPERATORS and name in INTERNAL) else None
 
 
 def setup(app):

@@ -191,7 +191,7 @@ def _cells(heading: str) -> list[list[str]]:
 
 
 def test_every_door_of_the_manual_is_there():
-    for _, method, call, layer, typed in _cells("Methods, functions, layers, commands"):
+    for _, method, call, layer, typed in _cells("Four ways"):
         for name, where in ((method, ConvOperator), (call, unconv), (layer, nn)):
             for nd in "123":
                 plain = name.strip("`").removeprefix("A.").replace("*", nd)

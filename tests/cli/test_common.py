@@ -40,6 +40,7 @@ PSF_FAILURES = [
     ("gaussian:1,2", 2, ("must be written gaussian:SIGMA",)),
     ("motion:15", 2, ("must be written motion:LENGTH,ANGLE",)),
     ("mofat:3,2", 2, ("did you mean moffat:FWHM,BETA?",)),
+    ("moton:auto", 2, ("did you mean motion:auto?",)),
     ("moffat:3", 2, ("must be written moffat:FWHM,BETA with numbers",)),
     ("moffat:3,1", 2, ("beta=1 must be > 1",)),
     ("gaussian-disc:3,1", 2, ("did you mean gaussian-disk:RADIUS,SIGMA?",)),

@@ -280,7 +280,7 @@ def test_transforms_of_torch_func():
         ([[1.0]], 3, {}, TypeError, ("torch.Tensor", "list")),
         (PLUS, 3, {"delay": (5, 0)}, ValueError, ("(5, 0)", "(5, 5)", "(4, 4)")),
         (PLUS, 3, {"delay": (-1, 0)}, ValueError, ("outside",)),
-        (PLUS, 3, {"delay": (1,)}, ValueError, ("one position an axis",)),
+        (PLUS, 3, {"delay": (1,)}, ValueError, ("one position per axis",)),
         (PLUS, 3, {"delay": (1.0, 1)}, TypeError, ("whole numbers",)),
         (PLUS, 3, {"delay": 2}, TypeError, ("'center', 'best'",)),
         (PLUS, 3, {"delay": "middle"}, ValueError, ("'middle'", "'center'")),

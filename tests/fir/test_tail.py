@@ -40,7 +40,7 @@ def test_falls_exponentially_for_a_stable_inverse():
     ("g", "center", "error", "says"),
     [
         (torch.ones(3), (3,), ValueError, "is no tap"),
-        (torch.ones(3), (1, 1), ValueError, "one position an axis"),
+        (torch.ones(3), (1, 1), ValueError, "one position per axis"),
         (torch.ones(0), None, ValueError, "empty"),
         (torch.ones(()), None, ValueError, "expected taps"),
         (torch.ones(3).long(), None, TypeError, "int64"),

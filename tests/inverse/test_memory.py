@@ -229,7 +229,7 @@ WAYS = {
     "full": "memory",
     "not needed": "memory",
     "null vectors": "null_vectors",
-    "singular values on the ghosts": "cut",
+    "singular values at the border": "cut",
     "inertia": "deflated",
 }
 

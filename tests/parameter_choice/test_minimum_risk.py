@@ -279,7 +279,7 @@ def test_operators_of_other_kinds(op, why):
     with pytest.raises(NotImplementedError, match=r"^[^\n]+\.$") as error:
         least_risk_damp(op, randn(op.batch_size or 1, *op.range_shape))
     assert_says(
-        error, why, "circular operators with one channel a group", "use 'gcv' or 'discrepancy'"
+        error, why, "circular operators with one channel per group", "use 'gcv' or 'discrepancy'"
     )
 
 

@@ -179,8 +179,8 @@ class ExactMaps(nn.Module):
         each = parameter.flatten()
         if len(each) != len(data[0]):
             raise ValueError(
-                f"{name} has {len(each)} values for {len(data[0])} samples; give one, or one a "
-                "sample."
+                f"{name} has {len(each)} values for {len(data[0])} samples; give one, or one "
+                "per sample."
             )
         if not each.requires_grad and bool((each == each[0]).all()):
             return step(*data, each[0])

@@ -62,7 +62,7 @@ def _draw_values(ax: Axes, found: Inspection) -> None:
     if found.values_of != "A":
         _mark_extremes(ax, found, top, lowest)
     ax.set(ylim=(lowest, 3), xlim=(0, 1.0), xlabel="index / number", ylabel="σ / largest σ")
-    of = "A" if found.values_of == "A" else "the circular twin"
+    of = "A" if found.values_of == "A" else "the circular operator"
     ax.set_title(f"singular values of {of}")
 
 
@@ -200,7 +200,7 @@ def _write_figures(ax: Axes, found: Inspection) -> None:
         f"condition {_short(found.cond)}   pinv by {found.method}",
     ]
     if found.values_of != "A":
-        lines.append("of the circular twin:")
+        lines.append("of the circular operator:")
     for level in (*found.levels[:2], found.levels[-1]):
         default = " (default)" if level is found.levels[-1] else ""
         lines.append(

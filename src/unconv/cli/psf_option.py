@@ -129,9 +129,14 @@ def _described(text: str) -> Tensor | None:
         return family.kernel(*numbers)
     if not exists(text):
         close = difflib.get_close_matches(name, FAMILIES, n=1)
-        hint = f"; did you mean {FAMILIES[close[0]].usage}?" if close else "."
+        hint = f"; did you mean {_meant(close[0], arguments)}?" if close else "."
         raise ValueError(f"psf {text!r} is neither a file nor one of {_USAGES}{hint}")
     return None
+
+
+def _meant(name: str, arguments: str) -> str:
+    """How a psf of the family `name` is typed; with auto where the picture was to tell it."""
+    return f"{name}:auto" if arguments == "auto" and name in NAMES else FAMILIES[name].usage
 
 
 def _plane(text: str, values: Tensor) -> tuple[Tensor, list[str]]:

@@ -127,7 +127,7 @@ def _by_frequency(ax: Axes, name: str, corner: Literal["upper right", "lower lef
     ax.set_xlim(*_FREQUENCIES)
     ax.set_xticks(FREQUENCY_TICKS, [f"{tick:g}" for tick in FREQUENCY_TICKS])
     ax.set_xticks([], minor=True)
-    ax.set_xlabel("frequency, periods a sample")
+    ax.set_xlabel("frequency, periods per sample")
     ax.set_ylabel(name)
     ax.legend(loc=corner, frameon=False)
     ax.grid(visible=True, alpha=0.3)

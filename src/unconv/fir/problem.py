@@ -210,6 +210,6 @@ def chosen_delay(delay: str | Sequence[int], full: tuple[int, ...]) -> tuple[int
     ):
         raise ValueError(
             f"delay={shown(position)} lies outside f ∗ g, which has the sizes {full}; use one "
-            f"position an axis from 0 to {tuple(m - 1 for m in full)}."
+            f"position per axis from 0 to {tuple(m - 1 for m in full)}."
         )
     return position

@@ -58,7 +58,7 @@ def decay(weight: Tensor, center: Sequence[int] | None = None) -> Tensor:
     if len(middle) != len(size) or not all(0 <= c < n for c, n in zip(middle, size, strict=True)):
         raise ValueError(
             f"center={shown(middle)} is no tap of a kernel of size {tuple(size)}; give one "
-            "position an axis, or leave it out."
+            "position per axis, or leave it out."
         )
     lines = [
         (torch.arange(n, device=taps.device) - c).abs() for c, n in zip(middle, size, strict=True)

@@ -175,7 +175,7 @@ def _smallest(
     if need > _FACTOR_BYTES:
         return b._replace(value=math.nan)
     if b.lower == 0 and b.value > default_rtol(op) * high.value:
-        skipped.append("a proof that σ_min > 0: too many ghosts to count")
+        skipped.append("a proof that σ_min > 0: too many border unknowns to count")
     return b
 
 

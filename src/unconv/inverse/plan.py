@@ -92,9 +92,9 @@ def _rung(
 
 
 LADDER = (
-    _rung("fourier", fourier, "block-circulant: one small inverse a frequency"),
+    _rung("fourier", fourier, "block-circulant: one small inverse per frequency"),
     _rung("cosine", cosine, "symmetric kernel and boundary: diagonal in cosines"),
-    _rung("separable", separable, "an outer product: one SVD an axis"),
+    _rung("separable", separable, "an outer product: one SVD per axis"),
     _rung("dense", dense, "small enough for the SVD of its matrix", forced=True),
     _rung(
         "completion",
@@ -106,7 +106,7 @@ LADDER = (
     _rung(
         "boundary",
         boundary_system,
-        "circulant but for thin strips of ghosts: one LU of their system",
+        "circulant but for thin strips at the border: one LU of the unknowns there",
         forced=True,
         in_double=True,
         proves_itself=True,

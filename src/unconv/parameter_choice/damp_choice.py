@@ -242,8 +242,8 @@ def _check(
     check_count("seed", seed, 0)
     if rule == "risk" and (why := obstacle(op)) is not None:
         raise NotImplementedError(
-            f"rule='risk' knows circular operators with one channel a group ({why}); use 'gcv' or "
-            "'discrepancy'."
+            f"rule='risk' knows circular operators with one channel per group ({why}); use 'gcv' "
+            "or 'discrepancy'."
         )
     check_data(op, y, noise_std)
     if method in RUNGS:

@@ -37,7 +37,7 @@ def estimate_spectra(
 
     Parameters
     ----------
-    op : circular, with one channel a group and stride 1
+    op : circular, with one channel per group and stride 1
     y : (N, *range_shape), pictures that share both spectra, periodic or faded out
     noise_std : standard deviation of the noise in the unit of y, if it is known
     sizes
@@ -74,7 +74,7 @@ def estimate_spectra(
         why = "a stride mixes frequencies"
     if why is not None:
         raise NotImplementedError(
-            f"spectra can be read for circular operators with one channel a group ({why}); give "
+            f"spectra can be read for circular operators with one channel per group ({why}); give "
             "noise_psd and signal_psd."
         )
     if sizes is not None:

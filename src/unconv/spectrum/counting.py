@@ -73,7 +73,7 @@ class Count:
         if self._blocks_bytes <= self.memory_limit:
             on_grid = float(self._grid_values.amax()) * extension_norm(self.p.geometry)
             if on_grid <= sums:
-                return on_grid, "the norms of C and E"
+                return on_grid, "the norms of the circular convolution and of the padding"
         return sums, "row and column sums"
 
     @cached_property

@@ -222,7 +222,7 @@ def test_ill_conditioned_rings_are_not_eliminated():
 def test_memory_for_all_ghosts_is_asked_for():
     op = blur_operator(MOTION, (24, 24), "reflect")
     problem = prepare(op, Request(damp=1e-6, memory_limit=1e6), 1)
-    with pytest.raises(CannotServeError, match=r"all ghosts at once.*memory_limit"):
+    with pytest.raises(CannotServeError, match=r"all border unknowns at once.*memory_limit"):
         damped_form(problem)
 
 

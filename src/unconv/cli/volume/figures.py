@@ -94,7 +94,7 @@ def of_spectra(spectra: Mapping[str, Any]) -> Figure:
     ticks = [tick for tick in FREQUENCY_TICKS if rings[0] <= tick <= rings[-1]]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.set_xticks([], minor=True)
-    ax.set_xlabel("frequency, periods a sample of the finest axis")
+    ax.set_xlabel("frequency, periods per sample of the finest axis")
     ax.set_ylabel("power")
     ax.legend(frameon=False)
     ax.grid(visible=True, alpha=0.3)

@@ -85,7 +85,9 @@ def damped_form(p: Problem) -> tuple[Form, SpectrumSummary]:
         del form  # before the next one is allocated
         return_freed_memory(p.needs.kept)
         check_memory(
-            p, p.needs.without_rings, f"at damp = {shown} it must factor all ghosts at once"
+            p,
+            p.needs.without_rings,
+            f"at damp = {shown} it must factor all border unknowns at once",
         )
     for larger in range(MOST_GRIDS):
         whole = augmented(p, grid_of(p.geometry, p.real, larger), corners)
@@ -93,7 +95,7 @@ def damped_form(p: Problem) -> tuple[Form, SpectrumSummary]:
             if p.damp >= RINGS_FROM * p.norm:  # with less, one pass is never enough
                 whole.try_one_pass(p.weight)
             return whole, _damped_facts(p, whole)
-    raise CannotServeError(f"its ghost system is singular at damp = {shown}")
+    raise CannotServeError(f"its system of border unknowns is singular at damp = {shown}")
 
 
 def _damped_facts(p: Problem, form: AugmentedForm) -> SpectrumSummary:
@@ -162,7 +164,7 @@ def _regular(p: Problem, healthy: HealthyGrid | None) -> tuple[SquareForm | Augm
     if form.system.singular or (
         isinstance(form, AugmentedForm) and not form.contracts(p.weight, _HEALTHY)
     ):
-        raise CannotServeError("its ghost system is singular")
+        raise CannotServeError("its system of border unknowns is singular")
     smallest = _smallest_value(p, form)
     if smallest <= resolution * p.norm:
         shown = f"{smallest / p.norm:.1e} of σ_max"
@@ -267,7 +269,7 @@ def _null_facts(
     smallest = _smallest_value(p, form)
     if smallest <= _SAFETY * p.tau:
         raise CannotServeError("singular values lie near the cut-off")
-    how = "null vectors of the ghosts; the smallest singular value kept by Lanczos on the inverse"
+    how = "null vectors at the border; the smallest singular value kept by Lanczos on the inverse"
     if not dropped:
         return p.facts(smallest / 2, how)
     left = float(norms(images).amax() / norms(null).amin())
@@ -296,7 +298,7 @@ def _truncated(p: Problem, healthy: HealthyGrid | None) -> tuple[Form, SpectrumS
     # The core knows all values far below the grid's; if it keeps nothing, the grid's bound holds.
     kept = min(float(torch.where(lost, math.inf, S).amin()), healthy.floor)
     gap = _gap(kept, S[lost])
-    return form, p.facts(kept, "singular values on the ghosts", dropped=sources.dropped, gap=gap)
+    return form, p.facts(kept, "singular values at the border", dropped=sources.dropped, gap=gap)
 
 
 def _on_ghosts(

@@ -343,7 +343,7 @@ class AugmentedForm(nn.Module):
         if not count:
             return self.system.blocks.new_zeros(0, *shape, dtype=self.A.dtype)
         if count > size:
-            raise CannotServeError("its ghost system is singular")
+            raise CannotServeError("its system of border unknowns is singular")
         if count * size > most_entries:
             raise CannotServeError(f"{count:,} null vectors are too many for images")
         rho, x = e.split(self.system.null_fields(), self.rows)

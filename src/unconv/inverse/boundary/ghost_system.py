@@ -119,7 +119,7 @@ def _last_zero(s: Tensor) -> float:
     ratios = torch.cat([seen[1:], seen.new_full((1,), torch.inf)]) / seen
     last = int(ratios[:searched].argmax())
     if ratios[last] < _CLEAR or ordered[last] > _ROUND_OFF * ordered[-1]:
-        raise CannotServeError("the ghosts do not tell small singular values from zero")
+        raise CannotServeError("the border unknowns do not tell small singular values from zero")
     return float(ordered[last])
 
 

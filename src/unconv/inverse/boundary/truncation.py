@@ -193,7 +193,7 @@ def cut_sources(core: Core, tau: float) -> Sources:
         The cut-off lies in the round-off of the core's singular values.
     """
     if core.noise > _VISIBLE * tau:
-        raise CannotServeError("the cut-off lies in the round-off of the ghosts' singular values")
+        raise CannotServeError("the cut-off lies in the round-off of singular values at the border")
     lost = tau >= core.S
     gains = torch.where(lost, 0.0, 1 / torch.where(lost, 1.0, core.S)).to(core.P.dtype)
     X = core.left @ ((core.P * gains[:, None]) @ core.Q.mH + core.F) @ core.right.mH
@@ -215,7 +215,7 @@ def _inverse_factor(gram: Tensor) -> Tensor:
     """R⁻¹ of gram = RᴴR."""
     R, info = torch.linalg.cholesky_ex(gram, upper=True)
     if bool(info.any()):
-        raise CannotServeError("the ghosts are numerically dependent")
+        raise CannotServeError("the border unknowns are numerically dependent")
     eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     return torch.linalg.solve_triangular(R, eye.expand_as(gram), upper=True)
 

@@ -1,4 +1,4 @@
-"""The *fourier* rung: circular convolutions, exactly, by one small inverse a frequency.
+"""The *fourier* rung: circular convolutions, exactly, by one small inverse per frequency.
 
 On its own periodic grid A is block-diagonal: Y(ω) = C(ω) X(ω) with one block of
 (c_out/g) × (s^nd·c_in/g) a frequency and group (torus.py), so

@@ -7,7 +7,7 @@ covariance) and noise of the power spectrum N,
 
 the second form being a damped inverse, in which nothing is squared and S may vanish.
 
-*fourier*: circular operators of stride 1.  One small damped inverse a frequency (blocks.py).
+*fourier*: circular operators of stride 1.  One small damped inverse per frequency (blocks.py).
 *completion*: operators that pad nothing, as a photograph's (by_completion.py).
 *krylov*: any other operator under white noise (by_iteration.py).
 

@@ -34,7 +34,8 @@ def test_the_limit_is_the_minimum(tv, channels):
     K = torch.rand(channels, channels, 3, 3, dtype=F64, generator=torch.Generator().manual_seed(0))
     A = ConvOperator(K / 9, (6, 5), padding=1, padding_mode="reflect")
     y = counts_of(A, light=20, N=1)
-    x = richardson_lucy(A, y, background=0.3, tv=tv, stop=None, maxiter=4000).solution
+    most = 1000 if tv <= 1 else 4000  # a strong one is slow
+    x = richardson_lucy(A, y, background=0.3, tv=tv, stop=None, maxiter=most).solution
 
     def value(flat: np.ndarray) -> tuple[float, np.ndarray]:
         z = torch.from_numpy(flat).reshape(x.shape).requires_grad_()

@@ -54,8 +54,9 @@ USUAL_EXPONENT, _USUAL_ERROR = 2.5, -4.0  # p and log ε: starts
 _NOTHING_LEFT = 0.5  # of a JPEG's error: frequencies with less power were rounded to zero
 _CELL = 9  # frequencies along each axis over which power is averaged
 _INDEPENDENT = 0.26  # of the frequencies of a faded picture: 1/(1.94)², Hann's bandwidth
-_LONGEST_STEP, _MOST_STEPS = 3.0, 100  # of a logarithm, and of the search for c and s
-_SETTLED = 1e-10  # of the loss: nothing more is gained
+_LONGEST_STEP = 2.0  # of a logarithm
+_MOST_SCORINGS = 100  # of the search for c and s
+_GAINS_NOTHING = 1e-10  # of the loss: nothing more is gained
 _FLOOR = 1e-4  # noise, of the standard deviation of the picture, that is taken for none
 
 
@@ -295,7 +296,7 @@ class Fit:
             x[1] = 2 * math.log(max(self.std, 1e-150))
         loss, downhill, curvature = self._looked_at(x, signal, shape, wrong)
         damping = 1e-3
-        for _ in range(_MOST_STEPS):
+        for _ in range(_MOST_SCORINGS):
             damped = curvature + torch.diag(damping * curvature.diagonal().clamp(min=1e-30))
             step = torch.linalg.solve(damped, downhill).clamp(-_LONGEST_STEP, _LONGEST_STEP)
             other = self._looked_at(x + step, signal, shape, wrong)
@@ -303,7 +304,7 @@ class Fit:
             if gained > 0:
                 x, damping = x + step, max(damping / 4, 1e-5)
                 loss, downhill, curvature = other
-                if gained < _SETTLED:
+                if gained < _GAINS_NOTHING:
                     break
             else:
                 damping *= 16

@@ -61,8 +61,8 @@ def backward_is_fastest(geometry: Geometry, dtype: torch.dtype, device_type: str
         return True
     taps = math.prod(a.k for a in geometry.axes)
     if dtype.to_real() != torch.float64:
-        # One tap is a matrix product, which the transposed convolution does up to four times slower
-        # than the convolution; with fewer pixels than channels the turned copy costs more than that.
+        # One tap is a matrix product, up to four times slower as a transposed convolution than as a
+        # convolution; with fewer pixels than channels the turned copy costs more than that.
         product = taps == 1 and math.prod(a.m for a in geometry.axes) >= geometry.c_in
         wide = geometry.groups == 1 and channels_a_group(geometry) >= 16 and not product
         return wide or is_depthwise(geometry) or _products(geometry) <= _FEW_PRODUCTS
@@ -80,8 +80,8 @@ def gradient_is_fastest(geometry: Geometry, dtype: torch.dtype, device_type: str
         return False  # the kernel insists on every output that its input size allows
     if dtype == torch.float64:
         return geometry.nd < 3
-    # The kernel wants an input that it never reads: with a stride y is too small to lend its memory,
-    # and new memory costs up to twice what the kernel itself takes.
+    # The kernel wants an input that it never reads: with a stride y is too small to lend its
+    # memory, and new memory costs up to twice what the kernel itself takes.
     return is_depthwise(geometry) and all(a.stride == 1 for a in geometry.axes)
 
 

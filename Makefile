@@ -8,7 +8,7 @@ PIP := $(BIN)/$(INSTALL)
 export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 
-.PHONY: demo test test-all coverage fuzz-answers fuzz-files lint hooks docs bench bench-quick dist wheel-check release-check clean
+.PHONY: demo test test-all coverage fuzz-answers fuzz-files lint hooks docs bench bench-baseline bench-quick bench-gpu dist wheel-check release-check clean
 
 demo: $(VENV)/.ready
 	$(BIN)/unconv demo --output demo.png
@@ -53,11 +53,21 @@ docs: $(VENV)/.docs-ready
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-bench: $(VENV)/.ready
-	$(BIN)/python -m benchmarks --json bench.json
+# Beside the run that is kept in the repository, which `make bench-baseline` renews.
+BASELINE := benchmarks/baseline.json
+bench: $(VENV)/.rivals-tried
+	$(BIN)/python -m benchmarks --json bench.json $(if $(wildcard $(BASELINE)),--against $(BASELINE))
+
+bench-baseline: $(VENV)/.rivals-tried
+	-$(BIN)/python -m benchmarks --json $(BASELINE)
+	$(BIN)/python -m benchmarks.plots $(BASELINE) docs/growth.png
 
 bench-quick: $(VENV)/.ready
 	$(BIN)/python -m benchmarks --quick
+
+# The same answers on a GPU, and its times; without one it says so.
+bench-gpu: $(VENV)/.ready
+	$(BIN)/python -m benchmarks.gpu
 
 dist: $(VENV)/.release-ready
 	rm -rf dist
@@ -91,6 +101,17 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 $(VENV)/.peers-tried: $(VENV)/.ready
 	-$(PIP) pylops einops h5py natsort requests tqdm torchmetrics && $(PIP) --no-deps deepinv
 	-$(PIP) psf-generator
+	touch $@
+
+# What the benchmarks compare with and no test asks for, one by one: those that cannot be had (the
+# last two are built where SuiteSparse and its headers are) are named as not installed.
+$(VENV)/.rivals-tried: $(VENV)/.peers-tried
+	-$(PIP) photutils
+	-$(PIP) --no-deps redlionfish
+	-$(PIP) pyproximal
+	-$(PIP) pypardiso
+	-$(PIP) scikit-sparse
+	-$(PIP) sparseqr
 	touch $@
 
 $(VENV)/.docs-ready: $(VENV)/.ready

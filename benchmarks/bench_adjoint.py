@@ -1,10 +1,12 @@
 """The operator's forward and adjoint against every way that torch has to compute them.
 
 Must hold: the adjoint costs at most 1.15 times the fastest of conv_transpose, the vjp and a
-convolution with the flipped, transposed weight.
+convolution with the flipped, transposed weight.  Ratios with their quartiles.
 """
 
 from __future__ import annotations
+
+import statistics
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +14,7 @@ from torch import Tensor
 
 import unconv
 
-from .common import device, medians, milliseconds, table
+from .common import Ratio, device, milliseconds, ratio, table, turns
 
 CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -89,31 +91,32 @@ def adjoints(
     return runs
 
 
-def measure(case: tuple[int, ...], dtype: torch.dtype) -> tuple[list[str], float]:
+def measure(case: tuple[int, ...], dtype: torch.dtype) -> tuple[list[str], Ratio]:
     """One row of the table and the adjoint's ratio to the fastest rival."""
     nd, N, c, n, k, g, s = case
     torch.manual_seed(0)
     x = torch.randn(N, c, *[n] * nd, dtype=dtype, device=device())
     w = torch.randn(c, c // g, *[k] * nd, dtype=dtype, device=device())
     op = unconv.ConvOperator(w, [n] * nd, padding=k // 2, stride=s, groups=g)
-    times = medians(adjoints(x, op(x), w, op, g, s))
-    forward = medians(
+    each = turns(adjoints(x, op(x), w, op, g, s), seconds=1.0)
+    forward = turns(
         {
             "ours": lambda: op(x),
             "torch": lambda: CONV[nd](x, w, padding=k // 2, stride=s, groups=g),
         },
-        seconds=1.0,
+        seconds=0.5,
     )
-    rivals = {q: t for q, t in times.items() if q in ("transpose", "vjp", "flipped")}
-    ratio = times["ours"] / min(rivals.values())
+    times = {name: statistics.median(values) for name, values in each.items()}
+    best = min((n for n in ("transpose", "vjp", "flipped") if n in times), key=times.__getitem__)
+    found = ratio(each, "ours", best)
     shown = ("transpose", "vjp", "flipped", "channels_last", "ours")
     row = [
         *(f"{N}×{c}×{n}^{nd}", f"{k}^{nd}", str(g), str(s)),
         *(milliseconds(times[q]) if q in times else "–" for q in shown),
-        f"{ratio:.2f}{'' if ratio <= LIMIT else ' !'}",
-        f"{forward['ours'] / forward['torch']:.2f}",
+        found.shown(LIMIT),
+        ratio(forward, "ours", "torch").shown(),
     ]
-    return row, ratio
+    return row, found
 
 
 def main() -> bool:
@@ -122,9 +125,9 @@ def main() -> bool:
     for dtype in (torch.float32, torch.float64):
         rows = []
         for case in CASES:
-            row, ratio = measure(case, dtype)
+            row, found = measure(case, dtype)
             rows.append(row)
-            worst = max(worst, ratio)
+            worst = max(worst, found.value)
         header = ["input", "kernel", "groups", "stride", "conv_transpose", "vjp", "flipped conv"]
         header += ["channels_last", "ours", "ours/best", "forward ours/torch"]
         print(table(f"adjoint, {dtype}, ms", header, rows), flush=True)

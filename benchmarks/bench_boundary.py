@@ -75,7 +75,8 @@ def question() -> bool:
             "LU": lambda: kept.update(LU=torch.linalg.lu_factor(matrix)),
             "inverses": lambda: torch.linalg.inv(blocks),
         },
-        rounds=3,
+        rounds=2,
+        seconds=20,
         warm=True,
     )
     floor = setup["LU"] + setup["inverses"]
@@ -108,7 +109,7 @@ def _solves(
                 "product": partial(torch.matmul, blocks, vectors),
             },
             rounds=5,
-            seconds=5,
+            seconds=3,
         )
         parts = {name: seconds / N for name, seconds in parts.items()}
         floor = parts["lu_solve"] + 2 * parts["FFT pair"] + 2 * parts["product"]
@@ -305,7 +306,8 @@ def batch() -> bool:
                 "solve": partial(inverse, y),
                 "all": partial(op.lstsq, y, BATCH_DAMP),
             },
-            rounds=3,
+            rounds=2,
+            seconds=20,
             warm=True,
         )
         evidence = op.lstsq(y, BATCH_DAMP).certificate

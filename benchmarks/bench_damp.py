@@ -1,15 +1,17 @@
 """Rules for the damp on photographs: decibels lost against the best damp, beside scikit-image.
 
-Three photographs of 256², three kernels, three levels of noise, circular; restored is
-min ‖Ax − y‖² + damp²‖x − mean‖².  The loss is in PSNR, against the best of a fine grid of damps.
-Must hold for 'risk', the rule of `deblur` where no damp is given: a loss of at most 0.5 dB on 24 of
-the 27, and no fewer decibels than `unsupervised_wiener` wherever any damp reaches those; for the
-Wiener filter whose spectra are estimated as 'risk' does, no fewer in any case.
+Three photographs of 256², three kernels, three levels of noise, circular (`--all`; else one
+photograph); restored is min ‖Ax − y‖² + damp²‖x − mean‖².  The loss is in PSNR, against the best of
+a fine grid of damps. Must hold for 'risk', the rule of `deblur` where no damp is given: a loss of
+at most 0.5 dB on eight of nine cases, and no fewer decibels than `unsupervised_wiener` wherever any
+damp reaches those; for the Wiener filter whose spectra are estimated as 'risk' does, no fewer in
+any case.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -25,7 +27,7 @@ from unconv.pictures.restoration import blur, blur_operator
 
 from .common import table
 
-SIZE, LIMIT, ENOUGH = 256, 0.5, 24
+SIZE, LIMIT, ENOUGH = 256, 0.5, 8 / 9
 PICTURES = ("camera", "astronaut", "coffee")
 PSFS = {"gaussian": psf.gaussian(2.0), "motion": psf.motion(15, 45), "disk": psf.disk(5)}
 NOISE = (0.001, 0.01, 0.05)
@@ -99,7 +101,7 @@ def main() -> bool:
     """Print both tables; whether the figures of 'risk' hold."""
     losses: dict[Case, dict[str, float]] = {}
     rows = []
-    for picture in PICTURES:
+    for picture in PICTURES if "--all" in sys.argv else PICTURES[:1]:
         sharp = photograph(picture)
         for kernel in PSFS:
             for noise in NOISE:
@@ -127,4 +129,4 @@ def main() -> bool:
         f"\nsome damp reaches {PEER} in {len(possible)}, {OURS!r} in {reached} of these", flush=True
     )
     filtered = sum(found[WIENER] <= found[PEER] for found in losses.values())
-    return within >= ENOUGH and reached == len(possible) and filtered == len(losses)
+    return within >= ENOUGH * len(losses) and reached == len(possible) and filtered == len(losses)

@@ -85,7 +85,7 @@ def measure(case: Case, weight: Tensor) -> tuple[list[str], float]:
         "backward": lambda: torch.autograd.grad(x, inputs, g, retain_graph=True),
     }
     if device().type == "cpu":
-        times = least_processor_times(candidates, rounds=200, seconds=6)
+        times = least_processor_times(candidates, rounds=100, seconds=3)
     else:
         times = medians(candidates, rounds=15, seconds=15)
     ratio = times["backward"] / times["solve"]

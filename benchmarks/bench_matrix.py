@@ -10,6 +10,7 @@ the whole matrix, and is made as carefully as the small ones.
 from __future__ import annotations
 
 import itertools
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,9 +23,10 @@ from scipy.sparse.linalg import lsqr, spsolve
 from torch import Tensor
 
 import unconv
-from unconv import conv_matrix, operator_matrix
+from unconv import conv_matrix
+from unconv.operators.matrix import operator_matrix
 
-from .common import against, medians, milliseconds, relative_error, table
+from .common import against, medians, milliseconds, ratio, relative_error, table, turns
 
 SIZE, SECONDS, TIMES, AGREE, AS_FAST = 512, 0.3, 3.0, 1e-10, 2.0
 SPARSE = ("sparse_csr", "sparse_coo", "scipy")
@@ -98,7 +100,7 @@ def sizes() -> bool:
     for (name, (kernel, size)), layout in itertools.product(SHAPES.items(), SPARSE):
         K = torch.randn(kernel, dtype=torch.float64)
         build = partial(conv_matrix, K, size, "same", layout=layout)
-        seconds = medians({"ours": build})["ours"]
+        seconds = medians({"ours": build}, rounds=9, seconds=1.0)["ours"]
         A = build()
         entries = A.nnz if layout == "scipy" else A.values().numel()
         result = bytes_of(A)
@@ -122,12 +124,13 @@ def peers() -> bool:
         K = torch.randn(kernel, dtype=torch.float64)
         ours: Callable[[], sp.csr_array] = partial(conv_matrix, K, size, "same", layout="scipy")
         others = {f.__name__: partial(f, K.numpy(), size) for f in (triples, kronecker)}
-        times = medians({"ours": ours, **others}, rounds=15)
+        times = turns({"ours": ours, **others}, rounds=9)
+        middle = {name: statistics.median(values) for name, values in times.items()}
         same = all(abs(ours() - run()).max() == 0 for run in others.values())
-        ratio = times["ours"] / min(times[name] for name in others)
+        found = ratio(times, "ours", min(others, key=middle.__getitem__))
         limit = AS_FAST if len(size) > 1 else np.inf
-        good &= same and ratio <= limit
-        cells = [*(milliseconds(t) for t in times.values()), against(ratio, limit)]
+        good &= same and found.value <= limit
+        cells = [*map(milliseconds, middle.values()), found.shown(limit)]
         rows.append([name, *cells, "yes" if same else "no !"])
     header = ["kernel, size", "ours", "coo triples, tocsr", "sum of kron", "ratio", "same bits"]
     print(table("milliseconds, zeros, 'scipy'", header, rows), flush=True)

@@ -1,17 +1,19 @@
 """Counts restored: PSNR of Richardson–Lucy at its best step, as its rules stop it, and with TV.
 
 Three photographs with unknown surroundings and a volume of bars, at peaks of 30, 100 and 1000
-counts; psfs a Gaussian, a disk, a motion and, in the volume, a Gaussian longer in depth.  PSNR is
-of the part that the data show, of the range of the clean scene.  'best' is chosen by looking at it:
-the step, and with TV the strength too.  A way to restore counts is one line of `CANDIDATES`.
-'restore tv' and 'restore dct' are `unconv.restore` with these priors, which look at counts alone.
-Must hold: 'thinning' loses at most 0.6 dB against the best step in any case and 0.15 dB on average,
-'discrepancy' 1.6 and 0.4 dB; 'restore', by *dct* for photographs and *tv* for the volume, gains 0.5
-dB on average, and loses nothing to 'best with TV'.
+counts (`--all`; else camera and the bars at 100); psfs a Gaussian, a disk, a motion and, in
+the volume, a Gaussian longer in depth.  PSNR is of the part that the data show, of the range of the
+clean scene.  'best' is chosen by looking at it: the step, and with TV the strength too.  A way to
+restore counts is one line of `CANDIDATES`. 'restore tv' and 'restore dct' are `unconv.restore` with
+these priors, which look at counts alone. Must hold: 'thinning' loses at most 0.6 dB against the
+best step in any case and 0.15 dB on average, 'discrepancy' 1.6 and 0.4 dB (averages are those of
+all cases); 'restore', by *dct* for photographs and *tv* for the volume, gains 0.5 dB on average,
+and loses nothing to 'best with TV'.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -22,7 +24,8 @@ import unconv
 from .common import table
 from .phantoms import PoissonCase, cases
 
-PLAIN, ACCELERATED = 1000, 200
+PLAIN, PLAIN_FEW, ACCELERATED = 1000, 300, 200
+FEW = "camera", "bars"
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1)
 LIMITS = {"thinning": (0.6, 0.15), "discrepancy": (1.6, 0.4)}
 """dB lost against the best step: in any case, on average."""
@@ -53,7 +56,8 @@ def best_step(case: PoissonCase, **options: Any) -> Found:
 
 def plain(case: PoissonCase) -> Found:
     """Richardson–Lucy as in the textbooks."""
-    return best_step(case, maxiter=PLAIN, accelerate=False)
+    steps = PLAIN if "--all" in sys.argv else PLAIN_FEW
+    return best_step(case, maxiter=steps, accelerate=False)
 
 
 def accelerated(case: PoissonCase) -> Found:
@@ -110,7 +114,9 @@ CANDIDATES: dict[str, Callable[[PoissonCase], Found]] = {
 def main() -> bool:
     """Print PSNR and steps; whether the rules keep their figures."""
     found, rows, chosen = [], [], []
-    for case in cases():
+    everything = "--all" in sys.argv
+    few = (case for case in cases() if case.name in FEW and case.peak == 100)
+    for case in cases() if everything else few:
         each = {name: run(case) for name, run in CANDIDATES.items()}
         shown = (f"{f.decibels:.2f} ({f.how})" for f in each.values())
         rows.append([case.name, str(case.peak), *shown])
@@ -122,12 +128,12 @@ def main() -> bool:
         lost = [each["best"].decibels - each[rule].decibels for each in found]
         mean = sum(lost) / len(lost)
         print(f"{rule}: {mean:.2f} dB lost on average, {max(lost):.2f} at most", flush=True)
-        good &= max(lost) <= any_limit and mean <= mean_limit
+        good &= max(lost) <= any_limit and (mean <= mean_limit or not everything)
     for rival in ("best", "best with TV"):
         gained = [
             each[r].decibels - each[rival].decibels for r, each in zip(chosen, found, strict=True)
         ]
         mean = sum(gained) / len(gained)
         print(f"restore over {rival}: {mean:.2f} dB on average, {min(gained):.2f} at least")
-        good &= mean >= GAINS[rival]
+        good &= mean >= GAINS[rival] or not everything
     return good

@@ -1,9 +1,9 @@
 """Psfs of any form read from one picture, and what the picture restored with them is worth.
 
-The photographs camera, astronaut and coffee, 256² in grey, blurred by a Gaussian, a disk, a
-movement and, with `--kernels=FILE` (an NPZ whose entry 'k3' it is), a measured shake, with real
-surroundings that the picture does not show; noise of 0.4 %.  The size that is asked for is a few
-samples larger than the psf.
+The photograph camera, with `--all` astronaut and coffee as well, 256² in grey, blurred by a
+Gaussian, a disk, a movement and, with `--kernels=FILE` (an NPZ whose entry 'k3' it is), a measured
+shake, with real surroundings that the picture does not show; noise of 0.4 %.  The size that is
+asked for is a few samples larger than the psf.
 
 Where in its array a psf stands no picture tells: its error and the PSNR are those at the best
 shift, to an eighth of a sample; 32 samples at the borders do not count.
@@ -68,7 +68,7 @@ def main() -> bool:
     kernels = usual_psfs(files[0] if files else None)
     rows, held = [], True
     for name, kernel in kernels.items():
-        for picture in PICTURES:
+        for picture in PICTURES if "--all" in sys.argv else PICTURES[:1]:
             case = whole_case(picture, name, kernel, NOISE)
             start = time.process_time()
             found = psf.blind(case.y, SIZES[name])

@@ -136,8 +136,8 @@ def main() -> bool:
             ours = error(a, curve.at(gain).kernel, b)
             good &= ours <= theirs
             rows.append([name, rival, f"{gain:.3f}", f"{theirs:.2e}", f"{ours:.2e}",
-                         f"{theirs / ours:.2g}"])  # fmt: skip
+                         f"{ours / theirs:.2g}"])  # fmt: skip
     if rows:
-        header = ["psfs", "photutils", "noise gain", "its error", "ours", "ratio"]
+        header = ["psfs", "photutils", "noise gain", "its error", "ours", "ours/its"]
         print(table("the same size and noise gain", header, rows), flush=True)
     return good

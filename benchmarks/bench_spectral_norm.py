@@ -117,7 +117,7 @@ def measured(layer: Layer) -> dict[str, Found]:
     modules = ways(layer)
     steps = {n: one_step(m, layer) for n, m in modules.items()}
     norms = {n: _trained(m, layer, steps[n]) for n, m in modules.items()}
-    times = least_processor_times(steps, rounds=15, seconds=20)
+    times = least_processor_times(steps, rounds=9, seconds=6)
     return {n: Found(*norms[n], times[n] / times["bare"]) for n in modules if n != "bare"}
 
 

@@ -6,6 +6,7 @@ spectrum; with zero padding a proven bracket of the condition that is narrower t
 
 from __future__ import annotations
 
+import statistics
 from functools import partial
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 import unconv
 
-from .common import THREADS, against, medians, milliseconds, seconds_of, table, timed
+from .common import THREADS, against, milliseconds, ratio, seconds_of, table, timed, turns
 
 CHANNELS, SIZE, LIMIT, DIGITS = 64, 32, 1.2, 1e-7
 
@@ -31,11 +32,11 @@ def main() -> bool:
     for dtype in (torch.float64, torch.float32):
         K = torch.randn(CHANNELS, CHANNELS, 3, 3, dtype=dtype)
         op = unconv.ConvOperator(K, (SIZE, SIZE), padding=1, padding_mode="circular")
-        times = medians({"bare": partial(bare, K), "ours": op.svdvals}, rounds=5, seconds=20)
-        ratio = times["ours"] / times["bare"]
-        good &= ratio <= LIMIT
-        shown = milliseconds(times["bare"]), milliseconds(times["ours"])
-        rows.append([str(dtype), *shown, against(ratio, LIMIT), str(LIMIT)])
+        times = turns({"bare": partial(bare, K), "ours": op.svdvals}, rounds=4, seconds=4)
+        found = ratio(times, "ours", "bare")
+        good &= found.value <= LIMIT
+        shown = (milliseconds(statistics.median(times[name])) for name in ("bare", "ours"))
+        rows.append([str(dtype), *shown, found.shown(LIMIT), str(LIMIT)])
     header = ["dtype", f"bare svdvals, {THREADS} threads", "ours", "ours/bare", "limit"]
     print(table("all 65,536 singular values, circular, ms", header, rows), flush=True)
     op = unconv.ConvOperator(K.double(), (SIZE, SIZE), padding=1)
@@ -45,15 +46,15 @@ def main() -> bool:
         "smallest": partial(op.svdvals, 1, "smallest"),
         "both, proven": partial(op.cond, bracket=True),
     }.items():
-        seconds, found = timed(ask)
+        seconds, answer = timed(ask)
         width = "–"
         if name == "both, proven":
-            value, lower, upper, _ = found
+            value, lower, upper, _ = answer
             spread = float((upper - lower) / value)
             good &= spread <= DIGITS
             width = against(spread, DIGITS, ".1e")
-            found = value
-        rows.append([name, f"{float(found):.10g}", width, seconds_of(seconds)])
+            answer = value
+        rows.append([name, f"{float(answer):.10g}", width, seconds_of(seconds)])
     header = ["zero padding", "value (condition)", f"bracket (limit {DIGITS})", "s"]
     print(table("the ends of the spectrum", header, rows), flush=True)
     return good

@@ -10,6 +10,8 @@ for `svt` in float32, 10⁻¹⁰ for all three functions in float64.
 from __future__ import annotations
 
 import itertools
+import math
+import statistics
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -20,7 +22,7 @@ from torch import Tensor
 from benchmarks.svd_rivals import RIVALS
 from unconv.linalg import spectral_apply, svd, svt
 
-from .common import against, device, medians, milliseconds, table
+from .common import against, device, milliseconds, ratio, table, turns
 
 SHAPES = ((64, 32, 32), (1, 256, 256), (1, 1024, 512), (1, 2048, 64))
 SLOWEST = 1.1
@@ -52,7 +54,7 @@ FUNCTIONS = {
     "√s": Function(
         torch.sqrt, lambda s: 0.5 / torch.sqrt(s), mpmath.sqrt, lambda s: 0.5 / mpmath.sqrt(s)
     ),
-    "s²/(s² + 0.1)": Function(
+    "s² over s² + 0.1": Function(
         lambda s: s**2 / (s**2 + 0.1),
         lambda s: 0.2 * s / (s**2 + 0.1) ** 2,
         lambda s: s**2 / (s**2 + mpmath.mpf(0.1)),
@@ -106,14 +108,15 @@ def speed(
     """Print milliseconds of torch and ratios to it."""
     rows, good = [], True
     for shape in SHAPES:
-        times = medians(runs(shape), seconds=12.0, warm=True)
-        base = times.pop("torch")
-        good &= times[ours] <= SLOWEST * base
-        row = [
-            against(t / base, SLOWEST) if k == ours else f"{t / base:.2f}" for k, t in times.items()
-        ]
+        times = turns(runs(shape), seconds=3.0, warm=True)
+        names = [name for name in times if name != "torch"]
+        found = {name: ratio(times, name, "torch") for name in names}
+        good &= found[ours].value <= SLOWEST
+        row = [f.shown(SLOWEST if name == ours else math.inf) for name, f in found.items()]
+        base = statistics.median(times["torch"])
         rows.append(["×".join(map(str, shape)), milliseconds(base), *row])
-    print(table(title, ["shape", "torch, ms", *times], rows), flush=True)
+    header = ["shape", "torch, ms", *(f"{name}/torch" for name in names)]
+    print(table(title, header, rows), flush=True)
     return good
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import math
 import random
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,18 +21,20 @@ THREADS = 2
 T = TypeVar("T")
 
 
-def medians(
+def turns(
     candidates: dict[str, Callable[[], object]],
     *,
     rounds: int = 41,
     seconds: float = 2.0,
     warm: bool = False,
-) -> dict[str, float]:
-    """Median seconds of each candidate.
+) -> dict[str, list[float]]:
+    """Seconds of each candidate, turn by turn.
 
     They take turns, so a noisy moment hits all of them, in random order, so that no candidate
     always finds the heap as one other left it (a factor of two for buffers of some megabytes).
-    Unless they are `warm`, a first turn is not counted; it fills caches and allocators.
+    Unless they are `warm`, a first turn is not counted; it fills caches and allocators.  A
+    candidate that has had `seconds` for itself stands aside; one whose first call takes as long
+    needs no warming.
     """
     times: dict[str, list[float]] = {name: [] for name in candidates}
     started = time.perf_counter()
@@ -39,15 +43,52 @@ def medians(
     for turn in range(warm, rounds + 1):
         shuffle(order)
         for name, run in order:
-            synchronize()
-            begin = time.perf_counter()
-            run()
-            synchronize()
-            if turn:
-                times[name].append(time.perf_counter() - begin)
+            if sum(times[name]) > seconds:
+                continue
+            taken, _ = timed(run)
+            if turn or taken > seconds:
+                times[name].append(taken)
         if turn >= 5 and time.perf_counter() - started > seconds:
             break
+    return times
+
+
+def medians(
+    candidates: dict[str, Callable[[], object]],
+    *,
+    rounds: int = 41,
+    seconds: float = 2.0,
+    warm: bool = False,
+) -> dict[str, float]:
+    """Median seconds of each candidate, see `turns`."""
+    times = turns(candidates, rounds=rounds, seconds=seconds, warm=warm)
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+class Ratio(NamedTuple):
+    """A quotient of medians, and the quartiles of the quotients of each turn; NaN of one or two."""
+
+    value: float
+    low: float
+    high: float
+
+    def shown(self, limit: float = math.inf, digits: str = ".2f") -> str:
+        """The figure with its spread, marked where it exceeds its limit."""
+        figure = against(self.value, limit, digits)
+        if math.isnan(self.low):
+            return figure
+        return f"{figure} ({self.low:{digits}}–{self.high:{digits}})"
+
+
+def ratio(times: dict[str, list[float]], ours: str, *floor: str) -> Ratio:
+    """`ours` over the sum of what makes its floor; within a turn the machine was the same."""
+    value = statistics.median(times[ours]) / sum(statistics.median(times[n]) for n in floor)
+    sums = [sum(turn) for turn in zip(*(times[name] for name in floor), strict=False)]
+    each = sorted(a / b for a, b in zip(times[ours], sums, strict=False))
+    if len(each) < 3:
+        return Ratio(value, math.nan, math.nan)
+    last = len(each) - 1
+    return Ratio(value, each[last // 4], each[last - last // 4])
 
 
 def least_processor_times(
@@ -91,8 +132,24 @@ def device() -> torch.device:
 
 def peak_memory() -> int:
     """Bytes that this process has held at most (VmHWM; ru_maxrss would count a parent's too)."""
+    return _bytes_of("VmHWM")
+
+
+def held_memory() -> int:
+    """Bytes that this process holds now, from which its peak counts anew.
+
+    What the allocator of the C library keeps for later is given back before, if it can.
+    """
+    gc.collect()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    return _bytes_of("VmRSS")
+
+
+def _bytes_of(entry: str) -> int:
     status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+    return 1024 * int(status.split(f"{entry}:")[1].split()[0])
 
 
 TABLES: list[dict[str, Any]] = []

@@ -2,16 +2,18 @@
 
 Every one is imported where it is called; one that is not installed is `None`, a dash in the tables.
 Direct solvers run in a process of their own with a limit of time and memory (`direct`), for some of
-them take minutes and gigabytes.
+them take minutes and gigabytes.  `grown` runs one of these, or ours, on larger and larger problems.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
 import json
+import math
 import os
 import resource
 import subprocess
@@ -28,10 +30,11 @@ from torch import Tensor
 
 import unconv
 
-from .common import THREADS
+from .common import THREADS, fft_pair, held_memory, peak_memory
 
-SECONDS = 60
+SECONDS = 30
 BYTES = 14e9
+GROWN_SECONDS = 4.0  # of a problem after which no larger one is tried
 MOST_STEPS = 1000  # of an iteration
 DIRECT = {
     "SuiteSparseQR": "sparseqr",
@@ -65,7 +68,7 @@ def _qr(A: Any) -> Callable[[Any], Any]:
     import sparseqr
 
     rows = A.tocoo()
-    return lambda b: sparseqr.solve(rows, b)  # keeps no factor: each solve is everything
+    return lambda b: sparseqr.solve(rows, b)
 
 
 def _cholmod(A: Any) -> Callable[[Any], Any]:
@@ -90,23 +93,51 @@ def _superlu(A: Any) -> Callable[[Any], Any]:
     return splu(A).solve
 
 
+def _lsqr(A: Any) -> Callable[[Any], Any]:
+    from scipy.sparse.linalg import lsqr
+
+    rows = A.tocsr()
+    return lambda b: lsqr(rows, b, atol=1e-12, btol=1e-12, iter_lim=MOST_STEPS)[0]
+
+
 _FACTOR = {
     "SuiteSparseQR": _qr,
     "CHOLMOD on AᴴA": _cholmod,
     "PARDISO": _pardiso,
     "SuperLU": _superlu,
+    "SciPy lsqr": _lsqr,
 }
+AGAIN_IS_ALL = "SuiteSparseQR", "SciPy lsqr"  # they keep nothing from one solve to the next
+OURS, FLOOR = "unconv", "FFT pair"
+
+
+def _unconv(K: Tensor, size: int) -> Callable[[Any], Any]:
+    op = unconv.ConvOperator(K, (size, size), padding=K.shape[-1] // 2)
+    pinv = op.pinv()
+    return lambda b: pinv(torch.from_numpy(b).view(1, -1, size, size)).numpy().ravel()
+
+
+def _transformed(K: Tensor, size: int) -> Callable[[Any], Any]:
+    return lambda b: fft_pair(torch.from_numpy(b).view(-1, size, size)).numpy().ravel()
 
 
 Iterative = Callable[[float], Tensor]
 
 
 class Outcome(NamedTuple):
-    """Seconds of set-up and one solve, seconds of the next solve, relative error, or why not."""
+    """What one solver did, or why not.
+
+    Attributes
+    ----------
+    first, again : seconds of set-up and one solve, and of a solve after that
+    error : ‖found − x‖/‖x‖
+    peak_bytes : of set-up and solves, above the problem itself
+    """
 
     first: float = float("nan")
     again: float = float("nan")
     error: float = float("nan")
+    peak_bytes: float = float("nan")
     failure: str = ""
 
 
@@ -114,11 +145,13 @@ def direct(name: str, channels: int, size: int, taps: int) -> Outcome | None:
     """One sparse solver on `random_problem`, in a process of its own; None if not installed."""
     if importlib.util.find_spec(DIRECT[name]) is None:
         return None
-    command = [os.path.basename(sys.executable), "-m", "benchmarks.peers", name]
-    command += map(str, (channels, size, taps))
     try:
         ran = subprocess.run(
-            command, env=environment(), capture_output=True, text=True, timeout=SECONDS + 15
+            _command(name, channels, taps, 0.0, [size]),
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=SECONDS + 15,
         )
     except subprocess.TimeoutExpired:
         return Outcome(failure=f"> {SECONDS} s")
@@ -131,40 +164,102 @@ def direct(name: str, channels: int, size: int, taps: int) -> Outcome | None:
     return found if found.first <= SECONDS else Outcome(failure=f"> {SECONDS} s")
 
 
-def environment() -> dict[str, str]:
-    """Of a process that runs this very Python on as many threads."""
+def grown(name: str, channels: int, taps: int, sizes: list[int]) -> dict[int, Outcome]:
+    """A solver, ours or the floor, on problems of some sizes that are well conditioned.
+
+    Processor times of one thread, which a machine that is shared does not change.  It stops after
+    the first that takes more than GROWN_SECONDS, and is stopped after SECONDS; one that is not
+    installed has no outcomes.  The tap in the centre is what all others are at most.
+    """
+    if importlib.util.find_spec(DIRECT.get(name, "scipy")) is None:
+        return {}
+    centre = 4 * math.sqrt(taps**2 * channels)
+    ran = subprocess.run(
+        _command(name, channels, taps, centre, sizes),
+        env=environment(1),
+        capture_output=True,
+        text=True,
+        check=False,  # what it printed until its processor time was up counts
+    )
+    found = map(json.loads, ran.stdout.splitlines())
+    return {size: Outcome(*told) for size, told in zip(sizes, found, strict=False)}
+
+
+def _command(name: str, channels: int, taps: int, centre: float, sizes: list[int]) -> list[str]:
+    numbers = (channels, taps, centre, *sizes)
+    return [os.path.basename(sys.executable), "-m", "benchmarks.peers", name, *map(str, numbers)]
+
+
+def environment(threads: int = THREADS) -> dict[str, str]:
+    """Of a process that runs this very Python on so many threads."""
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
-    threads = {v: str(THREADS) for v in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    return os.environ | {"PATH": path} | threads
+    counts = {v: str(threads) for v in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    return os.environ | {"PATH": path} | counts
 
 
-def random_problem(channels: int, size: int, taps: int) -> tuple[Tensor, Tensor, Tensor]:
-    """K, x and y = Ax with zero padding, float64, the same in every process."""
+def random_problem(
+    channels: int, size: int, taps: int, centre: float = 0.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """K, x and y = Ax with zero padding, float64, the same in every process.
+
+    `centre` is added to the tap by which a channel sees itself.
+    """
     torch.manual_seed(0)
     K = torch.randn(channels, channels, taps, taps, dtype=torch.float64)
+    K[..., taps // 2, taps // 2] += centre * torch.eye(channels, dtype=K.dtype)
     x = torch.randn(1, channels, size, size, dtype=torch.float64)
     return K, x, torch.nn.functional.conv2d(x, K, padding=taps // 2)
 
 
-def _run_direct(name: str, channels: int, size: int, taps: int) -> Outcome:
-    torch.set_num_threads(THREADS)
-    K, x, y = random_problem(channels, size, taps)
-    A = sparse_matrix(K.numpy(), size)
+def _run(
+    name: str, channels: int, size: int, taps: int, centre: float, clock: Callable[[], float]
+) -> Outcome:
+    K, x, y = random_problem(channels, size, taps, centre)
     b, truth = y.numpy().ravel(), x.numpy().ravel()
-    if not np.allclose(A @ truth, b):
-        raise AssertionError("the sparse matrix is another operator")
-    resource.setrlimit(resource.RLIMIT_AS, (int(BYTES), int(BYTES)))
-    begin = time.perf_counter()
-    solve = _FACTOR[name](A)
+    if name in (OURS, FLOOR):
+        make = functools.partial(_unconv if name == OURS else _transformed, K, size)
+    else:
+        A = sparse_matrix(K.numpy(), size)
+        if not np.allclose(A @ truth, b):
+            raise AssertionError("the sparse matrix is another operator")
+        make = functools.partial(_FACTOR[name], A)
+    held = held_memory()
+    begin = clock()
+    solve = make()
     found = solve(b)
-    first = time.perf_counter() - begin
-    again = float("nan")
-    if name != "SuiteSparseQR":
-        begin = time.perf_counter()
-        solve(b)
-        again = time.perf_counter() - begin
-    error = np.linalg.norm(found - truth) / np.linalg.norm(truth)
-    return Outcome(first, again, float(error))
+    first, again = clock() - begin, float("nan")
+    peak = peak_memory() - held
+    if clock is time.process_time and first < 0.1:
+        first = _mean_seconds(lambda: make()(b), clock)
+    if name not in AGAIN_IS_ALL:
+        again = _mean_seconds(functools.partial(solve, b), clock)
+    error = float(np.linalg.norm(found - truth) / np.linalg.norm(truth))
+    return Outcome(first, again, error, peak)
+
+
+def _mean_seconds(run: Callable[[], Any], clock: Callable[[], float]) -> float:
+    """Of as many calls as take a tenth of a second: clocks of processors tick every 4 ms."""
+    calls, begin = 0, clock()
+    while clock() - begin < 0.1:
+        run()
+        calls += 1
+    return (clock() - begin) / calls
+
+
+def _main(name: str, channels: str, taps: str, centre: str, *sizes: str) -> None:
+    """A line of JSON for each size."""
+    resource.setrlimit(resource.RLIMIT_AS, (int(BYTES), int(BYTES)))
+    grown = float(centre) > 0
+    torch.set_num_threads(1 if grown else THREADS)
+    clock = time.process_time if grown else time.perf_counter
+    if grown:
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+        _run(name, int(channels), int(sizes[0]), int(taps), float(centre), clock)  # loads libraries
+    for size in map(int, sizes):
+        found = _run(name, int(channels), size, int(taps), float(centre), clock)
+        print(json.dumps(found), flush=True)
+        if found.first > GROWN_SECONDS:
+            break
 
 
 # --- iterations for min ‖Ax − y‖² + damp²‖x‖²
@@ -258,4 +353,4 @@ class _HollowModule(types.ModuleType):
 
 
 if __name__ == "__main__":
-    print(json.dumps(_run_direct(sys.argv[1], *map(int, sys.argv[2:5]))))
+    _main(*sys.argv[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import BENCHES, QUICK
+from benchmarks.__main__ import BENCHES, PICTURES, QUICK
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,6 +24,15 @@ def test_every_benchmark_has_a_name() -> None:
     files = {path.stem.removeprefix("bench_") for path in (ROOT / "benchmarks").glob("bench_*.py")}
     assert files == {*BENCHES}
     assert {*QUICK} < files
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_every_benchmark_can_be_begun(name: str) -> None:
+    assert callable(importlib.import_module(f"benchmarks.bench_{name}").main)
+
+
+def test_pictures_are_benchmarks() -> None:
+    assert {*PICTURES} < {*BENCHES}
 
 
 def test_a_typo_is_told() -> None:

@@ -11,9 +11,9 @@ image), depthwise kernels are fast only backwards, large kernels belong to the F
 4. otherwise `direct`, in slabs whose im2col matrix fits the allocator's cache.
 
 The transposed map at stride 1 is again a correlation, with the flipped, channel-swapped kernel, and
-climbs the same ladder; where torch's gradient kernel is at least as fast (float32 from 16 channels
-a group, depthwise, stride > 1) that is taken.  `benchmarks/bench_adjoint.py` shows both against
-every alternative.
+climbs the same ladder; where torch's transposed convolution or its gradient kernel is at least as
+fast (float32 from 16 channels on but for a single tap, depthwise, stride > 1) that is taken.
+`benchmarks/bench_adjoint.py` shows both against every alternative.
 
 Everything here is differentiable torch code, in forward and reverse mode.
 """

@@ -59,12 +59,15 @@ def backward_is_fastest(geometry: Geometry, dtype: torch.dtype, device_type: str
     """Whether torch's transposed kernels beat a correlation with the turned weight."""
     if device_type != "cpu":
         return True
+    taps = math.prod(a.k for a in geometry.axes)
     if dtype.to_real() != torch.float64:
-        wide = geometry.groups == 1 and channels_a_group(geometry) >= 16
+        # One tap is a matrix product, up to four times slower as a transposed convolution than as a
+        # convolution; with fewer pixels than channels the turned copy costs more than that.
+        product = taps == 1 and math.prod(a.m for a in geometry.axes) >= geometry.c_in
+        wide = geometry.groups == 1 and channels_a_group(geometry) >= 16 and not product
         return wide or is_depthwise(geometry) or _products(geometry) <= _FEW_PRODUCTS
     # float64: the gradient kernel holds one im2col matrix per sample and wins while that is small;
     # one tap or one channel leave it nothing to win.
-    taps = math.prod(a.k for a in geometry.axes)
     columns = taps * geometry.c_in // geometry.groups
     im2col = 8 * columns * math.prod(a.m for a in geometry.axes)
     return im2col < LARGEST_KEPT and taps > 1 and max(geometry.c_in, geometry.c_out) > 1
@@ -75,7 +78,11 @@ def gradient_is_fastest(geometry: Geometry, dtype: torch.dtype, device_type: str
     """Whether torch's gradient kernel beats its transposed convolution."""
     if device_type != "cpu" or any(a.tail >= a.stride for a in geometry.axes):
         return False  # the kernel insists on every output that its input size allows
-    return is_depthwise(geometry) if dtype != torch.float64 else geometry.nd < 3
+    if dtype == torch.float64:
+        return geometry.nd < 3
+    # The kernel wants an input that it never reads: with a stride y is too small to lend its
+    # memory, and new memory costs up to twice what the kernel itself takes.
+    return is_depthwise(geometry) and all(a.stride == 1 for a in geometry.axes)
 
 
 @lru_cache(maxsize=1024)

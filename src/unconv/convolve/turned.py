@@ -28,7 +28,8 @@ def turned_weight(weight: Tensor, geometry: Geometry) -> Tensor:
     """The kernel of Cᵀ: taps flipped, channels of each group swapped."""
     nd, g = geometry.nd, geometry.groups
     channels = weight.ndim - nd - 2
-    flipped = weight.flip(tuple(range(-nd, 0)))
+    dims = [dim for dim in range(-nd, 0) if weight.shape[dim] > 1]
+    flipped = weight.flip(dims) if dims else weight  # of one tap there is nothing to copy
     if g == 1:
         return flipped.transpose(channels, channels + 1)
     swapped = flipped.unflatten(channels, (g, -1)).transpose(channels + 1, channels + 2)

@@ -39,7 +39,8 @@ def test_options_exist(words):
     command = typer.main.get_command(app)
     while isinstance(command, click.Group) or hasattr(command, "commands"):
         command, words = command.commands[words[0]], words[1:]
-    command.make_context(command.name, [*words])  # a usage error where it is not understood
+    context = command.make_context(command.name, [*words])  # a usage error if not understood
+    assert context.params
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -55,7 +55,7 @@ class Ghosts(NamedTuple):
         return core
 
     def fold_(self, core: Tensor, values: Tensor, dim: int) -> None:
-        """The same in the place of core."""
+        """Add [G; H]ᵀ values to core, in place."""
         for sources, part in self._spread(values, dim):
             core.index_add_(dim, sources, part)
 

@@ -268,7 +268,8 @@ def find_ghosts(
         fine, place, axis, read = fine[read], place[read], axis[read], read[read]
     sums = sums_of(geometry.axes, place.where(read[:, None], 0).unbind(1))
     ghosts = split(fine, torus)
-    terms = [ghosts, *(split(source, torus, -factor * read) for source, factor in sums)]
+    terms = [ghosts]
+    terms += [split(source, torus, -c * read) for source, c in sums if bool(c[read].any())]
     offset = r if outputs_first else 0
 
     def strip(channels: int, phases: int, first: int, points: list[Points], side: Tensor) -> Strip:

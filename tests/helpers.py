@@ -70,8 +70,14 @@ def scale_of(op: ConvOperator, x: Tensor) -> float:
     """‖w‖₁‖E‖‖x‖ for the kernel with the most weight: what an absolute error is relative to."""
     weight = doubled(op.weight.detach()).abs()
     heaviest = weight.flatten(1).sum(1).amax() if op.batch_size else weight.sum()
-    copies = [1 + a.before + a.after for a in op.geometry.axes if a.mode != "zeros"]
-    return float(heaviest * torch.linalg.norm(doubled(x).flatten())) * math.prod(copies) ** 0.5
+    norms = []
+    for a in op.geometry.axes:
+        pads = a.before + a.after
+        if a.mode == "antireflective":  # rows 2, −1 for each
+            norms.append(1 + 6 * pads)
+        elif a.mode != "zeros":
+            norms.append(1 + pads)
+    return float(heaviest * torch.linalg.norm(doubled(x).flatten())) * math.prod(norms) ** 0.5
 
 
 @contextmanager

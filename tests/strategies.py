@@ -13,7 +13,7 @@ import torch
 from hypothesis import strategies as st
 
 from unconv import ConvOperator
-from unconv.grid.geometry import MODES
+from unconv.grid.modes import MODES
 
 from .helpers import DOUBLES, randn
 
@@ -50,7 +50,7 @@ def cases(
     draw: st.DrawFn,
     *,
     dims: tuple[int, ...] = (1, 2, 3),
-    modes: tuple[str, ...] = MODES,
+    modes: tuple[str, ...] = tuple(MODES),
     forms: tuple[str, ...] = FORMS,
     transposed: bool | None = None,
     per_sample: bool | None = None,
@@ -138,7 +138,8 @@ def _list(draw: st.DrawFn, nd: int, low: int, high: int) -> list[int]:
 
 def _room(mode: str, widest: int) -> int:
     """Samples that a mode needs to pad this many."""
-    return {"reflect": widest + 1, "symmetric": widest}.get(mode, 1)
+    room = {"reflect": widest + 1, "symmetric": widest, "antireflective": widest + 1}
+    return room.get(mode, 1)
 
 
 def _uniform(values: list[int]) -> int | tuple[int, ...]:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from .doors import ConvOperator
 from .grid.geometry import Axis
+from .grid.modes import MODES, Terms
 from .numerics.checks import check_count, check_kind, check_values
 from .numerics.compiled import outside_graphs
 from .numerics.precision import double_dtype
@@ -150,9 +151,9 @@ def dense_twin(op: ConvOperator) -> Tensor:
     """The matrix of a convolution from its definition, slow and obvious.
 
     Every tap t of y[i] = Σ_t weight[t] · x̃[i·stride + t·dilation − before] contributes one matrix
-    that picks x̃; where x̃ lies outside the domain, a boundary rule names the sample that it
-    copies.  Rows of outputs that were not observed are zero.  Nothing of the operator's own
-    arithmetic takes part, only its weight and its options.
+    that picks x̃; where x̃ lies outside the domain, the padding mode names the sample that it
+    copies, or the samples that it is a sum of.  Rows of outputs that were not observed are zero.
+    Nothing of the operator's own arithmetic takes part, only its weight and its options.
 
     Parameters
     ----------
@@ -204,33 +205,21 @@ def _matrix(weight: Tensor, op: ConvOperator) -> Tensor:  # (c_out, c_in/g, *k) 
     return A.mT if op.transposed else A
 
 
-def _pick(axis: Axis, t: int) -> Tensor:  # (m, n): which x[j] tap t meets at output i
-    pick = torch.zeros(axis.m, axis.n)
+def _pick(axis: Axis, t: int) -> Tensor:  # (m, n): how much of x[j] tap t meets at output i
+    pick = torch.zeros(axis.m, axis.n, dtype=torch.float64)
     for i in range(axis.m):
-        j = _sample(i * axis.stride + t * axis.dilation - axis.before, axis.n, axis.mode)
-        if j is not None:
-            pick[i, j] = 1
+        place = i * axis.stride + t * axis.dilation - axis.before
+        for j, c in _samples(place, axis.n, axis.mode):
+            pick[i, j] += c
     return pick
 
 
-def _sample(i: int, n: int, mode: str) -> int | None:
-    """Index of the domain sample that x̃[i] equals, None where x̃[i] = 0."""
+def _samples(i: int, n: int, mode: str) -> Terms:
+    """Pairs (j, c) with x̃[i] = Σ c·x[j], none where x̃[i] = 0."""
     if 0 <= i < n:
-        return i
-    match mode:
-        case "zeros":
-            return None
-        case "circular":
-            return i % n
-        case "replicate":
-            return 0 if i < 0 else n - 1
-        case "reflect":  # d c b | a b c d | c b a: period 2n − 2
-            i %= 2 * n - 2
-            return min(i, 2 * n - 2 - i)
-        case "symmetric":  # c b a | a b c d | d c b: period 2n
-            i %= 2 * n
-            return min(i, 2 * n - 1 - i)
-    raise AssertionError(f"{mode} has no boundary rule")
+        return ((i, 1.0),)
+    outside = MODES[mode].outside
+    return outside(i, n) if outside is not None else ()
 
 
 def _doubled(t: Tensor) -> Tensor:

@@ -197,7 +197,7 @@ def test_picture_is_written_whole_or_not_at_all(folder, monkeypatch):
         (("disk:1", "--size", "1x2x3x4"), 2, ("1, 2 or 3",)),
         (("disk:1", "--size", "0x4"), 2, ("'0x4'", "at least 1")),
         (("disk:1", "--size", "12"), 2, ("two sizes", "got 1")),
-        (("disk:1", "--boundary", "mirror"), 2, ("'mirror'", "circular, zeros, reflect")),
+        (("disk:1", "--boundary", "mirror"), 2, ("'mirror'", "zeros, circular, reflect")),
         (("disk:12", *SMALL, "--boundary", "reflect"), 2, ("reflect", "at most 11 samples")),
         (("disk:1", "--stride", 2), 2, ("--stride", "leave them out")),
         (("disk:1", "--size", "200000x200000"), 4, ("GB", "smaller sizes")),

@@ -12,7 +12,8 @@ import unconv.convolve
 from unconv import ConvOperator
 from unconv.convolve import correlate, correlate_transpose
 from unconv.convolve.choice import fft_is_cheaper
-from unconv.grid.geometry import MODES, build_geometry
+from unconv.grid.geometry import build_geometry
+from unconv.grid.modes import MODES
 from unconv.testing import dense_twin
 
 from ..helpers import (

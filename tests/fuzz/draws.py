@@ -19,7 +19,7 @@ from unconv import ConvOperator
 
 from .case import DATA, Case
 
-MODES = ("zeros", "zeros", "circular", "reflect", "replicate", "symmetric")
+MODES = ("zeros", "zeros", "circular", "reflect", "replicate", "symmetric", "antireflective")
 DTYPES = ("float64",) * 6 + ("float32",) * 3 + ("complex128",) * 2 + ("complex64", "float16")
 OTHERS = ("tikhonov", "tsvd", "functional", "layer", "spectrum", "logabsdet", "svd", "projectors")
 _LARGEST_KERNEL = {1: 6, 2: 4, 3: 3}
@@ -265,8 +265,9 @@ def _options(
     unknowns = d.power(0.7, d.one_of(1.6, 2.0, 2.4)) / channels
     inputs, extras = [], []
     for s, g, span, pair in zip(stride, dilation, spans, pairs, strict=True):
-        room = {"reflect": max(pair) + 1, "symmetric": max(pair)}.get(mode, 1)
-        least = max(1, span + 1 - sum(pair), room)
+        room = {"reflect": max(pair) + 1, "symmetric": max(pair)}
+        room["antireflective"] = room["reflect"]
+        least = max(1, span + 1 - sum(pair), room.get(mode, 1))
         extra = d.integer(0, max(s, g) - 1) if transposed else 0
         if transposed:  # the smallest coarse size whose fine size is large enough
             least = max(1, -(-(least - span - 1 - extra + sum(pair)) // s) + 1)

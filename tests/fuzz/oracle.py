@@ -26,6 +26,7 @@ import numpy.typing as npt
 from .case import Case
 
 Array = npt.NDArray[Any]
+_Read = list[tuple[int, int]]  # samples and factors that one tap adds up
 
 EPS = float(np.finfo(np.float64).eps)
 BITS = 640
@@ -77,15 +78,14 @@ def _matrix(w: Array, case: Case) -> tuple[Array, Array, float]:
     terms: dict[tuple[int, int], list[Any]] = {}
     for place in itertools.product(*(range(size) for size in m)):
         for tap in itertools.product(*(range(k) for k in w.shape[2:])):
-            source = [axes[i][0][place[i]][tap[i]] for i in range(nd)]
-            if any(s is None for s in source):
-                continue
-            row, column = _flat(place, m), _flat(source, n)
-            for c in range(c_out):
-                first = c // (c_out // groups) * w.shape[1]
-                for j in range(w.shape[1]):
-                    entry = (c * math.prod(m) + row, (first + j) * math.prod(n) + column)
-                    terms.setdefault(entry, []).append(w[(c, j, *tap)])
+            row = _flat(place, m)
+            for read in itertools.product(*(axes[i][0][place[i]][tap[i]] for i in range(nd))):
+                column, factor = _flat([j for j, _ in read], n), math.prod(f for _, f in read)
+                for c in range(c_out):
+                    first = c // (c_out // groups) * w.shape[1]
+                    for j in range(w.shape[1]):
+                        entry = (c * math.prod(m) + row, (first + j) * math.prod(n) + column)
+                        terms.setdefault(entry, []).append(factor * w[(c, j, *tap)])
     high = np.zeros((c_out * math.prod(m), c_in * math.prod(n)), dtype=w.dtype)
     low = np.zeros_like(high)
     for entry, values in terms.items():
@@ -94,8 +94,8 @@ def _matrix(w: Array, case: Case) -> tuple[Array, Array, float]:
     return (high.T.copy(), low.T.copy(), added) if transposed else (high, low, added)
 
 
-def _axis(case: Case, i: int, k: int) -> tuple[list[list[int | None]], int]:
-    """Which input sample each tap of each output reads along one axis, and how many inputs."""
+def _axis(case: Case, i: int, k: int) -> tuple[list[list[_Read]], int]:
+    """Which input samples each tap of each output reads along one axis, and how many inputs."""
     o = case.options
     stride, dilation = (_per_axis(o.get(name, 1), i) for name in ("stride", "dilation"))
     padding = o.get("padding", 0)
@@ -113,19 +113,23 @@ def _axis(case: Case, i: int, k: int) -> tuple[list[list[int | None]], int]:
     return table, n
 
 
-def _source(j: int, n: int, mode: str) -> int | None:
+def _source(j: int, n: int, mode: str) -> _Read:
+    """Samples and factors whose sum stands at j."""
     if 0 <= j < n:
-        return j
+        return [(j, 1)]
+    inside = -j if j < 0 else 2 * (n - 1) - j
     match mode:
         case "zeros":
-            return None
+            return []
         case "circular":
-            return j % n
+            return [(j % n, 1)]
         case "replicate":
-            return min(max(j, 0), n - 1)
+            return [(min(max(j, 0), n - 1), 1)]
         case "reflect":
-            return -j if j < 0 else 2 * (n - 1) - j
-    return -1 - j if j < 0 else 2 * n - 1 - j
+            return [(inside, 1)]
+        case "antireflective":
+            return [(0 if j < 0 else n - 1, 2), (inside, -1)]
+    return [(-1 - j if j < 0 else 2 * n - 1 - j, 1)]
 
 
 def _per_axis(value: Any, i: int) -> int:

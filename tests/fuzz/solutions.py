@@ -289,7 +289,8 @@ def layer(q: Question) -> None:
     """unconv.nn.PinvConv*d of the torch layer with this weight, where there is one."""
     o, g = q.case.options, q.op.geometry
     even = all(a.before == a.after and (a.mode != "circular" or a.before <= a.n) for a in g.axes)
-    odd = o.get("transposed") or o.get("flip") or q.op.batch_size or g.axes[0].mode == "symmetric"
+    own = g.axes[0].mode in ("symmetric", "antireflective")  # which torch.nn has not
+    odd = o.get("transposed") or o.get("flip") or q.op.batch_size or own
     if odd or not even or q.case.rtol is not None or q.case.data_dtype:
         return
     shape = {

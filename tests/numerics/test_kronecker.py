@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unconv.grid.geometry import MODES, Axis
+from unconv.grid.geometry import Axis
+from unconv.grid.modes import MODES
 from unconv.inverse.diagonal.outer_product import axis_matrix, is_centrosymmetric
 from unconv.numerics.kronecker import (
     AxisSVD,

@@ -31,6 +31,9 @@ CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transp
 LAYER = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 LAYER_TRANSPOSE = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 NUMPY_NAME = {"circular": "wrap", "reflect": "reflect", "replicate": "edge"}
+NUMPY_PAD = {"zeros": {"mode": "constant"}, "symmetric": {"mode": "symmetric"}}
+NUMPY_PAD |= {"antireflective": {"mode": "reflect", "reflect_type": "odd"}}
+NUMPY_PAD |= {ours: {"mode": theirs} for ours, theirs in NUMPY_NAME.items()}
 TORCH_FORMS = ("valid", "same", "int", "tuple")
 TORCH_MODES = ("zeros", "circular", "reflect", "replicate")
 TYPES = [F64, C128, *SINGLES]
@@ -89,13 +92,12 @@ def test_forward_is_torch_conv_transpose(case: Case):
 @given(cases(transposed=False, per_sample=False, flip=False, dtypes=TYPES))
 @settings(max_examples=60)
 def test_forward_is_torch_conv_of_numpy_pad(case: Case):
-    """All five modes, all forms of padding: pad by NumPy, then a valid torch convolution."""
+    """All modes, all forms of padding: pad by NumPy, then a valid torch convolution."""
     op = case.operator()
     x = data(op.domain_shape, op)
     pairs = [(0, 0), (0, 0), *((a.before, a.after) for a in op.geometry.axes)]
     mode = case.options["padding_mode"]
-    name = {"zeros": "constant", "symmetric": "symmetric"} | NUMPY_NAME
-    padded = torch.from_numpy(np.pad(x.numpy(), pairs, name[mode]))
+    padded = torch.from_numpy(np.pad(x.numpy(), pairs, **NUMPY_PAD[mode]))
     options = torch_options(case) | {"padding": 0}
     assert_equal_to(op, x, CONV[op.geometry.nd](padded, op.weight, None, **options))
 

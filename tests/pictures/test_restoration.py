@@ -30,14 +30,14 @@ from unconv.testing import dense_twin
 
 from ..helpers import F64, assert_says, every_pair, randn, relative
 
-IN_SCIPY = {
+IN_SCIPY = {  # but for 'antireflective', which it has not
     "circular": "wrap",
     "zeros": "constant",
     "reflect": "mirror",
     "replicate": "nearest",
     "symmetric": "reflect",
 }
-assert {*IN_SCIPY, "valid"} == set(BOUNDARIES)
+assert {*IN_SCIPY, "antireflective", "valid"} == set(BOUNDARIES)
 PSF_SIZES = [(1, 1), (3, 3), (5, 3), (1, 4), (2, 2), (4, 6), (5, 2)]
 SMALL = psf.gaussian(0.5)  # its inverse is well-conditioned
 
@@ -68,6 +68,15 @@ def test_blur_is_that_of_scipy(boundary, size):
     for plane, expected in zip(found, x, strict=True):
         same = ndimage.convolve(expected.numpy(), k.numpy(), mode=IN_SCIPY[boundary])
         assert relative(plane, torch.from_numpy(same)) < 1e-14
+
+
+@pytest.mark.parametrize("size", PSF_SIZES)
+def test_antireflective_blur_is_that_of_a_picture_with_its_slopes(size):
+    x, k = randn(2, 9, 8), any_psf(*size)
+    pairs = [(0, 0), *(((n - 1) // 2, n // 2) for n in size)]
+    wide = torch.from_numpy(np.pad(x.numpy(), pairs, "reflect", reflect_type="odd"))
+    expected = blur(wide, k, boundary="valid")
+    assert relative(blur(x, k, boundary="antireflective"), expected) < 1e-14
 
 
 @pytest.mark.parametrize("size", [*PSF_SIZES[:-3], (2, 2), (4, 4)])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unconv import ConvOperator
-from unconv.grid.geometry import MODES
+from unconv.grid.modes import MODES
 from unconv.inverse.diagonal import dense
 from unconv.spectrum import determinant, values
 from unconv.spectrum.exact_determinant import (

@@ -15,14 +15,14 @@ import unconv
 
 taps = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
 n = 6
-boundaries = ["zeros", "circular", "reflect", "replicate", "symmetric"]
+boundaries = ["zeros", "circular", "reflect", "replicate", "symmetric", "antireflective"]
 shapes = ["full", "same", "valid"]
 
-fig, axes = plt.subplots(3, 5, figsize=(11, 7), layout="constrained", height_ratios=(10, 6, 3))
+fig, axes = plt.subplots(3, 6, figsize=(13, 7), layout="constrained", height_ratios=(10, 6, 3))
 for row, shape in zip(axes, shapes, strict=True):
     for axis, boundary in zip(row, boundaries, strict=True):
         matrix = unconv.conv_matrix(taps, (n,), shape, boundary, flip=True, layout="dense").numpy()
-        axis.imshow(matrix, cmap="Blues", vmin=0, vmax=20)
+        axis.imshow(matrix, cmap="RdBu", vmin=-30, vmax=30)
         for (i, j), value in np.ndenumerate(matrix):
             if value:
                 axis.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=8)

@@ -36,7 +36,7 @@ BoundaryOption = Annotated[
     str,
     typer.Option(
         help="What lies outside the picture: valid (unknown, the picture shows part of a larger "
-        "scene), circular, zeros, reflect, replicate or symmetric."
+        "scene), circular, zeros, reflect, replicate, symmetric or antireflective."
     ),
 ]
 OutputOption = Annotated[

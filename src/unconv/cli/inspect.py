@@ -49,8 +49,9 @@ def inspect(
     boundary: Annotated[
         str,
         typer.Option(
-            help="What lies outside: circular, zeros, reflect, replicate, symmetric, or valid (no "
-            "padding; for a psf the size is that of the blurred picture)."
+            help="What lies outside: circular, zeros, reflect, replicate, symmetric, "
+            "antireflective, or valid (no padding; for a psf the size is that of the blurred "
+            "picture)."
         ),
     ] = "symmetric",
     output: Annotated[

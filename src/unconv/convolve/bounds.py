@@ -3,8 +3,9 @@
     σ_max(A) ≤ √(‖A‖₁ ‖A‖_∞)          row and column sums of |A|, from the taps
     σ_max(A) ≤ max_ω ‖C(ω)‖ · ‖E‖     any periodic grid on which nothing wraps; ‖P‖ = 1
 
-EᴴE is diagonal and counts how often each sample occurs in the padded input, so that
-‖E‖² = Π_a max_j (1 + copies of sample j along axis a).
+E is a product over the axes, and so are its norms.  Where padding copies, EᴴE is diagonal and
+counts how often each sample occurs in the padded input: ‖E‖² = Π_a max_j (1 + copies of sample j
+along axis a).
 
 The second bound is within O(1/n²) of σ_max for zero padding, for which ‖E‖ = 1.
 """
@@ -13,11 +14,9 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 from ..grid.geometry import Axis, Geometry
-from ..grid.padding import ghost_sources
 
 
 def kernel_bound(weight: Tensor, geometry: Geometry) -> Tensor:
@@ -34,11 +33,14 @@ def taps_bound(weight: Tensor) -> Tensor:
 
 def extension_norm(geometry: Geometry) -> float:
     """‖E‖, the norm of the padding: how much a padded picture can be larger than the picture."""
-    return math.sqrt(math.prod(_most_copies(axis) for axis in geometry.axes))
+    return math.prod(axis.pads.norm for axis in geometry.axes if not _is_isometric(axis))
 
 
-def _most_copies(axis: Axis) -> int:
-    if axis.mode == "zeros" or not (axis.before or axis.after) or axis.on_torus:
-        return 1
-    left, right = ghost_sources(axis)
-    return 1 + int(torch.bincount(torch.tensor([*left, *right]), minlength=axis.n).max())
+def extension_sums(geometry: Geometry) -> float:
+    """max(‖E‖₁, ‖E‖_∞) from above: how many terms E or Eᴴ may add up, weighted by their size."""
+    return math.prod(axis.pads.sums for axis in geometry.axes if not _is_isometric(axis))
+
+
+def _is_isometric(axis: Axis) -> bool:
+    """Whether the axis has nothing to add: on its own periodic grid C reads no padded sample."""
+    return axis.pads_zeros or axis.on_torus

@@ -35,8 +35,9 @@ class ConvOperator(LayerMethods, InverseMethods, SpectralMethods, AdapterMethods
         An integer, one per axis, one (before, after) pair per axis, 'valid' (none), 'same' (stride
         1: ⌊d(k−1)/2⌋ before, the rest after) or 'full' (d(k−1) on both sides).
     padding_mode
-        'zeros', 'circular', 'reflect' (without the edge sample, at most n−1), 'replicate' or
-        'symmetric' (with the edge sample, at most n).
+        'zeros', 'circular', 'reflect' (without the edge sample, at most n−1), 'replicate',
+        'symmetric' (with the edge sample, at most n) or 'antireflective' (2x[0] − x[i], which
+        keeps slopes, at most n−1).
     transposed
         The transpose of the convolution with the same options, `conv_transpose*d`.
     flip

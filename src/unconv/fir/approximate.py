@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..doors import ConvOperator
-from ..grid.geometry import MODES
+from ..grid.modes import MODES
 from ..numerics.checks import check_choice, check_kind
 from ..numerics.compiled import outside_graphs
 from .best_inverse import inverse_kernel

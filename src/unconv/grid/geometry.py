@@ -23,8 +23,7 @@ from ..numerics.checks import (
     is_sequence,
     shown,
 )
-
-MODES = ("zeros", "circular", "reflect", "replicate", "symmetric")
+from .modes import MODES, Pads, check_room, pads_of
 
 _LARGEST_SIZE = 2**40  # of a size along one axis: products of three still fit into what is computed
 
@@ -75,8 +74,19 @@ class Axis:
 
         Circular padding, or none at all under windows that do not overlap (patches, one tap).
         """
-        apart = not (self.before or self.after) and self.extent <= self.stride
-        return (self.mode == "circular" or apart) and self.m * self.stride == self.n
+        if self.m * self.stride != self.n:
+            return False
+        return not (self.before or self.after) or (not self.pads_zeros and self.pads.wrap)
+
+    @property
+    def pads_zeros(self) -> bool:
+        """Whether E appends nothing but zeros, or nothing at all."""
+        return not (self.before or self.after) or MODES[self.mode].outside is None
+
+    @property
+    def pads(self) -> Pads:
+        """The padded samples as sums over the domain, where they are not zeros."""
+        return pads_of(self.mode, self.n, self.before, self.after)
 
     @property
     def read_behind(self) -> int:
@@ -91,7 +101,7 @@ class Axis:
         where they are zeros.
         """
         strips = self.before, self.read_behind
-        room = self.n + (max(strips) if self.mode == "zeros" else sum(strips))
+        room = self.n + (max(strips) if self.pads_zeros else sum(strips))
         return self.m if self.on_torus else max(-(-room // self.stride), self.m)
 
     def extended(self) -> Axis:
@@ -150,13 +160,19 @@ class Geometry:
         """Whether every axis is its own periodic grid, so that A is block-circulant."""
         return all(a.on_torus for a in self.axes)
 
+    @property
+    def pads_zeros(self) -> bool:
+        """Whether E appends nothing but zeros, or nothing at all."""
+        return all(a.pads_zeros for a in self.axes)
+
 
 @lru_cache(maxsize=1024)
 def extended(geometry: Geometry) -> Geometry | None:
     """The geometry of C alone, acting on the extended domain; None if E only appends zeros."""
-    if all(a.mode == "zeros" or not (a.before or a.after) for a in geometry.axes):
+    if geometry.pads_zeros:
         return None
-    axes = tuple(a if a.mode == "zeros" else a.extended() for a in geometry.axes)
+    left = (a.pads_zeros and (a.before or a.after) for a in geometry.axes)  # to the engine
+    axes = tuple(a if own else a.extended() for a, own in zip(geometry.axes, left, strict=True))
     return replace(geometry, axes=axes)
 
 
@@ -249,21 +265,10 @@ def padding_pairs(
     return tuple((p[0], p[1]) for p in pairs)
 
 
-def _check_mode(mode: str, n: int, before: int, after: int, axis: int) -> None:
-    widest = max(before, after)
-    limit = {"reflect": n - 1, "symmetric": n}.get(mode, widest)
-    if widest > limit:
-        raise ValueError(
-            f"padding_mode={mode!r} can pad at most {limit} samples of an axis with {n}, got "
-            f"padding {(before, after)} along axis {axis}; use less padding or "
-            "padding_mode='replicate'."
-        )
-
-
 def _forward_axis(
     index: int, n: int, k: int, s: int, d: int, pair: tuple[int, int], mode: str
 ) -> Axis:
-    _check_mode(mode, n, *pair, axis=index)
+    check_room(mode, n, pair, axis=index)
     room = n + sum(pair) - d * (k - 1) - 1
     if room < 0:
         raise ValueError(
@@ -287,7 +292,7 @@ def _transposed_axis(
             f"the output would be empty: along axis {index} padding {pair} removes all of its "
             f"{n + sum(pair)} samples; pad less."
         )
-    _check_mode(mode, n, *pair, axis=index)
+    check_room(mode, n, pair, axis=index)
     return Axis(n, m, k, s, d, *pair, mode)
 
 

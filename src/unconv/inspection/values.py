@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..convolve.bounds import extension_norm
 from ..doors import ConvOperator
 from ..grid.geometry import Axis
-from ..grid.padding import extend, extend_adjoint
 from ..inverse import Plan
 from ..inverse.request import default_rtol
 from ..operators.linear_operator import MemoryLimitError, gigabytes
@@ -150,9 +150,8 @@ def _largest(op: ConvOperator, slow: bool, transfer: Transfer, skipped: list[str
         return Bounded(float(b.value), float(b.lower), float(b.upper), b.how)
     skipped.append("σ_max to more digits: that takes too long")
     A, axes, f = _forward(op), op.geometry.axes, transfer.frequencies
-    copies = extend_adjoint(extend(torch.ones(1, 1, *A.domain_shape[1:]), A.geometry), A.geometry)
     between = math.prod(_between_points(a, len(w)) for a, w in zip(axes, f, strict=True))
-    upper = transfer.maximum * between * math.sqrt(float(copies.amax()))  # EᴴE is diagonal
+    upper = transfer.maximum * between * extension_norm(A.geometry)
     peak = torch.unravel_index(transfer.largest.argmax(), transfer.largest.shape)
     at = [float(w[i]) for w, i in zip(f, peak, strict=True)]
     lower = min(upper, _trial(A, at, largest=True))
@@ -210,7 +209,7 @@ def _product_operations(op: ConvOperator) -> float:
 def _lanczos_operations(op: ConvOperator) -> float:
     """Flop to find σ_max: a blur under zeros has its largest values in a cluster of width 1/n²."""
     longest = max(a.n for a in op.geometry.axes)
-    slow = op.geometry.axes[0].mode == "zeros"
+    slow = op.geometry.pads_zeros
     return _product_operations(op) * (4 * longest if slow else 100)
 
 

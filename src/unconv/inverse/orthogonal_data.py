@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..convolve.bounds import extension_norm
+from ..convolve.bounds import extension_sums
 from ..numerics.norms import in_unit, norms
 from ..numerics.precision import double_dtype
 from ..operators.convolution import Convolution
@@ -45,7 +45,9 @@ def annihilated(A: Convolution, y: Tensor) -> Tensor:
     tensor([ True, False])
     """
     g = A.geometry
-    terms = 2 * math.prod(a.k for a in g.axes) * max(g.c_in, g.c_out) * extension_norm(g) ** 2
+    if not all(a.pads_zeros or a.pads.integral for a in g.axes):  # digits would not stay integers
+        return torch.zeros(len(y), dtype=torch.bool, device=y.device)
+    terms = 2 * math.prod(a.k for a in g.axes) * max(g.c_in, g.c_out) * extension_sums(g)
     bits = (_EXACT_BITS - math.ceil(math.log2(terms))) // 2
     of_weight, rest = _digits(A.weight.detach(), bits)
     of_data, rests = _digits(y, bits)

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from ..convolve import choice, grouped
 from ..convolve.by_fft import engine_torus
-from ..grid.geometry import Axis, Geometry, extended
-from ..grid.padding import ghost_sources
+from ..grid.geometry import Geometry, extended
+from ..grid.padding import Ghosts, ghosts_of
 from ..grid.torus import Torus, multiply
 from ..numerics.memory import LARGEST_KEPT, SLAB_BYTES, keep_freed_memory
 from ..numerics.precision import double_dtype
@@ -218,22 +218,24 @@ class Prepared:
     def _extend_into(self, grid: Tensor, x: Tensor) -> None:
         """E x, written over the padded samples of a grid that is zero elsewhere."""
         grid[self._core] = x
-        for dim, axis, where, left, right in self._ghosts:
+        for dim, where, ghosts in self._ghosts:
             region = grid[where]
-            region.narrow(dim, 0, axis.before).copy_(region.index_select(dim, left))
-            behind = region.narrow(dim, axis.before + axis.n, axis.after)
-            behind.copy_(region.index_select(dim, right))
+            for end, values in zip(
+                _ends(region, dim, ghosts),
+                ghosts.values(region, dim).split([ghosts.before, ghosts.after], dim),
+                strict=True,
+            ):
+                end.copy_(values)
 
     def _fold(self, grid: Tensor) -> Tensor:
-        """Eᴴ: add the ghosts, what the padding invented, onto the samples that they copied.
+        """Eᴴ: add the ghosts, what the padding invented, onto the samples that they are sums of.
 
         In place; returned is a view of the domain, (N, C, *n).
         """
-        for dim, axis, where, left, right in reversed(self._ghosts):
+        for dim, where, ghosts in reversed(self._ghosts):
             region = grid[where]
-            region.index_add_(dim, left, region.narrow(dim, 0, axis.before).clone())
-            behind = region.narrow(dim, axis.before + axis.n, axis.after)
-            region.index_add_(dim, right, behind.clone())  # torch refuses shared memory here
+            values = torch.cat(_ends(region, dim, ghosts), dim)  # torch refuses shared memory
+            ghosts.fold_(region, values, dim)
         return grid[self._core]
 
 
@@ -244,14 +246,20 @@ def _spatial(torus: Torus) -> tuple[int, ...]:
 
 def _core(geometry: Geometry) -> tuple[slice, ...]:
     """Where the domain lies on the grid."""
-    starts = (0 if a.mode == "zeros" else a.before for a in geometry.axes)
+    starts = (0 if a.pads_zeros else a.before for a in geometry.axes)
     return tuple(slice(s, s + a.n) for s, a in zip(starts, geometry.axes, strict=True))
+
+
+def _ends(region: Tensor, dim: int, ghosts: Ghosts) -> list[Tensor]:
+    """The ghosts at both ends of a padded dimension, as views."""
+    behind = region.shape[dim] - ghosts.after
+    return [region.narrow(dim, 0, ghosts.before), region.narrow(dim, behind, ghosts.after)]
 
 
 def _ghosts(
     geometry: Geometry, device: torch.device
-) -> list[tuple[int, Axis, tuple[slice, ...], Tensor, Tensor]]:
-    """(dim, axis, where, sources before, sources behind) of each padded axis, in the order of E.
+) -> list[tuple[int, tuple[slice, ...], Ghosts]]:
+    """(dim, where, ghosts) of each padded axis, in the order of E.
 
     `where` has the axes before it extended already and those after it not yet; sources count
     padded samples.
@@ -259,9 +267,8 @@ def _ghosts(
     found = []
     where = list(_core(geometry))
     for i, axis in enumerate(geometry.axes):
-        if axis.mode != "zeros" and (axis.before or axis.after):
+        if not axis.pads_zeros:
             where[i] = slice(0, axis.padded)
-            sources = (torch.tensor(s, dtype=torch.long) for s in ghost_sources(axis))
-            left, right = ((s + axis.before).to(device) for s in sources)
-            found.append((i + 2, axis, (slice(None), slice(None), *where), left, right))
+            every = (slice(None), slice(None), *where)
+            found.append((i + 2, every, ghosts_of(axis, device, shift=axis.before)))
     return found

@@ -398,7 +398,7 @@ def _convolve(x: Tensor, taps: Tensor, geometry: Geometry) -> Tensor:
     inner = extended(geometry)
     if inner is None:
         return correlate(x, taps, geometry)
-    return correlate(extend(x, geometry), taps, inner)
+    return correlate(extend(x, geometry, taps.dtype), taps, inner)
 
 
 def _convolve_transpose(y: Tensor, taps: Tensor, geometry: Geometry) -> Tensor:

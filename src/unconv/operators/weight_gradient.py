@@ -98,6 +98,6 @@ def _value(op: Trilinear, x: Tensor, y: Tensor) -> Tensor:
         x, y = y.conj().resolve_conj(), x.conj().resolve_conj()
     inner = extended(geometry)
     if inner is not None:
-        x, geometry = extend(x, geometry), inner
+        x, geometry = extend(x, geometry, y.dtype), inner
     W = convolve.kernel_gradient(x, y, geometry, per_sample=per_sample)
     return W.flip(tuple(range(-geometry.nd, 0))) if op.flip else W

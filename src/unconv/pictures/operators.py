@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..doors import ConvOperator
+from ..grid.modes import MODES
 from ..numerics.checks import (
     check_choice,
     check_count,
@@ -15,7 +16,7 @@ from ..numerics.checks import (
     shown,
 )
 
-BOUNDARIES = ("circular", "zeros", "reflect", "replicate", "symmetric", "valid")
+BOUNDARIES = (*MODES, "valid")
 
 EDGE_PRIORS = ("dct", "tv", "sparse", "hessian")
 """Those of `unconv.restoration`, which start from the Wiener filter's scene."""
@@ -38,8 +39,9 @@ def blur_operator(
     psf : (h, w), its centre the sample (h//2, w//2)
     boundary
         What lies outside the picture: its mirror image ('symmetric', and 'reflect', which does not
-        repeat the edge), itself again ('circular'), black ('zeros'), its edge ('replicate'), or a
-        larger scene that is restored too ('valid': x then has h−1 and w−1 samples more than y).
+        repeat the edge), that turned over about the edge, which keeps slopes ('antireflective'),
+        itself again ('circular'), black ('zeros'), its edge ('replicate'), or a larger scene that
+        is restored too ('valid': x then has h−1 and w−1 samples more than y).
     channels : blurred by the same psf, each by itself
 
     Returns

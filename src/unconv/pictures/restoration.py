@@ -120,9 +120,9 @@ def blur(
     psf : (h, w)
     boundary
         What lies outside the picture: its mirror image ('symmetric', as of `unconv blur`, and
-        'reflect', which does not repeat the edge), itself again ('circular'), black ('zeros'), its
-        edge ('replicate'); 'valid' gives the smaller picture that
-        needs no outside.
+        'reflect', which does not repeat the edge), that turned over about the edge, which keeps
+        slopes ('antireflective'), itself again ('circular'), black ('zeros'), its edge
+        ('replicate'); 'valid' gives the smaller picture that needs no outside.
     noise_std : standard deviation of white Gaussian noise, in the unit of the planes
     seed : of the noise
 

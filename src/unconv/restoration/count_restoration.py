@@ -127,8 +127,9 @@ def richardson_lucy(
     Raises
     ------
     ValueError, TypeError
-        If A has negative or complex taps, a count or the background is negative, a shape does not
-        fit, anything is NaN or infinite, or 'thinning' meets counts that are not whole.
+        If A has negative or complex taps, or padding that takes samples off others, a count or the
+        background is negative, a shape does not fit, anything is NaN or infinite, or 'thinning'
+        meets counts that are not whole.
     NotImplementedError
         If a gradient is asked for: the iteration is not differentiated.
 
@@ -247,6 +248,12 @@ def _check_kernel(A: ConvOperator | VaryingBlur) -> None:
         raise ValueError(
             f"A has {negative} negative taps, the least {float(weight.min()):.2g}, and counts "
             "have no negative mean; use a psf that is non-negative, such as psf.clamp(min=0)."
+        )
+    axes = A.geometry.axes if isinstance(A, ConvOperator) else ()
+    if not all(a.pads_zeros or a.pads.nonnegative for a in axes):
+        raise ValueError(
+            f"padding_mode={axes[0].mode!r} takes samples off others, and counts have no negative "
+            "mean; use padding_mode='reflect' or no padding."
         )
 
 

@@ -98,10 +98,7 @@ def differences(
     """
     nd = len(spacing)
     stencils = _gradient(spacing) if kind == "gradient" else _hessian(spacing)
-    wraps = [
-        a.on_torus and (a.before > 0 or a.after > 0) and a.mode == "circular"
-        for a in op.geometry.axes
-    ]
+    wraps = [a.on_torus and (a.before > 0 or a.after > 0) for a in op.geometry.axes]
     counted = torch.ones(len(stencils), 1, *torus.coarse, dtype=dtype, device=op.device)
     for j, stencil in enumerate(stencils):
         for d in range(nd):

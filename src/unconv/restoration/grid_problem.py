@@ -10,7 +10,8 @@ so that min f(Ax) + φ(Dx) asks for a v with v = E x, and is split into what is 
 what holds at every place by itself (P, E, f, bounds) and what holds at every frequency (C, D).
 
 Cost: a pair of FFTs of the grid for C v or Cᴴ z.
-Not for: transposed convolutions with padding that copies, whose outputs are sums of places.
+Not for: transposed convolutions with padding that copies, whose outputs are sums of places; padding
+that sums up samples, onto whose images no clamp projects.
 
 Source: the mask as one factor of a splitting, Almeida & Figueiredo, "Deconvolving images with
 unknown boundaries using the alternating direction method of multipliers", IEEE Trans. Image
@@ -30,7 +31,6 @@ from torch import Tensor
 from ..convolve import grouped
 from ..grid.fft import fast_size
 from ..grid.geometry import Axis
-from ..grid.padding import ghost_sources
 from ..grid.torus import Torus, multiply
 from ..operators.convolution import Convolution
 from .grid_normal import GridNormal, Normal
@@ -58,9 +58,13 @@ class GridProblem:
 
     def __init__(self, op: Convolution, dtype: torch.dtype) -> None:
         geometry, real = op.geometry, not op.dtype.is_complex
-        if op.transposed and any(
-            a.mode != "zeros" and (a.before or a.after) and not a.on_torus for a in geometry.axes
-        ):
+        padded = [a for a in geometry.axes if not a.pads_zeros and not a.on_torus]
+        if not all(a.pads.copy for a in padded):
+            raise NotImplementedError(
+                f"padding_mode={padded[0].mode!r}, whose padded samples are sums over several, is "
+                "not restored; use padding_mode='reflect', whose samples are copies, or no padding."
+            )
+        if op.transposed and padded:
             raise NotImplementedError(
                 "a transposed convolution with padding_mode='reflect' or another that copies is "
                 "not restored; use padding_mode='zeros' or 'circular'."
@@ -236,11 +240,11 @@ def _sources(op: Convolution, sizes: tuple[int, ...]) -> Tensor:
         if op.transposed:  # what lies behind the domain would reach outputs
             line[n:] = _IS_ZERO
         elif not axis.on_torus and (axis.before or axis.after):
-            left, right = ghost_sources(axis) if axis.mode != "zeros" else ([], [])
+            copied = () if axis.pads_zeros else axis.pads.layers[0].sources
             for i in range(axis.read_behind):
-                line[n + i] = right[i] if right else _IS_ZERO
+                line[n + i] = copied[axis.before + i] if copied else _IS_ZERO
             for i in range(axis.before):
-                line[N - axis.before + i] = left[i] if left else _IS_ZERO
+                line[N - axis.before + i] = copied[i] if copied else _IS_ZERO
         lines.append(line)
     found = torch.zeros((1,) * len(sizes), dtype=torch.long, device=op.device)
     zero = torch.zeros_like(found, dtype=torch.bool)

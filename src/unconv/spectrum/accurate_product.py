@@ -21,7 +21,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ..convolve.bounds import extension_norm
+from ..convolve.bounds import extension_sums
 from ..numerics.precision import DOUBLE_BITS
 from ..operators.convolution import Convolution
 
@@ -33,7 +33,7 @@ class AccurateProduct(nn.Module):
         super().__init__()
         g = op.geometry
         terms = max(g.c_in, g.c_out) // g.groups * math.prod(a.k for a in g.axes)
-        terms *= 2 * round(extension_norm(g) ** 2)  # a complex product has two, Eᴴ adds copies
+        terms *= 2 * math.ceil(extension_sums(g))  # a complex product has two, E and Eᴴ add
         self.bits = (DOUBLE_BITS - math.ceil(math.log2(terms))) // 2
         parts = _cut(op.weight.detach(), self.bits)
         self.parts = nn.ModuleList(op.with_weight(part) for part in parts)

@@ -205,7 +205,7 @@ def _of_values(exact: Exact, i: int, rung: object, damp: float, n: int) -> LogVo
 def operators_to_grid(op: Convolution) -> Iterator[Convolution]:
     """`op`, and under zero padding one with the same singular values between the frequencies."""
     yield op
-    if op.geometry.axes[0].mode == "zeros":
+    if op.geometry.pads_zeros:
         yield with_phases(op, [_PHASE * (1 + a) for a in range(op.geometry.nd)])
 
 

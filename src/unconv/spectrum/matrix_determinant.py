@@ -108,7 +108,7 @@ def _trials(
         yield _augmented(A, 2.0**alpha, 0.0), 2.0**alpha
     else:
         yield A, 0.0
-        if all(a.mode == "zeros" and a.stride == 1 and a.m == a.n for a in op.geometry.axes):
+        if all(a.pads_zeros and a.stride == 1 and a.m == a.n for a in op.geometry.axes):
             for axis in range(op.geometry.nd):
                 for power in _POWERS:
                     yield _matrix(scaled(op, axis, power), group), 0.0

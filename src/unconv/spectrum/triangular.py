@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ..convolve import grouped
+from ..grid.geometry import Axis
 from ..numerics.precision import double_dtype
 from ..operators.convolution import Convolution
 from .exact_determinant import (
@@ -55,10 +56,7 @@ class CausalTaps(NamedTuple):
 def causal_taps(op: Convolution) -> CausalTaps | None:
     """The taps of one kernel, if they lie on one side of their centre; else None."""
     geometry = op.geometry
-    same = all(
-        a.m == a.n and a.stride == 1 and (a.mode == "zeros" or a.before == a.after == 0)
-        for a in geometry.axes
-    )
+    same = all(a.m == a.n and a.stride == 1 and a.pads_zeros for a in geometry.axes)
     if not same or geometry.c_in != geometry.c_out:
         return None
     weight = grouped(op.taps.detach(), geometry)[0]  # (g, r, c, *k)
@@ -121,12 +119,12 @@ def _weighed(size: dict[_Offset, float], offsets: list[_Offset], powers: list[in
 def annihilates_constants(op: Convolution) -> bool:
     """Whether A maps an image that is constant in every channel to 0, for taps that sum to 0.
 
-    Padding that copies continues such an image as it is, so that A is singular whatever its size,
-    if it is not wide.  The sums are exact.
+    Padding that does not invent zeros continues such an image as it is, so that A is singular
+    whatever its size, if it is not wide.  The sums are exact.
     """
     g = op.geometry
     wide = math.prod(g.domain_shape) > math.prod(g.range_shape)
-    if wide or g.c_in != g.c_out or any(a.mode == "zeros" for a in g.axes):
+    if wide or g.c_in != g.c_out or not all(map(_continues, g.axes)):
         return False
     weight = grouped(op.taps.detach(), g)[0].to(double_dtype(op.dtype)).flatten(3)
     for taps in weight:  # (r, c, taps) of a group
@@ -141,6 +139,13 @@ def annihilates_constants(op: Convolution) -> bool:
         if log_abs_det_in_integers(ExactMatrix(M, delta)) == -math.inf:
             return True
     return False
+
+
+def _continues(axis: Axis) -> bool:
+    """Whether the padded samples of a constant are that constant."""
+    if not (axis.before or axis.after):
+        return True
+    return not axis.pads_zeros and axis.pads.keep_constants
 
 
 def _sums(taps: Tensor) -> tuple[Tensor, Tensor]:

@@ -28,14 +28,16 @@ def boxed(x: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
 @given(plain)
 @settings(max_examples=60)
 def test_nothing_wraps_onto_an_output_of_the_smallest_grid(case: Case):
-    """P C E = A with E the domain and its ghosts, each a copy of its source or zero."""
+    """P C E = A with E the domain and its ghosts, each a sum over its sources or zero."""
     op, torus, blocks, ghosts = parts_of(case.operator(), all_pixels=True)
     x = data(op.domain_shape, op)
     grid = torus.to_phases(boxed(x, torus.fine))
     grid = grid.unflatten(1, (op.geometry.groups, -1)).contiguous()
     copied = -ghosts.constraints.gather(grid)  # R x: the ghosts themselves are zero yet
     ghosts.pixels.scatter_(grid, copied)
-    assert not ghosts.constraints.gather(grid).any()
+    left = float(ghosts.constraints.gather(grid).abs().sum())
+    exact = case.options["padding_mode"] != "antireflective"  # whose ghosts are sums, and rounded
+    assert left <= (0.0 if exact else 1e-14 * float(copied.abs().sum()))
     out = torus.inverse_transform(multiply(blocks, torus.transform(grid.flatten(1, 2))))
     y = out[(..., *(slice(a.m) for a in op.geometry.axes))]
     # Where all taps fall into the padding A is zero, and round-off is that of the taps.

@@ -26,7 +26,7 @@ from unconv.operators.matrix import (
 )
 
 from ...helpers import F64, assert_says
-from .test_factors import NUMPY_NAME
+from .test_factors import padded_by
 
 BOUNDARIES = tuple(CONVENTIONS["torch"].boundaries)
 # by unconv's name: those of scipy.ndimage and of scipy.signal.convolve2d
@@ -184,7 +184,7 @@ def test_matlab_in_its_own_words(pair: Pair, shape: str, flip: bool, data: st.Da
     even = any(k % 2 == 0 for k in pair.w.shape)
     assume(not (flip and even and shape == "same") or boundary == "0")
     margins = [(k - 1, k - 1) for k in pair.w.shape]
-    padded = np.pad(pair.x, margins, NUMPY_NAME[CONVENTIONS["matlab"].boundaries[boundary]])
+    padded = padded_by(CONVENTIONS["matlab"].boundaries[boundary], pair.x, margins)
     expected = (signal.convolve2d if flip else signal.correlate2d)(padded, pair.w, "valid")
     if shape == "same":  # conv2: from element ⌈(k + 1)/2⌉ of the full one; imfilter: see below
         first = [k // 2 if flip else k - 1 - (k - 1) // 2 for k in pair.w.shape]
@@ -256,7 +256,7 @@ def test_imfilter(pair: Pair, boundary: str):
     """Correlation about the element floor((size(h) + 1)/2), counted from 1, of padarray's image."""
     expected = np.zeros_like(pair.x)
     margins = [(k, k) for k in pair.w.shape]
-    padded = np.pad(pair.x, margins, NUMPY_NAME[boundary])
+    padded = padded_by(boundary, pair.x, margins)
     centre = [(k + 1) // 2 - 1 for k in pair.w.shape]
     for tap in np.ndindex(pair.w.shape):
         low = [k + t - c for k, t, c in zip(pair.w.shape, tap, centre, strict=True)]
@@ -295,7 +295,7 @@ def test_every_option_is_pad_and_torch_conv(
         "valid": [(0, 0)] * nd,
     }[shape]
     assume(all(n + sum(p) > s for n, p, s in zip(pair.x.shape, margins, spans, strict=True)))
-    padded = np.pad(x, [(0, 0), *margins], (NUMPY_NAME | {"constant": "constant"})[boundary])
+    padded = padded_by("zeros" if boundary == "constant" else boundary, x, [(0, 0), *margins])
     taps = w.flip(tuple(range(2, w.ndim))) if flip else w
     expected = CONV[nd](torch.from_numpy(padded), taps, None, tuple(stride), 0, dilation, groups)
     options = {"stride": stride, "dilation": dilation, "groups": groups, "flip": flip}

@@ -17,9 +17,10 @@ is ever asked follows from K⁻¹, known by blocks, and from S:
     trace        of a part of the inverse, Π its mask:
                  tr ΠK⁻¹Π − tr S⁻¹ W K⁻¹ Π K⁻¹ Jᴴ                            `trace_of_inverse`
 
-Where padding copies samples and β ≠ 0, the ghost pixels are unknowns a second time, the last part
-of J and W, with D = 1/β there: the penalty is β‖x‖² on the picture and not on its copies.  They are
-`doubled`; a determinant then misses β to that power, and an inertia as many positive eigenvalues.
+Where padding is not zeros and β ≠ 0, the ghost pixels are unknowns a second time, the last part of
+J and W, with D = 1/β there: the penalty is β‖x‖² on the picture, not on what continues it.  They
+are `doubled`; a determinant then misses β to that power, and an inertia as many positive
+eigenvalues.
 
 S is filled from the Green's function of K, and its factor takes its place: it is most of the
 memory.  For damped problems in two dimensions or more most of S need not be dense: ring_system.py.

@@ -6,11 +6,12 @@ box [0, m) of the coarse ones.  What is left over are ghosts:
     ghost outputs   coarse samples outside the data: the grid computes them, A does not
     ghost pixels    fine samples outside the domain: the padding invents them, x̃_ghost = R x
 
-R = 0 for zeros; for the other modes every ghost copies one sample of the domain (padding.py).
+R = 0 for zeros; for the other modes every ghost is a sum over samples of the domain, mostly a copy
+of one (grid/modes.py).
 
 A `Strip` is a set of linear functionals on the grid, the same for every channel: the value at each
-ghost, or that value minus the one at its source.  It reads them off (`gather`), puts sources there
-(`scatter`, its adjoint), and fills the matrix of a Green's function between two strips
+ghost, or that value minus the sum over its sources.  It reads them off (`gather`), puts sources
+there (`scatter`, its adjoint), and fills the matrix of a Green's function between two strips
 (`fill_green`).  Fine samples are addressed as (phase, coarse position), as in torus.py.
 """
 
@@ -25,7 +26,7 @@ from torch import Tensor
 
 from ...grid.fft import inverse_transform
 from ...grid.geometry import Axis, Geometry
-from ...grid.padding import ghost_sources
+from ...grid.padding import sums_of
 from ...grid.slab import Slab
 from ...grid.torus import Torus
 
@@ -69,7 +70,7 @@ class Strip:
     ----------
     channels : of a group, each with `phases` components on the coarse grid
     offset : of its first component in the vector of a frequency's block
-    terms : one `Points` for the ghosts, one more for their sources
+    terms : one `Points` for the ghosts, more for the sources of each
     axis : (g,) an axis along which the ghost lies outside the box
     """
 
@@ -222,8 +223,8 @@ class Ghosts:
     ----------
     outputs : the value at each ghost output
     pixels : the value at each ghost pixel
-    constraints : that value minus the one at its source, zero for every x̃ = E x
-    copies : whether any ghost copies a sample, R ≠ 0
+    constraints : that value minus the sum over its sources, zero for every x̃ = E x
+    copies : whether any ghost depends on a sample, R ≠ 0
     """
 
     outputs: Strip
@@ -234,8 +235,8 @@ class Ghosts:
     def augmented(self, beta: float) -> tuple[list[Strip], float]:
         """Sources and constraints of the augmented system with the corner β, and the last D.
 
-        Where padding copies samples the pixels are unknowns a second time, with 1/β on the
-        diagonal: the penalty is on x and not on its copies.
+        Where padding is not zeros the pixels are unknowns a second time, with 1/β on the
+        diagonal: the penalty is on x and not on what continues it.
         """
         strips = [self.outputs, self.constraints]
         if not (self.copies and beta):
@@ -260,16 +261,15 @@ def find_ghosts(
     outside, out_axis = outside_box(torus.coarse, tuple(a.m for a in geometry.axes))
     out = split(outside, replace(torus, stride=(1,) * nd))
     fine, axis = outside_box(torus.fine, tuple(a.n for a in geometry.axes))
-    tables = [_sources(a, N) for a, N in zip(geometry.axes, torus.fine, strict=True)]
-    source = torch.stack([tables[a][fine[:, a]] for a in range(nd)], 1)
-    read = (source != _UNREAD).all(1)
+    tables = [_places(a, N) for a, N in zip(geometry.axes, torus.fine, strict=True)]
+    place = torch.stack([tables[a][fine[:, a]] for a in range(nd)], 1)
+    read = (place != _UNREAD).all(1)
     if not all_pixels:
-        fine, source, axis, read = fine[read], source[read], axis[read], read[read]
-    copies = geometry.axes[0].mode != "zeros" and bool(read.any())
+        fine, place, axis, read = fine[read], place[read], axis[read], read[read]
+    sums = sums_of(geometry.axes, place.where(read[:, None], 0).unbind(1))
     ghosts = split(fine, torus)
     terms = [ghosts]
-    if copies:
-        terms.append(split(source.clamp(min=0), torus, -1.0 * read))
+    terms += [split(source, torus, -c * read) for source, c in sums if bool(c[read].any())]
     offset = r if outputs_first else 0
 
     def strip(channels: int, phases: int, first: int, points: list[Points], side: Tensor) -> Strip:
@@ -280,7 +280,7 @@ def find_ghosts(
         outputs=strip(r, 1, 0, [out], out_axis),
         pixels=strip(c, torus.phases, offset, [ghosts], axis),
         constraints=strip(c, torus.phases, offset, terms, axis),
-        copies=copies,
+        copies=len(terms) > 1,
     )
 
 
@@ -295,24 +295,14 @@ def outside_box(grid: tuple[int, ...], box: tuple[int, ...]) -> tuple[Tensor, Te
     return torch.cat(parts), axis
 
 
-def _sources(axis: Axis, N: int) -> Tensor:
-    """For each of N fine samples the one that it copies: itself in the domain, −1 if unread.
-
-    Zeros copy nothing; for them the entry only says whether the sample is read.
-    """
-    source = torch.full((N,), _UNREAD)
-    source[: axis.n] = torch.arange(axis.n)
-    if axis.mode == "zeros":
-        left, right = [0] * axis.before, [0] * axis.after
-    elif axis.before or axis.after:
-        left, right = ghost_sources(axis)
-    else:
-        left, right = [], []
-    behind = axis.read_behind
+def _places(axis: Axis, N: int) -> Tensor:
+    """For each of N fine samples its place on the padded axis, −1 if no output reads it there."""
+    place = torch.full((N,), _UNREAD)
+    behind = 0 if axis.on_torus else axis.read_behind
+    place[: axis.n + behind] = axis.before + torch.arange(axis.n + behind)
     if not axis.on_torus:
-        source[axis.n : axis.n + behind] = torch.tensor(right[:behind], dtype=torch.long)
-        source[N - axis.before :] = torch.tensor(left, dtype=torch.long)
-    return source
+        place[N - axis.before :] = torch.arange(axis.before)
+    return place
 
 
 def split(fine: Tensor, torus: Torus, factor: Tensor | float = 1.0) -> Points:

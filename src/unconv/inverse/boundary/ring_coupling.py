@@ -103,12 +103,19 @@ def _taps(weight: Tensor, seam: Seam, axis: Axis) -> Tensor:
     shape = (*values.shape, axis.m)
     rows = torch.arange(r)[:, None, None, None, None] + edge[:, None] * r
     columns = torch.arange(c)[:, None, None, None] + pad[:, None] * c
-    rows = rows * axis.m + torch.arange(axis.m)
-    columns = columns * axis.n + taps_of_line(axis).T[:, None]
-    index = torch.stack([rows.expand(shape).flatten(), columns.expand(shape).flatten()])
+    rows = (rows * axis.m + torch.arange(axis.m)).expand(shape).flatten()
+    parts = []
+    for sample, factor in taps_of_line(axis):
+        column = (columns * axis.n + sample.T[:, None]).expand(shape).flatten()
+        entries = (values[..., None] * factor.T[:, None].to(values)).flatten()
+        index = torch.stack([rows, column]).to(weight.device)
+        if not bool(factor.all()):  # few taps read a sample that is a sum
+            kept = (factor.T[:, None] != 0).expand(shape).flatten().to(weight.device)
+            index, entries = index[:, kept], entries[kept]
+        parts.append((index, entries))
+    index, entries = (torch.cat(t, -1) for t in zip(*parts, strict=True))
     size = len(seam.edges) * r * axis.m, len(seam.pads) * c * axis.n
-    entries = values[..., None].expand(shape).flatten()
-    return _sparse(index.to(weight.device), entries, size).coalesce()
+    return _sparse(index, entries, size).coalesce()
 
 
 def _sparse(

@@ -9,7 +9,7 @@ full rings H.  What is left, V, lies inside along the first axis.  Both are prod
 Along the other axes everything about H commutes with translations, so it is block-diagonal in
 their frequencies ω'.
 
-Where padding is zeros they are ghost outputs and ghost pixels (ghosts.py).  Padding that copies has
+Where padding is zeros they are ghost outputs and ghost pixels (ghosts.py).  Any other padding has
 a seam instead (grid/seam.py): edges beside the ghost outputs, pads in the place of ghost pixels;
 what couples them is in ring_coupling.py.
 
@@ -49,7 +49,7 @@ class Ring:
     Attributes
     ----------
     components : that they know, of the vector of a frequency's block
-    terms : one `Places`; for pads two, what they hold and what the grid holds there
+    terms : one `Places`; for pads more, what they hold and last what the grid holds there
     """
 
     components: slice
@@ -158,7 +158,7 @@ class Part(NamedTuple):
 
     Attributes
     ----------
-    terms : `Points`, one or two
+    terms : `Points`, for pads two or more
     axis : (v,) an axis along which all that a functional reads lies on few samples
     """
 
@@ -202,7 +202,7 @@ def find_rings(geometry: Geometry, torus: Torus, device: torch.device) -> RingGh
 
 def _side(geometry: Geometry, torus: Torus, device: torch.device) -> Side:
     """What the axes of a geometry leave over on their grid."""
-    if geometry.axes[0].mode == "zeros":
+    if geometry.pads_zeros:
         ghosts = find_ghosts(geometry, torus, all_pixels=False, outputs_first=True, device=device)
         outputs, pixels = ghosts.outputs, ghosts.pixels
         return Side(Part(outputs.terms, outputs.axis), Part(pixels.terms, pixels.axis), None)
@@ -210,11 +210,11 @@ def _side(geometry: Geometry, torus: Torus, device: torch.device) -> Side:
     outside, axis = outside_box(torus.coarse, tuple(a.m for a in geometry.axes))
     unphased = replace(torus, stride=(1,) * geometry.nd)
     places = split(torch.cat([outside, seam.edges]), unphased)
-    held = split(seam.sources, torus)
-    on_grid = split(seam.pads % torch.tensor(torus.fine), torus, -1.0)
+    held = [split(sources, torus, factors).to(device) for sources, factors in seam.held]
+    on_grid = split(seam.pads % torch.tensor(torus.fine), torus, -1.0).to(device)
     return Side(
         Part((places.to(device),), torch.cat([axis, seam.edge_axis]).to(device)),
-        Part((held.to(device), on_grid.to(device)), seam.pad_axis.to(device)),
+        Part((*held, on_grid), seam.pad_axis.to(device)),
         seam,
     )
 

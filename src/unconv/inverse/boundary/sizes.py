@@ -70,7 +70,7 @@ def sizes_of(geometry: Geometry, real: bool) -> Sizes:
     return Sizes(
         outputs=r * outputs,
         pixels=c * (read - math.prod(a.n for a in axes)),
-        copies=axes[0].mode != "zeros",
+        copies=not geometry.pads_zeros,
         square=r == c * torus.phases and r * outputs == c * every,
         rows=r,
         columns=c * torus.phases,
@@ -171,7 +171,7 @@ def _left_over(
 ) -> tuple[int, int, int]:
     """Counts a channel: ghost outputs and edges; ghost pixels or pads; taps from pads to edges."""
     outputs = math.prod(coarse) - math.prod(a.m for a in axes)
-    if axes[0].mode != "zeros":
+    if not all(a.pads_zeros for a in axes):
         seam = seam_counts(axes, fine)
         return outputs + seam.edges, seam.pads, seam.taps
     read = math.prod(_read(a, N) for a, N in zip(axes, fine, strict=True))
@@ -316,7 +316,7 @@ def ring_axis(geometry: Geometry, real: bool) -> int | None:
 def _smallest_ring_grid(geometry: Geometry, real: bool) -> Torus:
     """Across a seam outputs may wrap: the grid only holds domain and data (grid/seam.py)."""
     torus = grid_of(geometry, real)
-    if geometry.axes[0].mode == "zeros":
+    if geometry.pads_zeros:
         return torus
     return replace(torus, coarse=tuple(max(-(-a.n // a.stride), a.m) for a in geometry.axes))
 

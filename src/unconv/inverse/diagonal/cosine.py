@@ -83,9 +83,7 @@ def _axis_obstacle(axis: Axis) -> str | None:
         )
     if axis.m != axis.n:  # a transposed operator with output_padding
         return f"there are {axis.m} outputs for {axis.n} samples"
-    # the nearest ghost is the edge sample in both modes
-    same = axis.mode == "symmetric" or (axis.mode == "replicate" and axis.before <= 1)
-    if axis.before and not same:
+    if axis.before and (axis.pads_zeros or not axis.pads.mirror):  # one ghost of 'replicate' does
         return f"the boundary is {axis.mode!r}, not 'symmetric'"
     return None
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ...grid.geometry import Axis
-from ...grid.padding import ghost_sources
+from ...grid.padding import line_of
 from ...numerics.norms import in_unit
 from ...numerics.precision import double_dtype
 
@@ -111,25 +111,22 @@ def axis_matrix(axis: Axis, k: Tensor) -> Tensor:  # (..., k_a) -> (..., m, n)
             [0., 1., 5.]])
     """
     m, n = axis.m, axis.n
-    if axis.mode == "zeros":  # ghosts go to a column that is cut off afterwards
-        left, right = [n] * axis.before, [n] * axis.after
-    else:
-        left, right = ghost_sources(axis)
-    source = torch.tensor([*left, *range(n), *right], device=k.device)
     i = torch.arange(m, device=k.device)[:, None]
-    t = torch.arange(axis.k, device=k.device)
-    column = source[i * axis.stride + t * axis.dilation]  # (m, k)
-    entries = (i * (n + 1) + column).flatten()
-    values = k[..., None, :].expand(*k.shape[:-1], m, axis.k).flatten(-2)
-    A = k.new_zeros(*k.shape[:-1], m * (n + 1)).index_add(-1, entries, values)
-    return A.unflatten(-1, (m, n + 1))[..., :n]
+    read = i * axis.stride + torch.arange(axis.k, device=k.device) * axis.dilation  # (m, k)
+    A = k.new_zeros(*k.shape[:-1], m * n)
+    for source, factor in zip(*map(torch.from_numpy, line_of(axis)), strict=True):
+        entries = (i * n + source.to(k.device)[read]).flatten()
+        values = k[..., None, :] * factor.to(k.device, k.dtype)[read]
+        A = A.index_add(-1, entries, values.flatten(-2))
+    return A.unflatten(-1, (m, n))
 
 
 def is_centrosymmetric(axis: Axis, k: Tensor) -> bool:
     """Whether `axis_matrix` is unchanged when its rows and its columns are reversed.
 
-    The kernel is its own flip, and the first tap reaches as far over the one end as the last tap
-    over the other; every boundary rule is symmetric under reversal.
+    The kernel is its own flip, the first tap reaches as far over the one end as the last tap over
+    the other, and the padding there is its own mirror image.
     """
     centred = (axis.m - 1) * axis.stride + axis.extent == axis.n + 2 * axis.before
-    return centred and torch.equal(k, k.flip(-1))
+    alike = axis.pads_zeros or axis.pads.reversible(axis.before)
+    return centred and alike and torch.equal(k, k.flip(-1))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from ...grid.geometry import MODES
+from ...grid.modes import MODES
 from ...numerics.checks import check_choice
 
 SHAPES = ("full", "same", "valid")

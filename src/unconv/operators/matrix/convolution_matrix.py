@@ -64,7 +64,8 @@ def conv_matrix(
     boundary
         What lies around x where the shape reads it, in the words of `convention`: of torch 'zeros'
         (the default) or 'constant' (zeros), 'circular', 'replicate' (the edge sample), 'reflect'
-        (without it) or 'symmetric' (with it).  It may be wider than x: reflections repeat.
+        (without it), 'symmetric' (with it) or 'antireflective' (with the slope).  It may be wider
+        than x: reflections repeat.
     convention
         Whose words `boundary` is in, and whose choices are the defaults of `boundary`, `anchor` and
         `order`: 'torch'; 'scipy.signal' (`convolve2d`, `correlate2d`; without two axes `convolve`

@@ -3,8 +3,9 @@
     A ~ channels ⊗ axis₁ ⊗ … ⊗ axis_nd
 
 A factor lists the positions (row, column) of its entries in order, and labels each with the set of
-taps that meet there.  Most sets are one tap.  Circular, reflected or replicated samples may be read
-by several taps of one output: such an entry stands once, under a label of its own.
+taps that meet there, each with a coefficient.  Most sets are one tap times 1.  Circular, reflected
+or replicated samples may be read by several taps of one output, and padded samples that are sums
+(grid/modes.py) by taps times a coefficient: such an entry stands once, under a label of its own.
 
 Indices are NumPy's: it starts no threads, for which arrays this small would wait longer than the
 work takes, and it repeats and sorts faster than torch.
@@ -18,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...grid.geometry import Axis, Geometry
+from ...grid.padding import line_of
 
 Indices = NDArray[np.int64]
+Coefficients = NDArray[np.float64]
 
 
 class Factor(NamedTuple):
@@ -31,6 +34,7 @@ class Factor(NamedTuple):
     columns: Indices  # (entries,)
     labels: Indices  # (entries,), rows of `taps`
     taps: Indices  # (labels, most), ascending; k, one behind the last tap, fills the shorter sets
+    coefficients: Coefficients | None = None  # (labels, most), of each tap; None where all are 1
 
 
 def factors_of(geometry: Geometry, transposed: bool) -> list[Factor]:
@@ -49,46 +53,32 @@ def axis_factor(axis: Axis, transposed: bool = False) -> Factor:
     >>> f.columns.tolist(), f.taps[f.labels].tolist()
     ([0, 1, 0, 1, 2, 1, 2], [[0, 1], [2, 3], [0, 3], [1, 3], [2, 3], [0, 3], [1, 2]])
     """
-    output, sample, tap = _reads(axis)
-    if transposed:
-        return _factor(sample, output, tap, (axis.n, axis.m), axis.k)
-    return _factor(output, sample, tap, (axis.m, axis.n), axis.k)
+    output, sample, tap, coefficient = reads(axis)
+    row, column = (sample, output) if transposed else (output, sample)
+    shape = (axis.n, axis.m) if transposed else (axis.m, axis.n)
+    return _factor(row, column, tap, shape, axis.k, coefficient)
 
 
-def _reads(axis: Axis) -> tuple[Indices, Indices, Indices]:
-    """Output i, sample j and tap t of every w[t]·x[j] that y[i] adds up."""
-    source = sources(axis)
-    output, tap = np.nonzero(source >= 0)
-    return output, source[output, tap], tap
+def reads(axis: Axis) -> tuple[Indices, Indices, Indices, Coefficients]:
+    """Output i, sample j, tap t and c of every w[t]·c·x[j] that y[i] adds up, by i and t.
 
-
-def sources(axis: Axis) -> Indices:  # (m, k)
-    """Index of the sample that tap t of output i reads, −1 where it reads a zero.
-
-    Padding may be wider than the domain: reflections repeat, as in scipy.ndimage.
+    Padding may be wider than the domain: modes say how they go on (reflections repeat).
     """
-    i = np.arange(axis.m)[:, None] * axis.stride + np.arange(axis.k) * axis.dilation - axis.before
-    n = axis.n
-    match axis.mode:
-        case "zeros":
-            return np.where((i >= 0) & (i < n), i, -1)
-        case "circular":
-            return i % n
-        case "replicate":
-            return i.clip(0, n - 1)
-        case "reflect":  # d c b | a b c d | c b a: period 2n − 2, and one sample is all there is
-            i %= max(2 * n - 2, 1)
-            return np.minimum(i, abs(2 * n - 2 - i))
-        case "symmetric":  # c b a | a b c d | d c b: period 2n
-            i %= 2 * n
-            return np.minimum(i, 2 * n - 1 - i)
-    raise AssertionError(f"{axis.mode} has no sources")
+    i = np.arange(axis.m)[:, None] * axis.stride + np.arange(axis.k) * axis.dilation
+    sources, factors = line_of(axis)
+    if len(sources) == 1 and factors.all():  # every tap reads one sample
+        output, tap = (t.ravel() for t in np.indices(i.shape))
+        return output, sources[0, i].ravel(), tap, factors[0, i].ravel()
+    factors = np.moveaxis(factors[:, i], 0, 2)  # (m, k, layers)
+    output, tap, layer = np.nonzero(factors)
+    return output, sources[layer, i[output, tap]], tap, factors[output, tap, layer]
 
 
 def most_entries(axis: Axis) -> int:
     """A bound on the entries of an axis that needs no table; exact for zeros."""
-    if axis.mode != "zeros":
-        return axis.m * min(axis.k, axis.n)
+    if not axis.pads_zeros:
+        further = 0 if axis.pads.copy else sum(len(terms) for terms in axis.pads.terms)
+        return min(axis.m * min(axis.k, axis.n) + axis.k * further, axis.m * axis.n)
     total = 0
     for t in range(axis.k):  # outputs whose tap t lies in the domain: 0 ≤ i·s − shift < n
         shift = axis.before - t * axis.dilation
@@ -109,36 +99,56 @@ def _channel_factor(geometry: Geometry, transposed: bool) -> Factor:
     return _factor(out, into, tap, (c_out, c_in), len(tap))
 
 
-def _factor(row: Indices, column: Indices, tap: Indices, shape: tuple[int, int], k: int) -> Factor:
+def _factor(
+    row: Indices,
+    column: Indices,
+    tap: Indices,
+    shape: tuple[int, int],
+    k: int,
+    coefficient: Coefficients | None = None,
+) -> Factor:
     """Entries sorted; taps of one position, ascending before, put into one set."""
+    if coefficient is not None and (coefficient == 1).all():
+        coefficient = None
     assert shape[0] * shape[1] < 2**63, "positions must fit into int64"
     position = row * shape[1] + column
-    if (position[1:] > position[:-1]).all():
+    coefficients = None
+    if coefficient is None and (position[1:] > position[:-1]).all():
         labels, taps = tap, np.arange(k)[:, None]
     else:
         order = position.argsort(kind="stable")
         position = position[order]
         first = np.flatnonzero(np.diff(position, prepend=-1))
         row, column = np.divmod(position[first], shape[1])
-        labels, taps = _tap_sets(tap[order], first, k)
+        coefficient = None if coefficient is None else coefficient[order]
+        labels, taps, coefficients = _tap_sets(tap[order], coefficient, first, k)
     counts = np.bincount(row, minlength=shape[0])
-    return Factor(shape, counts.cumsum() - counts, counts, column, labels, taps)
+    return Factor(shape, counts.cumsum() - counts, counts, column, labels, taps, coefficients)
 
 
-def _tap_sets(tap: Indices, first: Indices, k: int) -> tuple[Indices, Indices]:
+def _tap_sets(
+    tap: Indices, coefficient: Coefficients | None, first: Indices, k: int
+) -> tuple[Indices, Indices, Coefficients | None]:
     """Labels of consecutive sets of taps that begin at `first`, and the table of the sets.
 
-    A tap that is alone shares its label with its like; larger sets have a label each.
+    A tap that is alone, times 1, shares its label with its like; other sets have a label each.
     """
     size = np.diff(first, append=len(tap))
     several = size > 1
+    if coefficient is not None:
+        several |= coefficient[first] != 1
     single, label_of_single = np.unique(tap[first[~several]], return_inverse=True)
     slot = np.arange(size.max())
     there = slot < size[several, None]
     taps = np.full((len(single) + len(there), len(slot)), k)
     taps[: len(single), 0] = single
-    taps[len(single) :][there] = tap[(first[several, None] + slot)[there]]
+    members = (first[several, None] + slot)[there]
+    taps[len(single) :][there] = tap[members]
+    coefficients = None
+    if coefficient is not None:
+        coefficients = np.ones(taps.shape)
+        coefficients[len(single) :][there] = coefficient[members]
     labels = np.empty_like(first)
     labels[~several] = label_of_single
     labels[several] = np.arange(len(single), len(taps))
-    return labels, taps
+    return labels, taps, coefficients

@@ -127,8 +127,8 @@ def _frame(taps: Tensor, op: Convolution) -> list[tuple[int, int]] | None:
             sides.append((0, axis.m))
             continue
         reach, cancel = _reach(taps, axis, d)
-        copies = cancel and axis.mode in ("replicate", "symmetric")
-        if axis.m != axis.n or reach not in ([], [0], *([[0, 1], [-1, 0]] if copies else [])):
+        vanish = cancel and not axis.pads_zeros and axis.pads.repeat_edge
+        if axis.m != axis.n or reach not in ([], [0], *([[0, 1], [-1, 0]] if vanish else [])):
             return None
         sides.append((-min([0, *reach]), axis.n - max([0, *reach])))
     return sides

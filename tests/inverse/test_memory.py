@@ -184,6 +184,20 @@ PROBLEMS = [
     ("rand(1, 1, 7, 7), size(200, 200)", {}, "boundary", "memory"),
     ("near_identity(3, 3, 3), size(300, 300), padding=1", {}, "boundary", "memory"),
     ("near_identity(4, 5), size(100000), padding=2", {}, "boundary", "memory"),
+    ("near_identity(16, 3, 3).to(F32), size(100, 100), padding=1", {}, "boundary", "memory"),
+    ("rand(6, 3, 3, 3).to(F32), size(160, 160), padding=1", {}, "boundary", "memory"),
+    (
+        "psf.gaussian(2.)[None, None].to(F32), size(400, 400), padding=8",
+        {"damp": 0.05, **BOUNDARY},
+        "boundary",
+        "memory",
+    ),
+    (
+        "psf.gaussian(2.)[None, None].to(F32), size(256, 256), padding=8, padding_mode='reflect'",
+        {"damp": 0.05, **BOUNDARY},
+        "boundary",
+        "memory",
+    ),
     ("near_identity(1, 3, 3, 3), size(32, 32, 32), padding=1", {}, "boundary", "memory"),
     (
         "rand(3, 3, 3, 3), size(240, 240), padding=1",

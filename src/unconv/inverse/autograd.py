@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..numerics.plain_values import is_watched
-from ..numerics.precision import ieee_arithmetic, in_precision
+from ..numerics.precision import ieee_arithmetic, in_precision, real_working_dtype
 from .derivative import Derivative, Solve
 from .facts import Companions, Effort
 
@@ -27,6 +27,10 @@ class Factored(Protocol):
     batch_size: int | None
     params: tuple[Tensor, ...]
     derivative: Derivative
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the operator: a result has it, or that of the data if that holds more."""
 
     @property
     def each(self) -> Factored:
@@ -110,6 +114,7 @@ class _Apply(torch.autograd.Function):
         """What is saved guards itself: torch refuses a weight that has changed in place."""
         v, ctx.inverse, ctx.adjoint, _, *params = inputs
         x, *beside = output
+        ctx.rounded_to = torch.promote_types(ctx.inverse.dtype, v.dtype)
         ctx.mark_non_differentiable(*(t for t in beside if t is not None))
         ctx.set_materialize_grads(False)
         if any(ctx.needs_input_grad[4:]):
@@ -125,15 +130,17 @@ class _Apply(torch.autograd.Function):
         if g is None:
             return (None,) * (4 + count)
         needed = ctx.needs_input_grad[4:]
+        # The result was rounded after the node: its cotangent, in the dtype of x, is in that one.
+        given = in_precision(g, real_working_dtype(ctx.rounded_to))
         if not any(needed):
-            w = _Apply.apply(g, ctx.inverse, not ctx.adjoint, False, *ctx.constants)[0]
+            w = _Apply.apply(given, ctx.inverse, not ctx.adjoint, False, *ctx.constants)[0]
             return (w if ctx.complex_data else _real(w), None, None, None, *[None] * count)
         v, x, residual, companion, *params = ctx.saved_tensors
         known = of_g = Companions()
         if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
-            w = _Apply.apply(g, ctx.inverse, not ctx.adjoint, False, *params)[0]
+            w = _Apply.apply(given, ctx.inverse, not ctx.adjoint, False, *params)[0]
         else:  # no derivative of this one is asked for: what solves have found serves as it is
-            w, beside = ctx.inverse.evaluate_with_companion(g, adjoint=not ctx.adjoint)
+            w, beside = ctx.inverse.evaluate_with_companion(given, adjoint=not ctx.adjoint)
             of_g = ctx.inverse.companions(beside, adjoint=not ctx.adjoint)
             known = ctx.inverse.companions(companion, adjoint=ctx.adjoint)
             known = known if residual is None else Companions(residual, 1.0)

@@ -28,9 +28,10 @@ import torch
 from torch import Tensor
 
 from ..numerics.norms import norms, ratio
+from ..numerics.precision import doubled
 from ..operators.convolution import Convolution
 from .autograd import look
-from .evidence import Evidence, doubled, gather
+from .evidence import Evidence, gather
 from .facts import Effort, Plan
 from .operator import InverseOperator
 

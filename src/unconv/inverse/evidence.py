@@ -41,7 +41,7 @@ from torch import Tensor
 from ..convolve import grouped
 from ..convolve.bounds import kernel_bound
 from ..numerics.norms import in_unit, norms, ratio
-from ..numerics.precision import double_dtype
+from ..numerics.precision import doubled
 from ..operators.convolution import Convolution
 from .diagonal.rungs import RUNGS, values_error
 from .operator import InverseOperator
@@ -293,8 +293,3 @@ class _Trial:
         """The inverse in the unit of the trial; a solution that overflowed proves nothing."""
         v = torch.where(v.isfinite(), v, 0.0) * self.unit
         return doubled(self.inverse.evaluate(v, adjoint=adjoint))
-
-
-def doubled(t: Tensor) -> Tensor:
-    """In double precision."""
-    return t.to(double_dtype(t.dtype))

@@ -151,7 +151,9 @@ class Plan:
         fits memory_limit.  Every such way asks again before it allocates: what does not fit leaves
         the answer to the next way, at last to the next rung.
     factor_operations, apply_operations : flop of the set-up and of one solve of one image
-    factor_dtype : dtype in which the factor is kept; it is computed in double precision
+    factor_dtype : dtype in which the factor is kept
+    factor_why : in words, when or why it is that one; empty where it is that of the operator
+    dearer_if : when it takes memory_if_deficient, in words
     rejected : (rung, reason) for each rung above
     """
 
@@ -164,6 +166,8 @@ class Plan:
     expected_solves: int
     factor_dtype: torch.dtype
     rejected: tuple[tuple[str, str], ...]
+    factor_why: str = ""
+    dearer_if: str = "if A is rank-deficient"
 
     @property
     def total_operations(self) -> float:
@@ -173,13 +177,16 @@ class Plan:
     def __str__(self) -> str:
         memory = f"{gigabytes(self.memory)} at the peak of the set-up"
         if self.memory_if_deficient != self.memory:
-            memory += f", {gigabytes(self.memory_if_deficient)} if A is rank-deficient"
+            memory += f", {gigabytes(self.memory_if_deficient)} {self.dearer_if}"
+        how = f"computed in double precision, kept in {self.factor_dtype}"
+        if self.factor_why:
+            how = f"kept in {self.factor_dtype}, {self.factor_why}"
         lines = [
             f"method   {self.method}: {self.reason}",
             f"memory   {memory}",
             f"set-up   {self.factor_operations:.2g} flop",
             f"solve    {self.apply_operations:.2g} flop per image, {self.expected_solves} expected",
-            f"factor   computed in double precision, kept in {self.factor_dtype}",
+            f"factor   {how}",
         ]
         return "\n".join(lines + [f"not      {name}: {why}" for name, why in self.rejected])
 

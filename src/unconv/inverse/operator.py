@@ -194,6 +194,10 @@ class InverseOperator(LinearOperator):
     def _working_real_dtype(self) -> torch.dtype:
         return torch.float64 if self.keeps_double else real_working_dtype(self._dtype)
 
+    def _data_dtype(self, data: torch.dtype) -> torch.dtype:
+        """The real dtype in which data of some dtype enter a solve."""
+        return self._working_real_dtype
+
     # --- for compiled.py
     def value_dtype(self, data: torch.dtype) -> torch.dtype:
         """Dtype of what `evaluate` returns."""
@@ -252,10 +256,10 @@ class InverseOperator(LinearOperator):
     def _evaluated(
         self, v: Tensor, solve: Callable[[Tensor], tuple[Tensor, Effort]], adjoint: bool
     ) -> tuple[Tensor, Effort]:
-        """`solve` in the precision of the factor; complex data of a real operator as real ones."""
+        """`solve` in the precision of factor and data; complex data of a real operator as real."""
         if self.check_finite:
             check_all_finite("the data", v)
-        real = self._working_real_dtype
+        real = self._data_dtype(v.dtype)
         if v.shape[0] == 0:
             shape = self.domain_shape if adjoint else self.range_shape
             return v.new_zeros(0, *shape, dtype=self.value_dtype(v.dtype)), _NONE

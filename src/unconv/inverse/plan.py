@@ -60,6 +60,8 @@ from .request import Request
 from .shared_groups import SharedGroups, for_one_group, one_group, plan_of_all
 from .trust import refuse_broken, warn_of_ambiguous_rank, warn_of_doubt
 
+_Precision = Callable[[Convolution, Request], tuple[torch.dtype, str]]
+
 
 @dataclass(frozen=True)
 class Rung:
@@ -75,6 +77,7 @@ class Rung:
     can_be_forced: bool  # past its obstacle, which is then only a matter of cost
     in_double: bool  # the factor stays in double precision for every dtype
     proves_itself: bool  # it probes each form that it tries, or judges every answer
+    precision: _Precision | None  # the dtype that the factor has, where it may be either
 
 
 def _rung(
@@ -88,7 +91,8 @@ def _rung(
 ) -> Rung:
     deficient = getattr(module, "memory_if_deficient", module.memory)
     functions = module.obstacle, module.memory, deficient, module.operations, module.factor
-    return Rung(name, why, *functions, forced, in_double, proves_itself)
+    precision: _Precision | None = getattr(module, "precision", None)
+    return Rung(name, why, *functions, forced, in_double, proves_itself, precision)
 
 
 LADDER = (
@@ -108,7 +112,6 @@ LADDER = (
         boundary_system,
         "circulant but for thin strips at the border: one LU of the unknowns there",
         forced=True,
-        in_double=True,
         proves_itself=True,
     ),
     _rung(
@@ -142,6 +145,9 @@ def _plan_of(
 ) -> Plan:
     setup, apply = rung.operations(op, request)
     working = torch.float64 if rung.in_double else real_working_dtype(op.dtype)
+    why = ""
+    if rung.precision is not None:
+        working, why = rung.precision(op, request)
     return Plan(
         method=rung.name,
         reason=reason,
@@ -152,7 +158,12 @@ def _plan_of(
         expected_solves=request.expected_solves,
         factor_dtype=working.to_complex() if op.dtype.is_complex else working,
         rejected=tuple(rejected),
+        factor_why=why,
+        dearer_if=_IN_DOUBLE if request.damp else Plan.dearer_if,
     )
+
+
+_IN_DOUBLE = "if a factor in double precision is needed"
 
 
 def factorize(op: Convolution, request: Request, *, judged: bool = False) -> InverseOperator:

@@ -74,6 +74,9 @@ class SharedGroups(InverseOperator):
         """What an iteration has to say of images that fell short, else None."""
         return self.one.advice(effort)
 
+    def _data_dtype(self, data: torch.dtype) -> torch.dtype:
+        return self.one._data_dtype(data)
+
     def _apart(self, v: Tensor) -> Tensor:
         """(N, G·c, *sizes) -> (N·G, c, *sizes)."""
         return v.reshape(len(v) * self.count, -1, *v.shape[2:])

@@ -33,6 +33,11 @@ def double_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.complex128 if dtype.is_complex else torch.float64
 
 
+def doubled(t: Tensor) -> Tensor:
+    """`t` in double precision."""
+    return t.to(double_dtype(t.dtype))
+
+
 def working_dtype(own: torch.dtype, result: torch.dtype) -> torch.dtype:
     """The dtype in which an operand of dtype `own` takes part in a computation of `result`.
 

@@ -483,13 +483,15 @@ def test_the_minimum_norm_solution_of_a_wide_operator(mode):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64, torch.float16])
-def test_low_precision_data_take_a_double_factor(dtype):
-    op = noise_like(9, 2)
+def test_low_precision_answers_are_as_right_as_their_data(dtype):
+    """Of float32 they lose no more than its rounding may; of double data and float16 nothing."""
+    op, damp = noise_like(9, 2), 0.05
     low = op.with_weight(op.weight.to(dtype))
-    inverse = low.tikhonov(0.05, **BOUNDARY)
-    assert {b.dtype.to_real() for b in inverse.buffers() if b.is_floating_point()} <= {F64}
+    inverse = low.tikhonov(damp, **BOUNDARY)
     y = randn(1, *op.range_shape).to(dtype)
     wide = C128 if dtype.is_complex else F64
-    exact = low.with_weight(low.weight.to(wide)).tikhonov(0.05, **BOUNDARY)(y.to(wide))
+    exact = low.with_weight(low.weight.to(wide)).tikhonov(damp, **BOUNDARY)(y.to(wide))
     assert inverse(y).dtype == dtype
-    assert relative(inverse(y), exact) < torch.finfo(dtype).eps
+    rounding = torch.finfo(torch.float32).eps * float(op.norm()) / damp
+    assert relative(inverse(y), exact) < max(rounding, torch.finfo(dtype).eps)
+    assert relative(inverse(y.to(wide)), exact) < 1e-12

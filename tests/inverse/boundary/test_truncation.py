@@ -7,7 +7,7 @@ import torch
 
 from unconv import ConvOperator
 from unconv.inverse import AccuracyWarning
-from unconv.inverse.boundary.forms import Embedding
+from unconv.inverse.boundary.embedding import Embedding
 from unconv.inverse.boundary.truncation import (
     TruncatedForm,
     _inverse_factor,

@@ -43,7 +43,7 @@ from ...grid.torus import Torus
 from ...numerics.lanczos import random_start
 from ...numerics.memory import LAPACK_BYTES
 from ...numerics.threads import run_in_slices
-from .ghost_system import GhostSystem, LuSolver, MatrixSolver, PseudoSolver
+from .ghost_system import GhostSystem, LuSolver, MatrixSolver, PseudoSolver, in_single
 from .ghosts import Ghosts, Strip, fill_green
 
 _BLOCK_ENTRIES = 2**16  # of blocks whose determinants it takes at once, 1 MiB: they stay in cache
@@ -129,17 +129,27 @@ class Bordered:
         """Order of S, of each group."""
         return sum(strip.size for strip in self.constraints)
 
-    def schur_complement(self) -> Tensor:
-        """S = W K⁻¹ Jᴴ + D, (g, n, n) with contiguous columns, double."""
-        S = green_matrix(self.torus, self.inverse, self.constraints, self.sources)
+    def schur_complement(self, real: torch.dtype = torch.float64) -> Tensor:
+        """S = W K⁻¹ Jᴴ + D, (g, n, n) with contiguous columns, computed in double.
+
+        real : dtype, or that of the parts of its entries, to which they are rounded
+        """
+        S = green_matrix(self.torus, self.inverse, self.constraints, self.sources, real)
         if self.diagonal:
             first = self.order - self.constraints[-1].size
             S.diagonal(dim1=-2, dim2=-1)[:, first:] += self.diagonal
         return S
 
-    def factored(self, factor: type[LuSolver] | type[PseudoSolver] = LuSolver) -> GhostSystem:
-        """What solves the system, S factored in one of the ways of ghost_system.py."""
-        return self.with_solver(factor(self.schur_complement()))
+    def factored(
+        self, factor: type[LuSolver] | type[PseudoSolver] = LuSolver, *, single: bool = False
+    ) -> GhostSystem:
+        """What solves the system, S factored in one of the ways of ghost_system.py.
+
+        single : whether S is factored, and all of it kept, in single precision
+        """
+        real = torch.float32 if single else torch.float64
+        system = self.with_solver(factor(self.schur_complement(real)))
+        return in_single(system) if single else system
 
     def with_solver(self, solver: LuSolver | MatrixSolver) -> GhostSystem:
         """What solves the system by a given S⁻¹, or what stands in its place."""
@@ -213,14 +223,19 @@ def positive_eigenvalues(S: Tensor) -> int:
 
 
 def green_matrix(
-    torus: Torus, blocks: Tensor, constraints: Sequence[Strip], sources: Sequence[Strip]
+    torus: Torus,
+    blocks: Tensor,
+    constraints: Sequence[Strip],
+    sources: Sequence[Strip],
+    real: torch.dtype = torch.float64,
 ) -> Tensor:
     """W G Jᴴ for the G of given blocks, (g, m, n) with contiguous columns, as LAPACK wants them.
 
     blocks : (F, 1, g, rows, columns) complex, in the components that the strips read and feed
+    real : dtype of the parts of its entries
     """
     rows, columns = (sum(s.size for s in strips) for strips in (constraints, sources))
-    dtype = torch.float64 if torus.real else torch.complex128
+    dtype = real if torus.real else real.to_complex()
     S = torch.empty(blocks.shape[2], columns, rows, dtype=dtype, device=blocks.device).mT
     for g in range(len(S)):
         i = 0

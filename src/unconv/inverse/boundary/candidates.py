@@ -26,7 +26,8 @@ from ..facts import GIVES_UP, CannotServeError, SpectrumSummary
 from ..probe import refuse_unproven
 from .bordered import Bordered, Corners
 from .deflation import Deflation, Triples, count_above, orthonormal
-from .forms import Answer, AugmentedForm, ConstantForm, Embedding, SquareForm
+from .embedding import Embedding
+from .forms import Answer, AugmentedForm, ConstantForm, SquareForm
 from .ghost_system import LuSolver, PseudoSolver
 from .ghosts import Ghosts
 from .problem import (

@@ -25,67 +25,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...grid.geometry import Geometry
-from ...grid.torus import Torus
 from ...numerics.lanczos import random_start
-from ...numerics.norms import nonzero, norms
+from ...numerics.norms import norms
+from ...numerics.precision import doubled
 from ...numerics.refine import Unknowns, refine
 from ...operators.linear_operator import LinearOperator
 from ..facts import CannotServeError
 from .bordered import Corners
 from .deflation import Deflation, orthonormal, project_off
-from .ghost_system import GhostSystem
+from .embedding import Embedding
+from .ghost_system import GhostSystem, in_single
+from .one_pass import Trial, part_of, random_pairs, worst
 
 _Map = Callable[[Tensor], Tensor]
 
 _ONE_PASS = 1e-13  # backward error of a pass that refinement need not improve: some hundred eps
-_ONE_PASS_CHANGE = 1e-12  # of the norm of a damped solution, as tried
-_MOST_LOSS = 2e-12  # of it, as estimated for data at hand
-
-
-class Embedding:
-    """Data (N, c_out, *m) and domain (N, c_in, *n) on the grid of their system and back.
-
-    Geometry and grid may have another order of the axes: their first one is axis `first` of the
-    images.
-    """
-
-    def __init__(self, geometry: Geometry, torus: Torus, first: int = 0) -> None:
-        self.torus, self.groups, self.first = torus, geometry.groups, first
-        whole = (slice(None), slice(None))
-        self.data = (*whole, *(slice(a.m) for a in geometry.axes))
-        self.domain = (*whole, *(slice(a.n) for a in geometry.axes))
-
-    def grid_of_data(self, y: Tensor) -> Tensor:
-        """(N, c_out, *m) -> (N, c_out, *coarse), zeros behind."""
-        grid = y.new_zeros(*y.shape[:2], *self.torus.coarse)
-        grid[self.data] = y.movedim(2 + self.first, 2)
-        return grid
-
-    def grid_of_domain(self, x: Tensor) -> Tensor:
-        """(N, c_in, *n) -> (N, c_in·phases, *coarse), zeros behind."""
-        phases = self.torus.to_phases(x.movedim(2 + self.first, 2))
-        grid = x.new_zeros(*phases.shape[:2], *self.torus.coarse)
-        grid[tuple(slice(n) for n in phases.shape)] = phases
-        return grid
-
-    def data_of(self, grid: Tensor) -> Tensor:
-        """Adjoint of `grid_of_data`."""
-        return grid[self.data].movedim(2, 2 + self.first)
-
-    def domain_of(self, grid: Tensor) -> Tensor:
-        """Adjoint of `grid_of_domain`."""
-        return self.torus.from_phases(grid)[self.domain].movedim(2, 2 + self.first)
-
-    def join(self, data: Tensor, domain: Tensor) -> Tensor:
-        """Both rows of the augmented system, group by group."""
-        parts = (part.unflatten(1, (self.groups, -1)) for part in (data, domain))
-        return torch.cat(tuple(parts), 2).flatten(1, 2)
-
-    def split(self, u: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-        """The inverse of `join`; `rows` output channels a group come first."""
-        u = u.unflatten(1, (self.groups, -1))
-        return u[:, :, :rows].flatten(1, 2), u[:, :, rows:].flatten(1, 2)
 
 
 class Answer(NamedTuple):
@@ -100,8 +54,10 @@ def refined_solve(solve: _Map, apply: _Map, y: Tensor, norm: float) -> tuple[Ten
     """x with apply(x) = y as far as `solve` reaches, and the refinements it took.
 
     solve : what one pass makes of (N, ...)
+    y : taken to double precision
     norm : σ_max of `apply`
     """
+    y = doubled(y)
 
     def step(found: Unknowns) -> Unknowns:
         return (solve(y - apply(found[0])),)
@@ -116,7 +72,8 @@ class SquareForm(nn.Module):
     With U, V the vectors of the triples that were taken out, A⁺ = (I − VVᴴ) A⁻¹ (I − UUᴴ): what
     round-off leaves on U is amplified along V alone, where it is taken off again.
 
-    After `try_one_pass` a solve that need not be careful may take one pass.
+    After `try_one_pass` a solve that need not be careful may take one pass, and after `try_single`
+    one of data in single precision.
 
     Parameters
     ----------
@@ -129,7 +86,7 @@ class SquareForm(nn.Module):
         super().__init__()
         self.A, self.embedding, self.system, self.norm = A, embedding, system, norm
         self.deflation: Deflation | None = None
-        self.one_pass = False
+        self.one_pass, self.trial = False, Trial()
 
     def take_out(self, deflation: Deflation) -> None:
         """Let a deflation answer for its triples from now on."""
@@ -140,6 +97,25 @@ class SquareForm(nn.Module):
         x = self._pass(y)
         size = norms(y - self.A._matvec(x)) / (self.norm * norms(x) + norms(y))
         self.one_pass = bool((size <= _ONE_PASS).all())
+
+    def in_single(self, like: Tensor, condition: float) -> SquareForm:
+        """This form with its factor in single precision, after a trial: `trial.passed` tells.
+
+        condition : of A
+        """
+        form = SquareForm(self.A, self.embedding, in_single(self.system), self.norm)
+        a, b = random_pairs(self.A, like)
+        change = loss = 0.0
+        for v, solve, apply in (
+            (a, form._pass, self.A._matvec),
+            (b, form._pass_adjoint, self.A._rmatvec),
+        ):
+            found = solve(v)
+            missed = solve(v - apply(found))
+            change = worst(change, part_of(missed, found))
+            loss = worst(loss, part_of(missed, v))
+        form.trial = Trial(change, loss=loss, single=True, condition=condition)
+        return form
 
     def pinv(self, y: Tensor, *, careful: bool) -> Answer:
         """A⁺ y, refined if it is to be `careful` or if one pass is not stable."""
@@ -164,10 +140,14 @@ class SquareForm(nn.Module):
         return self.system.solve_adjoint(e.grid_of_domain(b), e.data_of)
 
     def _answer(self, v: Tensor, *, adjoint: bool, careful: bool) -> Answer:
+        solve = self._pass_adjoint if adjoint else self._pass
+        if not careful and self.trial.answers(v):
+            x = solve(v)
+            if self.trial.is_enough(v, x):
+                return Answer(x, 0)
         apart: Tensor | float = 0.0
         if self.deflation is not None:
             v, apart = self.deflation.take_out(v, adjoint=adjoint)
-        solve = self._pass_adjoint if adjoint else self._pass
         if self.one_pass and not careful:
             x, done = solve(v), 0
         else:
@@ -206,7 +186,8 @@ class AugmentedForm(nn.Module):
         are (μ, 0), of wide A (0, μ): then no null space is left to round-off.
     norm : σ_max of A, to its order
 
-    After `try_one_pass` a solve that need not be careful may take one pass.
+    After `try_one_pass` a solve that need not be careful may take one pass, of a factor in single
+    precision only for data of that.
     """
 
     def __init__(
@@ -223,52 +204,63 @@ class AugmentedForm(nn.Module):
         self.A, self.embedding, self.system, self.rows = A, embedding, system, rows
         self.corners, self.wanted, self.norm = corners, wanted, norm
         self.deflation: Deflation | None = None
-        self.one_pass = self.one_pass_for_both = False
-        self._loss = math.inf  # norm of what one pass misses, over that of its right-hand side
+        self.trial = Trial(single=system.single)
 
     def take_out(self, deflation: Deflation) -> None:
         """Let a deflation answer for its triples from now on."""
         self.deflation = deflation
 
-    def try_one_pass(self, like: Tensor) -> float:
+    @property
+    def one_pass(self) -> bool:
+        """Whether one pass was seen to be enough."""
+        return self.trial.passed
+
+    def in_single(self, like: Tensor, condition: float) -> AugmentedForm:
+        """This form with its factor in single precision, after a trial: `trial.passed` tells.
+
+        condition : of A
+        """
+        form = AugmentedForm(
+            self.A,
+            self.embedding,
+            in_single(self.system),
+            self.rows,
+            self.corners,
+            self.wanted,
+            self.norm,
+        )
+        form.try_one_pass(like, condition)
+        return form
+
+    def try_one_pass(self, like: Tensor, condition: float = 1.0) -> float:
         """The relative change of x, or ρ, by a first refinement of random right-hand sides.
 
-        Where it is at most 1e-12, later solves are refined only if they are to be careful, or if
-        the inverse keeps so little of their data that what one pass misses counts.  Tried are white
-        noise and what A or Aᴴ makes of it.
+        Where it is small (one_pass.py), later solves are refined only if they are to be careful,
+        or if the inverse keeps so little of their data that what one pass misses counts.
+
+        condition : of what is inverted, damping included, for a factor in single precision
         """
-        a = random_start((1, *self.A.range_shape), like)
-        b = random_start((1, *self.A.domain_shape), like)
-        a, b = torch.cat([a, self.A._matvec(b)]), torch.cat([b, self.A._rmatvec(a)])
+        a, b = random_pairs(self.A, like)
         change = beside = loss = 0.0
         for right, mine in (((a, 0 * b), 1), ((0 * a, b), 0)):
             found = self.once(*right)
-            missed = [norms(part) for part in self.once(*self._residuals(right, found))]
-            sizes = [
-                float((m / nonzero(norms(f))).amax()) for m, f in zip(missed, found, strict=True)
-            ]
-            size, other = sizes[mine], sizes[1 - mine]
-            change = max(change, size) if size < math.inf else math.inf  # NaN too
-            beside = max(beside, other) if other < math.inf else math.inf
-            loss = max(loss, float((missed[mine] / norms(right[1 - mine])).amax()))
-        self.one_pass, self._loss = change <= _ONE_PASS_CHANGE, loss
-        self.one_pass_for_both = self.one_pass and beside <= _ONE_PASS_CHANGE
+            missed = self.once(*self._residuals(right, found))
+            change = worst(change, part_of(missed[mine], found[mine]))
+            beside = worst(beside, part_of(missed[1 - mine], found[1 - mine]))
+            loss = worst(loss, part_of(missed[mine], right[1 - mine]))
+        self.trial = Trial(change, beside, loss, self.system.single, condition)
         return change
 
     def _in_one_pass(self, v: Tensor, *, adjoint: bool) -> Tensor | None:
         """A⁺ v or (A⁺)ᴴ v without refinement, if that is enough for v."""
-        if not self.one_pass:
+        if not self.trial.answers(v):
             return None
         e, (data, domain) = self.embedding, self._parts
         if adjoint:
             found = self.system.solve(e.grid_of_domain(v), e.data_of, domain, data)
         else:
             found = self.system.solve(e.grid_of_data(v), e.domain_of, data, domain)
-        return found if self._is_enough(v, found) else None
-
-    def _is_enough(self, v: Tensor, found: Tensor) -> bool:
-        """Whether one pass is: v that the inverse nearly annihilates leaves round-off alone."""
-        return bool((self._loss * norms(v) <= _MOST_LOSS * norms(found)).all())
+        return found if self.trial.is_enough(v, found) else None
 
     def both(self, v: Tensor, *, adjoint: bool) -> tuple[Tensor, Tensor]:
         """(x, ρ) for data v of A⁺, (ρ, −x) for an image v of (A⁺)ᴴ, both to their last digits.
@@ -277,12 +269,13 @@ class AugmentedForm(nn.Module):
         solution of the normal equations for v.
         """
         e, parts, mine = self.embedding, self._parts, 0 if adjoint else 1
-        if self.one_pass_for_both:
+        if self.trial.answers(v) and self.trial.passed_for_both:
             f = e.grid_of_domain(v) if adjoint else e.grid_of_data(v)
             rho, x = e.split(self.system.solve(f, lambda u: u, parts[1 - mine]), self.rows)
             found = e.data_of(rho), e.domain_of(x)
-            if self._is_enough(v, found[mine]):
+            if self.trial.is_enough(v, found[mine]):
                 return (found[0], -found[1]) if adjoint else (found[1], found[0])
+        v = doubled(v)
         if adjoint:
             rho, x, _ = self.refined(v.new_zeros(len(v), *self.A.range_shape), v, 0, both=True)
             return rho, -x
@@ -294,6 +287,7 @@ class AugmentedForm(nn.Module):
         x = None if careful else self._in_one_pass(y, adjoint=False)
         if x is not None:
             return Answer(x, 0)
+        y = doubled(y)
         apart: Tensor | float = 0.0
         if self.deflation is not None:
             y, apart = self.deflation.take_out(y, adjoint=False)
@@ -306,6 +300,7 @@ class AugmentedForm(nn.Module):
         rho = None if careful else self._in_one_pass(b, adjoint=True)
         if rho is not None:
             return Answer(rho, 0)
+        b = doubled(b)
         apart: Tensor | float = 0.0
         if self.deflation is not None:
             b, apart = self.deflation.take_out(b, adjoint=True)

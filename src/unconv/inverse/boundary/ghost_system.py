@@ -16,8 +16,9 @@ product.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from ...grid.fft import inverse_transform, transform
 from ...grid.torus import Torus, multiply
 from ...numerics.memory import BATCH_BYTES, keep_freed_memory, return_freed_memory
+from ...numerics.precision import ieee_arithmetic, in_precision
 from ..facts import CannotServeError
 from .ghosts import Strip
 
@@ -44,7 +46,8 @@ class LuSolver(nn.Module):
         pivots = torch.empty(S.shape[:-1], dtype=torch.int32, device=S.device)
         info = torch.zeros(S.shape[:-2], dtype=torch.int32, device=S.device)
         if S.shape[-1]:
-            torch.linalg.lu_factor_ex(S, out=(S, pivots, info))
+            with ieee_arithmetic(S.device.type, S.dtype):
+                torch.linalg.lu_factor_ex(S, out=(S, pivots, info))
         self.singular = bool((info > 0).any())
         self.register_buffer("factor", S)
         self.register_buffer("pivots", pivots)
@@ -139,7 +142,7 @@ class GhostSystem(nn.Module):
 
     Parameters
     ----------
-    blocks : (F, 1, g, rows, columns), complex128, the blocks of K⁻¹
+    blocks : (F, 1, g, rows, columns) complex, the blocks of K⁻¹, of the precision of all else
     constraints, sources : the strips of W and J; their order is the order of z
     ghosts : S⁻¹
     """
@@ -173,8 +176,13 @@ class GhostSystem(nn.Module):
         """Whether the factorisation met a zero pivot."""
         return self.ghosts.singular
 
+    @property
+    def single(self) -> bool:
+        """Whether the factor is in single precision, in which every pass is then computed."""
+        return self.blocks.dtype == torch.complex64
+
     def solve(self, f: Tensor, crop: _Map, given: slice = _ALL, wanted: slice = _ALL) -> Tensor:
-        """u for the right-hand side f, cropped from its grid.
+        """u for the right-hand side f, cropped from its grid, in the dtype of f.
 
         Parameters
         ----------
@@ -199,12 +207,17 @@ class GhostSystem(nn.Module):
         adjoint: bool,
     ) -> Tensor:
         """Transforms go in slices that fit the allocator's cache, the ghosts all at once."""
+        real = torch.float32 if self.single else torch.float64
+        dtype, f = f.dtype, in_precision(f, real)
         step = max(1, BATCH_BYTES // (f[:1].numel() * f.element_size()))
-        slices = [self._spectrum(part, given) for part in f.split(step)]
-        self._balance_(slices, read, put, adjoint)
-        return torch.cat(
-            [crop(inverse_transform(self.torus, self._product(F, adjoint, wanted))) for F in slices]
-        )
+        with ieee_arithmetic(f.device.type, real):
+            slices = [self._spectrum(part, given) for part in f.split(step)]
+            self._balance_(slices, read, put, adjoint)
+            found = [
+                crop(inverse_transform(self.torus, self._product(F, adjoint, wanted)))
+                for F in slices
+            ]
+            return torch.cat(found).to(dtype)
 
     def _spectrum(self, f: Tensor, given: slice) -> Tensor:
         """Transform of all columns, of which `given` are not zero."""
@@ -295,6 +308,27 @@ class GhostSystem(nn.Module):
         grid = f.unflatten(1, (self.blocks.shape[2], -1))
         for strip, part in zip(strips, z.split([s.size for s in strips], 2), strict=True):
             strip.scatter_(grid, part)
+
+
+def in_single(system: GhostSystem) -> GhostSystem:
+    """A copy of a system with every buffer rounded to single precision."""
+
+    def rounded(module: nn.Module) -> nn.Module:
+        other = copy.copy(module)
+        other._buffers = {
+            name: b if b is None or b.dtype not in _SINGLE else b.to(_SINGLE[b.dtype])
+            for name, b in module._buffers.items()
+        }
+        other._modules = {
+            name: None if child is None else rounded(child)
+            for name, child in module._modules.items()
+        }
+        return other
+
+    return cast(GhostSystem, rounded(system))
+
+
+_SINGLE = {torch.float64: torch.float32, torch.complex128: torch.complex64}
 
 
 def _multiply_two_by_two(

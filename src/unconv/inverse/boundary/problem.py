@@ -22,9 +22,11 @@ from ..diagonal.blocks import invert_regular
 from ..facts import CannotServeError, SpectrumSummary
 from ..request import Request
 from .bordered import Bordered, Corners, augmented_inverse
-from .forms import AugmentedForm, Embedding
-from .ghost_system import LuSolver, PseudoSolver
+from .embedding import Embedding
+from .forms import AugmentedForm
+from .ghost_system import GhostSystem, LuSolver, PseudoSolver, in_single
 from .ghosts import Ghosts, find_ghosts
+from .one_pass import tries_single
 from .ring_system import RingSystem
 from .sizes import (
     Needs,
@@ -65,6 +67,7 @@ class Problem:
     memory_limit: float
     needs: Needs
     by_rings: bool  # whether a damped system has its rings eliminated
+    in_single: bool  # whether a factor in float32 is tried, for its operator is in it
     dense_serves: bool = False  # the SVD of the whole matrix, if too many triples had to be found
 
     @property
@@ -139,6 +142,7 @@ def prepare(op: Convolution, request: Request, kernels: int) -> Problem:
         memory_limit=request.memory_limit,
         needs=needs(op, request),
         by_rings=rings_of(op, request) is not None,
+        in_single=tries_single(op, request),
         dense_serves=request.dense_serves,
     )
 
@@ -181,20 +185,28 @@ def augmented(
     corners: Corners,
     wanted: Corners | None = None,
     factor: type[LuSolver] | type[PseudoSolver] = LuSolver,
+    *,
+    single: bool = False,
 ) -> AugmentedForm:
-    """The augmented form with its ghost system factored."""
+    """The augmented form with its ghost system factored.
+
+    single : whether S is factored, and all of it kept, in single precision
+    """
     C, ghosts = torus.spectrum(p.weight, p.geometry), p.ghosts(torus, all_pixels=False)
     bordered = Bordered.augmented(torus, C, ghosts, corners)
     del C  # before S is allocated
     return_freed_memory(p.needs.kept)
-    system = bordered.factored(factor)
+    system = bordered.factored(factor, single=single)
     rows = p.geometry.c_out // p.geometry.groups
     embedding = Embedding(p.geometry, torus)
     return AugmentedForm(p.A, embedding, system, rows, corners, wanted or corners, p.norm)
 
 
-def augmented_by_rings(p: Problem, corners: Corners) -> AugmentedForm:
-    """The damped form on the smallest grid with its rings eliminated."""
+def augmented_by_rings(p: Problem, corners: Corners, *, single: bool = False) -> AugmentedForm:
+    """The damped form on the smallest grid with its rings eliminated.
+
+    single : whether S' is factored, and all of it kept, in single precision
+    """
     first = ring_axis(p.geometry, p.real)
     assert first is not None
     geometry = with_axis_first(p.geometry, first)
@@ -204,7 +216,9 @@ def augmented_by_rings(p: Problem, corners: Corners) -> AugmentedForm:
     blocks = augmented_inverse(C, corners.alpha, corners.beta)
     del C  # before S' is allocated
     return_freed_memory(p.needs.kept)
-    system = RingSystem(geometry, torus, blocks, weight)
+    real = torch.float32 if single else torch.float64
+    system: GhostSystem = RingSystem(geometry, torus, blocks, weight, real)
     rows = geometry.c_out // geometry.groups
     embedding = Embedding(geometry, torus, first)
+    system = in_single(system) if single else system
     return AugmentedForm(p.A, embedding, system, rows, corners, corners, p.norm)

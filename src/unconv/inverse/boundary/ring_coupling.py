@@ -165,9 +165,10 @@ class Coupling(nn.Module):
     def complete_(self, transposed: Tensor) -> None:
         """Gᵀ, (n, n) contiguous, becomes (N + G Θ)ᵀ."""
         edges, pads = self.size
-        step = max(1, _SLICE_BYTES // ((edges + pads) * transposed.element_size()))
+        step = max(1, _SLICE_BYTES // ((edges + pads) * self.entries.element_size()))
         for part in transposed.split(step, 1):
-            t, s = (rows.conj().resolve_conj() for rows in part[-edges - pads :].split(self.size))
+            rows = part[-edges - pads :].conj().resolve_conj().to(self.entries.dtype)
+            t, s = rows.split(self.size)
             part[-edges - pads :] = torch.cat([self.T @ s, self.adjoint @ t]).conj()
         transposed.diagonal()[-edges - pads :] += 1
 

@@ -61,16 +61,24 @@ class RingSystem(GhostSystem):
     blocks : (F, 1, g, b, b), complex128, the blocks of K⁻¹
     geometry, torus : with the axis first whose ghosts are the rings
     weight : (1, g, r, c, *k) double
+    real : dtype of the dense matrix that is factored, or of the parts of its entries
     """
 
     ring_inverse: Tensor
     ring_values: Tensor
 
-    def __init__(self, geometry: Geometry, torus: Torus, blocks: Tensor, weight: Tensor) -> None:
+    def __init__(
+        self,
+        geometry: Geometry,
+        torus: Torus,
+        blocks: Tensor,
+        weight: Tensor,
+        real: torch.dtype = torch.float64,
+    ) -> None:
         ghosts = find_rings(geometry, torus, blocks.device)
         on_rings = couple_rings(geometry, torus, weight, ghosts)
         others = couplings(geometry, weight, ghosts)
-        inverse, values, S = _eliminated(torus, blocks, ghosts, on_rings, others)
+        inverse, values, S = _eliminated(torus, blocks, ghosts, on_rings, others, real)
         solver = CoupledSolver(S, others) if others else LuSolver(S)
         super().__init__(torus, blocks, ghosts.strips, ghosts.strips, solver)
         self.rings = ghosts.rings
@@ -125,11 +133,15 @@ def _eliminated(
     ghosts: RingGhosts,
     on_rings: RingCoupling | None,
     others: list[Coupling],
+    real: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(Z_H, N (N + G Θ)⁻¹ on the rings, S' (g, n, n) with contiguous columns)."""
+    """(Z_H, N (N + G Θ)⁻¹ on the rings, S' (g, n, n) with contiguous columns).
+
+    real : of S'; all else is double
+    """
     terms = joined(ghosts.rings)
     n, groups = sum(strip.size for strip in ghosts.strips), blocks.shape[2]
-    dtype = torch.float64 if torus.real else torch.complex128
+    dtype = real if torus.real else real.to_complex()
     S = torch.empty(groups, n, n, dtype=dtype, device=blocks.device).mT
     inverses, values = [], []
     for g in range(groups):

@@ -14,6 +14,7 @@ from ...operators.convolution import Convolution
 from .. import krylov
 from ..facts import UNSEEN
 from ..request import Request
+from .one_pass import tries_single
 from .ring_schur import SCRATCH_BYTES
 from .small_triples import guards
 from .zero_slices import needed_geometry
@@ -194,6 +195,8 @@ class Needs:
     deflated : a damped system, before any vector is taken out (deflation.py)
     each : more for every vector that is taken out as an image
     without_rings : damped by rings: the same with all ghosts at once, where those are unstable
+    in_double : damped in single precision: the same in double, where that is not enough
+    in_both : full rank in double while it is rounded to single precision
     """
 
     kept: int
@@ -203,12 +206,14 @@ class Needs:
     deflated: int = 0
     each: int = 0
     without_rings: int = 0
+    in_double: int = 0
+    in_both: int = 0
 
     @property
     def later(self) -> tuple[int, ...]:
-        """Bytes of the ways for A that is rank-deficient, with a few vectors taken out."""
+        """Bytes of the ways beside the first: for A that is rank-deficient, or in double."""
         if not self.deflated:
-            return ()
+            return (self.in_double,) if self.in_double else ()
         return self.null_vectors, self.cut, self.with_vectors(TAKEN_OUT)
 
     def with_vectors(self, count: int) -> int:
@@ -219,14 +224,20 @@ class Needs:
 def memory(op: Convolution, request: Request) -> int:
     """Bytes at the peak of the set-up, of full rank or damped, and of a solve."""
     found = needs(op, request)
-    return found.first + ((op.batch_size or 1) - 1) * found.kept
+    others = ((op.batch_size or 1) - 1) * found.kept
+    if found.first < found.in_both <= request.memory_limit - others:
+        return found.in_both + others
+    return found.first + others
 
 
 def memory_if_deficient(op: Convolution, request: Request) -> int:
-    """Bytes at the peak of the dearest way for a rank-deficient A that fits memory_limit."""
+    """Bytes at the peak of the dearest way that fits memory_limit.
+
+    That is for a rank-deficient A, or for damping that takes a factor in double precision.
+    """
     found = needs(op, request)
     others = ((op.batch_size or 1) - 1) * found.kept
-    every = [found.first + others, *(need + others for need in found.later)]
+    every = [memory(op, request), *(need + others for need in found.later)]
     return max([need for need in every if need <= request.memory_limit], default=every[0])
 
 
@@ -236,18 +247,22 @@ def needs(op: Convolution, request: Request) -> Needs:
     geometry = needed_geometry(op)
     s, g, entry = sizes_of(geometry, real), geometry.groups, 8 if real else 16
     work = _work(op, s, request)
-    rings = rings_of(op, request)
     n = s.unknowns(damp)
     C = 16 * s.frequencies * g * s.rows * s.columns
     K = 16 * s.frequencies * g * s.block(damp) ** 2
     matrix = g * n * n * entry
     packed = min(_PACKED, matrix // 3)
     whole = packed + matrix + K + max(work, C + min(_SLICES, 4 * C))
-    if rings is not None:
-        kept, scratch = _bytes_of_rings(rings, s, g, entry)
-        return Needs(kept=kept, first=kept + max(scratch, work), without_rings=whole)
+    single = tries_single(op, request)
     if damp:
-        return Needs(kept=matrix + K, first=whole)
+        rings = rings_of(op, request)
+        if rings is None:
+            found = Needs(kept=matrix + K, first=whole)
+            return _in_single(found, matrix, K, op) if single else found
+        dense, tables, scratch = _bytes_of_rings(rings, s, g, entry)
+        kept = dense + tables
+        found = Needs(kept=kept, first=kept + max(scratch, work), without_rings=whole)
+        return _in_single(found, dense, tables, op) if single else found
     svd = _OF_SVD * matrix + (_REAL_SVD if real else _COMPLEX_SVD) * matrix // g
     damped = g * s.unknowns(1.0) ** 2 * entry
     blocks = C + 16 * s.frequencies * g * (s.rows + s.columns) ** 2
@@ -258,18 +273,36 @@ def needs(op: Convolution, request: Request) -> Needs:
         cut=packed + 2 * K + int(max(svd + 3 * matrix, 2 * matrix + work)) if s.square else 0,
         deflated=packed + 2 * damped + blocks + work,
         each=_IMAGES_A_VECTOR * entry * max(op.shape),
+        in_both=packed + (matrix + K) * 3 // 2 + work if single else 0,
     )
 
 
-def _bytes_of_rings(r: RingSizes, s: Sizes, groups: int, entry: int) -> tuple[int, int]:
-    """(kept, beside it while S' is filled) of a system with its rings eliminated."""
+def _in_single(double: Needs, dense: int, tables: int, op: Convolution) -> Needs:
+    """A damped factor in single precision, given what it takes in double.
+
+    dense, tables : bytes of the matrix, factored in single precision, and of all else, rounded last
+    """
+    kept = (dense + tables) // 2
+    more = ((op.batch_size or 1) - 1) * (double.kept - kept)  # of other kernels, also in double
+    return replace(
+        double,
+        kept=kept,
+        first=double.first - dense // 2 + tables // 2,
+        without_rings=double.without_rings + more,
+        in_double=double.first + more,
+    )
+
+
+def _bytes_of_rings(r: RingSizes, s: Sizes, groups: int, entry: int) -> tuple[int, int, int]:
+    """(S', all else that is kept, beside it while S' is filled) with the rings eliminated."""
     h, blocks = r.order, 16 * r.frequencies * groups * s.block(1.0) ** 2
     tables = 16 * r.others * h**2 * (2 if r.taps else 1)
-    kept = groups * (r.unknowns**2 * entry + tables + 2 * (16 + entry) * r.taps) + blocks
+    kept = groups * (tables + 2 * (16 + entry) * r.taps) + blocks
     ghosts = r.unknowns // max(1, r.inside)
     table = entry * (r.inside // 2) ** 2 * (3 * r.others + 2 * ghosts**2)
     columns = 16 * r.others * h * (2 * r.inside + h)
-    return kept, blocks // groups + columns + min(SCRATCH_BYTES, table)
+    dense = groups * r.unknowns**2 * entry
+    return dense, kept, blocks // groups + columns + min(SCRATCH_BYTES, table)
 
 
 def _work(op: Convolution, s: Sizes, request: Request) -> int:

@@ -24,23 +24,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from ...numerics.precision import doubled, real_working_dtype
 from ...operators.convolution import Convolution
-from ..facts import UNSEEN, CannotServeError, Companions, Effort, SpectrumSummary
+from ..facts import UNSEEN, CannotServeError, Companions, Effort, Plan, SpectrumSummary
 from ..operator import InverseOperator
 from ..request import Request
-from .candidates import (
-    Form,
-    constant_form,
-    damped_form,
-    pseudo_inverse_form,
-)
+from .candidates import Form, constant_form
 from .forms import AugmentedForm
+from .one_pass import precision
 from .problem import prepare
+from .single import Kept, damped, is_single, pseudo_inverse
 from .sizes import (
     memory,
     memory_if_deficient,
@@ -55,6 +54,7 @@ __all__ = [
     "memory_if_deficient",
     "obstacle",
     "operations",
+    "precision",
 ]
 
 _DATA_BYTES = 256 * 2**20  # of images that are solved at once; a pass holds ten grids beside them
@@ -64,25 +64,21 @@ def factor(op: Convolution, request: Request) -> InverseOperator:
     """Fill and factor, kernel by kernel, the ghost system of the form that it needs."""
     if op.seen is not None:
         raise CannotServeError(UNSEEN)
-    forms, scales, facts = [], [], []
+    kept, scales = [], []
     kernels = op.batch_size or 1
     for i in range(kernels):
         problem = prepare(op.of_sample(i), request, kernels)
         cut = 0.0 if request.damp else problem.tau
         if not cut < problem.norm < math.inf:  # zero, all cut, or not finite
-            form, summary = constant_form(problem)
-        elif request.damp:
-            form, summary = damped_form(problem)
+            kept.append(Kept(*constant_form(problem)))
         else:
-            form, summary = pseudo_inverse_form(problem)
-        forms.append(form)
+            kept.append(damped(problem) if request.damp else pseudo_inverse(problem))
         scales.append(problem.scale)
-        facts.append(summary)
     scale = torch.tensor(scales, dtype=torch.float64, device=op.device)
-    return BoundaryInverse(op, forms, scale, request, _joined(facts, scale))
+    return BoundaryInverse(op, kept, scale, request)
 
 
-def _joined(facts: list[SpectrumSummary], scale: Tensor) -> SpectrumSummary:
+def _joined(facts: Sequence[SpectrumSummary], scale: Tensor) -> SpectrumSummary:
     """All kernels' facts in one, in the unit of the weight."""
     stacked = {
         name: torch.cat([getattr(f, name) for f in facts])
@@ -103,7 +99,9 @@ def _joined(facts: list[SpectrumSummary], scale: Tensor) -> SpectrumSummary:
 class BoundaryInverse(InverseOperator):
     """A⁺ or a damped inverse by a ghost system, refined with A in double precision.
 
-    `forms` holds one for each kernel, in units of `scale` (B,).
+    `forms` holds one for each kernel, in units of `scale` (B,).  Where a factor in single precision
+    serves, data in that take one pass of it, and all others are refined to the last digits of
+    double precision: in which answers come, whatever the factor.
     """
 
     method = "boundary"
@@ -112,16 +110,31 @@ class BoundaryInverse(InverseOperator):
     scale: Tensor
 
     def __init__(
-        self,
-        op: Convolution,
-        forms: Sequence[Form],
-        scale: Tensor,
-        request: Request,
-        summary: SpectrumSummary,
+        self, op: Convolution, kept: Sequence[Kept], scale: Tensor, request: Request
     ) -> None:
-        super().__init__(op, request, summary)
-        self.forms, self.transposed = nn.ModuleList(forms), op.transposed
+        super().__init__(op, request, _joined([k.facts for k in kept], scale))
+        self.forms, self.transposed = nn.ModuleList(k.form for k in kept), op.transposed
+        self.why = "; ".join(dict.fromkeys(k.why for k in kept if k.why))
+        self.single = all(is_single(k.form) for k in kept)
         self.register_buffer("scale", scale)
+
+    def made_by(self, plan: Plan | None) -> None:
+        """Remember the plan that was carried out, with the precision that the factor has."""
+        if plan is not None and self.why:
+            real = torch.float32 if self.single else torch.float64
+            memory = plan.memory if self.single else plan.memory_if_deficient
+            plan = replace(
+                plan,
+                factor_dtype=real.to_complex() if self.dtype.is_complex else real,
+                factor_why=f"as {self.why}",
+                memory=memory if self.damp else plan.memory,
+            )
+        super().made_by(plan)
+
+    def _data_dtype(self, data: torch.dtype) -> torch.dtype:
+        """Single data of a single operator stay so where that is what a pass computes in."""
+        given = torch.promote_types(real_working_dtype(self.dtype), real_working_dtype(data))
+        return given if self.single else super()._data_dtype(data)
 
     @property
     def device(self) -> torch.device:
@@ -146,7 +159,7 @@ class BoundaryInverse(InverseOperator):
         def solve(v: Tensor) -> tuple[Tensor, Effort]:
             parts = v.split(self._at_once(v))
             pairs = [form.both(part, adjoint=adjoint != self.transposed) for part in parts]
-            x, companion = (_joined_images(list(each)) for each in zip(*pairs, strict=True))
+            x, companion = (_joined_images(each) for each in zip(*pairs, strict=True))
             return x.div_(self.scale), Effort(residual=companion)
 
         x, effort = self._evaluated(v, solve, adjoint)
@@ -181,5 +194,6 @@ class BoundaryInverse(InverseOperator):
         return x, Effort(refinements=torch.tensor(done, device=v.device), residual=residual)
 
 
-def _joined_images(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+def _joined_images(parts: Sequence[Tensor]) -> Tensor:
+    """One batch of several, in double precision."""
+    return doubled(parts[0] if len(parts) == 1 else torch.cat(list(parts)))

@@ -45,7 +45,8 @@ from ...numerics.memory import return_freed_memory
 from ...operators.linear_operator import LinearOperator
 from ..facts import CannotServeError
 from .bordered import Bordered, green_matrix
-from .forms import Answer, Embedding, refined_solve
+from .embedding import Embedding
+from .forms import Answer, refined_solve
 from .ghost_system import MatrixSolver, PseudoSolver
 from .ghosts import Ghosts, Strip
 

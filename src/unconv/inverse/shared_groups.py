@@ -67,7 +67,7 @@ class SharedGroups(InverseOperator):
         self.made_by(None if one.plan is None else plan_of_all(op, request, one.plan))
 
     def watched_by(self, progress: Progress | None) -> SharedGroups:
-        """The same with that of A₁, which solves."""
+        """An inverse with this factor, of which that of A₁ tells another function of its steps."""
         other = super().watched_by(progress)
         assert isinstance(other, SharedGroups)
         other.one = self.one.watched_by(progress)

@@ -167,7 +167,7 @@ class CompletionInverse(InverseOperator):
         return Companions(companion, 1.0, self.damp**-2 if exact else 0.0)
 
     def companions_of(self, effort: Effort) -> Companions:
-        """The same of a solve of data that was recorded."""
+        """The residual of a recorded solve of data, and what follows from it."""
         return self.companions(effort.residual, adjoint=False)
 
     def _in_slices(self, v: Tensor, *, backward: bool, recorded: bool) -> tuple[Tensor, Effort]:

@@ -160,3 +160,28 @@ def test_multiply_is_one_product_a_frequency(B, r, c):
     grouped = Y.reshape(2, 2, r, 12)
     expected = torch.einsum("fngrc,ngrf->ngcf", each.conj(), grouped).reshape(X.shape)
     assert relative(multiply(blocks, Y, adjoint=True), expected) < 1e-14
+
+
+@pytest.mark.parametrize("few", [False, True])
+@pytest.mark.parametrize("torus", toruses(True) + toruses(False), ids=repr)
+def test_taps_are_the_adjoint_of_the_spectrum(torus, few, monkeypatch):
+    """Over the whole spectrum ⟨D, spectrum(w)⟩ is ∏M·⟨taps(D), w⟩, for blocks D of any kind."""
+    if few:
+        monkeypatch.setattr("unconv.grid.torus._MATRIX_TAPS", 1)
+    nd = len(torus.coarse)
+    pairs, k = [(i + 1, 9) for i in range(nd)], (4, 3, 2)[:nd]
+    geometry = build_geometry(
+        (1, 1, *k), torus.fine, stride=torus.stride, padding=pairs, dilation=2
+    )
+    dtype = F64 if torus.real else C128
+    image = randn(2, 3 * torus.phases, *torus.coarse, dtype=dtype)
+    D = torus.transform(image)
+    weight = randn(1, 1, 2, 3, *(a.k for a in geometry.axes), dtype=dtype, seed=1)
+    C = torus.spectrum(weight, geometry)[:, 0, 0].flatten(1)
+    counts = torus.multiplicity(C.device)[:, None]
+    product = (counts * (D.flatten(2).movedim(2, 0).flatten(1).conj() * C)).sum()
+    found = torus.taps(D, geometry)
+    assert found.dtype == dtype
+    assert found.shape == weight.shape[2:]
+    expected = math.prod(torus.coarse) * (found.conj() * weight[0, 0]).sum()
+    assert abs(complex(expected).real - complex(product).real) < 1e-12 * float(D.norm() * C.norm())

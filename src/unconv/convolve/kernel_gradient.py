@@ -4,8 +4,9 @@
 
 torch's own takes an im2col matrix in float64, k^nd copies of the image.  Here both images lie flat
 on one padded grid, on which every tap is a shift of the same memory: each tap is a product of
-matrices (c_out × samples)·(samples × c_in) without a copy.  Many taps belong to the FFT:
-W(ω) = G(ω) X(ω)ᴴ, of which the taps are kept.
+matrices (c_out × samples)·(samples × c_in) without a copy.  Of small images, where a call takes
+longer than a product, all taps are one product.  Many taps belong to the FFT: W(ω) = G(ω) X(ω)ᴴ,
+of which the taps are kept.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +24,9 @@ from ..numerics import memory
 from ..numerics.precision import ieee_arithmetic
 from . import choice
 from .by_fft import engine_torus
+
+_Where = tuple[Any, ...]
+_TOGETHER = 2**17  # numbers in all copies of an image, up to which they take less than more calls
 
 
 def kernel_gradient(x: Tensor, g: Tensor, geometry: Geometry, *, per_sample: bool) -> Tensor:
@@ -53,21 +57,26 @@ def kernel_gradient(x: Tensor, g: Tensor, geometry: Geometry, *, per_sample: boo
         return sum(rest, start=first)
 
 
-# --- a product of matrices a tap
+# --- products of matrices
 def _by_taps(x: Tensor, g: Tensor, geometry: Geometry, per_sample: bool) -> Tensor:
     groups, taps = geometry.groups, [a.k for a in geometry.axes]
     phases = list(_phases(geometry))
     sizes = [max(phase.sizes[a] for phase in phases) for a in range(geometry.nd)]
     steps = [math.prod(sizes[a + 1 :]) for a in range(geometry.nd)]
     G = _flat(_grid(g, sizes), groups, per_sample)  # (B·g, c_out/g, samples)
-    W = G.new_empty(*taps, len(G), geometry.c_out // groups, geometry.c_in // groups)
+    W = G.new_empty(*G.shape[:2], geometry.c_in // groups, *taps)
     for phase in phases:
         X = _flat(_phase_of(x, phase, sizes, geometry), groups, per_sample).conj()
-        for t, place in phase.taps:
+        if X.numel() * math.prod(taps) <= _TOGETHER:
+            where: _Where = (..., *(slice(t[0], t[-1] + 1, t.step) for t in phase.taps))
+            W[where] = _at_once(G, X, phase, steps)
+            continue
+        each = itertools.product(*phase.taps), itertools.product(*phase.places)
+        for t, place in zip(*each, strict=True):
             shift = sum(p * step for p, step in zip(place, steps, strict=True))
             length = G.shape[-1] - shift  # what is cut off G is zero
-            W[t] = G[..., :length] @ X[..., shift:].mT
-    W = W.movedim(tuple(range(geometry.nd)), tuple(range(-geometry.nd, 0)))
+            where = (..., *t)
+            W[where] = G[..., :length] @ X[..., shift:].mT
     shape = geometry.c_out, geometry.c_in // groups, *taps
     return W.reshape(len(x), *shape) if per_sample else W.reshape(shape)
 
@@ -77,20 +86,37 @@ class _Phase(NamedTuple):
 
     start: tuple[int, ...]  # r of the padded samples, so that a tap reads j = i + place
     sizes: tuple[int, ...]  # samples of the phase that are read
-    taps: list[tuple[tuple[int, ...], tuple[int, ...]]]  # (t, place)
+    taps: tuple[range, ...]  # of each axis
+    places: tuple[range, ...]
 
 
 def _phases(geometry: Geometry) -> Iterator[_Phase]:
-    found: dict[tuple[int, ...], list[tuple[tuple[int, ...], tuple[int, ...]]]] = {}
-    axes = geometry.axes
-    for t in itertools.product(*(range(a.k) for a in axes)):
-        offsets = [t[i] * a.dilation for i, a in enumerate(axes)]
-        pairs = [divmod(o, a.stride) for o, a in zip(offsets, axes, strict=True)]
-        place, start = tuple(p for p, _ in pairs), tuple(r for _, r in pairs)
-        found.setdefault(start, []).append((t, place))
-    for start, taps in found.items():
-        reach = [max(place[a] for _, place in taps) for a in range(geometry.nd)]
-        yield _Phase(start, tuple(a.m + r for a, r in zip(axes, reach, strict=True)), taps)
+    axes = []
+    for a in geometry.axes:
+        common = math.gcd(a.dilation, a.stride)
+        turn, each = a.stride // common, a.dilation // common  # taps from one to the next of r
+        found = []
+        for first in range(min(turn, a.k)):
+            taps = range(first, a.k, turn)
+            place, start = divmod(first * a.dilation, a.stride)
+            places = range(place, place + len(taps) * each, each)
+            found.append((start, a.m + places[-1], taps, places))
+        axes.append(found)
+    for phase in itertools.product(*axes):
+        yield _Phase(*zip(*phase, strict=True))
+
+
+def _at_once(G: Tensor, X: Tensor, phase: _Phase, steps: list[int]) -> Tensor:
+    """One product with a copy of X for every tap, (B·g, c_out/g, c_in/g, *taps of the phase)."""
+    B, c, samples = X.shape
+    first, last = (sum(p[i] * s for p, s in zip(phase.places, steps, strict=True)) for i in (0, -1))
+    strides = [p.step * s for p, s in zip(phase.places, steps, strict=True)]
+    length = samples - last  # what is cut off G is zero
+    shape = [len(p) for p in phase.places]
+    copies = X.as_strided(
+        (B, c, *shape, length), (c * samples, samples, *strides, 1), X.storage_offset() + first
+    )
+    return (G[..., :length] @ copies.reshape(B, -1, length).mT).unflatten(-1, (c, *shape))
 
 
 def _phase_of(x: Tensor, phase: _Phase, sizes: list[int], geometry: Geometry) -> Tensor:
@@ -128,31 +154,14 @@ def _flat(v: Tensor, groups: int, per_sample: bool) -> Tensor:
 # --- by the FFT
 def _by_fft(x: Tensor, g: Tensor, geometry: Geometry, per_sample: bool) -> Tensor:
     torus = engine_torus(geometry, real=not x.is_complex())
-    shape = torus.spectrum_shape
-    X = torus.transform(torus.to_phases(x)).unflatten(1, (geometry.groups, 1, -1))
+    X = torus.transform(torus.to_phases(x)).conj_physical_().unflatten(1, (geometry.groups, 1, -1))
     G = torus.transform(g).unflatten(1, (geometry.groups, -1, 1))
-    C = X.new_zeros(len(x) if per_sample else 1, *G.shape[1:3], X.shape[3], *shape)
-    for n in range(len(x)):
-        C[n if per_sample else 0] += G[n] * X[n].conj()
-    blocks = torus.inverse_transform(C.flatten(0, 2)).unflatten(1, (-1, *torus.stride))
-    W = _taps_of(blocks, geometry, torus.coarse)
+    if per_sample:
+        blocks = G * X
+    else:
+        blocks = G[:1] * X[:1]
+        for n in range(1, len(x)):
+            blocks[0].addcmul_(G[n], X[n])
+    W = torus.taps(blocks.flatten(0, 2), geometry)
     taps = (geometry.c_out, geometry.c_in // geometry.groups, *(a.k for a in geometry.axes))
     return W.reshape(len(x), *taps) if per_sample else W.reshape(taps)
-
-
-def _taps_of(blocks: Tensor, geometry: Geometry, coarse: tuple[int, ...]) -> Tensor:
-    """(rows, c, *stride, *coarse) -> (rows, c, *k): the sample of every tap, axis by axis.
-
-    Tap t reads x_r[i + q] with d·t − p = s·q + r, which is sample −q of the circular correlation.
-    """
-    nd = geometry.nd
-    order = [d for a in range(nd) for d in (2 + a, 2 + nd + a)]
-    lines = blocks.permute(0, 1, *order)
-    pairs = list(zip(geometry.axes, coarse, strict=True))
-    lines = lines.reshape(*lines.shape[:2], *(axis.stride * M for axis, M in pairs))
-    for dim, (axis, M) in enumerate(pairs, start=2):
-        offset = torch.arange(axis.k, device=blocks.device) * axis.dilation - axis.before
-        place = torch.div(offset, axis.stride, rounding_mode="floor")
-        index = (offset - axis.stride * place) * M + (-place) % M
-        lines = lines.index_select(dim, index)
-    return lines

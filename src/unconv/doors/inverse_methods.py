@@ -18,6 +18,7 @@ from ..inverse import (
 from ..inverse.plan import check_method, damp_value, refuse_no_damp
 from ..numerics.checks import check_flag, check_number
 from ..numerics.compiled import outside_graphs
+from ..numerics.progress import Progress
 from ..operators.convolution import Convolution
 from ..operators.images import is_alone
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT, EXPECTED_SOLVES
@@ -91,6 +92,7 @@ class InverseMethods(Convolution):
         tol: float | None = None,
         maxiter: int | None = None,
         check_finite: bool = True,
+        progress: Progress | None = None,
     ) -> InverseOperator:
         """The Moore–Penrose pseudo-inverse A⁺, factored once: an operator with its own `.H`.
 
@@ -116,6 +118,10 @@ class InverseMethods(Convolution):
             take.
         check_finite
             Refuse NaN and Inf in the weight now and in every y later.
+        progress
+            Where the method iterates ('krylov', 'completion'): called in every solve after each
+            step as progress(step, fraction), with the method, step and error in words, and how
+            much of the batch is done.  What it raises ends the solve.
 
         Notes
         -----
@@ -144,6 +150,7 @@ class InverseMethods(Convolution):
             maxiter,
             method=method,
             check_finite=check_finite,
+            progress=progress,
         )
         return factorize(self, request)
 
@@ -159,6 +166,7 @@ class InverseMethods(Convolution):
         tol: float | None = None,
         maxiter: int | None = None,
         check_finite: bool = True,
+        progress: Progress | None = None,
     ) -> InverseOperator:
         """y ↦ argmin ‖Ax − y‖² + damp²‖Lx‖², damp > 0, factored once; L = I without a penalty.
 
@@ -170,7 +178,7 @@ class InverseMethods(Convolution):
         penalty
             L: 'gradient', 'laplacian', a correlation kernel, or a ConvOperator on the same domain;
             see `unconv.regularize.penalty_operator` for its boundary.
-        method, memory_limit, expected_solves, tol, maxiter, check_finite
+        method, memory_limit, expected_solves, tol, maxiter, check_finite, progress
             As in `pinv`.
 
         Examples
@@ -192,6 +200,7 @@ class InverseMethods(Convolution):
             maxiter,
             method=method,
             check_finite=check_finite,
+            progress=progress,
             each_damp=penalty is None,
         )
         refuse_no_damp(request.damp)
@@ -287,6 +296,7 @@ class InverseMethods(Convolution):
         tol: float | None = None,
         maxiter: int | None = None,
         check_finite: bool = True,
+        progress: Progress | None = None,
     ) -> InverseOperator:
         """The linear estimate of least expected error of x from y = Ax + noise, factored once.
 
@@ -300,7 +310,7 @@ class InverseMethods(Convolution):
             samples has the periodogram |FFT(x)|²/n.  Along axes that are not circular it may be of
             a larger grid, whose first part is the domain: then opposite edges are no neighbours.
         channel_covariance : (c_in, c_in), multiplies signal_psd: covariance between channels
-        method, memory_limit, tol, maxiter, check_finite
+        method, memory_limit, tol, maxiter, check_finite, progress
             As in `pinv`; 'fourier' is for circular operators, 'completion' for those that neither
             pad nor stride, 'krylov' for all.
 
@@ -323,6 +333,7 @@ class InverseMethods(Convolution):
             maxiter,
             method=method,
             check_finite=check_finite,
+            progress=progress,
         )
         return wiener_inverse(self, noise_psd, signal_psd, channel_covariance, request)
 
@@ -337,6 +348,7 @@ class InverseMethods(Convolution):
         tol: float | None = None,
         maxiter: int | None = None,
         check_finite: bool = True,
+        progress: Progress | None = None,
     ) -> InverseOperator:
         """A⁺ without the singular values σ ≤ rtol·σ_max: `pinv` with its cut-off named.
 
@@ -344,7 +356,7 @@ class InverseMethods(Convolution):
         ----------
         rtol
             Of [0, 1), relative to the largest singular value of the whole operator.
-        method, memory_limit, expected_solves, tol, maxiter, check_finite
+        method, memory_limit, expected_solves, tol, maxiter, check_finite, progress
             As in `pinv`.
 
         Examples
@@ -364,6 +376,7 @@ class InverseMethods(Convolution):
             tol=tol,
             maxiter=maxiter,
             check_finite=check_finite,
+            progress=progress,
         )
 
     @outside_graphs
@@ -412,6 +425,7 @@ class InverseMethods(Convolution):
         tol: float | None = None,
         maxiter: int | None = None,
         check_finite: bool = True,
+        progress: Progress | None = None,
     ) -> LstsqResult:
         """Solve min ‖Ax − y‖² + damp²‖x‖² and certify the answer.
 
@@ -425,7 +439,7 @@ class InverseMethods(Convolution):
             Damp Lx and not x, as in `tikhonov`; the certificate is that of [A; damp·L].
         subtract_bias
             Take `op.bias` off y first: the input of the layer whose output is y.
-        rtol, atol, method, memory_limit, check_finite
+        rtol, atol, method, memory_limit, check_finite, progress
             As in `pinv`.
         expected_solves
             How many images will be solved with these options; by default the batch size of y, and
@@ -477,6 +491,7 @@ class InverseMethods(Convolution):
             maxiter,
             method=method,
             check_finite=check_finite,
+            progress=progress,
             each_damp=penalty is None,
         )
         if penalty is None:

@@ -19,6 +19,7 @@ from ..grid.geometry import Padding, PerAxis, smallest_domain
 from ..inverse.lstsq import in_precision_of
 from ..numerics.checks import check_tensor, is_sequence
 from ..numerics.compiled import outside_graphs
+from ..numerics.progress import Progress
 from ..operators.arguments import axes_of_weight
 from ..operators.linear_operator import EXPECTED_SOLVES
 from ..regularize.penalty import Penalty
@@ -57,6 +58,7 @@ class IterationOptions(LimitOptions, total=False):
     method: str
     tol: float | None
     maxiter: int | None
+    progress: Progress | None
 
 
 class SolverOptions(IterationOptions, total=False):
@@ -126,7 +128,7 @@ _TEXTS = {
     "cutoff": """rtol, atol
         Singular values σ ≤ max(atol, rtol·σ_max) count as zero, as in `ConvOperator.pinv`;
         without effect where damp > 0.""",
-    "solver": """method, memory_limit, expected_solves, tol, maxiter, check_finite
+    "solver": """method, memory_limit, expected_solves, tol, maxiter, check_finite, progress
         As in `ConvOperator.pinv`; solves are expected for the images of y, and for 10 at least.""",
     "answer": """Returns
     -------

@@ -71,7 +71,7 @@ def wiener(
         Power spectra of the noise and of x, and the covariance of the channels of x, as in
         `ConvOperator.wiener`: a number is the variance of white noise, or of a white x.
     {conv}
-    method, memory_limit, tol, maxiter, check_finite
+    method, memory_limit, tol, maxiter, check_finite, progress
         As in `ConvOperator.wiener`.
 
     {answer}

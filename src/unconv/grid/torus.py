@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .geometry import Geometry
+from .geometry import Axis, Geometry
 
 _MATRIX_TAPS = 24  # above, and for few columns, an FFT of the axis is cheaper than DFT matrices
 
@@ -128,6 +128,32 @@ class Torus:
         taps = taps.permute(*frequency_dims, *range(2 * nd, 2 * nd + 4), *phase_dims)
         return taps.flatten(0, nd - 1).flatten(4)
 
+    def taps(self, blocks: Tensor, geometry: Geometry) -> Tensor:
+        """The taps of kernels with these blocks, as `spectrum` places them.
+
+        Of blocks that have more than these taps, such as those of a correlation of two images, the
+        others are left out: the adjoint of `spectrum`, on the scale of an inverse transform.  Axis
+        after axis is reduced to k samples, by products as in `spectrum`: half the time of an
+        inverse transform.
+
+        Parameters
+        ----------
+        blocks : (rows, c·phases, *spectrum), complex
+        geometry
+            Taps, dilation and `before` of each axis.
+
+        Returns
+        -------
+        (rows, c, *k), real if the torus is.
+        """
+        lines = blocks.reshape(-1, *self.stride, *self.spectrum_shape)
+        for a in range(len(self.coarse)):
+            lines = self._taps_along(lines, a, geometry)  # (k of this axis, rows, those left)
+            lines = lines.flatten(0, 1)
+        shape = tuple(axis.k for axis in reversed(geometry.axes))
+        taps = lines.reshape(*shape, len(blocks), -1)
+        return taps.permute(-2, -1, *reversed(range(len(shape))))
+
     def multiplicity(self, device: torch.device) -> Tensor:
         """How often each stored frequency stands in the whole spectrum, (F,) integers.
 
@@ -178,19 +204,54 @@ class Torus:
     def _along_axis(self, taps: Tensor, a: int, geometry: Geometry) -> Tensor:
         """Turn the k taps of (ahead, k, rest) into s·F phases and frequencies, phases outermost."""
         axis, s, M, F = geometry.axes[a], self.stride[a], self.coarse[a], self.spectrum_shape[a]
-        offset = torch.arange(axis.k, device=taps.device) * axis.dilation - axis.before
-        turns = torch.div(offset, s, rounding_mode="floor")
-        phase = offset - s * turns
+        turns, phase = _places(axis, s, taps.device)
         if axis.k > min(_MATRIX_TAPS, taps.numel() // axis.k):
             ahead, _, rest = taps.shape
             lines = taps.new_zeros(ahead, s * M, rest).index_add(1, phase * M + turns % M, taps)
             lines = torch.fft.ifft(lines.unflatten(1, (s, M)), dim=2, norm="forward")
             return lines[:, :, :F].flatten(1, 2)
-        roots = torch.arange(M, device=taps.device).double() * (2 * math.pi / M)
-        roots = torch.polar(torch.ones_like(roots), roots).to(taps.dtype)
-        E = roots[torch.arange(F, device=taps.device)[:, None] * turns % M]  # exact powers, (F, k)
+        E = _waves(F, M, turns).to(taps.dtype)
         mine = torch.arange(s, device=taps.device)[:, None] == phase  # (s, k)
         return (mine[:, None] * E).flatten(0, 1) @ taps
+
+    def _taps_along(self, lines: Tensor, a: int, geometry: Geometry) -> Tensor:
+        """(rows, s, later strides, F, later frequencies) -> (k, rows, …) without s and F."""
+        axis, M, F = geometry.axes[a], self.coarse[a], self.spectrum_shape[a]
+        later = len(self.coarse) - 1 - a
+        turns, phase = _places(axis, self.stride[a], lines.device)
+        dim, real = 2 + later, self.real and later == 0
+        if axis.k > _MATRIX_TAPS:
+            if real:
+                lines = torch.fft.irfft(lines, n=M, dim=dim).index_select(dim, -turns % M)
+            else:
+                lines = torch.fft.fft(lines, dim=dim, norm="forward").index_select(dim, turns % M)
+        else:
+            E = _waves(F, M, -turns).div_(M)
+            if real:  # a frequency stands for its conjugate, but for those of two columns
+                E[1 : (M + 1) // 2] *= 2
+            E = E.to(lines.dtype)
+            flat = lines.reshape(-1, F, math.prod(lines.shape[dim + 1 :]))
+            product = E.mT @ flat if later else flat[..., 0] @ E
+            lines = product.reshape(*lines.shape[:dim], axis.k, *lines.shape[dim + 1 :])
+            lines = lines.real if real else lines
+        lines = lines.movedim(dim, 0)  # (k, rows, s, …)
+        if self.stride[a] == 1:
+            return lines[:, :, 0]
+        return lines[torch.arange(axis.k, device=lines.device), :, phase]
+
+
+def _places(axis: Axis, stride: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(q, r) of every tap of an axis: it reads sample q of phase r beside the output's own."""
+    offset = torch.arange(axis.k, device=device) * axis.dilation - axis.before
+    turns = torch.div(offset, stride, rounding_mode="floor")
+    return turns, offset - stride * turns
+
+
+def _waves(F: int, M: int, turns: Tensor) -> Tensor:
+    """e^{2πi ω q/M} for ω < F and every q, of exact angles, (F, k) complex128."""
+    angles = (torch.arange(F, device=turns.device)[:, None] * turns % M).double()
+    angles *= 2 * math.pi / M
+    return torch.polar(torch.ones_like(angles), angles)
 
 
 def multiply(blocks: Tensor, X: Tensor, *, adjoint: bool = False) -> Tensor:

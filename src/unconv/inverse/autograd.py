@@ -52,6 +52,9 @@ class Factored(Protocol):
     def evaluate_with_effort(self, y: Tensor) -> tuple[Tensor, Effort]:
         """B y as plain values, with the most care that the factor can take, and what it took."""
 
+    def companions_of(self, effort: Effort) -> Companions:
+        """What such a solve has found beside its answer."""
+
 
 Look = Callable[[Any, Tensor, Tensor, Effort], None]
 """What shall be done with (inverse, x, y, effort) as plain values."""
@@ -118,7 +121,7 @@ class _Apply(torch.autograd.Function):
         ctx.mark_non_differentiable(*(t for t in beside if t is not None))
         ctx.set_materialize_grads(False)
         if any(ctx.needs_input_grad[4:]):
-            residual = None if ctx.inverse.iterates else Effort(*beside[:-1]).residual
+            residual = ctx.inverse.companions_of(Effort(*beside[:-1])).found
             ctx.save_for_backward(v, x, residual, beside[-1], *params)
         else:  # the map alone is enough: it is linear, and its factor is its own
             ctx.constants, ctx.complex_data = params, v.is_complex()
@@ -143,7 +146,8 @@ class _Apply(torch.autograd.Function):
             w, beside = ctx.inverse.evaluate_with_companion(given, adjoint=not ctx.adjoint)
             of_g = ctx.inverse.companions(beside, adjoint=not ctx.adjoint)
             known = ctx.inverse.companions(companion, adjoint=ctx.adjoint)
-            known = known if residual is None else Companions(residual, 1.0)
+            if residual is not None:
+                known = ctx.inverse.companions_of(Effort(residual=residual))
         grads = cotangents(ctx.inverse, g, w, v, x, params, ctx.adjoint, needed, known, of_g)
         return (_like(w, v), None, None, None, *grads)
 

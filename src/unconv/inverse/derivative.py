@@ -51,6 +51,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import torch
@@ -59,6 +60,7 @@ from torch import Tensor
 from ..numerics.linear_map import Parametric
 from ..numerics.precision import in_precision
 from ..operators.convolution import Convolution
+from ..operators.weight_gradient import weight_gradient
 from .facts import Companions, SpectrumSummary
 from .normal_equations import (
     Model,
@@ -130,7 +132,7 @@ class LeastSquares:
         self, model: Model, shape: tuple[int, int], request: Request, summary: SpectrumSummary
     ) -> None:
         # The tensor that damp is the value of belongs to a graph, and copies cannot take it along.
-        self._made_from = shape, replace(request, live_damp=None), summary
+        self._made_from = shape, replace(request, live_damp=None, progress=None), summary
         m, n = shape
         self.model, self.damped = model, bool(request.damp)
         rank = summary.rank
@@ -154,17 +156,18 @@ class LeastSquares:
         """
         A, x = turned(self.model.at(at.params, at.x), at.adjoint), at.x
         self._refuse_a_cut()
-        pairs = [(x, -w)]
         if self.damped:
             return self._damped_vjp(at, A, g, w)
+        terms = [(-1, x, w)]
         null_of_adjoint, null = self.null[::-1] if at.adjoint else self.null
         if null_of_adjoint:  # B Bᴴ = (AᴴA)⁻¹ with full column rank
             known = None if null else at.known_of_g.normal
-            pairs.append((at.inverse(w) if known is None else known, _residual(at, A)))
+            terms.append((1, at.inverse(w) if known is None else known, _residual(at, A)))
         if null:  # Bᴴ B = (AAᴴ)⁻¹ with full row rank
             known = None if null_of_adjoint else at.known.normal
-            pairs.append((g - A.rmatvec(w), at.inverse_adjoint(x) if known is None else known))
-        return list(gradients(A, pairs))
+            u = at.inverse_adjoint(x) if known is None else known
+            terms.append((1, g - A.rmatvec(w), u))
+        return list(gradients(A, terms))
 
     def jvp(self, at: Solve, v: Tensor | None, params: Sequence[Tensor | None]) -> Tensor:
         """dx for tangents of the right-hand side and of the parameters, of the shape of x.
@@ -198,7 +201,7 @@ class LeastSquares:
             of_damp = -2 * at.params[-1] * product
         if not any(at.wanted[:-1]):  # a fixed kernel with a damp that is learnt
             return [*[None] * (len(at.params) - 1), of_damp]
-        return [*gradients(A, [(at.x, -w), pair]), of_damp]
+        return [*gradients(A, [(-1, at.x, w), (1, *pair)]), of_damp]
 
     def _of_normal_equations(
         self, at: Solve, A: Parametric, g: Tensor, w: Tensor
@@ -285,7 +288,7 @@ class ConvModel:
 
     def at(self, params: Params, like: Tensor) -> Parametric:
         """A with this weight."""
-        return _Conv(self.op.with_weight(in_precision(params[0], like.dtype)))
+        return _Conv(self.op, in_precision(params[0], like.dtype))
 
     def tangent(
         self, params: Params, tangents: Sequence[Tensor | None], like: Tensor
@@ -296,11 +299,15 @@ class ConvModel:
 
 
 class _Conv:
-    """A convolution with the gradient in its weight."""
+    """A convolution with another weight, made when it is applied, and the gradient in that."""
 
-    def __init__(self, op: Convolution) -> None:
-        self.op, self.per_sample = op, op.batch_size is not None
+    def __init__(self, op: Convolution, weight: Tensor) -> None:
+        self.template, self.weight, self.per_sample = op, weight, op.batch_size is not None
         self.domain_shape, self.range_shape = op.domain_shape, op.range_shape
+
+    @cached_property
+    def op(self) -> Convolution:
+        return self.template.with_weight(self.weight)
 
     def matvec(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         return self.op._matvec(x)
@@ -309,7 +316,7 @@ class _Conv:
         return self.op._rmatvec(y)
 
     def gradients(self, x: Tensor, y: Tensor) -> list[Tensor]:
-        return [self.op.weight_gradient(x, y)]
+        return [weight_gradient(self.template, x, y)]
 
 
 def _residual(at: Solve, A: Parametric) -> Tensor:

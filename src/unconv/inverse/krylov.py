@@ -42,6 +42,7 @@ from ..numerics.lsmr import Lsmr, largest_singular_value
 from ..numerics.memory import BATCH_BYTES
 from ..numerics.norms import in_unit, quotient_in_halves
 from ..numerics.precision import double_dtype
+from ..numerics.progress import Watch, parts_of, watch_of
 from ..operators.convolution import Convolution
 from .facts import Effort, SpectrumSummary, warn_of_accuracy
 from .operator import InverseOperator
@@ -219,12 +220,14 @@ class KrylovInverse(InverseOperator):
         prepared = Prepared(self._template[0].with_weight(self.weight), self.blocks)
         A: LinearMap = Adjoint(prepared) if adjoint else prepared
         at_once = len(y) if self.batch_size else _images_at_once(prepared.op)
-        ends = [self._slice(A, part) for part in y.split(max(1, at_once))]
+        watch = watch_of(self.progress, self.method, len(y))
+        parts = parts_of(y.split(max(1, at_once)), watch)
+        ends = [self._slice(A, part, watch) for part in parts]
         x = torch.cat([e.x for e in ends]).reshape(len(y), *A.domain_shape)
         iterations, evidence, met = (torch.cat(f) for f in list(zip(*ends, strict=True))[1:])
         return x, Effort(iterations=iterations, evidence=evidence, met=met)
 
-    def _slice(self, A: LinearMap, y: Tensor) -> Outcome:
+    def _slice(self, A: LinearMap, y: Tensor, watch: Watch | None) -> Outcome:
         """Solve in units in which the kernel and every y are of order one, and scale back."""
         y, size = in_unit(y)
         damp = (self.damp / self.unit)[:, None]
@@ -235,7 +238,7 @@ class KrylovInverse(InverseOperator):
         else:  # beyond σ_max, λ = damp² is divided out: see cgls.py
             μ = damp.clamp(min=1)
             run = Cgls(A, y, norm, torch.where(damp > 1, 1.0, damp), μ**-2, self.patience)
-        ended = iterate(run, self.tol, self.maxiter)
+        ended = iterate(run, self.tol, self.maxiter, watch)
         a, b = quotient_in_halves(size, self.unit)
         return ended._replace(x=ended.x * a[:, None] / μ * b[:, None] / μ)
 

@@ -43,7 +43,7 @@ from ..numerics.precision import ieee_arithmetic
 Map = Callable[[Tensor], Tensor]
 Params = Sequence[Tensor]
 
-_LARGEST_JOINED = 2**17  # numbers of a batch that joins another sooner than it is taken by itself
+_LARGEST_JOINED = 2**14  # numbers of a batch that joins another sooner than it is taken by itself
 _ONE_STEP = 100.0  # eps·(σ_max/damp)² up to which one step is enough
 
 
@@ -64,11 +64,12 @@ def turned(A: Parametric, adjoint: bool) -> Parametric:
     return ParametricAdjoint(A) if adjoint else A
 
 
-def gradients(A: Parametric, pairs: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
-    """The gradient of Σ Re⟨g, Ax⟩ over pairs (x, g) in each parameter of A."""
-    if not A.per_sample and pairs[0][0].numel() <= _LARGEST_JOINED:  # samples more of one sum
-        return A.gradients(*(torch.cat(t) for t in zip(*pairs, strict=True)))
-    found = [A.gradients(*pair) for pair in pairs]
+def gradients(A: Parametric, terms: Sequence[tuple[float, Tensor, Tensor]]) -> list[Tensor]:
+    """The gradient of Σ factor·Re⟨g, Ax⟩ over (factor, x, g) in each parameter of A."""
+    if len(terms) > 1 and not A.per_sample and terms[0][1].numel() <= _LARGEST_JOINED:
+        xs, gs = zip(*((x, factor * g) for factor, x, g in terms), strict=True)
+        return A.gradients(torch.cat(xs), torch.cat(gs))  # samples more of one sum
+    found = [[factor * part for part in A.gradients(x, g)] for factor, x, g in terms]
     return [sum(parts[1:], start=parts[0]) for parts in zip(*found, strict=True)]
 
 
@@ -150,7 +151,7 @@ class _Normal(torch.autograd.Function):
             found: list[Tensor | None] = [None] * len(params)
             if any(ctx.needs_input_grad[3:]):
                 A = N.operator(params, h)
-                found = [*gradients(A, [(of_g, -w), (v, -of_v)])]
+                found = [*gradients(A, [(-1, of_g, w), (-1, v, of_v)])]
                 found.append((-2 * params[-1] * real_dot(of_g, v)).reshape(params[-1].shape))
         return of_g, None, None, *found
 

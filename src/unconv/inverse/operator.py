@@ -16,6 +16,7 @@ from torch import Tensor
 from ..numerics import compiled
 from ..numerics.checks import check_all_finite
 from ..numerics.precision import ieee_arithmetic, real_working_dtype
+from ..numerics.progress import Progress
 from ..operators.convolution import Convolution
 from ..operators.linear_operator import LinearOperator
 from .autograd import apply_inverse, cotangents, solve_with_effort
@@ -39,6 +40,7 @@ class InverseOperator(LinearOperator):
     summary : what is known about the singular values of A
     params : what it was factored from, (weight, [damp]); gradients reach these tensors
     derivative : how the inverse depends on `params`
+    progress : who is told of the steps of every solve that iterates; copies tell nobody
     plan : of the ladder that made it: the rung that serves, those that do not, and why
     """
 
@@ -62,7 +64,7 @@ class InverseOperator(LinearOperator):
         self.domain_shape, self.range_shape = op.range_shape, op.domain_shape
         self.batch_size = op.batch_size
         self.damp, self.summary, self.check_finite = request.damp, summary, request.check_finite
-        self._dtype = op.dtype
+        self._dtype, self.progress = op.dtype, request.progress
         self.source = (op,)  # in a tuple: evidence and geometry, not a part of the module
         self.derivative: Derivative = LeastSquares(ConvModel(op), op.shape, request, summary)
         damp = torch.tensor(self.damp, dtype=torch.float64, device=op.device)
@@ -91,7 +93,14 @@ class InverseOperator(LinearOperator):
         """
         other = copy.copy(self)
         other._buffers, other._modules = self._buffers.copy(), self._modules.copy()
+        other.progress = self.progress
         other.depends_on(*params)
+        return other
+
+    def watched_by(self, progress: Progress | None) -> InverseOperator:
+        """An inverse with this factor whose solves tell another function of their steps."""
+        other = self.bound_to(*self.params)
+        other.progress = progress
         return other
 
     @property
@@ -221,8 +230,9 @@ class InverseOperator(LinearOperator):
         return [grad for grad in found if grad is not None]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies leave the graph behind: torch copies leaves alone."""
+        """Copies leave graph and watcher behind: torch copies leaves alone, pickle no closures."""
         state = self.__dict__.copy()
+        state["progress"] = None
         state["params"] = tuple(p if p.is_leaf else p.detach() for p in self.params)
         return state
 
@@ -248,6 +258,10 @@ class InverseOperator(LinearOperator):
         x, effort = self._evaluated(y, self._solve_recorded, adjoint=False)
         self._zero_exactly_(x, y)
         return x, effort
+
+    def companions_of(self, effort: Effort) -> Companions:
+        """What a careful solve has found beside its answer: its residual, if that is exact."""
+        return Companions() if self.iterates else Companions(effort.residual, 1.0)
 
     def _zero_exactly_(self, x: Tensor, y: Tensor) -> None:
         """Put 0 in the place of round-off where Aᴴy = 0, in place."""

@@ -33,6 +33,7 @@ from ..numerics.checks import (
     check_choice,
     check_count,
     check_flag,
+    check_function,
     check_memory_limit,
     check_number,
     check_tensor,
@@ -41,6 +42,7 @@ from ..numerics.checks import (
 from ..numerics.memory import return_freed_memory
 from ..numerics.plain_values import Values, with_values
 from ..numerics.precision import real_working_dtype
+from ..numerics.progress import Progress
 from ..operators.convolution import Convolution
 from ..operators.linear_operator import MemoryLimitError, gigabytes
 from . import krylov
@@ -253,6 +255,7 @@ def request_of(
     method: str = "auto",
     check_finite: bool = True,
     each_damp: bool = False,
+    progress: Progress | None = None,
 ) -> Request:
     """A request of checked values.
 
@@ -267,6 +270,7 @@ def request_of(
     expected_solves, maxiter : whole numbers of at least 1; maxiter=None leaves it to the rung
     tol : relative error that is asked for; None for 1e-6 of iterations and nothing of factors
     each_damp : whether who asks serves a damp that torch.func.vmap maps over
+    progress : called as progress(step, fraction) by iterations, or None
 
     Raises
     ------
@@ -297,6 +301,7 @@ def request_of(
         method=method,
         check_finite=check_flag("check_finite", check_finite),
         live_damp=live,
+        progress=None if progress is None else check_function("progress", progress),
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..numerics.precision import real_working_dtype
+from ..numerics.progress import Progress
 from ..operators.convolution import Convolution
 
 
@@ -28,6 +29,7 @@ class Request:
     maxiter : iterations that it may take; None for as many as the rung thinks sensible
     tol_is_asked : whether the caller named tol, which then binds direct methods too
     check_finite : whether NaN and Inf are refused, in the weight and in data
+    progress : who is told of the steps of an iteration, in every solve
     live_damp : the tensor that damp is the value of, where a gradient may be asked of it
     dense_serves : whether the SVD of A as a matrix may answer what the *boundary* rung cannot
         resolve, which solves for the ghosts (samples by which A differs from a circular operator)
@@ -43,6 +45,7 @@ class Request:
     maxiter: int | None = None
     tol_is_asked: bool = False
     check_finite: bool = True
+    progress: Progress | None = field(default=None, compare=False, repr=False)
     damps: tuple[float, ...] = ()
     live_damp: Tensor | None = field(default=None, compare=False, repr=False)
     dense_serves: bool = False

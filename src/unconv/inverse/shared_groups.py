@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ..numerics.progress import Progress
 from ..operators.convolution import Convolution
 from .facts import Effort, Plan, SpectrumSummary
 from .operator import InverseOperator
@@ -64,6 +65,13 @@ class SharedGroups(InverseOperator):
         self.keeps_double, self.iterates = one.keeps_double, one.iterates
         self.tol, self.backward_stable = one.tol, one.backward_stable
         self.made_by(None if one.plan is None else plan_of_all(op, request, one.plan))
+
+    def watched_by(self, progress: Progress | None) -> SharedGroups:
+        """An inverse with this factor, of which that of A₁ tells another function of its steps."""
+        other = super().watched_by(progress)
+        assert isinstance(other, SharedGroups)
+        other.one = self.one.watched_by(progress)
+        return other
 
     @property
     def device(self) -> torch.device:

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from .linear_map import LinearMap
+from .progress import Watch
 
 EPS = torch.finfo(torch.float64).eps
 _GRADIENT_FLOOR = 2 * EPS  # of ‖g‖/(‖A‖‖r‖): recurrences do not go below it
@@ -128,8 +129,8 @@ class Outcome(NamedTuple):
     met: Tensor
 
 
-def iterate(run: Iteration, tol: float, maxiter: int) -> Outcome:
-    """Step until every image is done."""
+def iterate(run: Iteration, tol: float, maxiter: int, watch: Watch | None = None) -> Outcome:
+    """Step until every image is done, and tell of every step who watches."""
     N, x = len(run.x), run.x
     ended = Outcome(
         torch.zeros_like(x),
@@ -146,7 +147,17 @@ def iterate(run: Iteration, tol: float, maxiter: int) -> Outcome:
             if not (run.A.per_sample or run.open.all()):
                 run.keep(run.open.nonzero()[:, 0])
         run.step()
+        if watch is not None:
+            watch.look(k + 1, *_above(run, tol))
     return ended
+
+
+def _above(run: Iteration, tol: float) -> tuple[Tensor, float]:
+    """How many times its aim the error or optimality of each image is, (n,), and the largest."""
+    bound = ratio(run.gradient, run.damp**2 * norms(run.x))
+    optimality = ratio(run.gradient, run.norm * run.residual)
+    above = torch.minimum(bound / (_MARGIN * tol), optimality / _GRADIENT_FLOOR)[run.open, 0]
+    return above, float(torch.where(run.damp > 0, bound, optimality)[run.open].amax())
 
 
 def _proposed(run: Iteration, k: int, tol: float) -> Tensor:

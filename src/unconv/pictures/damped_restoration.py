@@ -60,16 +60,22 @@ def restore_damped(
         say("choosing the damp", None)
         choice = _choice(y, kernel, rule, noise_std)
         rule = 1.0 if choice is None else choice.damp  # an even picture comes back by any damp
-    say(f"restoring, damp {rule:.3g}", None)
+    begun = f"restoring, damp {rule:.3g}"
+    say(begun, None)
     mean = y.mean((-2, -1), keepdim=True).expand(-1, *op.domain_shape)
     if missing.saturated is not None:
         y = torch.where(missing.saturated.any(0), planes, whole)[:, None]
     detail_of_y = y - op(mean)
 
+    def step(done: str, fraction: float | None) -> None:
+        say(f"{begun}, {done}", fraction)
+
     def solve(known: Tensor | None) -> tuple[Tensor, Certificate]:
         solver = op if known is None else op.observed(known)
         lstsq = partial(series.lstsq, solver) if series else solver.lstsq
-        detail, certificate = lstsq(detail_of_y, rule, expected_solves=len(y), **limits)
+        detail, certificate = lstsq(
+            detail_of_y, rule, expected_solves=len(y), progress=step, **limits
+        )
         return mean + detail, certificate
 
     x, certificate, used = solve_with_saturated(solve, op, y, seen, missing.saturated)

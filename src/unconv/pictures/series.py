@@ -7,6 +7,7 @@ solve does.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -45,7 +46,8 @@ class Series:
         """`op.lstsq`, with a factor that is kept."""
         memory_limit, tol = limits["memory_limit"], limits["tol"]
         solves = max(_LEAST_SOLVES, limits["expected_solves"])
-        request = request_of(damp, None, 0.0, memory_limit, solves, tol)
+        told = limits["progress"]
+        request = request_of(damp, None, 0.0, memory_limit, solves, tol, progress=told)
         return solve(op, y, request, self._factor)
 
     def _factor(self, op: Convolution, request: Request) -> InverseOperator:
@@ -53,6 +55,7 @@ class Series:
 
         def make() -> InverseOperator:
             self.made += 1
-            return factorize(op, request, judged=True)
+            return factorize(op, replace(request, progress=None), judged=True)
 
-        return self._factors.get((op.geometry, request, len(tensors)), tensors, make)
+        kept = self._factors.get((op.geometry, request, len(tensors)), tensors, make)
+        return kept.watched_by(request.progress)

@@ -10,6 +10,7 @@ from ..inverse.request import Request
 from ..numerics.iteration import iterate
 from ..numerics.linear_map import Adjoint, LinearMap
 from ..numerics.lsmr import Lsmr, largest_singular_value
+from ..numerics.progress import Progress, parts_of, watch_of
 from ..operators.convolution import Convolution
 from .stack import Flat, Stack
 from .stack_inverse import StackInverse
@@ -20,7 +21,13 @@ _MOST_STACK_STEPS = 5_000
 
 
 def by_lsmr(
-    A: LinearMap, y: Tensor, norm: Tensor, damp: float, tol: float, maxiter: int
+    A: LinearMap,
+    y: Tensor,
+    norm: Tensor,
+    damp: float,
+    tol: float,
+    maxiter: int,
+    progress: Progress | None = None,
 ) -> tuple[Tensor, Effort]:
     """argmin ‖Ax − y‖² + damp²‖x‖² by LSMR, image by image.
 
@@ -32,13 +39,16 @@ def by_lsmr(
     damp : damp > 0 stops where the relative error is proven to be tol, damp = 0 at round-off
     tol : relative error of x that is asked for
     maxiter : steps after which the best x so far is returned, with a warning
+    progress : who is told of the steps
 
     Returns
     -------
     x (N, *domain_shape) in double precision, and the iterations that each image took
     """
     full = norm.to(y.device).reshape(1, 1).expand(len(y), 1)
-    ended = iterate(Lsmr(A, y, full, torch.full_like(full, damp)), tol, maxiter)
+    watch = watch_of(progress, "krylov", len(y))
+    runs = (Lsmr(A, part, full, torch.full_like(full, damp)) for part in parts_of([y], watch))
+    (ended,) = (iterate(run, tol, maxiter, watch) for run in runs)
     effort = Effort(iterations=ended.iterations, evidence=ended.evidence, met=ended.met)
     advice = advice_of(effort, damp, tol)
     if advice is not None:
@@ -90,4 +100,4 @@ class StackIteration(StackInverse):
         return advice_of(effort, 0.0, 1.0)
 
     def _iterated(self, stack: LinearMap, right: Tensor) -> tuple[Tensor, Effort]:
-        return by_lsmr(stack, right, self.summary.norm, 0.0, 1.0, self.maxiter)
+        return by_lsmr(stack, right, self.summary.norm, 0.0, 1.0, self.maxiter, self.progress)

@@ -8,17 +8,14 @@ it stays, that of the residual.  A denoiser has its schedule.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 from torch import Tensor
 
 from ..numerics.checks import check_function
+from ..numerics.progress import Progress
 from .certificate import Step
 from .question import Question
-
-Progress = Callable[[str, float | None], object]
-"""Called as progress(step, fraction): what goes on, and how much of it is done, None if unknown."""
 
 _OF_GAP = 0.1  # the residual that counts as the end, in units of the gap
 

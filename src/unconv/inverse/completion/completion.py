@@ -29,6 +29,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...numerics.progress import Watch
 from .conjugate_gradients import inner
 from .precision import Precision
 from .rounds import Completed, Data, Rounds, norm
@@ -44,20 +45,22 @@ class Completion(Rounds[Precision]):
     Images of outputs on the grid are (N, c_out, *coarse), those of the domain (N, c_in, *fine).
     """
 
-    def estimate(self, y: Tensor, tol: float, maxiter: int) -> tuple[Tensor, Completed]:
+    def estimate(
+        self, y: Tensor, tol: float, maxiter: int, watch: Watch | None
+    ) -> tuple[Tensor, Completed]:
         """x on the fine grid for a contiguous y, zero where nothing was seen and completed there.
 
         ε is held against ‖S^-½x‖.
         """
         p, size = self.precision, norm(y)
-        found = self._settle(Data(None, y, size, size / p.std), tol, maxiter)
+        found = self._settle(Data(None, y, size, size / p.std), tol, maxiter, watch)
         return p.estimated(p.torus.transform(self.put_(y, found.u))), found
 
-    def adjoint(self, x: Tensor, tol: float, maxiter: int) -> Completed:
+    def adjoint(self, x: Tensor, tol: float, maxiter: int, watch: Watch | None) -> Completed:
         """`w` is the adjoint of `estimate` for x on the fine grid; ε is held against s·‖w‖."""
         z = self.precision.estimated_adjoint(x).contiguous()
         data = Data(z, None, norm(z) / self.precision.rms_q, norm(x))
-        return self._settle(data, tol, maxiter)
+        return self._settle(data, tol, maxiter, watch)
 
     def _judged(self, data: Data, u: Tensor | None) -> Completed:
         """w, what is left, and ε, from q itself and not from a recurrence; u = 0 if None."""

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ...numerics.memory import keep_freed_memory
 from ...numerics.norms import nonzero, ratio
+from ...numerics.progress import Watch
 from .circulant import Circulant
 from .conjugate_gradients import ConjugateGradients
 from .missing import MissingOutputs
@@ -128,7 +129,7 @@ class Rounds(nn.Module, Generic[_Precision]):
     def _judged(self, data: Data, u: Tensor | None) -> Completed:
         """w, what is left, and ε, from q itself and not from a recurrence; u = 0 if None."""
 
-    def _settle(self, data: Data, tol: float, maxiter: int) -> Completed:
+    def _settle(self, data: Data, tol: float, maxiter: int, watch: Watch | None) -> Completed:
         """Rounds of conjugate gradients until ε is proven for every image, or nothing gains.
 
         A round solves for what is left, in single precision as long as that gains, and takes it
@@ -144,7 +145,7 @@ class Rounds(nn.Module, Generic[_Precision]):
             low = bool((going & single).any())
             now = going & single if low else going
             run = self._begun(found, None if run is None or run.low != low else run, low=low)
-            new = self._round(data, run, found, now, tol, maxiter)
+            new = self._round(data, run, found, now, tol, maxiter, watch)
             poor = now & ~(new.error <= _LEAST_GAIN * found.error)
             found = new.but_for(now & ~(new.error < found.error), found)
             del new  # an image of each is all that there should be
@@ -167,17 +168,28 @@ class Rounds(nn.Module, Generic[_Precision]):
         return _Run(solver, unit, low)
 
     def _round(
-        self, data: Data, run: _Run, found: Completed, now: Tensor, tol: float, maxiter: int
+        self,
+        data: Data,
+        run: _Run,
+        found: Completed,
+        now: Tensor,
+        tol: float,
+        maxiter: int,
+        watch: Watch | None,
     ) -> Completed:
         """Solve for what is left of the images that are `now`, (N,) bool."""
         solver = run.solver
         aim = ratio(_AIM * tol * found.size, found.error).clamp(_OF_A_ROUND, _AT_MOST)
-        least = solver.error() * aim
+        began = solver.error()
+        least = began * aim
         while True:
             on = now & (solver.error() > least) & (found.steps + solver.steps < maxiter)
             if not bool(on.any()):
                 break
             solver.step(on)
+            if watch is not None:
+                error = ratio(found.error * ratio(solver.error(), began), found.size)[on]
+                watch.look(int((found.steps + solver.steps).max()), error / tol, float(error.max()))
         judged = self._judged(data, found.u + solver.u * run.unit)
         return judged._replace(steps=found.steps + solver.steps)
 

@@ -23,8 +23,11 @@ from torch import Tensor
 from ...convolve import grouped
 from ...numerics.norms import in_unit, quotient_in_halves, ratio
 from ...numerics.precision import double_dtype
+from ...numerics.progress import Watch, parts_of, watch_of
 from ...operators.convolution import Convolution
-from ..facts import CannotServeError, Effort, SpectrumSummary, warn_of_accuracy
+from ..derivative import LeastSquares
+from ..facts import CannotServeError, Companions, Effort, SpectrumSummary, warn_of_accuracy
+from ..normal_equations import refinements_for
 from ..operator import InverseOperator
 from ..request import Request
 from .completion import Completion
@@ -141,14 +144,41 @@ class CompletionInverse(InverseOperator):
     def _solve_recorded(self, y: Tensor) -> tuple[Tensor, Effort]:
         return self._in_slices(y, backward=self.transposed, recorded=True)
 
+    def evaluate_with_companion(self, v: Tensor, *, adjoint: bool) -> tuple[Tensor, Tensor | None]:
+        """B v or Bᴴ v, and the residual, of which the derivatives of damped least squares live."""
+        if not isinstance(self.derivative, LeastSquares):
+            return self.evaluate(v, adjoint=adjoint), None
+        backward = adjoint != self.transposed
+        x, effort = self._evaluated(
+            v, lambda t: self._in_slices(t, backward=backward, recorded=True), adjoint
+        )
+        return x, effort.residual
+
+    def companions(self, companion: Tensor | None, *, adjoint: bool) -> Companions:
+        """The residual, which is damp² times the solution of the normal equations.
+
+        Of data it is known as such.  Of an image of the domain it is a difference, which loses
+        (σ_max/damp)² of all digits.
+        """
+        if companion is None or not isinstance(self.derivative, LeastSquares):
+            return Companions()
+        ratio = float(self.summary.norm.max()) / self.damp
+        exact = adjoint == self.transposed or not refinements_for(ratio, torch.float64)
+        return Companions(companion, 1.0, self.damp**-2 if exact else 0.0)
+
+    def companions_of(self, effort: Effort) -> Companions:
+        """The residual of a recorded solve of data, and what follows from it."""
+        return self.companions(effort.residual, adjoint=False)
+
     def _in_slices(self, v: Tensor, *, backward: bool, recorded: bool) -> tuple[Tensor, Effort]:
         torus = self.completion.precision.torus
         at_once = len(v) if self.batch_size else images_at_once(self.geometry, torus)
         work = self._adjoint if backward else self._estimate
+        watch = watch_of(self.progress, self.method, len(v))
         parts, sizes, ends, residuals = [], [], [], []
-        for part in v.split(at_once):
+        for part in parts_of(v.split(at_once), watch):
             grid, size = self._placed(part, outputs=not backward)
-            x, found, residual = work(grid, recorded)
+            x, found, residual = work(grid, recorded, watch)
             del grid
             parts.append(x)
             sizes.append(size)
@@ -177,20 +207,24 @@ class CompletionInverse(InverseOperator):
         grid[self._frame(outputs=outputs)] = v
         return grid, size
 
-    def _estimate(self, y: Tensor, recorded: bool) -> tuple[Tensor, Completed, Tensor | None]:
+    def _estimate(
+        self, y: Tensor, recorded: bool, watch: Watch | None
+    ) -> tuple[Tensor, Completed, Tensor | None]:
         """(x, what was found, y − Ax) of the convolution, for data on the grid."""
         c = self.completion
         c.put_(y, y.new_zeros(len(y), len(c.where)))
-        x, found = c.estimate(y, self.tol, self.maxiter)
+        x, found = c.estimate(y, self.tol, self.maxiter, watch)
         residual = None
         if recorded:
             residual = c.precision.of_noise(found.w)[self._frame(outputs=True)]
         return x[self._frame(outputs=False)], found, residual
 
-    def _adjoint(self, x: Tensor, recorded: bool) -> tuple[Tensor, Completed, Tensor | None]:
+    def _adjoint(
+        self, x: Tensor, recorded: bool, watch: Watch | None
+    ) -> tuple[Tensor, Completed, Tensor | None]:
         """(w, what was found, x − Aᴴw) of the convolution, for an image on the grid."""
         c, frame = self.completion, self._frame(outputs=False)
-        found = c.adjoint(x, self.tol, self.maxiter)
+        found = c.adjoint(x, self.tol, self.maxiter, watch)
         residual = None
         if recorded:
             complete = c.put_(found.w.clone(), found.left)

@@ -22,6 +22,7 @@ from ...inverse.completion.system import shortfall
 from ...inverse.facts import CannotServeError, Effort, warn_of_accuracy
 from ...inverse.request import Request
 from ...numerics.norms import in_unit, ratio, unit_of
+from ...numerics.progress import Watch, parts_of, watch_of
 from ...operators.convolution import Convolution
 from ...operators.linear_operator import gigabytes
 from ..penalty import in_groups
@@ -89,9 +90,10 @@ class StackCompletion(StackInverse):
     def _in_slices(self, v: Tensor, *, adjoint: bool) -> tuple[Tensor, Effort]:
         image = v.element_size() * _AT_WORK * math.prod(self.completion.precision.shape)
         v, size = in_unit(v)
+        watch = watch_of(self.progress, self.method, len(v))
         found = [
-            self._adjoint(part) if adjoint else self._estimate(part)
-            for part in v.split(max(1, _SLICE_BYTES // image))
+            self._adjoint(part, watch) if adjoint else self._estimate(part, watch)
+            for part in parts_of(v.split(max(1, _SLICE_BYTES // image)), watch)
         ]
         size = size.reshape(-1, *[1] * (found[0][0].ndim - 1))
         x = torch.cat([part for part, _ in found]) * (size / self.unit)
@@ -104,19 +106,19 @@ class StackCompletion(StackInverse):
             warn_of_accuracy(advice)
         return x, effort
 
-    def _estimate(self, y: Tensor) -> tuple[Tensor, Completed]:
+    def _estimate(self, y: Tensor, watch: Watch | None) -> tuple[Tensor, Completed]:
         """(x, what was found) for rows y of the stack, laid flat."""
         grid = y.new_zeros(len(y), *self.completion.precision.shape)
         for part, place in zip(self.layout.split(y), self._places, strict=True):
             grid[place] = part
         grid *= self.completion.inside
-        return self.completion.estimate(grid, self.aim, self.maxiter)
+        return self.completion.estimate(grid, self.aim, self.maxiter, watch)
 
-    def _adjoint(self, x: Tensor) -> tuple[Tensor, Completed]:
+    def _adjoint(self, x: Tensor, watch: Watch | None) -> tuple[Tensor, Completed]:
         """(rows of the stack laid flat, what was found) for an image of the domain."""
         grid = x.new_zeros(*x.shape[:2], *self.completion.precision.torus.coarse)
         grid[self.completion.domain] = x
-        found = self.completion.adjoint(grid, self.aim, self.maxiter)
+        found = self.completion.adjoint(grid, self.aim, self.maxiter, watch)
         rows = found.w * self.completion.inside
         return self.layout.join(*(rows[place] for place in self._places)), found
 

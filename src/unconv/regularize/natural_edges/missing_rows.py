@@ -25,6 +25,7 @@ from torch import Tensor
 
 from ...inverse.completion.missing import MissingOutputs
 from ...inverse.completion.rounds import Completed, Data, Rounds, norm
+from ...numerics.progress import Watch
 from .grid_stack import GridStack
 from .line_spectra import LineSpectra
 from .projection import Projection
@@ -60,18 +61,20 @@ class PenalizedCompletion(Rounds[Projection]):
         self.register_buffer("among_others", ~stack.seen.flatten()[others.where])
         self.largest = projection.factor.largest
 
-    def estimate(self, y: Tensor, tol: float, maxiter: int) -> tuple[Tensor, Completed]:
+    def estimate(
+        self, y: Tensor, tol: float, maxiter: int, watch: Watch | None
+    ) -> tuple[Tensor, Completed]:
         """x on the domain for rows y, zero where none is; ε is held against its size."""
         p, given = self.precision, norm(y)
         Y = p.torus.transform(y)
-        found = self._settle(Data(None, Y, given, given / p.least**0.5), tol, maxiter)
+        found = self._settle(Data(None, Y, given, given / p.least**0.5), tol, maxiter, watch)
         return p.estimated(self._completed(Y, found.u))[self.domain], found
 
-    def adjoint(self, x: Tensor, tol: float, maxiter: int) -> Completed:
+    def adjoint(self, x: Tensor, tol: float, maxiter: int, watch: Watch | None) -> Completed:
         """`w` is the adjoint of `estimate` for x on the grid; ε is held against ‖w‖."""
         z = self.precision.estimated_adjoint(x).contiguous()
         data = Data(z, None, norm(z), norm(x) / self.precision.least**0.5)
-        return self._settle(data, tol, maxiter)
+        return self._settle(data, tol, maxiter, watch)
 
     def _judged(self, data: Data, u: Tensor | None) -> Completed:
         """w, what is left, and the bound; for the adjoint, of which it is none, an estimate."""

@@ -123,4 +123,5 @@ class WienerIteration(InverseOperator):
         return self._iterated(Adjoint(B), B.signal_adjoint(x))[0]
 
     def _iterated(self, B: LinearMap, right: Tensor) -> tuple[Tensor, Effort]:
-        return by_lsmr(B, right, self.summary.norm, self.noise_std, self.tol, self.maxiter)
+        norm, progress = self.summary.norm, self.progress
+        return by_lsmr(B, right, norm, self.noise_std, self.tol, self.maxiter, progress)

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -76,18 +76,38 @@ def test_a_psf_that_is_nearly_right_is_used_as_far_as_it_goes():
     assert decibels(restored.planes, x) > decibels(y, x) + 0.5
 
 
-@settings(max_examples=6, deadline=None)
-@given(
-    name=st.sampled_from(["camera", "astronaut", "coffee", "grass", "gravel"]),
-    true=st.sampled_from([psf.disk(1.5), psf.disk(3), psf.gaussian(1), psf.motion(9, 20)]),
-    told=st.sampled_from([psf.disk(2.5), psf.disk(4), psf.gaussian(2), psf.motion(13, 70)]),
-    seed=st.integers(0, 9),
-)
-def test_a_wrong_psf_destroys_no_picture(name, true, told, seed):
-    """Narrow ones of other kinds look alike: they may cost a little."""
+NAMES = ["camera", "astronaut", "coffee", "grass", "gravel", "brick"]
+TRUE = [psf.disk(1.5), psf.disk(3), psf.gaussian(1), psf.motion(9, 20)]
+TOLD = [psf.disk(2.5), psf.disk(4), psf.gaussian(2), psf.motion(13, 70)]
+
+
+def lost_by_a_wrong_psf(name, true, told, seed=0):
+    """Decibels."""
     x = photograph(name)
     y = blur(x, true) + noise(seed)
-    assert decibels(deblur(y, told).planes, x) > decibels(y, x) - 0.6
+    return decibels(y, x) - decibels(deblur(y, told).planes, x)
+
+
+@settings(max_examples=3, deadline=None)
+@given(
+    name=st.sampled_from(NAMES),
+    true=st.sampled_from(TRUE),
+    told=st.sampled_from(TOLD),
+    seed=st.integers(0, 9),
+)
+@example("astronaut", TRUE[2], TOLD[0], 0)  # a blur that is wider
+@example("brick", TRUE[3], TOLD[2], 0)  # a motion that is held for one in all directions
+@example("gravel", TRUE[3], TOLD[1], 0)
+def test_a_wrong_psf_destroys_no_picture(name, true, told, seed):
+    """Narrow ones of other kinds look alike: they may cost a little."""
+    assert lost_by_a_wrong_psf(name, true, told, seed) < 0.6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("true", TRUE)
+def test_none_of_them_does(name, true):
+    assert max(lost_by_a_wrong_psf(name, true, told) for told in TOLD) < 0.6
 
 
 def test_the_noise_of_the_error_grows_with_what_the_psf_takes_away():

@@ -102,10 +102,9 @@ def concluded(
             "where the data are stronger than signal and noise, the rest was taken for noise"
         )
     first = found[0]
-    sharp = Periodogram(first.residual + first.fitted, psf.new_ones(1, 1))
-    blurred = psf.numel() == 1 or model_check.looks_blurred(first.data, sharp, first.spectra)
+    blurred, contradicts = _held_against_none(first, psf)
     errors = [c.psf_error for c in found if c.psf_error is not None]
-    forbidden = any(error.forbids for error in errors)
+    forbidden = contradicts or any(error.forbids for error in errors)
     plausible = blurred and not forbidden
     far = worst.distance > _FAR_FROM_WHITE * worst.limit
     refused = forbidden or (bool(errors) and far and not blurred)
@@ -124,6 +123,24 @@ def concluded(
     sentence = "; ".join(parts)
     return DataReport(
         noise, worst, plausible, refused, seen, excluded, profiles, sentence, tuple(doubts)
+    )
+
+
+def _held_against_none(found: Component, psf: Tensor) -> tuple[bool, bool]:
+    """Whether the picture looks blurred by the psf, and whether it loses by it what it has."""
+    if psf.numel() == 1:
+        return True, False
+    sharp = Periodogram(found.residual + found.fitted, psf.new_ones(1, 1))
+    alone, spectra = sharp.fit(found.spectra.noise.rounding), found.spectra
+    cut = [
+        (n - size) // 2 for n, size in zip(found.x.shape[1:], found.planes.shape[1:], strict=True)
+    ]
+    seen = found.x
+    for axis, (start, size) in enumerate(zip(cut, found.planes.shape[1:], strict=True), 1):
+        seen = seen.narrow(axis, start, size)
+    return (
+        model_check.looks_blurred(found.data, alone, spectra),
+        model_check.takes_detail_away(found.data, spectra, alone, seen, psf),
     )
 
 

@@ -236,15 +236,13 @@ def _made_safe(found: Component, seen: Tensor, q: Question) -> Component:
     if error.is_decisive:
         wrong = error.noise_psd(q.psf, grid)
         more = wrong if more is None else torch.maximum(more, wrong)
+    told = error if error.is_decisive or error.forbids else None
     if more is None:
-        return found
+        return found._replace(psf_error=told)
     safe = _filtered(found.planes, seen, found.data, spectra, q, more)
     # What was found is judged, not what was made of it.
     return safe._replace(
-        spectra=found.spectra,
-        judged=found.judged,
-        whiteness=found.whiteness,
-        psf_error=error if error.is_decisive else None,
+        spectra=found.spectra, judged=found.judged, whiteness=found.whiteness, psf_error=told
     )
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor
+
+_Image = TypeVar("_Image", Tensor, Tensor | None)
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -23,6 +27,17 @@ def is_alone(x: object, shape: tuple[int, ...]) -> bool:
         and not x.is_nested
         and tuple(x.shape) == shape
     )
+
+
+def batched(x: _Image, shape: tuple[int, ...]) -> _Image:
+    """x with a batch axis if it is a single image of this shape; anything else as it is.
+
+    Examples
+    --------
+    >>> batched(torch.ones(3, 8), (3, 8)).shape, batched(torch.ones(2, 3, 8), (3, 8)).shape
+    (torch.Size([1, 3, 8]), torch.Size([2, 3, 8]))
+    """
+    return x[None] if x is not None and is_alone(x, shape) else x
 
 
 def in_layout_of(y: Tensor, x: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ from ..numerics.checks import (
 )
 from ..numerics.compiled import outside_graphs
 from ..operators.convolution import Convolution
+from ..operators.images import batched
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT, MemoryLimitError, gigabytes
 from .evidence import Evidence
 from .minimum_risk import check_data, obstacle
@@ -93,7 +94,7 @@ def choose_damp(
     Parameters
     ----------
     op : any operator
-    y : (N, *range_shape), a batch that shares one damp
+    y : (N, *range_shape), a batch that shares one damp, or one image without its batch axis
     rule
         'risk', the least expected error, for pictures under circular operators with one channel a
         group; 'gcv' (needs no noise level), 'lcurve', 'discrepancy' or 'sure'.  'auto' is 'risk'
@@ -136,6 +137,8 @@ def choose_damp(
     ...                    rtol=0.1))
     True
     """
+    if isinstance(op, Convolution):
+        y = batched(y, op.range_shape)
     _check(op, y, rule, noise_std, tau, method, memory_limit, probes, seed, tol)
     if rule == "auto":
         rule = "risk" if obstacle(op) is None else "gcv"

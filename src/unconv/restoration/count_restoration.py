@@ -36,6 +36,7 @@ from ..numerics.checks import (
 from ..numerics.compiled import outside_graphs
 from ..numerics.plain_values import is_watched
 from ..numerics.precision import ieee_arithmetic, real_working_dtype, result_dtype
+from ..operators.images import batched, is_alone
 from ..varying.blur import VaryingBlur
 from .count_data import CountData
 from .expectation_maximization import Iteration, Run
@@ -88,7 +89,7 @@ def richardson_lucy(
     A
         A real convolution without negative taps, of any kind, or a blur whose psf varies,
         `unconv.ProductConvolution` or `unconv.ConvolutionProduct`.
-    y : (N, *range_shape), real and >= 0
+    y : (N, *range_shape), real and >= 0, or one image without its batch axis
         Counts: photons or electrons, not grey values.  Steps do not ask for the unit but `stop`
         does; divide by the gain first.  Zeros are counts like any other.
     background
@@ -107,7 +108,7 @@ def richardson_lucy(
         'thinning' where a fifth of the counts, drawn at random, are best predicted by the others,
         which comes closer to the best step, takes twice the time and needs whole counts; None
         after `maxiter` steps.
-    x0 : (N, *domain_shape), real and >= 0
+    x0 : as the solution, real and >= 0
         The start; its zeros stay zero.  By default the constant that has the light of y.
     seed
         Of the draw of 'thinning'.
@@ -122,6 +123,7 @@ def richardson_lucy(
     RichardsonLucyResult
         (solution, iterations, history, stopped_by), of dtype
         `torch.promote_types(A.dtype, y.dtype)`; every image is accelerated and stopped by itself.
+        For one image alone the solution has no batch axis either.
         With background = 0 and tv = 0, Σ (Aᴴ1)·solution = Σ y.
 
     Raises
@@ -156,6 +158,8 @@ def richardson_lucy(
     if not isinstance(A, VaryingBlur):
         check_kind("A", A, ConvOperator, "build one from the psf")
     check_real_tensor("y", y)
+    alone = is_alone(y, A.range_shape)
+    y, x0 = batched(y, A.range_shape), batched(x0, A.domain_shape)
     background = _as_tensor(background, y)
     start = None if x0 is None else check_real_tensor("x0", x0)
     if is_watched(A.weight, y, background, *([] if start is None else [start])):
@@ -182,7 +186,8 @@ def richardson_lucy(
         first = data.level if start is None else _checked_start(A, start, y).to(dtype)
         first = (first * data.reach).expand(len(y), *A.domain_shape)
         run, reasons = _run(data, first, _Options(maxiter, accelerate, tv, stop, seed), told)
-    return RichardsonLucyResult(run.x.to(result), run.steps, run.history, reasons)
+    x = run.x.to(result)
+    return RichardsonLucyResult(x[0] if alone else x, run.steps, run.history, reasons)
 
 
 def _told(

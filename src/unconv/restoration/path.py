@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from torch import Tensor
 
 from ..numerics.compiled import outside_graphs
+from ..operators.images import batched, is_alone
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from .certificate import Restoration, Step
 from .question import (
@@ -69,7 +70,7 @@ def restoration_path(
     Parameters
     ----------
     A : any convolution
-    y : (N, *A.range_shape)
+    y : (N, *A.range_shape), or one image without its batch axis
     strengths
         Numbers > 0 in any order, in the unit of y² over that of x^p; neighbours within a factor of
         two or so are what saves iterations
@@ -84,7 +85,7 @@ def restoration_path(
     background : mean count without any light, a number or what broadcasts to y; for 'poisson'
     gap_tol : relative duality gap to reach; of a fixed-point residual a tenth of it
     maxiter : iterations an image and strength
-    x0 : (N, *A.domain_shape), what the strongest starts from; by default what y says
+    x0 : as a solution, what the strongest starts from; by default what y says
     memory_limit : bytes that the iteration may take, and the exact solves beside it
     callback : called as callback(strength, image, step, x) at every look
     progress : called as progress(step, fraction), as by `unconv.restore`
@@ -92,7 +93,7 @@ def restoration_path(
     Returns
     -------
     A `Restoration` for each strength, in the order of `strengths`: solution (N, *A.domain_shape),
-    certificate, strength (N,), history
+    without N for one image alone, certificate, strength (N,), history
 
     Raises
     ------
@@ -125,6 +126,8 @@ def restoration_path(
     True
     """
     check_blur(A)
+    alone = is_alone(y, A.range_shape)
+    y, x0 = batched(y, A.range_shape), batched(x0, A.domain_shape)
     y, wanted = checked_data(A, y, noise_model), checked_strengths(strengths)
     order = sorted(range(len(wanted)), key=lambda k: -wanted[k])
     question = asked(
@@ -148,4 +151,6 @@ def restoration_path(
     )
     question = watched(question, progress, prior, len(y) * len(wanted))
     found = restorations(A, y, checked_start(A, y, x0), question)
+    if alone:
+        found = [each._replace(solution=each.solution[0]) for each in found]
     return [found[order.index(k)] for k in range(len(wanted))]

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..inverse import AccuracyWarning
 from ..inverse.facts import warn_of_accuracy
 from ..numerics.compiled import outside_graphs
+from ..operators.images import batched, is_alone
 from ..operators.linear_operator import DEFAULT_MEMORY_LIMIT
 from .certificate import Restoration, RestorationCertificate, Step
 from .one_image import Answer, Images
@@ -72,7 +73,7 @@ def restore(
     A
         Any convolution: boundaries, strides, channels, one to three axes, `observed` masks; or a
         blur whose psf varies, `unconv.ProductConvolution` or `unconv.ConvolutionProduct`
-    y : (N, *A.range_shape)
+    y : (N, *A.range_shape), or one image without its batch axis
     prior
         'tv' : φ(t) = t, total variation; isotropic
         'sparse' : φ(t) = t^p, stronger edges, flatter areas
@@ -102,7 +103,7 @@ def restore(
     gap_tol
         Relative duality gap to reach; where no gap is known, ten times the fixed-point residual.
     maxiter : iterations an image, 500 by default; a denoiser takes those of its schedule
-    x0 : (N, *A.domain_shape) to start from, by default what y says about each sample
+    x0 : as `solution`, to start from; by default what y says about each sample
     memory_limit : bytes that the iteration may take, and the exact solves beside it
     callback : called as callback(image, step, x) at every look
     progress
@@ -112,6 +113,7 @@ def restore(
     Returns
     -------
     Restoration(solution, certificate, strength, history)
+        solution (N, *A.domain_shape); for one image alone it has no batch axis either
 
     Raises
     ------
@@ -142,6 +144,8 @@ def restore(
     direction method of multipliers", IEEE Trans. Image Processing 22 (2013).
     """
     check_blur(A)
+    alone = is_alone(y, A.range_shape)
+    y, x0 = batched(y, A.range_shape), batched(x0, A.domain_shape)
     y, tell = checked_data(A, y, noise_model), checked_callback(callback)
     question = asked(
         y,
@@ -163,7 +167,8 @@ def restore(
         memory_limit=memory_limit,
     )
     question = watched(question, progress, prior if isinstance(prior, str) else "denoiser", len(y))
-    return restorations(A, y, checked_start(A, y, x0), question)[0]
+    found = restorations(A, y, checked_start(A, y, x0), question)[0]
+    return found._replace(solution=found.solution[0]) if alone else found
 
 
 def restore_with_remedy(remedy: str, A: Blur, y: Tensor, **options: Any) -> Restoration:

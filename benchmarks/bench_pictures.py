@@ -254,7 +254,7 @@ def main() -> bool:
     whole = damaged["undamaged"].ours
     thin = shown("a strip, PSNR in dB", iter([strip()]))
     mean = sum(s.ours for s in white.values()) / len(white)
-    everything = [*white.values(), *coloured.values(), *damaged.values(), *thin.values()]
+    every_score = [*white.values(), *coloured.values(), *damaged.values(), *thin.values()]
     held = {"mean of white noise": mean >= (27.4 if kernels else 27.2) - 0.005}
     held = held if everything() else {}
     held |= {
@@ -263,7 +263,7 @@ def main() -> bool:
         "damage is found": all(
             s.ours >= whole - FROM_BEST for n, s in damaged.items() if "lights" not in n
         ),
-        "never destroyed": all(s.ours >= s.blurred - NEARLY for s in everything),
+        "never destroyed": all(s.ours >= s.blurred - NEARLY for s in every_score),
     }
     print(
         "\n" + "\n".join(f"{name}: {'held' if good else 'MISSED'}" for name, good in held.items())

@@ -5,9 +5,9 @@ factorisation and a solve of every rung, in float32 and float64, against the sol
 CPU; their times beside one bare FFT pair of the data on the device, medians of turns with their
 quartiles, and the peak of the device's memory.  Compiled kernels and FFT plans are warm.
 
-Must hold: adjoints to 1e-5 in float32 and 1e-12 in float64, solves to 1e-3 and 1e-9, those that are
-iterated to 2e-6, every answer on the device.  Without a GPU this is said, and nothing is measured;
-`--device cpu --tiny` tries the program itself.
+Must hold: adjoints to 1e-5 in float32 and 1e-12 in float64, solves to 1e-3 and 1e-9, in float64
+those that are iterated to 2e-6, every answer on the device.  Without a GPU this is said, and no
+more; `--device cpu --tiny` tries the program itself.
 """
 
 from __future__ import annotations

@@ -249,10 +249,10 @@ def _mean_seconds(run: Callable[[], Any], clock: Callable[[], float]) -> float:
 def _main(name: str, channels: str, taps: str, centre: str, *sizes: str) -> None:
     """A line of JSON for each size."""
     resource.setrlimit(resource.RLIMIT_AS, (int(BYTES), int(BYTES)))
-    grown = float(centre) > 0
-    torch.set_num_threads(1 if grown else THREADS)
-    clock = time.process_time if grown else time.perf_counter
-    if grown:
+    growing = float(centre) > 0  # `grown` asks with an identity in the kernel, the others without
+    torch.set_num_threads(1 if growing else THREADS)
+    clock = time.process_time if growing else time.perf_counter
+    if growing:
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
         _run(name, int(channels), int(sizes[0]), int(taps), float(centre), clock)  # loads libraries
     for size in map(int, sizes):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import bench_pictures
 from benchmarks.__main__ import BENCHES, PICTURES, QUICK
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +30,16 @@ def test_every_benchmark_has_a_name() -> None:
 @pytest.mark.parametrize("name", BENCHES)
 def test_every_benchmark_can_be_begun(name: str) -> None:
     assert callable(importlib.import_module(f"benchmarks.bench_{name}").main)
+
+
+@pytest.mark.parametrize("options", [[], ["--all"]])
+def test_the_judge_of_pictures_comes_to_an_end(monkeypatch, options: list[str]) -> None:
+    def shown(title: str, cases: object) -> dict[str, bench_pictures.Scores]:
+        return {"undamaged": bench_pictures.Scores(20.0, 29.0, 27.0, 28.9)}
+
+    monkeypatch.setattr(bench_pictures, "shown", shown)
+    monkeypatch.setattr(sys, "argv", ["bench", *options])
+    assert bench_pictures.main()
 
 
 def test_pictures_are_benchmarks() -> None:

@@ -27,6 +27,7 @@ _EXCESS = 1.5  # chance leaves 1.4 in a cell of frequencies
 _NOTABLE = 0.2  # noise, of the power in a cell
 _FAR_TOO_MUCH = 3.0  # of edges along few directions there is more than the law says
 _DECISIVE = 10.0  # natural units of the likelihood
+_NINE_TENTHS = 0.9  # quantile: edges along few directions stand out of any law
 _QUIET_CELLS = 0.05  # quantile of the cells' power that is taken for noise
 _REMAINS, _ABOVE_NOISE = 0.5, 10.0  # of a cell's power is taken away, though it is no noise
 # Such a share of the frequencies, at such a share of the law of scenes.
@@ -165,7 +166,7 @@ def excess(
     return torch.maximum(found, found.flip(0, 1).roll((1, 1), (0, 1)))  # even to the last digit
 
 
-def looks_blurred(data: Periodogram, alone: PictureSpectra, spectra: PictureSpectra) -> bool:
+def looks_blurred(alone: PictureSpectra, spectra: PictureSpectra) -> bool:
     """Whether the psf is no less likely than none.
 
     alone : the spectra of the same picture for a psf of one sample
@@ -189,7 +190,7 @@ def takes_detail_away(
     Parameters
     ----------
     alone : the spectra of the data for a psf of one sample
-    restored : (C, H, W), by a filter of `spectra`
+    restored : (C, H, W), as it would be handed out: with all the noise that was assumed in the end
 
     Notes
     -----
@@ -206,5 +207,5 @@ def takes_detail_away(
     noise = power[data.counts > 0].quantile(_QUIET_CELLS)
     taken = (left < _REMAINS * power) & (power > _ABOVE_NOISE * noise) & (data.counts > 0)
     share = float(data.counts[taken].sum() / data.counts.sum())
-    of_law = float((power / law)[taken].quantile(0.9)) if share else 0.0
+    of_law = float((power / law)[taken].quantile(_NINE_TENTHS)) if share else 0.0
     return any(share > many and of_law > much for many, much in _TAKEN)

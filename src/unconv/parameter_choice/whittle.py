@@ -16,7 +16,8 @@ likelihood is that of a mixture of scales, an F distribution with 2d and 2ν deg
     Σ_ω log κv̄ + (1 + ν/d) log(1 + d P/(ν κ v̄)),      ν = 3,
 
 which bounds what one frequency can say; κ makes it unbiased for noise.  The exponent p, the radius
-of the noise's low-pass and, for each, c and s are where it is least; a low-pass is believed where
+of the noise's low-pass and, for each, c and s are where it is least, the latter by damped Newton
+steps (Levenberg–Marquardt); a low-pass is believed where
 it gains more than the logarithm of the number of frequencies (BIC).
 
 Frequencies that a JPEG has rounded to nothing say nothing of v, and are left out.
@@ -26,7 +27,8 @@ Not for: signals that are not picture-like.
 
 Source: Sykulski, Olhede, Guillaumin, Lilly & Early, "The debiased Whittle likelihood", Biometrika
 106 (2019) 251; the power law of pictures, Field, J. Opt. Soc. Am. A 4 (1987) 2379; mixtures of
-scales, Lange, Little & Taylor, J. Amer. Statist. Assoc. 84 (1989) 881.
+scales, Lange, Little & Taylor, J. Amer. Statist. Assoc. 84 (1989) 881; damped steps, Marquardt,
+J. SIAM 11 (1963) 431.
 """
 
 from __future__ import annotations
@@ -55,7 +57,9 @@ _NOTHING_LEFT = 0.5  # of a JPEG's error: frequencies with less power were round
 _CELL = 9  # frequencies along each axis over which power is averaged
 _INDEPENDENT = 0.26  # of the frequencies of a faded picture: 1/(1.94)², Hann's bandwidth
 _LONGEST_STEP = 2.0  # of a logarithm
-_MOST_SCORINGS = 100  # of the search for c and s
+_MOST_NEWTON_STEPS = 100  # of the search for c and s
+_LEAST_DAMPING, _FIRST_DAMPING, _MOST_DAMPING = 1e-5, 1e-3, 1e6  # of these, relative
+_EASED, _TIGHTENED = 4.0, 16.0  # by what it changes after a step that gained, and one that did not
 _GAINS_NOTHING = 1e-10  # of the loss: nothing more is gained
 _FLOOR = 1e-4  # noise, of the standard deviation of the picture, that is taken for none
 
@@ -295,29 +299,31 @@ class Fit:
         if self.std is not None:
             x[1] = 2 * math.log(max(self.std, 1e-150))
         loss, downhill, curvature = self._looked_at(x, signal, shape, wrong)
-        damping = 1e-3
-        for _ in range(_MOST_SCORINGS):
+        damping = _FIRST_DAMPING
+        for _ in range(_MOST_NEWTON_STEPS):
             damped = curvature + torch.diag(damping * curvature.diagonal().clamp(min=1e-30))
             step = torch.linalg.solve(damped, downhill).clamp(-_LONGEST_STEP, _LONGEST_STEP)
             other = self._looked_at(x + step, signal, shape, wrong)
             gained = loss - other[0]
             if gained > 0:
-                x, damping = x + step, max(damping / 4, 1e-5)
+                x, damping = x + step, max(damping / _EASED, _LEAST_DAMPING)
                 loss, downhill, curvature = other
                 if gained < _GAINS_NOTHING:
                     break
             else:
-                damping *= 16
-                if damping > 1e6:
+                damping *= _TIGHTENED
+                if damping > _MOST_DAMPING:
                     break
         return loss, x.tolist()
 
     def _looked_at(
         self, x: Tensor, signal: Tensor, shape: Tensor, wrong: list[Tensor]
     ) -> tuple[float, Tensor, Tensor]:
-        """The loss of one frequency, minus its gradient, and its curvature where v is linear in x.
+        """The loss of one frequency, minus its gradient, and its curvature if log v were linear.
 
-        With R the derivatives of log v these are −Rᵀ slope and Rᵀ diag(−dslope/dlog v) R.
+        With R the derivatives of log v in x these are −Rᵀ slope and Rᵀ diag(dslope/dlog v) R; with
+        t as in `likelihood` and w = 1 + ν/d the slope is 1 − w t/(1 + t), and dt/dlog v = −t makes
+        its derivative w t/(1 + t)², which is never negative.
         """
         parts = [x[0].exp() * signal, x[1].exp() * shape]
         if wrong:  # an error of the psf counts by itself, and with the scene

@@ -19,7 +19,7 @@ from ..parameter_choice.model_check import RadialSpectra
 from ..parameter_choice.psf_error import PsfError
 from ..parameter_choice.residual_whiteness import Whiteness
 from ..parameter_choice.whittle import Periodogram, PictureSpectra
-from .operators import doubt_of_size
+from .operators import doubt_of_size, frame
 
 _FAR_FROM_WHITE = 4.0  # times what is usual: other failures of the model leave less
 
@@ -132,15 +132,10 @@ def _held_against_none(found: Component, psf: Tensor) -> tuple[bool, bool]:
         return True, False
     sharp = Periodogram(found.residual + found.fitted, psf.new_ones(1, 1))
     alone, spectra = sharp.fit(found.spectra.noise.rounding), found.spectra
-    cut = [
-        (n - size) // 2 for n, size in zip(found.x.shape[1:], found.planes.shape[1:], strict=True)
-    ]
-    seen = found.x
-    for axis, (start, size) in enumerate(zip(cut, found.planes.shape[1:], strict=True), 1):
-        seen = seen.narrow(axis, start, size)
+    restored = found.x if found.x.shape == found.planes.shape else frame(found.x, psf)
     return (
-        model_check.looks_blurred(found.data, alone, spectra),
-        model_check.takes_detail_away(found.data, spectra, alone, seen, psf),
+        model_check.looks_blurred(alone, spectra),
+        model_check.takes_detail_away(found.data, spectra, alone, restored, psf),
     )
 
 

@@ -222,7 +222,7 @@ def test_bad_output(tmp_path: Path, command, name, says):
     ("options", "code", "says"),
     [
         (("--max-pixels", "479"), 3, ("20 x 24 = 480 pixels", "max_pixels=479")),
-        (("--boundary", "mirror"), 2, ("'mirror'", "'circular', 'zeros', 'reflect'")),
+        (("--boundary", "mirror"), 2, ("'mirror'", "'zeros', 'circular', 'reflect'")),
         (("--noise-std", "-1"), 2, ("noise_std=-1.0", ">= 0")),
         (("--noise-std", "nan"), 2, ("noise_std=nan", ">= 0")),
     ],

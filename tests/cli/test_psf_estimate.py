@@ -101,6 +101,6 @@ def test_refusals_of_deblur(tmp_path: Path):
     sharp = blurred(tmp_path / "y.png", torch.ones(1, 1, dtype=torch.float64))
     command = "deblur", sharp, "-o", tmp_path / "x.png"
     fail(tmp_path, 2, *command, "--psf", "auto", says=("y.png shows no blur", "--psf disk:auto"))
-    fail(tmp_path, 2, *command, "--psf", "moton:auto", says=("did you mean motion:LENGTH,ANGLE?",))
+    fail(tmp_path, 2, *command, "--psf", "moton:auto", says=("did you mean motion:auto?",))
     options = "--psf", "disk:auto", "--psf-center"
     fail(tmp_path, 2, *command, *options, says=("is read from the picture",))

@@ -144,12 +144,22 @@ def line_of(axis: Axis) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     >>> sources.tolist(), factors.tolist()
     ([[0, 0, 1, 2, 1], [1, 0, 0, 0, 2]], [[2.0, 1.0, 1.0, 1.0, -1.0], [-1.0, 0.0, 0.0, 0.0, 2.0]])
     """
+    return sums_at(axis, np.arange(axis.padded))
+
+
+def sums_at(axis: Axis, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Some samples of a padded axis as sums, as `line_of` has all: (layers, *places.shape) each.
+
+    places : of any shape, counted from the first padded sample
+    """
     layers = () if axis.pads_zeros else axis.pads.layers
-    sources = np.zeros((max(1, len(layers)), axis.padded), dtype=np.int64)
+    inside = places - axis.before
+    outside = (inside < 0) | (inside >= axis.n)
+    sources = np.zeros((max(1, len(layers)), *places.shape), dtype=np.int64)
     factors = np.zeros(sources.shape)
-    outside = np.ones(axis.padded, dtype=bool)
-    outside[axis.before : axis.before + axis.n] = False
-    sources[0, ~outside], factors[0, ~outside] = np.arange(axis.n), 1
+    sources[0], factors[0] = np.where(outside, 0, inside), ~outside
+    ghost = np.where(inside < 0, places, places - axis.n)[outside]
     for t, layer in enumerate(layers):
-        sources[t, outside], factors[t, outside] = layer
+        sources[t, outside] = np.array(layer.sources)[ghost]
+        factors[t, outside] = np.array(layer.factors)[ghost]
     return sources, factors

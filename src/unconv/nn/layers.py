@@ -32,7 +32,7 @@ class _PinvConv(InverseConv):
     {conv}
     rtol, atol
         Singular values σ ≤ max(atol, rtol·σ_max) count as zero, as in `ConvOperator.pinv`.
-    method, memory_limit, expected_solves, tol, maxiter, check_finite
+    method, memory_limit, expected_solves, tol, maxiter, check_finite, progress
         Of the solver, as in `ConvOperator.pinv`.
 
     Raises
@@ -64,7 +64,7 @@ class _TikhonovConv(InverseConv):
         Where it starts.
     learn_damp
         Whether its logarithm, `log_damp`, is a parameter; else it is a buffer.
-    method, memory_limit, expected_solves, tol, maxiter, check_finite
+    method, memory_limit, expected_solves, tol, maxiter, check_finite, progress
         Of the solver, as in `ConvOperator.tikhonov`.
 
     Raises
@@ -114,7 +114,7 @@ class _WienerConv(InverseConv):
         are buffers.
     channel_covariance : (in_channels, in_channels)
         Multiplies S: covariance between the channels of x.  A buffer, not learnt.
-    method, memory_limit, tol, maxiter, check_finite
+    method, memory_limit, tol, maxiter, check_finite, progress
         Of the solver, as in `ConvOperator.wiener`.
 
     Raises

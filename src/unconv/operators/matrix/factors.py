@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...grid.geometry import Axis, Geometry
-from ...grid.padding import line_of
+from ...grid.padding import sums_at
 
 Indices = NDArray[np.int64]
 Coefficients = NDArray[np.float64]
@@ -65,13 +65,13 @@ def reads(axis: Axis) -> tuple[Indices, Indices, Indices, Coefficients]:
     Padding may be wider than the domain: modes say how they go on (reflections repeat).
     """
     i = np.arange(axis.m)[:, None] * axis.stride + np.arange(axis.k) * axis.dilation
-    sources, factors = line_of(axis)
+    sources, factors = sums_at(axis, i)  # (layers, m, k)
     if len(sources) == 1 and factors.all():  # every tap reads one sample
         output, tap = (t.ravel() for t in np.indices(i.shape))
-        return output, sources[0, i].ravel(), tap, factors[0, i].ravel()
-    factors = np.moveaxis(factors[:, i], 0, 2)  # (m, k, layers)
-    output, tap, layer = np.nonzero(factors)
-    return output, sources[layer, i[output, tap]], tap, factors[output, tap, layer]
+        return output, sources.ravel(), tap, factors.ravel()
+    sources, factors = np.moveaxis(sources, 0, 2), np.moveaxis(factors, 0, 2)
+    read = np.nonzero(factors)
+    return read[0], sources[read], read[1], factors[read]
 
 
 def most_entries(axis: Axis) -> int:

@@ -177,7 +177,6 @@ def looks_blurred(alone: PictureSpectra, spectra: PictureSpectra) -> bool:
 def takes_detail_away(
     data: Periodogram,
     spectra: PictureSpectra,
-    alone: PictureSpectra,
     restored: Tensor,
     psf: Tensor,
 ) -> bool:
@@ -189,7 +188,6 @@ def takes_detail_away(
 
     Parameters
     ----------
-    alone : the spectra of the data for a psf of one sample
     restored : (C, H, W), as it would be handed out: with all the noise that was assumed in the end
 
     Notes
@@ -204,7 +202,9 @@ def takes_detail_away(
     power = smoothed(data.power, width)
     left = smoothed(Periodogram(restored, psf).power * data.gain.max(), width)
     law = smoothed(data.mean_of(spectra.scale * data.radius**-spectra.exponent), width)
-    noise = power[data.counts > 0].quantile(_QUIET_CELLS)
+    noise = power[data.counts > 0].quantile(_QUIET_CELLS).expand_as(power)
+    if spectra.noise.rounding is not None:  # which a JPEG's quiet cells have lost
+        noise = torch.maximum(noise, spectra.noise.rounding.psd(data.fy, data.fx))
     taken = (left < _REMAINS * power) & (power > _ABOVE_NOISE * noise) & (data.counts > 0)
     share = float(data.counts[taken].sum() / data.counts.sum())
     of_law = float((power / law)[taken].quantile(_NINE_TENTHS)) if share else 0.0

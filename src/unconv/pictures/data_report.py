@@ -132,11 +132,9 @@ def _held_against_none(found: Component, psf: Tensor) -> tuple[bool, bool]:
         return True, False
     sharp = Periodogram(found.residual + found.fitted, psf.new_ones(1, 1))
     alone, spectra = sharp.fit(found.spectra.noise.rounding), found.spectra
+    blurred = model_check.looks_blurred(alone, spectra)
     restored = found.x if found.x.shape == found.planes.shape else frame(found.x, psf)
-    return (
-        model_check.looks_blurred(alone, spectra),
-        model_check.takes_detail_away(found.data, spectra, alone, restored, psf),
-    )
+    return blurred, model_check.takes_detail_away(found.data, spectra, restored, psf)
 
 
 def _of_psf(

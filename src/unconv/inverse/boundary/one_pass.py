@@ -7,9 +7,11 @@ factor F of A⁺, and missed = F (v − A x), the next step of the refinement,
     loss   = ‖missed‖/‖v‖      the same over the data: what x loses where A⁺ keeps little of v
 
 Tried at set-up are white noise and what A or Aᴴ makes of it.  A factor in float64 may stop at a
-change of 1e-12.  One in float32 may stop at 4·eps·cond, eps that of float32, and 256 eps (3e-5) at
-most: about as much as the rounding of float32 data may change the answer by itself.  Data in
-float64 are always refined with A in float64, to its last digits.
+change of 1e-12.  One in float32 may stop at 4·eps·cond, eps that of float32, but at 8 eps (1e-6)
+where that is less and at 256 eps (3e-5) where it is more; the rounding of float32 data alone may
+change the answer by eps·cond/2.  Data at hand may lose twice the limit, by an estimate from `loss`:
+up to 2e-12, and 6e-5 in float32.  Data in float64 are always refined where the factor is in
+float32, with A in float64, to its last digits.
 
 Source: Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., SIAM 2002, §12
 (refinement in mixed precision).

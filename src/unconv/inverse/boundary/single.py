@@ -5,9 +5,9 @@ in float64, and its factor half of the memory; but two of them, with a residual 
 be computed in float64, take longer than one in float64.  So a factor in float32 is kept exactly
 where a trial (one_pass.py) shows that its passes need no refinement.
 
-    damped     S is filled in double, factored in float32 and tried; a bad one is made anew in
-               float64, or refined where memory_limit leaves no room for that.  Not tried where
-               damp is so small that none has passed.
+    damped     S is written in float32, from tables in float64, factored in float32 and tried; a
+               bad one is made anew in float64, or refined where memory_limit leaves no room for
+               that.  Not tried where damp is so small that none has passed.
     A⁺         factored in float64, which decides ranks and proves the factor; then rounded, if A is
                conditioned well enough for a trial.
 

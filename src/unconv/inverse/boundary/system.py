@@ -100,8 +100,9 @@ class BoundaryInverse(InverseOperator):
     """A⁺ or a damped inverse by a ghost system, refined with A in double precision.
 
     `forms` holds one for each kernel, in units of `scale` (B,).  Where a factor in single precision
-    serves, data in that take one pass of it, and all others are refined to the last digits of
-    double precision: in which answers come, whatever the factor.
+    serves, data in that take one pass of it where one is enough, and all others are refined to the
+    last digits of double precision.  Whatever the factor, images come in double precision, to be
+    rounded to the dtype of operator and data once.
     """
 
     method = "boundary"

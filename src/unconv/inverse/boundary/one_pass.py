@@ -30,6 +30,7 @@ from ...numerics.norms import nonzero, norms
 from ...operators.convolution import Convolution
 from ...operators.linear_operator import LinearOperator
 from .. import krylov
+from ..facts import FactorPrecision
 from ..request import Request
 
 _ENOUGH_IN_DOUBLE = 1e-12
@@ -109,10 +110,15 @@ def tries_single(op: Convolution, request: Request) -> bool:
     return not (request.damp and request.damp < _SINGLE_FROM * krylov.norm_bound(op) < math.inf)
 
 
-def precision(op: Convolution, request: Request) -> tuple[torch.dtype, str]:
-    """The real dtype in which the factor is kept as a rule, and in words when."""
+def precision(op: Convolution, request: Request) -> FactorPrecision:
+    """The precision in which the factor is kept as a rule, and when."""
     if op.dtype.to_real() == torch.float64:
-        return torch.float64, ""
+        return FactorPrecision(torch.float64)
     if not tries_single(op, request):
-        return torch.float64, f"as damp is under {_SINGLE_FROM:.0e} of what σ_max may be"
-    return torch.float32, "if one pass of it is enough, else in double precision"
+        why = f"as damp is under {_SINGLE_FROM:.0e} of what σ_max may be"
+        return FactorPrecision(torch.float64, why)
+    found = FactorPrecision(torch.float32, "if one pass of it is enough, else in double precision")
+    return found._replace(dearer_if=_IN_DOUBLE) if request.damp else found
+
+
+_IN_DOUBLE = "if a factor in double precision is needed"

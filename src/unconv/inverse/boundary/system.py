@@ -123,13 +123,13 @@ class BoundaryInverse(InverseOperator):
         """Remember the plan that was carried out, with the precision that the factor has."""
         if plan is not None and self.why:
             real = torch.float32 if self.single else torch.float64
-            memory = plan.memory if self.single else plan.memory_if_deficient
             plan = replace(
                 plan,
                 factor_dtype=real.to_complex() if self.dtype.is_complex else real,
                 factor_why=f"as {self.why}",
-                memory=memory if self.damp else plan.memory,
             )
+            if self.damp and not self.single:
+                plan = replace(plan, memory=plan.memory_if_deficient)
         super().made_by(plan)
 
     def _data_dtype(self, data: torch.dtype) -> torch.dtype:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unconv import ConvOperator
-from unconv.inverse.boundary.one_pass import Trial
+from unconv.inverse.boundary.one_pass import Trial, limit_in_single
 from unconv.inverse.krylov import norm_bound
 from unconv.psf import models as psf
 from unconv.testing import dense_twin
@@ -35,7 +35,7 @@ def applied(X: Tensor, y: Tensor, shape: tuple[int, ...]) -> Tensor:
 def limit_of(inverse) -> float:
     """What a pass in single precision may be wrong by, whatever factor was kept."""
     facts = inverse.summary
-    return Trial(single=True, condition=float((facts.norm / facts.floor).max())).limit
+    return limit_in_single(float((facts.norm / facts.floor).max()))
 
 
 def identity(c: int, k: int = 3, seed: int = 0, dtype: torch.dtype = F32) -> Tensor:
@@ -328,7 +328,7 @@ def test_compiled():
 
 def test_trials():
     y, x = torch.ones(1, 4), torch.ones(1, 4)
-    fine = Trial(change=1e-6, beside=1e-3, loss=1e-6, single=True, condition=10.0)
+    fine = Trial(1e-6, beside=1e-3, loss=1e-6, single=True, limit=limit_in_single(10.0))
     assert fine.passed
     assert not fine.passed_for_both
     assert fine.answers(y)
@@ -337,7 +337,8 @@ def test_trials():
     assert not fine.is_enough(y, 1e-3 * x)
     assert not Trial(change=math.inf, single=True).passed
     assert not Trial(change=1e-6).passed
-    assert Trial(change=1e-5, single=True, condition=100.0).passed
-    assert not Trial(change=1e-5, single=True, condition=2.0).passed
-    assert not Trial(change=1e-4, single=True, condition=1e6).passed
+    assert Trial(change=1e-5, limit=limit_in_single(100.0)).passed
+    assert not Trial(change=1e-5, limit=limit_in_single(2.0)).passed
+    assert not Trial(change=1e-4, limit=limit_in_single(1e6)).passed
     assert Trial(change=1e-13).answers(y.double())
+    assert Trial(change=1e-13, loss=0.0).is_enough(y, 0 * x)

@@ -103,8 +103,8 @@ class InverseMethods(Convolution):
         rtol, atol
             Singular values σ ≤ max(atol, rtol·σ_max) count as zero, as in `torch.linalg.pinv`,
             against the largest singular value of the whole operator.  Default for rtol:
-            max(m, n)·eps of float64, in which every factor is computed, and never under the eps of
-            the operator's dtype.
+            max(m, n)·eps of float64, in which every factor of A⁺ is computed, and never under the
+            eps of the operator's dtype.
         method
             'auto' climbs the ladder of `unconv.inverse`; a name forces that rung.
         memory_limit

@@ -137,6 +137,21 @@ def _merged(
     return None if a is None or b is None else merge(a, b)
 
 
+class FactorPrecision(NamedTuple):
+    """In which precision a rung keeps its factor of an operator.
+
+    Attributes
+    ----------
+    real : the real dtype, as a rule
+    why : in words, when or why that; empty where it keeps no other for the operator's dtype
+    dearer_if : when it takes more memory than as a rule, in words
+    """
+
+    real: torch.dtype
+    why: str = ""
+    dearer_if: str = "if A is rank-deficient"
+
+
 @dataclass(frozen=True)
 class Plan:
     """Which rung (way to invert A) answers, why, and what it will cost; `print(plan)` shows it.
@@ -147,12 +162,13 @@ class Plan:
     memory : bytes at the peak of the factorisation and of one solve, for A of full rank or damped
     memory_if_deficient
         Bytes at the peak for A that turns out to be rank-deficient, or so ill-conditioned that
-        its answers are in doubt; for `boundary` of the dearest way that it then takes and that
-        fits memory_limit.  Every such way asks again before it allocates: what does not fit leaves
-        the answer to the next way, at last to the next rung.
+        its answers are in doubt, and for a damped one whose factor turns out to be needed in double
+        precision; for `boundary` of the dearest way that it then takes and that fits memory_limit.
+        Every such way asks again before it allocates: what does not fit leaves the answer to the
+        next way, at last to the next rung.
     factor_operations, apply_operations : flop of the set-up and of one solve of one image
     factor_dtype : dtype in which the factor is kept
-    factor_why : in words, when or why it is that one; empty where it is that of the operator
+    factor_why : in words, when or why it is that one; empty where the rung keeps no other
     dearer_if : when it takes memory_if_deficient, in words
     rejected : (rung, reason) for each rung above
     """
@@ -166,8 +182,8 @@ class Plan:
     expected_solves: int
     factor_dtype: torch.dtype
     rejected: tuple[tuple[str, str], ...]
-    factor_why: str = ""
-    dearer_if: str = "if A is rank-deficient"
+    factor_why: str
+    dearer_if: str
 
     @property
     def total_operations(self) -> float:

@@ -32,7 +32,9 @@ class InverseOperator(LinearOperator):
     Attributes
     ----------
     method : name of the rung
-    keeps_double : the factor and all work stay in double precision, whatever the operator's dtype
+    keeps_double
+        Its own buffers, and answers before they are rounded to the dtype of operator and data, are
+        in double precision, whatever the operator's dtype; what modules inside it keep need not be
     iterates : an answer is only as good as its error_bound says
     tol : error_bound up to which an iteration goes on
     backward_stable : by construction, answers lose no more than eps·cond
@@ -193,7 +195,7 @@ class InverseOperator(LinearOperator):
                 self._buffers[name] = buffer.to(probe.device, dtype)
             elif buffer is not None:
                 self._buffers[name] = buffer.to(probe.device)
-        for child in self.children():  # kept in double precision
+        for child in self.children():  # in the precision that they were factored in
             child.to(probe.device)
         self.params = tuple(p.to(probe.device) for p in self.params)
         self._factored = tuple(p.to(probe.device) for p in self._factored)

@@ -55,14 +55,14 @@ from .diagonal import (
     separable,
 )
 from .diagonal.protocol import RungModule
-from .facts import GIVES_UP, Plan
+from .facts import GIVES_UP, FactorPrecision, Plan
 from .mapped import factor_each_damp, factor_mapped
 from .operator import InverseOperator
 from .request import Request
 from .shared_groups import SharedGroups, for_one_group, one_group, plan_of_all
 from .trust import refuse_broken, warn_of_ambiguous_rank, warn_of_doubt
 
-_Precision = Callable[[Convolution, Request], tuple[torch.dtype, str]]
+_Precision = Callable[[Convolution, Request], FactorPrecision]
 
 
 @dataclass(frozen=True)
@@ -77,41 +77,48 @@ class Rung:
     operations: Callable[[Convolution, Request], tuple[float, float]]
     factor: Callable[[Convolution, Request], InverseOperator]
     can_be_forced: bool  # past its obstacle, which is then only a matter of cost
-    in_double: bool  # the factor stays in double precision for every dtype
     proves_itself: bool  # it probes each form that it tries, or judges every answer
-    precision: _Precision | None  # the dtype that the factor has, where it may be either
+    precision: _Precision  # in which it keeps its factor
 
 
 def _rung(
     name: str,
     module: RungModule,
+    precision: _Precision,
     why: str,
     *,
     forced: bool = False,
-    in_double: bool = False,
     proves_itself: bool = False,
 ) -> Rung:
     deficient = getattr(module, "memory_if_deficient", module.memory)
     functions = module.obstacle, module.memory, deficient, module.operations, module.factor
-    precision: _Precision | None = getattr(module, "precision", None)
-    return Rung(name, why, *functions, forced, in_double, proves_itself, precision)
+    return Rung(name, why, *functions, forced, proves_itself, precision)
+
+
+def _own(op: Convolution, _: Request) -> FactorPrecision:
+    return FactorPrecision(real_working_dtype(op.dtype))
+
+
+def _double(_: Convolution, __: Request) -> FactorPrecision:
+    return FactorPrecision(torch.float64)
 
 
 LADDER = (
-    _rung("fourier", fourier, "block-circulant: one small inverse per frequency"),
-    _rung("cosine", cosine, "symmetric kernel and boundary: diagonal in cosines"),
-    _rung("separable", separable, "an outer product: one SVD per axis"),
-    _rung("dense", dense, "small enough for the SVD of its matrix", forced=True),
+    _rung("fourier", fourier, _own, "block-circulant: one small inverse per frequency"),
+    _rung("cosine", cosine, _own, "symmetric kernel and boundary: diagonal in cosines"),
+    _rung("separable", separable, _own, "an outer product: one SVD per axis"),
+    _rung("dense", dense, _own, "small enough for the SVD of its matrix", forced=True),
     _rung(
         "completion",
         completion_system,
+        _double,
         "missing outputs are filled in: some pairs of FFTs, with an error bound",
-        in_double=True,
         proves_itself=True,
     ),
     _rung(
         "boundary",
         boundary_system,
+        boundary_system.precision,
         "circulant but for thin strips at the border: one LU of the unknowns there",
         forced=True,
         proves_itself=True,
@@ -119,8 +126,8 @@ LADDER = (
     _rung(
         "krylov",
         krylov,
+        _double,
         "what is left: iterations with an error bound",
-        in_double=True,
         proves_itself=True,
     ),
 )
@@ -146,10 +153,7 @@ def _plan_of(
     op: Convolution, request: Request, rung: Rung, reason: str, rejected: list[tuple[str, str]]
 ) -> Plan:
     setup, apply = rung.operations(op, request)
-    working = torch.float64 if rung.in_double else real_working_dtype(op.dtype)
-    why = ""
-    if rung.precision is not None:
-        working, why = rung.precision(op, request)
+    kept = rung.precision(op, request)
     return Plan(
         method=rung.name,
         reason=reason,
@@ -158,14 +162,11 @@ def _plan_of(
         factor_operations=setup,
         apply_operations=apply,
         expected_solves=request.expected_solves,
-        factor_dtype=working.to_complex() if op.dtype.is_complex else working,
+        factor_dtype=kept.real.to_complex() if op.dtype.is_complex else kept.real,
         rejected=tuple(rejected),
-        factor_why=why,
-        dearer_if=_IN_DOUBLE if request.damp else Plan.dearer_if,
+        factor_why=kept.why,
+        dearer_if=kept.dearer_if,
     )
-
-
-_IN_DOUBLE = "if a factor in double precision is needed"
 
 
 def factorize(op: Convolution, request: Request, *, judged: bool = False) -> InverseOperator:

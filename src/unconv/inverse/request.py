@@ -80,7 +80,7 @@ class Request:
 def default_rtol(op: Convolution) -> float:
     """The relative cut-off of A⁺ for an m × n operator: max(m, n)·eps64.
 
-    eps64, for every factor is computed in float64; but never less than the eps of the weight.
+    eps64, for every factor of A⁺ is computed in float64; but never less than the eps of the weight.
 
     `torch.linalg.pinv` would take max(m, n)·eps32 for float32: 0.06 for half a million unknowns.
     """

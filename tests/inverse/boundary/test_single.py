@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unconv import ConvOperator
-from unconv.inverse.boundary.one_pass import Trial
+from unconv.inverse.boundary.one_pass import Trial, limit_in_single
 from unconv.inverse.krylov import norm_bound
 from unconv.psf import models as psf
 from unconv.testing import dense_twin
@@ -35,7 +35,7 @@ def applied(X: Tensor, y: Tensor, shape: tuple[int, ...]) -> Tensor:
 def limit_of(inverse) -> float:
     """What a pass in single precision may be wrong by, whatever factor was kept."""
     facts = inverse.summary
-    return Trial(single=True, condition=float((facts.norm / facts.floor).max())).limit
+    return limit_in_single(float((facts.norm / facts.floor).max()))
 
 
 def identity(c: int, k: int = 3, seed: int = 0, dtype: torch.dtype = F32) -> Tensor:
@@ -123,16 +123,18 @@ def test_one_kernel_a_sample():
 
 def test_kernels_of_which_one_needs_double():
     """One factor in double is one too many for all: the batch takes its data in double then."""
-    good, bad = identity(1), psf.gaussian(1.5)[None, None].float()[..., :3, :3]
-    bad = torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])[None, None]
-    op = ConvOperator(torch.stack([good, bad + 1e-3 * good]), (20, 20), padding=1)
-    inverse = op.tikhonov(2e-4, **BOUNDARY)
-    y = randn(2, 1, 20, 20, dtype=F32)
-    A = [dense_twin(op.of_sample(i).in_double()) for i in (0, 1)]
-    best = torch.cat(
-        [applied(damped_matrix(A[i], 2e-4), y[i : i + 1], op.domain_shape) for i in (0, 1)]
+    op = ConvOperator(
+        torch.stack([identity(4), randn(4, 4, 3, 3, seed=2).float()]), (16, 16), padding=1
     )
-    assert relative(inverse(y).double(), best) < 2 * limit_of(inverse)
+    inverse = op.pinv(**BOUNDARY)
+    assert [form.system.single for form in inverse.forms] == [True, False]
+    assert not inverse.single
+    assert inverse.plan.factor_dtype == F64
+    y = randn(2, 4, 16, 16, dtype=F32)
+    for i in (0, 1):
+        one, data = op.of_sample(i).in_double().pinv(**BOUNDARY), y[i : i + 1].double()
+        assert relative(inverse(y)[i : i + 1], one(data)) < torch.finfo(F32).eps
+        assert relative(inverse(y.double())[i : i + 1], one(data)) < 1e-11
 
 
 def test_data_that_the_inverse_nearly_annihilates_are_refined():
@@ -192,9 +194,13 @@ def test_plans_say_why_not():
     assert not inverse.single
     assert inverse.plan.factor_dtype == F64
     assert "leaves a pass in float32 too few digits" in str(inverse.plan)
-    null = torch.tensor([[0.0, 1.0, 0.0], [1.0, 4.0, -1.0], [0.0, 1.0, 0.0]])[None, None]
-    inverse = ConvOperator(null, (7, 7), padding=1, padding_mode="reflect").pinv(**BOUNDARY)
-    assert bool(inverse.summary.dropped.any()) == ("were taken out" in str(inverse.plan))
+    laplace = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])[None, None]
+    for mode, kernel in (("replicate", laplace), ("zeros", torch.ones(1, 1, 3, 3))):
+        op = ConvOperator(kernel, (8, 8), padding=1, padding_mode=mode)
+        inverse = op.pinv(**BOUNDARY)
+        assert inverse.summary.dropped.all()
+        assert not inverse.single
+        assert "small singular values of A were taken out" in str(inverse.plan)
 
 
 def test_a_trial_that_fails_makes_the_factor_anew_in_double():
@@ -322,7 +328,7 @@ def test_compiled():
 
 def test_trials():
     y, x = torch.ones(1, 4), torch.ones(1, 4)
-    fine = Trial(change=1e-6, beside=1e-3, loss=1e-6, single=True, condition=10.0)
+    fine = Trial(1e-6, beside=1e-3, loss=1e-6, single=True, limit=limit_in_single(10.0))
     assert fine.passed
     assert not fine.passed_for_both
     assert fine.answers(y)
@@ -331,7 +337,8 @@ def test_trials():
     assert not fine.is_enough(y, 1e-3 * x)
     assert not Trial(change=math.inf, single=True).passed
     assert not Trial(change=1e-6).passed
-    assert Trial(change=1e-5, single=True, condition=100.0).passed
-    assert not Trial(change=1e-5, single=True, condition=2.0).passed
-    assert not Trial(change=1e-4, single=True, condition=1e6).passed
+    assert Trial(change=1e-5, limit=limit_in_single(100.0)).passed
+    assert not Trial(change=1e-5, limit=limit_in_single(2.0)).passed
+    assert not Trial(change=1e-4, limit=limit_in_single(1e6)).passed
     assert Trial(change=1e-13).answers(y.double())
+    assert Trial(change=1e-13, loss=0.0).is_enough(y, 0 * x)

@@ -482,16 +482,35 @@ def test_the_minimum_norm_solution_of_a_wide_operator(mode):
     assert float(torch.linalg.norm(x.flatten(1) @ null)) < 1e-12 * float(torch.linalg.norm(x))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64, torch.float16])
-def test_low_precision_answers_are_as_right_as_their_data(dtype):
-    """Of float32 they lose no more than its rounding may; of double data and float16 nothing."""
-    op, damp = noise_like(9, 2), 0.05
-    low = op.with_weight(op.weight.to(dtype))
-    inverse = low.tikhonov(damp, **BOUNDARY)
-    y = randn(1, *op.range_shape).to(dtype)
+LOW = [torch.float32, torch.complex64, torch.float16]
+
+
+def in_dtype(op: ConvOperator, dtype: torch.dtype) -> ConvOperator:
+    return op.with_weight(op.weight.to(dtype))
+
+
+@pytest.mark.parametrize("dtype", LOW)
+def test_low_precision_data_may_take_a_double_factor(dtype):
+    """Of little damping: then answers are those of double precision, rounded once."""
+    low = in_dtype(noise_like(9, 2), dtype)
+    inverse, y = low.tikhonov(1e-3, **BOUNDARY), randn(1, *low.range_shape).to(dtype)
+    assert {b.dtype.to_real() for b in inverse.buffers() if b.is_floating_point()} <= {F64}
     wide = C128 if dtype.is_complex else F64
-    exact = low.with_weight(low.weight.to(wide)).tikhonov(damp, **BOUNDARY)(y.to(wide))
+    exact = in_dtype(low, wide).tikhonov(1e-3, **BOUNDARY)(y.to(wide))
     assert inverse(y).dtype == dtype
-    rounding = torch.finfo(torch.float32).eps * float(op.norm()) / damp
+    assert relative(inverse(y), exact) < torch.finfo(dtype).eps
+    assert relative(inverse(y.to(wide)), exact) < 1e-12
+
+
+@pytest.mark.parametrize("dtype", LOW)
+def test_low_precision_answers_are_as_right_as_their_data(dtype):
+    """Of a factor in float32 they lose no more than its rounding may; of double data nothing."""
+    low, damp = in_dtype(noise_like(9, 2), dtype), 0.05
+    inverse, y = low.tikhonov(damp, **BOUNDARY), randn(1, *low.range_shape).to(dtype)
+    assert inverse.single
+    wide = C128 if dtype.is_complex else F64
+    exact = in_dtype(low, wide).tikhonov(damp, **BOUNDARY)(y.to(wide))
+    assert inverse(y).dtype == dtype
+    rounding = torch.finfo(torch.float32).eps * float(in_dtype(low, wide).norm()) / damp
     assert relative(inverse(y), exact) < max(rounding, torch.finfo(dtype).eps)
     assert relative(inverse(y.to(wide)), exact) < 1e-12

@@ -43,7 +43,7 @@ from ...grid.torus import Torus
 from ...numerics.lanczos import random_start
 from ...numerics.memory import LAPACK_BYTES
 from ...numerics.threads import run_in_slices
-from .ghost_system import GhostSystem, LuSolver, MatrixSolver, PseudoSolver, in_single
+from .ghost_system import GhostSystem, LuSolver, MatrixSolver, PseudoSolver, rounded
 from .ghosts import Ghosts, Strip, fill_green
 
 _BLOCK_ENTRIES = 2**16  # of blocks whose determinants it takes at once, 1 MiB: they stay in cache
@@ -149,7 +149,7 @@ class Bordered:
         """
         real = torch.float32 if single else torch.float64
         system = self.with_solver(factor(self.schur_complement(real)))
-        return in_single(system) if single else system
+        return rounded(system) if single else system
 
     def with_solver(self, solver: LuSolver | MatrixSolver) -> GhostSystem:
         """What solves the system by a given S⁻¹, or what stands in its place."""

@@ -81,7 +81,8 @@ def damped_form(p: Problem) -> tuple[Form, SpectrumSummary]:
     shown = f"{p.damp / p.norm:.1e} of σ_max"
     if p.by_rings:
         form = augmented_by_rings(p, corners)
-        if form.try_one_pass(p.weight) <= _REFINABLE:
+        form.try_one_pass(p.weight)
+        if form.trial.change <= _REFINABLE:
             return form, facts
         del form  # before the next one is allocated
         return_freed_memory(p.needs.kept)
@@ -176,7 +177,7 @@ def _regular(p: Problem, healthy: HealthyGrid | None) -> tuple[SquareForm | Augm
 def _square(p: Problem, healthy: HealthyGrid | None) -> tuple[Form, SpectrumSummary]:
     form, smallest = _regular(p, healthy)
     assert isinstance(form, SquareForm)
-    form.try_one_pass(random_start((1, *p.A.range_shape), p.weight))
+    form.try_one_pass(p.weight)
     if smallest <= _SAFETY * p.tau:
         return _cut(p, form)
     return form, _full(p, smallest)

@@ -34,8 +34,8 @@ from ..facts import CannotServeError
 from .bordered import Corners
 from .deflation import Deflation, orthonormal, project_off
 from .embedding import Embedding
-from .ghost_system import GhostSystem, in_single
-from .one_pass import Trial, part_of, random_pairs, worst
+from .ghost_system import GhostSystem, rounded
+from .one_pass import Trial, limit_in_single, part_of, random_pairs, worst
 
 _Map = Callable[[Tensor], Tensor]
 
@@ -72,8 +72,8 @@ class SquareForm(nn.Module):
     With U, V the vectors of the triples that were taken out, A⁺ = (I − VVᴴ) A⁻¹ (I − UUᴴ): what
     round-off leaves on U is amplified along V alone, where it is taken off again.
 
-    After `try_one_pass` a solve that need not be careful may take one pass, and after `try_single`
-    one of data in single precision.
+    After `try_one_pass` a solve that need not be careful may take one pass, of a factor in single
+    precision only for data of that.
 
     Parameters
     ----------
@@ -86,36 +86,42 @@ class SquareForm(nn.Module):
         super().__init__()
         self.A, self.embedding, self.system, self.norm = A, embedding, system, norm
         self.deflation: Deflation | None = None
-        self.one_pass, self.trial = False, Trial()
+        self.trial = Trial()
 
     def take_out(self, deflation: Deflation) -> None:
         """Let a deflation answer for its triples from now on."""
         self.deflation = deflation
 
-    def try_one_pass(self, y: Tensor) -> None:
-        """Leave refinement to the careful, if one pass is backward stable for a random y."""
-        x = self._pass(y)
-        size = norms(y - self.A._matvec(x)) / (self.norm * norms(x) + norms(y))
-        self.one_pass = bool((size <= _ONE_PASS).all())
+    def rounded(self) -> SquareForm:
+        """This form with its factor rounded to single precision, not yet tried."""
+        return SquareForm(self.A, self.embedding, rounded(self.system), self.norm)
 
-    def in_single(self, like: Tensor, condition: float) -> SquareForm:
-        """This form with its factor in single precision, after a trial: `trial.passed` tells.
+    def try_one_pass(self, like: Tensor, condition: float = 1.0) -> None:
+        """Leave refinement to the careful, if a `trial` of one pass allows it.
 
-        condition : of A
+        A factor in double precision is held to a backward error, which no data spoil; one in single
+        precision to what a first refinement changes.
+
+        condition : of A, for a factor in single precision
         """
-        form = SquareForm(self.A, self.embedding, in_single(self.system), self.norm)
+        if not self.system.single:
+            y = random_start((1, *self.A.range_shape), like)
+            x = self._pass(y)
+            size = norms(y - self.A._matvec(x)) / (self.norm * norms(x) + norms(y))
+            self.trial = Trial(worst(float(size.amax())), loss=0.0, limit=_ONE_PASS)
+            return
         a, b = random_pairs(self.A, like)
         change = loss = 0.0
         for v, solve, apply in (
-            (a, form._pass, self.A._matvec),
-            (b, form._pass_adjoint, self.A._rmatvec),
+            (a, self._pass, self.A._matvec),
+            (b, self._pass_adjoint, self.A._rmatvec),
         ):
             found = solve(v)
             missed = solve(v - apply(found))
             change = worst(change, part_of(missed, found))
             loss = worst(loss, part_of(missed, v))
-        form.trial = Trial(change, loss=loss, single=True, condition=condition)
-        return form
+        limit = limit_in_single(condition)
+        self.trial = Trial(change, loss=loss, single=True, limit=limit)
 
     def pinv(self, y: Tensor, *, careful: bool) -> Answer:
         """A⁺ y, refined if it is to be `careful` or if one pass is not stable."""
@@ -141,15 +147,12 @@ class SquareForm(nn.Module):
 
     def _answer(self, v: Tensor, *, adjoint: bool, careful: bool) -> Answer:
         solve = self._pass_adjoint if adjoint else self._pass
-        if not careful and self.trial.answers(v):
-            x = solve(v)
-            if self.trial.is_enough(v, x):
-                return Answer(x, 0)
         apart: Tensor | float = 0.0
         if self.deflation is not None:
             v, apart = self.deflation.take_out(v, adjoint=adjoint)
-        if self.one_pass and not careful:
-            x, done = solve(v), 0
+        quick = solve(v) if not careful and self.trial.answers(v) else None
+        if quick is not None and self.trial.is_enough(v, quick):
+            x, done = quick, 0
         else:
             apply = self.A._rmatvec if adjoint else self.A._matvec
             x, done = refined_solve(solve, apply, v, self.norm)
@@ -204,39 +207,22 @@ class AugmentedForm(nn.Module):
         self.A, self.embedding, self.system, self.rows = A, embedding, system, rows
         self.corners, self.wanted, self.norm = corners, wanted, norm
         self.deflation: Deflation | None = None
-        self.trial = Trial(single=system.single)
+        self.trial = Trial()
 
     def take_out(self, deflation: Deflation) -> None:
         """Let a deflation answer for its triples from now on."""
         self.deflation = deflation
 
-    @property
-    def one_pass(self) -> bool:
-        """Whether one pass was seen to be enough."""
-        return self.trial.passed
+    def rounded(self) -> AugmentedForm:
+        """This form with its factor rounded to single precision, not yet tried."""
+        system, corners, wanted = rounded(self.system), self.corners, self.wanted
+        return AugmentedForm(self.A, self.embedding, system, self.rows, corners, wanted, self.norm)
 
-    def in_single(self, like: Tensor, condition: float) -> AugmentedForm:
-        """This form with its factor in single precision, after a trial: `trial.passed` tells.
+    def try_one_pass(self, like: Tensor, condition: float = 1.0) -> None:
+        """Leave refinement to the careful, if a `trial` of one pass allows it.
 
-        condition : of A
-        """
-        form = AugmentedForm(
-            self.A,
-            self.embedding,
-            in_single(self.system),
-            self.rows,
-            self.corners,
-            self.wanted,
-            self.norm,
-        )
-        form.try_one_pass(like, condition)
-        return form
-
-    def try_one_pass(self, like: Tensor, condition: float = 1.0) -> float:
-        """The relative change of x, or ρ, by a first refinement of random right-hand sides.
-
-        Where it is small (one_pass.py), later solves are refined only if they are to be careful,
-        or if the inverse keeps so little of their data that what one pass misses counts.
+        Solves are refined, too, where the inverse keeps so little of their data that what one pass
+        misses counts (one_pass.py).
 
         condition : of what is inverted, damping included, for a factor in single precision
         """
@@ -248,8 +234,10 @@ class AugmentedForm(nn.Module):
             change = worst(change, part_of(missed[mine], found[mine]))
             beside = worst(beside, part_of(missed[1 - mine], found[1 - mine]))
             loss = worst(loss, part_of(missed[mine], right[1 - mine]))
-        self.trial = Trial(change, beside, loss, self.system.single, condition)
-        return change
+        if self.system.single:
+            self.trial = Trial(change, beside, loss, single=True, limit=limit_in_single(condition))
+        else:
+            self.trial = Trial(change, beside, loss)
 
     def _in_one_pass(self, v: Tensor, *, adjoint: bool) -> Tensor | None:
         """A⁺ v or (A⁺)ᴴ v without refinement, if that is enough for v."""

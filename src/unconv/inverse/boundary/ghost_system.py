@@ -310,22 +310,22 @@ class GhostSystem(nn.Module):
             strip.scatter_(grid, part)
 
 
-def in_single(system: GhostSystem) -> GhostSystem:
+def rounded(system: GhostSystem) -> GhostSystem:
     """A copy of a system with every buffer rounded to single precision."""
 
-    def rounded(module: nn.Module) -> nn.Module:
+    def copied(module: nn.Module) -> nn.Module:
         other = copy.copy(module)
         other._buffers = {
             name: b if b is None or b.dtype not in _SINGLE else b.to(_SINGLE[b.dtype])
             for name, b in module._buffers.items()
         }
         other._modules = {
-            name: None if child is None else rounded(child)
+            name: None if child is None else copied(child)
             for name, child in module._modules.items()
         }
         return other
 
-    return cast(GhostSystem, rounded(system))
+    return cast(GhostSystem, copied(system))
 
 
 _SINGLE = {torch.float64: torch.float32, torch.complex128: torch.complex64}

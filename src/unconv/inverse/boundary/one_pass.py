@@ -7,9 +7,11 @@ factor F of A⁺, and missed = F (v − A x), the next step of the refinement,
     loss   = ‖missed‖/‖v‖      the same over the data: what x loses where A⁺ keeps little of v
 
 Tried at set-up are white noise and what A or Aᴴ makes of it.  A factor in float64 may stop at a
-change of 1e-12.  One in float32 may stop at 4·eps·cond, eps that of float32, and 256 eps (3e-5) at
-most: about as much as the rounding of float32 data may change the answer by itself.  Data in
-float64 are always refined with A in float64, to its last digits.
+change of 1e-12, that of a square A⁻¹ at a backward error of 1e-13.  One in float32 may stop at
+4·eps·cond, eps that of float32, but at 8 eps (1e-6) where that is less and at 256 eps (3e-5) where
+it is more; the rounding of float32 data alone may change the answer by eps·cond/2.  Data at hand
+may lose twice the limit, by an estimate from `loss`: up to 2e-12, and 6e-5 in float32.  Data in
+float64 are always refined where the factor is in float32, with A in float64, to its last digits.
 
 Source: Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., SIAM 2002, §12
 (refinement in mixed precision).
@@ -28,6 +30,7 @@ from ...numerics.norms import nonzero, norms
 from ...operators.convolution import Convolution
 from ...operators.linear_operator import LinearOperator
 from .. import krylov
+from ..facts import FactorPrecision
 from ..request import Request
 
 _ENOUGH_IN_DOUBLE = 1e-12
@@ -44,25 +47,20 @@ class Trial(NamedTuple):
 
     Attributes
     ----------
-    change : relative, of the answer by a first refinement; inf where it is NaN
+    change
+        Relative, of the answer by a first refinement, or the backward error that it is judged by
+        instead; inf where it is NaN
     beside : of the other unknown of an augmented system
-    loss : norm of what one pass misses, over that of its data
+    loss : norm of what one pass misses, over that of its data; 0 where it is backward stable
     single : whether the factor is one in float32
-    condition : σ_max over the smallest σ that the inverse answers for, damping included
+    limit : the relative change that refinement need not make
     """
 
     change: float = math.inf
     beside: float = math.inf
     loss: float = math.inf
     single: bool = False
-    condition: float = 1.0
-
-    @property
-    def limit(self) -> float:
-        """The relative change that refinement need not make."""
-        if not self.single:
-            return _ENOUGH_IN_DOUBLE
-        return _EPS_SINGLE * min(max(_OF_CONDITION * self.condition, _LEAST_EPS), _MOST_EPS)
+    limit: float = _ENOUGH_IN_DOUBLE
 
     @property
     def passed(self) -> bool:
@@ -80,7 +78,17 @@ class Trial(NamedTuple):
 
     def is_enough(self, v: Tensor, found: Tensor) -> bool:
         """Whether it was: v that the inverse nearly annihilates leaves round-off alone."""
+        if not self.loss:
+            return True
         return bool((self.loss * norms(v) <= _MORE_FOR_DATA * self.limit * norms(found)).all())
+
+
+def limit_in_single(condition: float) -> float:
+    """The relative change of an answer of a factor in float32 that refinement need not make.
+
+    condition : σ_max over the smallest σ that the inverse answers for, damping included
+    """
+    return _EPS_SINGLE * min(max(_OF_CONDITION * condition, _LEAST_EPS), _MOST_EPS)
 
 
 def random_pairs(A: LinearOperator, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,10 +115,15 @@ def tries_single(op: Convolution, request: Request) -> bool:
     return not (request.damp and request.damp < _SINGLE_FROM * krylov.norm_bound(op) < math.inf)
 
 
-def precision(op: Convolution, request: Request) -> tuple[torch.dtype, str]:
-    """The real dtype in which the factor is kept as a rule, and in words when."""
+def precision(op: Convolution, request: Request) -> FactorPrecision:
+    """The precision in which the factor is kept as a rule, and when."""
     if op.dtype.to_real() == torch.float64:
-        return torch.float64, ""
+        return FactorPrecision(torch.float64)
     if not tries_single(op, request):
-        return torch.float64, f"as damp is under {_SINGLE_FROM:.0e} of what σ_max may be"
-    return torch.float32, "if one pass of it is enough, else in double precision"
+        why = f"as damp is under {_SINGLE_FROM:.0e} of what σ_max may be"
+        return FactorPrecision(torch.float64, why)
+    found = FactorPrecision(torch.float32, "if one pass of it is enough, else in double precision")
+    return found._replace(dearer_if=_IN_DOUBLE) if request.damp else found
+
+
+_IN_DOUBLE = "if a factor in double precision is needed"

@@ -24,7 +24,7 @@ from ..request import Request
 from .bordered import Bordered, Corners, augmented_inverse
 from .embedding import Embedding
 from .forms import AugmentedForm
-from .ghost_system import GhostSystem, LuSolver, PseudoSolver, in_single
+from .ghost_system import GhostSystem, LuSolver, PseudoSolver, rounded
 from .ghosts import Ghosts, find_ghosts
 from .one_pass import tries_single
 from .ring_system import RingSystem
@@ -67,7 +67,7 @@ class Problem:
     memory_limit: float
     needs: Needs
     by_rings: bool  # whether a damped system has its rings eliminated
-    in_single: bool  # whether a factor in float32 is tried, for its operator is in it
+    tries_single: bool  # whether a factor in float32 is tried, for its operator is in it
     dense_serves: bool = False  # the SVD of the whole matrix, if too many triples had to be found
 
     @property
@@ -142,7 +142,7 @@ def prepare(op: Convolution, request: Request, kernels: int) -> Problem:
         memory_limit=request.memory_limit,
         needs=needs(op, request),
         by_rings=rings_of(op, request) is not None,
-        in_single=tries_single(op, request),
+        tries_single=tries_single(op, request),
         dense_serves=request.dense_serves,
     )
 
@@ -220,5 +220,5 @@ def augmented_by_rings(p: Problem, corners: Corners, *, single: bool = False) ->
     system: GhostSystem = RingSystem(geometry, torus, blocks, weight, real)
     rows = geometry.c_out // geometry.groups
     embedding = Embedding(geometry, torus, first)
-    system = in_single(system) if single else system
+    system = rounded(system) if single else system
     return AugmentedForm(p.A, embedding, system, rows, corners, corners, p.norm)

@@ -5,9 +5,9 @@ in float64, and its factor half of the memory; but two of them, with a residual 
 be computed in float64, take longer than one in float64.  So a factor in float32 is kept exactly
 where a trial (one_pass.py) shows that its passes need no refinement.
 
-    damped     S is filled in double, factored in float32 and tried; a bad one is made anew in
-               float64, or refined where memory_limit leaves no room for that.  Not tried where
-               damp is so small that none has passed.
+    damped     S is written in float32, from tables in float64, factored in float32 and tried; a
+               bad one is made anew in float64, or refined where memory_limit leaves no room for
+               that.  Not tried where damp is so small that none has passed.
     A⁺         factored in float64, which decides ranks and proves the factor; then rounded, if A is
                conditioned well enough for a trial.
 
@@ -51,7 +51,7 @@ class Kept(NamedTuple):
 
 def damped(p: Problem) -> Kept:
     """The damped inverse, in single precision if that serves."""
-    if not p.in_single:
+    if not p.tries_single:
         return Kept(*damped_form(p))
     corners = Corners(p.damp, p.damp)
     if p.by_rings:
@@ -60,7 +60,7 @@ def damped(p: Problem) -> Kept:
         form = augmented(p, grid_of(p.geometry, p.real), corners, single=True)
     form.try_one_pass(p.weight, math.hypot(p.norm, p.damp) / p.damp)
     facts = p.facts(p.damp, "not needed: damp > 0")
-    if form.one_pass:
+    if form.trial.passed:
         return Kept(form, facts, _right(form.trial))
     why = _wrong(form.trial)
     try:
@@ -77,7 +77,7 @@ def damped(p: Problem) -> Kept:
 def pseudo_inverse(p: Problem) -> Kept:
     """A⁺, its factor rounded to single precision if that serves."""
     form, facts = pseudo_inverse_form(p)
-    if not p.in_single:
+    if not p.tries_single:
         return Kept(form, facts)
     single, why = _rounded(p, form, facts)
     return Kept(form if single is None else single, facts, why)
@@ -95,7 +95,8 @@ def _rounded(
     if p.needs.in_both + (p.kernels - 1) * p.needs.kept > p.memory_limit:
         return None, "memory_limit leaves no room to round it"
     return_freed_memory(p.needs.kept)
-    single = form.in_single(p.weight, condition)
+    single = form.rounded()
+    single.try_one_pass(p.weight, condition)
     if single.trial.passed:
         return single, _right(single.trial)
     return None, _wrong(single.trial)

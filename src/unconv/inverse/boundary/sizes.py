@@ -258,11 +258,11 @@ def needs(op: Convolution, request: Request) -> Needs:
         rings = rings_of(op, request)
         if rings is None:
             found = Needs(kept=matrix + K, first=whole)
-            return _in_single(found, matrix, K, op) if single else found
+            return _of_single_factor(found, matrix, K, op) if single else found
         dense, tables, scratch = _bytes_of_rings(rings, s, g, entry)
         kept = dense + tables
         found = Needs(kept=kept, first=kept + max(scratch, work), without_rings=whole)
-        return _in_single(found, dense, tables, op) if single else found
+        return _of_single_factor(found, dense, tables, op) if single else found
     svd = _OF_SVD * matrix + (_REAL_SVD if real else _COMPLEX_SVD) * matrix // g
     damped = g * s.unknowns(1.0) ** 2 * entry
     blocks = C + 16 * s.frequencies * g * (s.rows + s.columns) ** 2
@@ -277,7 +277,7 @@ def needs(op: Convolution, request: Request) -> Needs:
     )
 
 
-def _in_single(double: Needs, dense: int, tables: int, op: Convolution) -> Needs:
+def _of_single_factor(double: Needs, dense: int, tables: int, op: Convolution) -> Needs:
     """A damped factor in single precision, given what it takes in double.
 
     dense, tables : bytes of the matrix, factored in single precision, and of all else, rounded last

@@ -100,8 +100,9 @@ class BoundaryInverse(InverseOperator):
     """A⁺ or a damped inverse by a ghost system, refined with A in double precision.
 
     `forms` holds one for each kernel, in units of `scale` (B,).  Where a factor in single precision
-    serves, data in that take one pass of it, and all others are refined to the last digits of
-    double precision: in which answers come, whatever the factor.
+    serves, data in that take one pass of it where one is enough, and all others are refined to the
+    last digits of double precision.  Whatever the factor, images come in double precision, to be
+    rounded to the dtype of operator and data once.
     """
 
     method = "boundary"
@@ -122,13 +123,13 @@ class BoundaryInverse(InverseOperator):
         """Remember the plan that was carried out, with the precision that the factor has."""
         if plan is not None and self.why:
             real = torch.float32 if self.single else torch.float64
-            memory = plan.memory if self.single else plan.memory_if_deficient
             plan = replace(
                 plan,
                 factor_dtype=real.to_complex() if self.dtype.is_complex else real,
                 factor_why=f"as {self.why}",
-                memory=memory if self.damp else plan.memory,
             )
+            if self.damp and not self.single:
+                plan = replace(plan, memory=plan.memory_if_deficient)
         super().made_by(plan)
 
     def _data_dtype(self, data: torch.dtype) -> torch.dtype:

@@ -342,3 +342,31 @@ def test_trials():
     assert not Trial(change=1e-4, limit=limit_in_single(1e6)).passed
     assert Trial(change=1e-13).answers(y.double())
     assert Trial(change=1e-13, loss=0.0).is_enough(y, 0 * x)
+
+
+@pytest.mark.parametrize("damp", [0.0, 0.1])
+@pytest.mark.parametrize("size", [1e-90, 1e-45, 1e38, 1e100])
+def test_data_out_of_the_range_of_float32(size, damp):
+    K = 0.1 * torch.randn(1, 1, 3, 3)
+    K[..., 1, 1] += 1
+    op = ConvOperator(K, (16, 16), padding=1)
+    inverse = op.tikhonov(damp, method="boundary") if damp else op.pinv(method="boundary")
+    assert inverse.single
+    y = torch.randn(2, 1, 16, 16, dtype=F64)
+    torch.testing.assert_close(inverse(size * y) / size, inverse(y), rtol=1e-12, atol=1e-12)
+    largest = (1e38 * y / y.abs().max()).float()
+    assert bool(inverse(largest).isfinite().all())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_single_samples_at_corners(seed):
+    """All of them is the business of few border unknowns: a pass misses most there."""
+    torch.manual_seed(seed)
+    K = 0.2 / 30**0.5 * torch.randn(2, 2, 6, 5, dtype=torch.complex64)
+    K[:, 0, 3, 2] += 1
+    op, exact = (ConvOperator(k, (15, 20)) for k in (K, K.to(torch.complex128)))
+    inverse, reference = (o.pinv(method="boundary") for o in (op, exact))
+    v = torch.zeros(2, *op.domain_shape, dtype=K.dtype)
+    v[0, 0].flatten()[0] = v[1, 0].flatten()[-1] = 1
+    expected = reference.H(v.to(torch.complex128))
+    assert float((inverse.H(v) - expected).norm() / expected.norm()) < 6.2e-5

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from ...grid.fft import inverse_transform, transform
 from ...grid.torus import Torus, multiply
 from ...numerics.memory import BATCH_BYTES, keep_freed_memory, return_freed_memory
+from ...numerics.norms import in_unit
 from ...numerics.precision import ieee_arithmetic, in_precision
 from ..facts import CannotServeError
 from .ghosts import Strip
@@ -207,8 +208,11 @@ class GhostSystem(nn.Module):
         adjoint: bool,
     ) -> Tensor:
         """Transforms go in slices that fit the allocator's cache, the ghosts all at once."""
-        real = torch.float32 if self.single else torch.float64
-        dtype, f = f.dtype, in_precision(f, real)
+        dtype, unit = f.dtype, None
+        if self.single:  # data in float64 may lie out of the range of float32
+            f, unit = in_unit(f)
+        real = torch.float64 if unit is None else torch.float32
+        f = in_precision(f, real)
         step = max(1, BATCH_BYTES // (f[:1].numel() * f.element_size()))
         with ieee_arithmetic(f.device.type, real):
             slices = [self._spectrum(part, given) for part in f.split(step)]
@@ -217,7 +221,10 @@ class GhostSystem(nn.Module):
                 crop(inverse_transform(self.torus, self._product(F, adjoint, wanted)))
                 for F in slices
             ]
-            return torch.cat(found).to(dtype)
+            answers = torch.cat(found).to(dtype)
+        if unit is None:
+            return answers
+        return answers.mul_(unit.to(dtype.to_real()).reshape(-1, *[1] * (answers.ndim - 1)))
 
     def _spectrum(self, f: Tensor, given: slice) -> Tensor:
         """Transform of all columns, of which `given` are not zero."""

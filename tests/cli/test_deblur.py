@@ -251,6 +251,12 @@ def test_bad_options(tmp_path: Path, options, code, says):
     fail(tmp_path, code, "deblur", *arguments, says=says)
 
 
+def test_no_psf(tmp_path: Path):
+    source = save(tmp_path / "in.png", 1, 24, 20)
+    says = "--psf is missing", "give --psf motion:auto, disk:auto or auto", "gaussian:1.5", "a file"
+    fail(tmp_path, 2, "deblur", source, "-o", tmp_path / "out.png", says=says)
+
+
 def test_noise_std_beside_a_damp(tmp_path: Path):
     source = save(tmp_path / "in.png", 1, 24, 20)
     arguments = source, "-o", tmp_path / "out.png", "--psf", "disk:1", "--damp", 0.1

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from unconv import ConvOperator, LinearOperator
+from unconv.grid.modes import MODES, PaddingMode, pads_of
 from unconv.testing import dense_twin, dot_test, penrose_errors
 
 from .helpers import C128, F64, randn
@@ -101,6 +102,7 @@ TWINS = [
     ("reflect", [[2, 4, 0], [1, 2, 3], [0, 4, 2]]),
     ("replicate", [[3, 3, 0], [1, 2, 3], [0, 1, 5]]),
     ("symmetric", [[3, 3, 0], [1, 2, 3], [0, 1, 5]]),
+    ("antireflective", [[4, 2, 0], [1, 2, 3], [0, -2, 8]]),
 ]
 
 
@@ -109,6 +111,20 @@ def test_twin_by_hand(mode, rows):
     K = torch.tensor([[[1.0, 2.0, 3.0]]])
     op = ConvOperator(K, (3,), padding=1, padding_mode=mode)
     assert dense_twin(op).tolist() == rows
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "zeros"])
+def test_twin_does_not_copy_the_table_of_the_operator(mode, monkeypatch, request):
+    """A wrong entry spoils the operator, and its twin says so."""
+    op = ConvOperator(randn(1, 1, 5), (6,), padding=((4, 5),), padding_mode=mode)
+    right = dense_twin(op)
+    assert float((op.to_dense() - right).abs().max()) < 1e-14
+    pads_of.cache_clear()
+    request.addfinalizer(pads_of.cache_clear)
+    monkeypatch.setitem(MODES, mode, PaddingMode(lambda i, n: ((abs(i) % n // 2, 3.0),)))
+    wrong = ConvOperator(op.weight, (6,), padding=((4, 5),), padding_mode=mode)
+    assert float((wrong.to_dense() - right).abs().max()) > 0.1
+    assert torch.equal(dense_twin(wrong), right)
 
 
 def test_twin_by_hand_with_options():

@@ -153,7 +153,9 @@ def dense_twin(op: ConvOperator) -> Tensor:
     Every tap t of y[i] = Σ_t weight[t] · x̃[i·stride + t·dilation − before] contributes one matrix
     that picks x̃; where x̃ lies outside the domain, the padding mode names the sample that it
     copies, or the samples that it is a sum of.  Rows of outputs that were not observed are zero.
-    Nothing of the operator's own arithmetic takes part, only its weight and its options.
+    Nothing of the operator's own arithmetic takes part, only its weight and its options: the six
+    padding modes of this library are written down here anew, and a mode of your own is read from
+    its entry in `unconv.grid.modes.MODES`.
 
     Parameters
     ----------
@@ -215,11 +217,29 @@ def _pick(axis: Axis, t: int) -> Tensor:  # (m, n): how much of x[j] tap t meets
 
 
 def _samples(i: int, n: int, mode: str) -> Terms:
-    """Pairs (j, c) with x̃[i] = Σ c·x[j], none where x̃[i] = 0."""
+    """Pairs (j, c) with x̃[i] = Σ c·x[j], some j perhaps twice; none where x̃[i] = 0.
+
+    Modes that mirror turn i over about the edge beyond which it lies, until it is inside: another
+    way than that of grid/modes.py, which E follows, so that one of them speaks for the other.
+    """
     if 0 <= i < n:
         return ((i, 1.0),)
+    edge, past = (0, -1) if i < 0 else (n - 1, 1)
+    match mode:
+        case "zeros":
+            return ()
+        case "circular":
+            return ((i % n, 1.0),)
+        case "replicate":
+            return ((edge, 1.0),)
+        case "reflect":
+            return _samples(2 * edge - i, n, mode)
+        case "symmetric":
+            return _samples(2 * edge + past - i, n, mode)
+        case "antireflective":
+            return (edge, 2.0), *((j, -c) for j, c in _samples(2 * edge - i, n, mode))
     outside = MODES[mode].outside
-    return outside(i, n) if outside is not None else ()
+    return () if outside is None else outside(i, n)
 
 
 def _doubled(t: Tensor) -> Tensor:

@@ -157,7 +157,12 @@ def test_boundary(tmp_path: Path, boundary):
     assert facts["size"] == [12, 14, 1]
 
 
-# What travels along
+# What travels along, whatever the prior
+
+
+any_prior = pytest.mark.parametrize(
+    "prior", [("--damp", 0.1), pytest.param((), marks=pytest.mark.slow)], ids=["damp", "default"]
+)
 
 
 @pytest.mark.parametrize(
@@ -165,10 +170,10 @@ def test_boundary(tmp_path: Path, boundary):
     [("a.png", "uint8", 3), ("a.png", "uint16", 3), ("a.png", "uint8", 1), ("a.tif", "float32", 3)],
 )
 @pytest.mark.parametrize("boundary", ["circular", "valid"])
-def test_alpha_is_kept(tmp_path: Path, name, dtype, channels, boundary):
+@any_prior
+def test_alpha_is_kept(tmp_path: Path, prior, name, dtype, channels, boundary):
     source = save(tmp_path / name, channels, 24, 20, dtype=dtype, alpha=True)
     target = tmp_path / f"out-{name}"
-    prior = () if channels == 1 else ("--damp", 0.1)  # which has no part in it
     succeed("deblur", source, "-o", target, "--psf", "disk:1", "--boundary", boundary, *prior)
     before, after = read_picture(source), read_picture(target)
     assert before.alpha is not None
@@ -178,7 +183,8 @@ def test_alpha_is_kept(tmp_path: Path, name, dtype, channels, boundary):
     assert not np.array_equal(after.planes, before.planes)
 
 
-def test_png_metadata_are_kept(tmp_path: Path):
+@any_prior
+def test_png_metadata_are_kept(tmp_path: Path, prior):
     Image = pytest.importorskip("PIL.Image")
     PngImagePlugin = pytest.importorskip("PIL.PngImagePlugin")
     info = PngImagePlugin.PngInfo()
@@ -188,7 +194,7 @@ def test_png_metadata_are_kept(tmp_path: Path):
     grey = (255 * pixels(1, 24, 20)[0]).astype(np.uint8)
     image = Image.fromarray(grey)
     image.save(tmp_path / "a.png", pnginfo=info, dpi=(300, 300), exif=exif, icc_profile=b"colours")
-    options = "--psf", "disk:1", "--damp", 0.1
+    options = "--psf", "disk:1", *prior
     succeed("deblur", tmp_path / "a.png", "-o", tmp_path / "b.png", *options)
     with Image.open(tmp_path / "a.png") as a, Image.open(tmp_path / "b.png") as b:
         assert b.text == a.text == {"Title": "a test"}
@@ -212,11 +218,12 @@ def test_jpeg_metadata_are_kept(tmp_path: Path):
         assert a.quantization == b.quantization
 
 
-def test_tiff_metadata_are_kept(tmp_path: Path):
+@any_prior
+def test_tiff_metadata_are_kept(tmp_path: Path, prior):
     tifffile = pytest.importorskip("tifffile")
     tags = {"description": "a test", "resolution": (300, 300), "resolutionunit": "INCH"}
     tifffile.imwrite(tmp_path / "a.tif", pixels(1, 24, 20)[0], metadata=None, **tags)
-    options = "--psf", "disk:1", "--damp", 0.1
+    options = "--psf", "disk:1", *prior
     succeed("deblur", tmp_path / "a.tif", "-o", tmp_path / "b.tif", *options)
     with tifffile.TiffFile(tmp_path / "b.tif") as tif:
         assert tif.pages[0].description == "a test"
@@ -249,6 +256,12 @@ def test_bad_options(tmp_path: Path, options, code, says):
     (tmp_path / "out.png").write_bytes(b"old")
     arguments = source, "-o", tmp_path / "out.png", "--psf", "disk:1", *options
     fail(tmp_path, code, "deblur", *arguments, says=says)
+
+
+def test_no_psf(tmp_path: Path):
+    source = save(tmp_path / "in.png", 1, 24, 20)
+    says = "--psf is missing", "give --psf motion:auto, disk:auto or auto", "gaussian:1.5", "a file"
+    fail(tmp_path, 2, "deblur", source, "-o", tmp_path / "out.png", says=says)
 
 
 def test_noise_std_beside_a_damp(tmp_path: Path):

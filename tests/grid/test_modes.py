@@ -152,6 +152,48 @@ def test_inverses(seed, method):
 
 
 @pytest.mark.parametrize("mode", [LINE, LEANING, "antireflective"])
+def test_regularised_inverses(mode):
+    """Wiener, cut-offs, filters and penalties, by operators, functions and layers."""
+    sizes = torch.tensor([1.0, 0.05], dtype=F64).diag()  # between which there is a gap
+    K = sizes[..., None] * torch.tensor([0.2, 1.0, 0.1]) + 0.005 * randn(2, 2, 3)
+    op = ConvOperator(K, (9,), padding=1, padding_mode=mode)
+    conv = {"padding": 1, "padding_mode": mode}
+    A, y = matrix(op, mode), randn(2, *op.range_shape, seed=1)
+    gram, b = A.mT @ A, y.flatten(1) @ A
+    eye = torch.eye(len(A), dtype=F64)
+
+    def assert_solves(found: Tensor, X: Tensor, data: Tensor = b) -> None:
+        assert relative(found.flatten(1), data @ X.mT) < 1e-10
+
+    damped = torch.linalg.inv(gram + 0.09 * eye)
+    assert_solves(unconv.tikhonov(y, K, 0.3, **conv), damped)
+    assert_solves(unconv.wiener(y, K, 0.09, 1.0, tol=1e-12, **conv), damped)
+    assert_solves(unconv.lstsq(y, K, 0.3, **conv).solution, damped)
+    layer = unconv.nn.TikhonovConv1d(2, 2, 3, bias=False, damp=0.3, dtype=F64, **conv)
+    with torch.no_grad():
+        layer.weight.copy_(K)
+    assert_solves(layer(y), damped)
+    found = unconv.conv1d_pinv(y, K, **conv)
+    assert_solves(found, torch.linalg.pinv(A), y.flatten(1))
+
+    U, S, Vh = torch.linalg.svd(A)
+    rank = int((S[:-1] / S[1:]).argmax()) + 1
+    cut = float((S[rank - 1] * S[rank]).sqrt() / S[0])
+    few = (Vh[:rank].mT / S[:rank]) @ U[:, :rank].mT
+    assert_solves(unconv.tsvd(y, K, cut, **conv), few, y.flatten(1))
+    assert relative(op.svdvals().flatten(), S) < 1e-11
+    assert relative(op.logabsdet(0.3), torch.logdet(gram + 0.09 * eye) / 2) < 1e-11
+
+    stencil = torch.tensor([[[-1.0, 1.0]]], dtype=F64)
+    L = matrix(
+        ConvOperator(stencil.repeat(2, 1, 1), (9,), padding="same", padding_mode=mode, groups=2),
+        mode,
+    )
+    penalised = torch.linalg.inv(gram + 0.09 * L.mT @ L)
+    assert_solves(unconv.tikhonov(y, K, 0.3, penalty="gradient", **conv), penalised)
+
+
+@pytest.mark.parametrize("mode", [LINE, LEANING, "antireflective"])
 def test_norms_of_the_extension(mode):
     op = ConvOperator(randn(1, 1, 3, 3), (6, 9), padding=[(4, 1), (0, 3)], padding_mode=mode)
     E = [extension(mode, a.n, a.before, a.after) for a in op.geometry.axes]
@@ -186,6 +228,8 @@ def test_traits_are_those_of_the_entry():
         assert pads.reversible(2) == (mode != LEANING)
         assert pads.nonnegative == copy
         assert not pads.wrap
+        assert not MODES[mode].periodic
+    assert [name for name, mode in MODES.items() if mode.periodic] == ["circular"]
 
 
 def test_slopes_go_on():

@@ -35,14 +35,15 @@ class EasyCase(Case):
 
 
 @st.composite
-def easy_cases(draw: st.DrawFn) -> EasyCase:
+def easy_cases(draw: st.DrawFn, *, any_taps: bool = False) -> EasyCase:
+    """any_taps : of an even number of taps two apart none is on the centre, and A is not easy"""
     case = draw(cases(forms=("same",), dims=(1, 2), transposed=False, per_sample=False))
     c, kernel = case.weight_shape[1], case.weight_shape[2:]
     dilation = case.options["dilation"]
     steps = dilation if isinstance(dilation, tuple) else (dilation,) * len(kernel)
-    # of an even number of taps two apart none is on the centre
-    odd = [k - (k % 2 == d % 2 == 0) for k, d in zip(kernel, steps, strict=True)]
-    shape = (c, c, *odd)
+    if not any_taps:
+        kernel = tuple(k - (k % 2 == d % 2 == 0) for k, d in zip(kernel, steps, strict=True))
+    shape = (c, c, *kernel)
     options = case.options | {"groups": 1}
     return EasyCase(shape, case.input_shape, options, case.dtype, case.seed)
 
@@ -62,9 +63,15 @@ every_rung = pytest.mark.parametrize("method", RUNGS)
 every_direct_rung = pytest.mark.parametrize("method", [name for name in RUNGS if name != "krylov"])
 
 
-def draw_operator(method: str, draw, *, any_size: bool = False) -> tuple[ConvOperator, Tensor]:
-    """An operator that the rung serves, small unless any size will do, and its matrix."""
-    case: Case = draw.draw(RUNGS[method]())
+def draw_operator(
+    method: str, draw, *, any_size: bool = False, damped: bool = False
+) -> tuple[ConvOperator, Tensor]:
+    """An operator that the rung serves, small unless any size will do, and its matrix.
+
+    damped : whether the law damps, so that an iteration, too, may be given one of any condition
+    """
+    own = easy_cases(any_taps=True) if damped and method == "krylov" else RUNGS[method]()
+    case: Case = draw.draw(own)
     op = case.operator()
     assume(any_size or is_small(op))
     A = dense_twin(op)

@@ -534,9 +534,14 @@ def test_progress_is_told():
 PHOTOGRAPHED = {"gaussian": psf.gaussian(2), "disk": psf.disk(4), "motion": psf.motion(15, 30)}
 
 
-def photograph(k: torch.Tensor, noise_std: float) -> tuple[torch.Tensor, torch.Tensor]:
+any_side = pytest.mark.parametrize("side", [200, pytest.param(300, marks=pytest.mark.slow)])
+
+
+def photograph(k: torch.Tensor, noise_std: float, side: int) -> tuple[torch.Tensor, torch.Tensor]:
     """As the camera sees it, and as it was in the frame."""
-    scene = torch.from_numpy(data.camera()[None, 100:300, 100:300] / 255.0)
+    left = 100 if side == 200 else 60
+    part = data.camera()[None, 100 : 100 + side, left : left + side]
+    scene = torch.from_numpy(part / 255.0)
     return blur(scene, k, boundary="valid", noise_std=noise_std), frame(scene, k)
 
 
@@ -546,9 +551,10 @@ def test_the_surroundings_are_unknown_unless_told():
 
 
 @pytest.mark.parametrize("name", PHOTOGRAPHED)
-def test_a_photograph_gets_better_up_to_its_edges(name):
+@any_side
+def test_a_photograph_gets_better_up_to_its_edges(side, name):
     k = PHOTOGRAPHED[name]
-    y, truth = photograph(k, 0.005)
+    y, truth = photograph(k, 0.005, side)
     restored = deblur(y, k)
     default, circular = restored.planes, deblur(y, k, boundary="circular").planes
     assert relative(default, truth) < 0.8 * relative(y, truth)
@@ -562,20 +568,22 @@ def test_a_photograph_gets_better_up_to_its_edges(name):
 @pytest.mark.parametrize(
     ("name", "noise_std"), [("gaussian", 0.001), *product(PHOTOGRAPHED, (0.01, 0.05))]
 )
-def test_the_chosen_damp_is_near_the_best(name, noise_std):
+@any_side
+def test_the_chosen_damp_is_near_the_best(side, name, noise_std):
     """The jump where opposite edges meet must not be taken for noise (20 dB, once)."""
     k = PHOTOGRAPHED[name]
-    y, truth = photograph(k, noise_std)
+    y, truth = photograph(k, noise_std, side)
     chosen = deblur(y, k, prior="damp", tol=1e-2)
     nearby = [chosen.damp * factor for factor in (0.3, 0.6, 1.7, 3.0)]
     best = min(relative(deblur(y, k, damp=d, tol=1e-2).planes, truth) for d in nearby)
     assert 20 * math.log10(relative(chosen.planes, truth) / best) < 0.4  # dB
 
 
-def test_a_photograph_by_the_spectra_of_a_circular_operator():
+@any_side
+def test_a_photograph_by_the_spectra_of_a_circular_operator(side):
     """Spectra from the faded picture, the scene by completion: better than any one damp."""
     k = psf.motion(15, 30)
-    y, truth = photograph(k, 0.01)
+    y, truth = photograph(k, 0.01, side)
     size = (y.shape[1], y.shape[2])
     scene = blur_operator(k, size, "valid")
     circular = blur_operator(k, size, boundary="circular")

@@ -148,9 +148,13 @@ def test_a_jpegs_dead_zone_is_what_rounding_does():
     assert math.isclose(float(error.mean()), expected, rel_tol=0.05)
 
 
-def test_colours_masks_and_frames():
+any_side = pytest.mark.parametrize("side", [200, pytest.param(300, marks=pytest.mark.slow)])
+
+
+@any_side
+def test_colours_masks_and_frames(side):
     kernel = psf.disk(3.5)
-    y = blurred("astronaut", kernel, side=200)
+    y = blurred("astronaut", kernel, side=side)
     colours = torch.cat([y, 0.8 * y, 0.5 * y + 0.1])
     assert abs(psf.estimate(colours, "disk").parameters["radius"] - 3.5) < 0.15
     assert abs(psf.estimate(y[0], "disk").parameters["radius"] - 3.5) < 0.15
@@ -162,8 +166,9 @@ def test_colours_masks_and_frames():
     assert abs(psf.estimate(framed, "disk").parameters["radius"] - 3.5) < 0.15
 
 
-def test_noise_that_is_known():
-    y = blurred("camera", psf.disk(3), 0.01, side=200)
+@any_side
+def test_noise_that_is_known(side):
+    y = blurred("camera", psf.disk(3), 0.01, side=side)
     assert math.isclose(psf.estimate(y, "disk", 0.01).noise_std, 0.01, rel_tol=0.01)
     assert math.isclose(psf.estimate(y, "disk").noise_std, 0.01, rel_tol=0.1)
     assert math.isclose(psf.estimate(1e6 * y, "disk").noise_std, 1e4, rel_tol=0.1)

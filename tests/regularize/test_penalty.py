@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from unconv import ConvOperator
+from unconv.grid.modes import MODES
 from unconv.inverse import AccuracyWarning, request_of
 from unconv.regularize.penalized import penalized, solve_penalized
 from unconv.regularize.penalty import penalty_operator
@@ -25,16 +26,14 @@ from ..helpers import (
     relative,
 )
 
-MODES = ["zeros", "circular", "reflect", "replicate", "symmetric"]
-
 
 def options(damp: float, method: str = "auto"):
     return request_of(damp, None, 0.0, 2**32, method=method)
 
 
 def expected(A, L, damp):
-    gram = A.mH @ A + damp**2 * (L.mH @ L)
-    return torch.linalg.solve(gram, A.mH)
+    """By the stack: normal equations would square a condition that is large where A and L agree."""
+    return torch.linalg.pinv(torch.cat([A, damp * L]))[:, : len(A)]
 
 
 def assert_equals_the_matrix(op: ConvOperator, penalty, damp: float, method: str = "auto") -> None:

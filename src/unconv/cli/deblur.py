@@ -37,6 +37,7 @@ from .psf_option import (
     CenterOption,
     FoundPsfOption,
     asked_family,
+    check_told,
     prepared_psf,
 )
 from .restoring import Wanted, restore_file
@@ -53,7 +54,7 @@ def deblur(
             help="PNG, JPEG, TIFF, NPY or FITS, by its ending; of many pictures the directory.",
         ),
     ],
-    psf: FoundPsfOption,
+    psf: FoundPsfOption = None,
     psf_background: BackgroundOption = "off",
     psf_center: CenterOption = False,
     prior: Annotated[
@@ -133,6 +134,7 @@ def deblur(
     Example: unconv deblur blurred.png -o sharp.png --psf motion:15,30, or motion:auto where length
     and angle are not known.
     """
+    psf = check_told(psf)
     wanted_damp, most_bytes = None if damp is None else _damp(damp), parse_memory(memory_limit)
     many = len(picture) > 1 or is_folder(output)
     if many and page is not None:

@@ -26,10 +26,11 @@ _FOUND = ", ".join(f"{name}:auto" for name in NAMES[1:])
 
 PsfOption = Annotated[str, typer.Option(help=f"{DESCRIPTIONS}, or {_FILES}.")]
 FoundPsfOption = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help=f"{DESCRIPTIONS}, or {_FILES}. Or read from the picture itself: {_FOUND}, auto for "
-        "the likeliest of them, or blind:SIZE for one of any form, SIZE × SIZE."
+        help=f"What blurred the picture, required: {DESCRIPTIONS}, or {_FILES}. Or read from the "
+        f"picture itself: {_FOUND}, auto for the likeliest of them, or blind:SIZE for one of any "
+        "form, SIZE × SIZE."
     ),
 ]
 BackgroundOption = Annotated[
@@ -50,6 +51,17 @@ _REMEDIES: Mapping[str, str] = {  # as options, for what the library does as fun
     "centre": "it moves the picture by that; --psf-center moves it back",
     "negative": "--psf-background auto leaves what stands out of its rim",
 }
+
+
+def check_told(psf: str | None) -> str:
+    """The option as it was given, which it must be."""
+    if psf is None:
+        raise ValueError(
+            "--psf is missing, which tells what blurred the picture; give --psf motion:auto, "
+            "disk:auto or auto to read it from the picture, a description such as --psf "
+            "gaussian:1.5, or a file."
+        )
+    return psf
 
 
 def parse_psf(text: str) -> Tensor:  # -> (h, w) float64, sum 1

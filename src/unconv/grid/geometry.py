@@ -171,8 +171,9 @@ def extended(geometry: Geometry) -> Geometry | None:
     """The geometry of C alone, acting on the extended domain; None if E only appends zeros."""
     if geometry.pads_zeros:
         return None
-    left = (a.pads_zeros and (a.before or a.after) for a in geometry.axes)  # to the engine
-    axes = tuple(a if own else a.extended() for a, own in zip(geometry.axes, left, strict=True))
+    left_to_engine = (a.pads_zeros and (a.before or a.after) for a in geometry.axes)
+    pairs = zip(geometry.axes, left_to_engine, strict=True)
+    axes = tuple(a if left else a.extended() for a, left in pairs)
     return replace(geometry, axes=axes)
 
 

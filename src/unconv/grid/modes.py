@@ -2,9 +2,9 @@
 
     x̃[i] = Σ c · x[j]        for i < 0 and i ≥ n, a few pairs (j, c) for every i
 
-A mode is one `PaddingMode` in `MODES`, and nothing else in the library knows its name: E and Eᴴ,
-the matrix of A, ghosts, seams and bounds read the pairs, and whatever serves some modes alone asks
-for a trait that `Pads` derives from them.
+A mode is one `PaddingMode` in `MODES`, and no arithmetic of an operator or an inverse asks for its
+name: E and Eᴴ, the matrix of A, ghosts, seams and bounds read the pairs, and whatever serves some
+modes alone asks for a trait that is derived from them (`Pads`, `PaddingMode.periodic`).
 
 In SciPy's and NumPy's words `reflect` is 'mirror' (d c b | a b c d), `symmetric` is 'reflect' of
 scipy.ndimage (c b a | a b c), `replicate` is 'nearest' or 'edge', `circular` is 'wrap' and
@@ -45,6 +45,17 @@ class PaddingMode:
 
     outside: Callable[[int, int], Terms] | None
     most: Callable[[int], int] | None = None
+
+    @property
+    def periodic(self) -> bool:
+        """Whether lines go on periodically, also where an operator adds no samples to them.
+
+        Three samples tell: their mirror images differ from the next period.
+        """
+        rule = self.outside
+        if rule is None:
+            return False
+        return all(rule(i, 3) == _circular(i, 3) for i in (-3, -2, -1, 3, 4, 5))
 
 
 def _circular(i: int, n: int) -> Terms:

@@ -24,8 +24,8 @@ from ..numerics.precision import in_precision
 from .geometry import Axis, Geometry
 
 
-class Ghosts(NamedTuple):
-    """The ghosts of one axis, ready for tensors on a device.
+class PaddedSamples(NamedTuple):
+    """The padded samples ("ghosts") of one axis, ready for tensors on a device.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ def _along(factors: Tensor, x: Tensor, dim: int) -> Tensor:
     return factors.to(x.dtype.to_real()).reshape(-1, *[1] * (x.ndim - 1 - dim))
 
 
-def ghosts_of(axis: Axis, device: torch.device, shift: int = 0) -> Ghosts:
+def ghosts_of(axis: Axis, device: torch.device, shift: int = 0) -> PaddedSamples:
     """The ghosts of an axis that does not pad zeros.
 
     shift : added to the sources, where the domain does not begin at 0
@@ -78,7 +78,7 @@ def ghosts_of(axis: Axis, device: torch.device, shift: int = 0) -> Ghosts:
     for sources, factors in pads.layers:
         own = None if pads.copy else torch.tensor(factors, dtype=torch.float64, device=device)
         layers.append((torch.tensor(sources, device=device) + shift, own))
-    return Ghosts(axis.before, axis.after, layers)
+    return PaddedSamples(axis.before, axis.after, layers)
 
 
 def extend(x: Tensor, geometry: Geometry, dtype: torch.dtype | None = None) -> Tensor:

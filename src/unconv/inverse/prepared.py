@@ -24,7 +24,7 @@ from torch import Tensor
 from ..convolve import choice, grouped
 from ..convolve.by_fft import engine_torus
 from ..grid.geometry import Geometry, extended
-from ..grid.padding import Ghosts, ghosts_of
+from ..grid.padding import PaddedSamples, ghosts_of
 from ..grid.torus import Torus, multiply
 from ..numerics.memory import LARGEST_KEPT, SLAB_BYTES, keep_freed_memory
 from ..numerics.precision import double_dtype
@@ -250,7 +250,7 @@ def _core(geometry: Geometry) -> tuple[slice, ...]:
     return tuple(slice(s, s + a.n) for s, a in zip(starts, geometry.axes, strict=True))
 
 
-def _ends(region: Tensor, dim: int, ghosts: Ghosts) -> list[Tensor]:
+def _ends(region: Tensor, dim: int, ghosts: PaddedSamples) -> list[Tensor]:
     """The ghosts at both ends of a padded dimension, as views."""
     behind = region.shape[dim] - ghosts.after
     return [region.narrow(dim, 0, ghosts.before), region.narrow(dim, behind, ghosts.after)]
@@ -258,7 +258,7 @@ def _ends(region: Tensor, dim: int, ghosts: Ghosts) -> list[Tensor]:
 
 def _ghosts(
     geometry: Geometry, device: torch.device
-) -> list[tuple[int, tuple[slice, ...], Ghosts]]:
+) -> list[tuple[int, tuple[slice, ...], PaddedSamples]]:
     """(dim, where, ghosts) of each padded axis, in the order of E.
 
     `where` has the axes before it extended already and those after it not yet; sources count

@@ -139,7 +139,10 @@ def iterate(run: Iteration, tol: float, maxiter: int, watch: Watch | None = None
         torch.zeros(N, dtype=torch.bool, device=x.device),
     )
     for k in range(maxiter + 1 if N else 0):
-        due = (_proposed(run, k, tol) | (k == maxiter)) & run.open
+        aims = _aims(run, tol)
+        if k and watch is not None:
+            watch.look(k, *_above(run, tol, aims))
+        due = (_proposed(run, k, aims) | (k == maxiter)) & run.open
         if due.any():
             _settle(run, due.nonzero()[:, 0], k, tol, k == maxiter, ended)
             if not run.open.any():
@@ -147,29 +150,45 @@ def iterate(run: Iteration, tol: float, maxiter: int, watch: Watch | None = None
             if not (run.A.per_sample or run.open.all()):
                 run.keep(run.open.nonzero()[:, 0])
         run.step()
-        if watch is not None:
-            watch.look(k + 1, *_above(run, tol))
     return ended
 
 
-def _above(run: Iteration, tol: float) -> tuple[Tensor, float]:
+class _Aims(NamedTuple):
+    """What the gradient by recurrence is to come down to, (N, 1) each.
+
+    Attributes
+    ----------
+    norm_x : ‖x‖
+    bound : ‖g‖ at which the error is tol, with a margin
+    floor : ‖g‖ that recurrences do not go below
+    """
+
+    norm_x: Tensor
+    bound: Tensor
+    floor: Tensor
+
+
+def _aims(run: Iteration, tol: float) -> _Aims:
+    norm_x = norms(run.x)
+    bound = _MARGIN * tol * run.damp**2 * norm_x
+    return _Aims(norm_x, bound, _GRADIENT_FLOOR * run.norm * run.residual)
+
+
+def _above(run: Iteration, tol: float, aims: _Aims) -> tuple[Tensor, float]:
     """How many times its aim the error or optimality of each image is, (n,), and the largest."""
-    bound = ratio(run.gradient, run.damp**2 * norms(run.x))
-    optimality = ratio(run.gradient, run.norm * run.residual)
-    above = torch.minimum(bound / (_MARGIN * tol), optimality / _GRADIENT_FLOOR)[run.open, 0]
-    return above, float(torch.where(run.damp > 0, bound, optimality)[run.open].amax())
+    bound, floor = ratio(run.gradient, aims.bound), ratio(run.gradient, aims.floor)
+    largest = torch.where(run.damp > 0, _MARGIN * tol * bound, _GRADIENT_FLOOR * floor)
+    return torch.minimum(bound, floor)[run.open, 0], float(largest[run.open].amax())
 
 
-def _proposed(run: Iteration, k: int, tol: float) -> Tensor:
+def _proposed(run: Iteration, k: int, aims: _Aims) -> Tensor:
     """Whether the recurrences say that an image is done, (N,); NaN is done."""
     halved = run.gradient < run.best / 2
     run.best = torch.where(halved, run.gradient, run.best)
     run.best_at = torch.where(halved, float(k), run.best_at)
-    norm_x = norms(run.x)
-    bound = run.gradient > _MARGIN * tol * run.damp**2 * norm_x
-    floor = run.gradient > _GRADIENT_FLOOR * run.norm * run.residual
-    fits = run.residual <= EPS * (run.norm * norm_x * run.shrink + run.size)
-    return (~(bound & floor) | fits | (k - run.best_at >= run.patience))[:, 0]
+    goes_on = (run.gradient > aims.bound) & (run.gradient > aims.floor)
+    fits = run.residual <= EPS * (run.norm * aims.norm_x * run.shrink + run.size)
+    return (~goes_on | fits | (k - run.best_at >= run.patience))[:, 0]
 
 
 def _settle(

@@ -206,8 +206,9 @@ def deblur(
     counts : photons of a pixel of 1, for 'poisson': 255 for the values of an 8-bit file, say
     boundary
         What lies outside the picture: itself again ('circular'), black ('zeros'), its mirror image
-        ('reflect', 'symmetric'), its edge ('replicate'), or a larger scene that is restored too
-        ('valid', as a photograph's).
+        ('reflect', 'symmetric'), that turned over about the edge, which keeps slopes
+        ('antireflective'), its edge ('replicate'), or a larger scene that is restored too ('valid',
+        as a photograph's).
     noise_std : standard deviation of white noise in the unit of the planes, if known
     observed
         (H, W) bool, True where a pixel was seen, by default where it is finite; the others are

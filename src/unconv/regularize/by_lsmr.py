@@ -10,7 +10,7 @@ from ..inverse.request import Request
 from ..numerics.iteration import iterate
 from ..numerics.linear_map import Adjoint, LinearMap
 from ..numerics.lsmr import Lsmr, largest_singular_value
-from ..numerics.progress import Progress, parts_of, watch_of
+from ..numerics.progress import Progress, watch_of
 from ..operators.convolution import Convolution
 from .stack import Flat, Stack
 from .stack_inverse import StackInverse
@@ -47,8 +47,11 @@ def by_lsmr(
     """
     full = norm.to(y.device).reshape(1, 1).expand(len(y), 1)
     watch = watch_of(progress, "krylov", len(y))
-    runs = (Lsmr(A, part, full, torch.full_like(full, damp)) for part in parts_of([y], watch))
-    (ended,) = (iterate(run, tol, maxiter, watch) for run in runs)
+    if watch is not None:
+        watch.begin(len(y))
+    ended = iterate(Lsmr(A, y, full, torch.full_like(full, damp)), tol, maxiter, watch)
+    if watch is not None:
+        watch.end()
     effort = Effort(iterations=ended.iterations, evidence=ended.evidence, met=ended.met)
     advice = advice_of(effort, damp, tol)
     if advice is not None:

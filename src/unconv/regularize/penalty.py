@@ -24,6 +24,7 @@ from torch import Tensor
 
 from ..convolve import grouped
 from ..grid.geometry import Axis
+from ..grid.modes import MODES
 from ..numerics.checks import (
     check_choice,
     check_kind,
@@ -89,6 +90,7 @@ def _penalty_operator(op: Convolution, penalty: Penalty) -> Convolution:
         return penalty
     kernel = _kernel(op, penalty)
     axes = op.geometry.axes
+    mode = axes[0].mode
     padded = not op.transposed and any(a.before or a.after for a in axes)
     groups = op.domain_shape[0] if kernel.shape[1] == 1 else 1
     return type(
@@ -97,7 +99,7 @@ def _penalty_operator(op: Convolution, penalty: Penalty) -> Convolution:
         kernel,
         op.domain_shape[1:],
         padding="same",
-        padding_mode=axes[0].mode if padded or axes[0].mode == "circular" else "replicate",
+        padding_mode=mode if padded or MODES[mode].periodic else "replicate",
         groups=groups,
     )
 

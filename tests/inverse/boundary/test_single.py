@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from unconv import ConvOperator
+from unconv.grid.modes import MODES
 from unconv.inverse.boundary.one_pass import Trial, limit_in_single
 from unconv.inverse.krylov import norm_bound
 from unconv.psf import models as psf
@@ -20,7 +21,8 @@ from ...helpers import F64, near_identity, randn, relative
 
 F32, C64 = torch.float32, torch.complex64
 BOUNDARY = {"method": "boundary"}
-MODES = ["zeros", "reflect", "replicate", "symmetric", "circular"]
+COPIES = ["zeros", "reflect", "replicate", "symmetric", "circular"]
+(SUMS,) = MODES.keys() - COPIES
 
 
 def damped_matrix(A: Tensor, damp: float) -> Tensor:
@@ -46,19 +48,24 @@ def identity(c: int, k: int = 3, seed: int = 0, dtype: torch.dtype = F32) -> Ten
 
 
 def random_operator(seed: int) -> ConvOperator:
-    """Float32 operators of all boundaries, channels and strides, forward and transposed."""
+    """Float32 operators of all boundaries, channels and strides, forward and transposed.
+
+    Modes that copy take turns until seed 14, then comes the one that sums; every fourth seed is
+    transposed and pads zeros.
+    """
     torch.manual_seed(seed)
     r, c = 1 + seed % 3, 1 + seed // 3 % 3
     dtype = C64 if seed % 7 == 6 else F32
     K = torch.randn(r, c, 3, 2 + seed % 2, dtype=dtype)
-    options = {"padding": 1, "padding_mode": MODES[seed % 5], "stride": 1 + seed // 5 % 2}
+    mode = COPIES[seed % 5] if seed < 15 else SUMS
+    options = {"padding": 1, "padding_mode": mode, "stride": 1 + seed // 5 % 2}
     if seed % 4 == 3:
         return ConvOperator(K.transpose(0, 1), (7, 8), padding=1, stride=2, transposed=True)
     return ConvOperator(K, (9, 8), **options)
 
 
 @pytest.mark.parametrize("damp", [1e-4, 1e-2, 0.1, 1.0])
-@pytest.mark.parametrize("seed", range(15))
+@pytest.mark.parametrize("seed", [*range(15), 16, 17, 18, 20, 21, 22])
 def test_damped_answers_are_those_of_the_matrix(seed, damp):
     op = random_operator(seed)
     damp = damp * float(op.norm())

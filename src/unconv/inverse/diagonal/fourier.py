@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from ...convolve import grouped
+from ...grid.modes import MODES
 from ...grid.torus import Torus
 from ...numerics.norms import in_unit
 from ...numerics.precision import double_dtype, real_working_dtype
@@ -46,7 +47,7 @@ def obstacle(op: Convolution, request: Request) -> str | None:
     if op.seen is not None:
         return UNSEEN
     for i, a in enumerate(op.geometry.axes):
-        if a.mode != "circular" and not a.on_torus:
+        if not (a.on_torus or MODES[a.mode].periodic):
             return f"the boundary is {a.mode!r}, not 'circular'"
         if not a.on_torus:
             return (

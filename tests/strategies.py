@@ -45,6 +45,10 @@ def is_small(op: ConvOperator) -> bool:
     return max(op.shape) * (op.batch_size or 1) <= SMALL
 
 
+NONNEGATIVE = tuple(mode for mode in MODES if mode != "antireflective")
+"""Padding that takes no sample off another, as counts need it."""
+
+
 @st.composite
 def cases(
     draw: st.DrawFn,

@@ -307,7 +307,6 @@ def test_more_noise_than_data(boundary):
 @pytest.mark.parametrize(
     ("y", "says"),
     [
-        (randn(1, 20, 20), "add the batch axis"),
         (randn(1, 1, 20, 19), "expected a tensor of shape (N, 1, 20, 20)"),
         (randn(0, 1, 20, 20), "y holds no picture"),
         (randn(1, 1, 20, 20) * math.nan, "NaN or infinite"),

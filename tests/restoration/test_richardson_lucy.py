@@ -13,10 +13,10 @@ import unconv
 from unconv import ConvOperator, psf, richardson_lucy
 
 from ..helpers import F64, assert_says, relative
-from ..strategies import Case, cases, is_small
+from ..strategies import NONNEGATIVE, Case, cases, is_small
 from .textbook import counts_of, nonnegative, textbook
 
-REAL = cases(dtypes=[F64])
+REAL = cases(dtypes=[F64], modes=NONNEGATIVE)
 
 
 def blurring(size=(40, 36), mode="circular", sigma=1.5, dtype=F64) -> ConvOperator:

@@ -13,7 +13,7 @@ from unconv.restoration.count_data import CountData
 from unconv.restoration.tv_step import TotalVariation
 
 from ..helpers import F64, relative
-from ..strategies import Case, cases, is_small
+from ..strategies import NONNEGATIVE, Case, cases, is_small
 from .textbook import counts_of, nonnegative
 
 
@@ -56,7 +56,9 @@ def test_the_limit_is_the_minimum(tv, most, channels):
     assert abs(value(x.flatten().numpy())[0] - least.fun) < 1e-6 * float(y.sum())
 
 
-@given(cases(dtypes=[F64]), st.sampled_from([0.003, 0.1, 3.0, 100.0]), st.booleans())
+@given(
+    cases(dtypes=[F64], modes=NONNEGATIVE), st.sampled_from([0.003, 0.1, 3.0, 100.0]), st.booleans()
+)
 def test_no_step_raises_the_objective(case: Case, tv: float, accelerate: bool):
     A = nonnegative(case.operator())
     assume(is_small(A))

@@ -21,6 +21,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ..grid.modes import MODES
 from ..grid.torus import Torus
 from ..operators.convolution import Convolution
 
@@ -98,7 +99,10 @@ def differences(
     """
     nd = len(spacing)
     stencils = _gradient(spacing) if kind == "gradient" else _hessian(spacing)
-    wraps = [a.on_torus and (a.before > 0 or a.after > 0) for a in op.geometry.axes]
+    wraps = [
+        a.on_torus and MODES[a.mode].periodic and (a.before > 0 or a.after > 0)
+        for a in op.geometry.axes
+    ]
     counted = torch.ones(len(stencils), 1, *torus.coarse, dtype=dtype, device=op.device)
     for j, stencil in enumerate(stencils):
         for d in range(nd):

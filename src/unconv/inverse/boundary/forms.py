@@ -35,7 +35,7 @@ from .bordered import Corners
 from .deflation import Deflation, orthonormal, project_off
 from .embedding import Embedding
 from .ghost_system import GhostSystem, rounded
-from .one_pass import Trial, limit_in_single, part_of, random_pairs, worst
+from .one_pass import Trial, corners, limit_in_single, part_of, random_pairs, worst
 
 _Map = Callable[[Tensor], Tensor]
 
@@ -120,6 +120,8 @@ class SquareForm(nn.Module):
             missed = solve(v - apply(found))
             change = worst(change, part_of(missed, found))
             loss = worst(loss, part_of(missed, v))
+            at = corners(v[:1])
+            loss = worst(loss, part_of(solve(at - apply(solve(at))), at))
         limit = limit_in_single(condition)
         self.trial = Trial(change, loss=loss, single=True, limit=limit)
 
@@ -234,6 +236,10 @@ class AugmentedForm(nn.Module):
             change = worst(change, part_of(missed[mine], found[mine]))
             beside = worst(beside, part_of(missed[1 - mine], found[1 - mine]))
             loss = worst(loss, part_of(missed[mine], right[1 - mine]))
+            if self.system.single:
+                at = tuple(corners(t[:1]) for t in right)
+                lost = self.once(*self._residuals((at[0], at[1]), self.once(at[0], at[1])))
+                loss = worst(loss, part_of(lost[mine], at[1 - mine]))
         if self.system.single:
             self.trial = Trial(change, beside, loss, single=True, limit=limit_in_single(condition))
         else:

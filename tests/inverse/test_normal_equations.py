@@ -178,7 +178,7 @@ def test_transforms_agree(shape, damp):
     d = torch.tensor(damp, dtype=F64)
     mapped = torch.func.vmap(torch.func.grad(loss), (0, None))(weights, d)
     alone = torch.stack([torch.func.grad(loss)(w, d) for w in weights])
-    assert relative(mapped, alone) < 1e-12
+    assert relative(mapped, alone) < max(1e-12, 4e-18 / damp)  # sums in another order, over damp
     forward = torch.func.jacfwd(torch.func.grad(loss, (0, 1)), (0, 1))(weights[0], d)
     backward = torch.func.jacrev(torch.func.grad(loss, (0, 1)), (0, 1))(weights[0], d)
     for f, b in zip((x for y in forward for x in y), (x for y in backward for x in y), strict=True):

@@ -53,7 +53,7 @@ docs: $(VENV)/.docs-ready
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-# Beside the run that is kept in the repository, which `make bench-baseline` renews.
+# Beside an earlier run, if one is kept there, which `make bench-baseline` renews.
 BASELINE := benchmarks/baseline.json
 bench: $(VENV)/.rivals-tried
 	$(BIN)/python -m benchmarks --json bench.json $(if $(wildcard $(BASELINE)),--against $(BASELINE))

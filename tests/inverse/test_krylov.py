@@ -386,8 +386,10 @@ def test_damping_too_small_to_matter(damp):
     y = randn(2, 2, 5, 6)
     inverse = inverse_of(op, damp=damp)
     expected = apply_matrix(torch.linalg.pinv(dense_twin(op)), y, op.domain_shape)
-    with pytest.warns(AccuracyWarning, match="stopped after 2[0-9] iterations"):
+    with pytest.warns(AccuracyWarning, match="stopped after 2[0-2] iterations"):
         x, effort = inverse.solution(y)
+    steps = effort.iterations
+    assert ((steps >= 20) & (steps <= 22)).all()  # by the round-off of the processor
     assert relative(x, expected) < 1e-13
     assert (effort.iterations < 200).all()
 

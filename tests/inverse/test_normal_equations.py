@@ -170,7 +170,8 @@ def test_one_kernel_a_sample(mode, c_in, damp):
 @pytest.mark.parametrize("damp", [1e-3, 1e-6])
 @pytest.mark.parametrize("shape", [(3, 2, 3), (2, 2, 3), (2, 3, 3)])
 def test_transforms_agree(shape, damp):
-    weights, v = randn(2, *shape), randn(1, shape[0], 5, seed=1)
+    # Of condition 155 where they are square: at 1e4 some processors' round-off is 1.1e-12.
+    weights, v = randn(2, *shape, seed=10), randn(1, shape[0], 5, seed=11)
 
     def loss(weight, damp):
         return ConvOperator(weight, (5,), padding=1).tikhonov(damp)(v).square().sum()
@@ -178,7 +179,7 @@ def test_transforms_agree(shape, damp):
     d = torch.tensor(damp, dtype=F64)
     mapped = torch.func.vmap(torch.func.grad(loss), (0, None))(weights, d)
     alone = torch.stack([torch.func.grad(loss)(w, d) for w in weights])
-    assert relative(mapped, alone) < max(1e-12, 4e-18 / damp)  # sums in another order, over damp
+    assert relative(mapped, alone) < 1e-12
     forward = torch.func.jacfwd(torch.func.grad(loss, (0, 1)), (0, 1))(weights[0], d)
     backward = torch.func.jacrev(torch.func.grad(loss, (0, 1)), (0, 1))(weights[0], d)
     for f, b in zip((x for y in forward for x in y), (x for y in backward for x in y), strict=True):
